@@ -1,0 +1,40 @@
+"""Trains one network: python experiments/train.py --config=configs/lenet5_digits.py --workdir=runs/digits.
+
+The same command goes on where a run was interrupted. --config.NAME=VALUE changes a setting; --print_config shows them.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxcnn import command
+from jaxcnn.config import describe
+from jaxcnn.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder for the run's checkpoints, metrics and report")
+_PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved settings with their meanings, and stop")
+
+
+def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+    """Trains, and prints the result."""
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: train.py takes flags alone")
+    if config is None:
+        raise UserError("--config: say which experiment to run, for example --config=configs/lenet5_digits.py")
+    if _PRINT_CONFIG.value:
+        print(describe(config))
+        return
+    if not _WORKDIR.value:
+        raise UserError("--workdir: say where the run shall be kept, for example --workdir=runs/digits")
+
+    from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
+    from jaxcnn.report import results_table
+
+    summary = train.run(config, _WORKDIR.value)
+    print(results_table(summary))
+    print(f"report: {_WORKDIR.value.rstrip('/')}/report.html")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,107 @@
+"""What every command line shares: absl flags and an ml_collections config in, one line and an exit code for a mistake."""
+
+import ast
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from jaxcnn import config as settings
+from jaxcnn.errors import UserError, did_you_mean
+
+_CONFIG = flags.DEFINE_string(
+    "config", None, "the experiment, FILE.py or FILE.py:ARGUMENT; --config.NAME=VALUE changes a setting of it"
+)
+
+
+def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoReturn:
+    """Parses the flags, calls `main(positional arguments, config or None)`, and exits with what it returns.
+
+    Mistakes end in one line on stderr and the exit code of their `UserError` (2), never in a traceback.
+    """
+    # Orbax and JAX log through absl and C++; what matters is said by our own log.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app.define_help_flags()
+        overrides, others = [], []
+        for argument in sys.argv:
+            (overrides if argument.lstrip("-").startswith("config.") else others).append(argument)
+        positional = flags.FLAGS(others)[1:]
+        if overrides and not _CONFIG.value:
+            raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")
+        code = main(positional, load_config(_CONFIG.value, overrides) if _CONFIG.value else None) or 0
+    except UserError as mistake:
+        print(f"{mistake.label}: {mistake}", file=sys.stderr)
+        code = mistake.exit_code
+    except flags.Error as mistake:
+        print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
+        code = UserError.exit_code
+    sys.exit(code)
+
+
+def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The checked config of `FILE.py` or `FILE.py:ARGUMENT`, changed by overrides: `--config.seed=1`.
+
+    Raises:
+      UserError: no such file, an error in it, an unknown setting, a value of the wrong type.
+    """
+    path, _, argument = file.partition(":")
+    config = _get_config(Path(path), [argument] if argument else [])
+    for override in overrides:
+        name, equals, text = override.lstrip("-").removeprefix("config.").partition("=")
+        if not equals:
+            raise UserError(f"{override}: write it as --config.{name}=VALUE")
+        *rooms, leaf = name.split(".")
+        holder = config
+        for room in rooms:
+            if not isinstance(holder.get(room), ConfigDict):
+                raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.names())}")
+            holder = holder[room]
+        with holder.ignore_type():  # validate() below says what is wrong with a type, and better
+            holder[leaf] = _value(text, holder.get(leaf))
+    return settings.validate(config)
+
+
+def _value(text: str, current: Any) -> Any:
+    """`text` as the Python value that it spells: 1e-3, True, (0.5, 0.5) or 0.5,0.5; otherwise, or for a string, itself."""
+    if isinstance(current, str):
+        return text
+    if isinstance(current, bool) and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    return (value,) if isinstance(current, tuple) and not isinstance(value, tuple | list) else value
+
+
+def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
+    """What the file's `get_config(*arguments)` returns."""
+    if not path.is_file():
+        near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
+        raise UserError(f"--config: no file {str(path)!r}{near}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config: {str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        try:
+            inspect.signature(module.get_config).bind(*arguments)
+        except TypeError:
+            wrong = "takes no argument after a colon" if arguments else "needs an argument: FILE.py:ARGUMENT"
+            raise UserError(f"--config: {path} {wrong}") from None
+        return module.get_config(*arguments)
+    except UserError:
+        raise
+    except Exception as error:  # whatever is wrong in the user's file is told by its place and its message
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path.resolve()]
+        place = lines[-1] if lines else getattr(error, "lineno", 1)
+        raise UserError(f"--config: {path}:{place}: {type(error).__name__}: {str(error).splitlines()[0]}") from error

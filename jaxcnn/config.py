@@ -1,0 +1,266 @@
+"""Every setting there is, once, with its default and its meaning; and durations.
+
+A file in configs/ starts from `default_config()` and changes what it needs:
+
+    def get_config():
+        config = default_config()
+        config.model.name = "resnet18"
+        return config
+
+`validate` then checks names, types, choices and ranges, wherever the values came from.
+"""
+
+import json
+import math
+import re
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxcnn.errors import UserError, did_you_mean
+
+
+class Setting(NamedTuple):
+    """One line of the table below."""
+
+    name: str
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    duration: bool = False
+    items: type | None = None  # what a tuple holds, where that is checked here
+    changes_result: bool = True  # a run may be resumed with another value where this is False
+
+
+SETTINGS = (
+    Setting("seed", 0, "decides everything random: initial parameters, data order, augmentation, dropout", least=0),
+    Setting("total", "10epochs", "how long to train, as steps, epochs or examples", duration=True),
+    Setting("batch_size", 128, "examples a step, over all devices", least=1),
+    Setting("devices", 0, "how many of the devices found to use; 0 = all", least=0, changes_result=False),
+    Setting(
+        "steps_per_dispatch", 0, "training steps a call to the device; 0 = 1 on CPU, 32 elsewhere",
+        least=0, changes_result=False,
+    ),
+    # model
+    Setting("model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it"),
+    Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
+    Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
+    Setting("model.pretrained", "", "file of weights to start from (.npz or .safetensors, PyTorch names); '' = none"),
+    # data
+    Setting("data.name", "digits", "the data set"),
+    Setting("data.root", "", "folder (or file) that holds it; digits needs none"),
+    Setting(
+        "data.validation", 0.1, "share of the training set cut off for validation where there is none: "
+        "stratified, decided by seed", least=0, most=0.9,
+    ),
+    Setting(
+        "data.resident", "auto", "keep the data set on the device; auto = if it takes at most 2 GiB",
+        ("auto", "on", "off"), changes_result=False,
+    ),
+    Setting("data.threads", 16, "threads that read examples when the data set is streamed", least=0, changes_result=False),
+    Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),
+    Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = measured on the training set", items=float),
+    Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),
+    Setting("data.resize", "bilinear", "how: interpolated (antialiased), or zero-padded", ("bilinear", "pad")),
+    Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment.py'),
+    # loss
+    Setting(
+        "loss.name", "softmax_cross_entropy", "softmax for one class of many; sigmoid for two classes (one output), "
+        "several labels an image, or one against the rest", ("softmax_cross_entropy", "sigmoid_binary_cross_entropy"),
+    ),
+    Setting("loss.label_smoothing", 0.0, "share of the target spread evenly over the classes", least=0, most=1),
+    Setting("loss.class_weights", (), "weight of each class in the training loss; () = all 1", items=float),
+    # optimizer
+    Setting(
+        "optimizer.name", "sgd", "update rule, from optax",
+        ("sgd", "adam", "adamw", "rmsprop", "lamb", "lion", "adafactor", "muon"),
+    ),
+    Setting("optimizer.learning_rate", 0.1, "peak learning rate", least=0),
+    Setting("optimizer.momentum", 0.9, "sgd, rmsprop, muon", least=0, most=1),
+    Setting("optimizer.nesterov", False, "sgd, muon"),
+    Setting("optimizer.b1", 0.9, "decay of the first moment: adam, adamw, lamb, lion; muon's adam", least=0, most=1),
+    Setting("optimizer.b2", 0.999, "decay of the second moment: adam, adamw, lamb, lion, rmsprop; muon's adam", least=0, most=1),
+    Setting("optimizer.eps", 1e-8, "adam, adamw, rmsprop, lamb; muon's adam", least=0),
+    Setting(
+        "optimizer.weight_decay", 0.0, "added to the gradient (sgd, adam, rmsprop) or to the update before the "
+        "learning rate (adamw, lamb, lion, adafactor, muon)", least=0,
+    ),
+    Setting(
+        "optimizer.weight_decay_factors", (("(^|/)(bias|scale)$", 0.0),), "(regular expression over parameter paths, "
+        "factor), the first that matches decides; 1 where none does",
+    ),
+    Setting("optimizer.learning_rate_factors", (), "the same form; multiplies the learning rate"),
+    Setting("optimizer.freeze", (), "regular expressions; the parameters that match are not trained", items=str),
+    Setting("optimizer.clip_norm", 0.0, "gradients are scaled down to this global norm; 0 = not", least=0),
+    Setting("optimizer.accumulate", 1, "parts that a batch is computed in, one after the other, to save memory", least=1),
+    # schedule
+    Setting(
+        "schedule.name", "cosine", "course of the learning rate after the warm-up",
+        ("constant", "steps", "cosine", "linear", "one_cycle"),
+    ),
+    Setting("schedule.warmup", "0steps", "linear rise to the peak; one_cycle: its rising part, 30 % if 0", duration=True),
+    Setting("schedule.warmup_start", 0.0, "share of the peak at which the warm-up starts", least=0, most=1),
+    Setting("schedule.boundaries", (), "steps: durations after which the rate is multiplied by schedule.factor", items=str),
+    Setting("schedule.factor", 0.1, "steps: that factor", least=0),
+    Setting("schedule.final", 0.0, "cosine, linear: share of the peak at the end", least=0, most=1),
+    # the rest of a run
+    Setting("ema.decay", 0.0, "moving average of the weights, evaluated beside them and used at the end; 0 = none", least=0, most=1),
+    Setting("evaluate.every", "1epochs", "interval of evaluations on the validation set", duration=True),
+    Setting("evaluate.batch_size", 256, "examples a batch of evaluation", least=1, changes_result=False),
+    Setting(
+        "evaluate.select", "best", "which parameters are tested at the end: those best in validation accuracy "
+        "(the last where there is no validation set), or the last", ("best", "last"),
+    ),
+    Setting("early_stop.patience", 0, "stop after so many evaluations without a better validation accuracy; 0 = never", least=0),
+    Setting("early_stop.min_delta", 0.0, "by how much better it must be to count", least=0),
+    Setting("checkpoint.every", "1epochs", "interval of checkpoints", duration=True, changes_result=False),
+    Setting("checkpoint.keep", 2, "latest checkpoints kept, beside the best", least=1, changes_result=False),
+    Setting("log.every", "50steps", "interval of lines of training metrics", duration=True, changes_result=False),
+)  # fmt: skip
+_KINDS = {
+    int: "a whole number", float: "a number", bool: "True or False", str: "a string", tuple: "a list", dict: "a dict",
+}  # fmt: skip
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def names() -> list[str]:
+    """The names of all settings."""
+    return list(_BY_NAME)
+
+
+def default_config() -> ConfigDict:
+    """All settings at their defaults, to be changed by a file in configs/."""
+    config = ConfigDict()
+    for setting in SETTINGS:
+        room, _, leaf = setting.name.rpartition(".")
+        holder = config
+        if room:
+            if room not in config:
+                config[room] = ConfigDict()
+            holder = config[room]
+        holder[leaf] = ConfigDict(setting.default) if isinstance(setting.default, dict) else setting.default
+    return config
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """{"optimizer.learning_rate": 0.1, …}; model.arguments stays one dict."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: ConfigDict, prefix: str) -> None:
+        for name in node.keys():  # noqa: SIM118 (a ConfigDict, not a dict)
+            path, value = prefix + name, node[name]
+            if isinstance(_BY_NAME.get(path, Setting("", None, "")).default, dict):
+                flat[path] = value.to_dict() if isinstance(value, ConfigDict) else value
+            elif isinstance(value, ConfigDict):
+                walk(value, path + ".")
+            else:
+                flat[path] = value
+
+    walk(config, "")
+    return flat
+
+
+def validate(config: ConfigDict) -> ConfigDict:
+    """A locked copy of `config`, in which every name, type, choice and range has been checked.
+
+    Raises:
+      UserError: names the first setting that is wrong, and what would be right.
+    """
+    checked = default_config()
+    for path, value in flatten(config).items():
+        if path not in _BY_NAME:
+            raise UserError(f"config: no setting {path!r}{did_you_mean(path, _BY_NAME)}")
+        room, _, leaf = path.rpartition(".")
+        value = _checked(_BY_NAME[path], value)
+        (checked[room] if room else checked)[leaf] = ConfigDict(value) if isinstance(value, dict) else value
+    return checked.lock()
+
+
+def _checked(setting: Setting, value: Any) -> Any:
+    name, default = setting.name, setting.default
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        value = _as_tuple(value)
+        if setting.items is float:
+            value = tuple(float(v) if type(v) is int else v for v in value)
+        if setting.items and not all(type(v) is setting.items for v in value):
+            raise UserError(f"{name}: {value!r} should hold nothing but {setting.items.__name__}s")
+    elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        raise UserError(f"{name}: {value!r} is not {_KINDS[type(default)]}")
+    if setting.choices and value not in setting.choices:
+        raise UserError(
+            f"{name}: no {value!r}{did_you_mean(value, setting.choices)}; there are {', '.join(setting.choices)}"
+        )
+    if setting.duration:
+        _parse_duration(name, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name}: {value} is not a finite number")
+    if setting.least is not None and value < setting.least:
+        raise UserError(f"{name}: {value} is below {setting.least:g}, the least it can be")
+    if setting.most is not None and value > setting.most:
+        raise UserError(f"{name}: {value} is above {setting.most:g}, the most it can be")
+    return value
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lists as tuples, all the way down, so that a config read back from JSON equals the one written."""
+    return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+# ── Durations ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _parse_duration(name: str, text: str) -> tuple[Fraction, str]:
+    match = re.fullmatch(r"\s*(\d[\d_]*(?:\.\d+)?)\s*(step|epoch|example)s?\s*", text)
+    if not match:
+        raise UserError(f"{name}: {text!r} is no duration; write it as 5000steps, 10epochs or 1_000_000examples")
+    return Fraction(match[1].replace("_", "")), match[2]
+
+
+def duration_in_steps(name: str, text: str, *, batch_size: int, examples_per_epoch: int) -> int:
+    """How many steps "5000steps", "10epochs" or "1_000_000examples" are, rounded up; `name` is for the error message."""
+    count, unit = _parse_duration(name, text)
+    per_step = {"step": Fraction(1), "epoch": Fraction(batch_size, examples_per_epoch), "example": Fraction(batch_size)}
+    return math.ceil(count / per_step[unit])
+
+
+# ── As text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def describe(config: ConfigDict) -> str:
+    """Every setting, its value and its meaning, a line each."""
+    values = flatten(config)
+    lines = [(f"{setting.name} = {values[setting.name]!r}", setting.meaning) for setting in SETTINGS]
+    width = max(len(left) for left, _ in lines if len(left) < 60)
+    return "\n".join(f"{left:<{width}}  # {meaning}" for left, meaning in lines)
+
+
+def to_json(config: ConfigDict) -> str:
+    """The resolved config as config.json holds it: {"optimizer.learning_rate": 0.1, …}."""
+    values = flatten(config)
+    return json.dumps({setting.name: values[setting.name] for setting in SETTINGS}, indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The inverse of `to_json`; a setting that is newer than the text gets its default."""
+    config = default_config()
+    for path, value in json.loads(text).items():
+        room, _, leaf = path.rpartition(".")
+        holder = config[room] if room else config
+        with holder.ignore_type():
+            holder[leaf] = ConfigDict(value) if isinstance(value, dict) else _as_tuple(value)
+    return validate(config)
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """What differs between two configs in settings that change a run's result: "seed: 0 -> 1"."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{s.name}: {before[s.name]!r} -> {after[s.name]!r}"
+        for s in SETTINGS
+        if s.changes_result and before[s.name] != after[s.name]
+    ]

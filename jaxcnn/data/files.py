@@ -1,0 +1,81 @@
+"""The files that data sets come in: idx, CIFAR's binary records, .npz. Each is read whole and checked.
+
+Every function raises UserError, which names the file and what was expected, for one that is missing, empty or truncated.
+"""
+
+import gzip
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.errors import UserError, did_you_mean
+
+
+def existing(path: Path) -> Path:
+    """`path` itself if it is there; an error with near names beside it if not."""
+    if not path.exists():
+        parent = path.parent
+        beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+        near = did_you_mean(path.name, beside)
+        raise UserError(f'data.root: no file or folder "{path}"{near}')
+    return path
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """A uint8 array of so many dimensions from an idx file, gzipped or not (its format: LeCun's MNIST page)."""
+    plain = path.with_suffix("")
+    path = plain if plain.exists() and not path.exists() else existing(path)
+    raw = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as error:
+            raise UserError(f"{path}: a damaged or truncated gzip file ({error})") from error
+    header = 4 + 4 * dimensions
+    if len(raw) < header or raw[:4] != bytes((0, 0, 8, dimensions)):
+        raise UserError(f"{path}: not an idx file of unsigned bytes with {dimensions} dimensions")
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">i4", dimensions, offset=4))
+    if len(raw) - header != math.prod(shape):
+        raise UserError(
+            f"{path}: holds {len(raw) - header:,} bytes of data, but {' × '.join(map(str, shape))} = "
+            f"{math.prod(shape):,} were expected; the file is truncated or damaged"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def read_cifar(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 32, 32, 3) uint8 and labels (N, label_bytes) uint8 of CIFAR's "binary version".
+
+    A record is its label bytes (CIFAR-100: coarse, fine) and 3,072 pixels in the order channel, row, column.
+    """
+    raw = np.fromfile(existing(path), np.uint8)
+    record = label_bytes + 3072
+    if raw.size == 0 or raw.size % record:
+        raise UserError(
+            f"{path}: {raw.size:,} bytes are not a whole number of records of {record:,}; it is empty or truncated"
+        )
+    records = raw.reshape(-1, record)
+    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), records[:, :label_bytes]
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file; pickled objects are refused."""
+    if not existing(path).is_file():
+        raise UserError(f'data.root: "{path}" is a folder; the source "arrays" takes an .npz file')
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        raise UserError(f"{path}: not a whole .npz file of plain arrays ({str(error).splitlines()[0]})") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty: class names."""
+    try:
+        return [line.strip() for line in existing(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file ({error})") from error

@@ -1,0 +1,24 @@
+"""Mistakes of the person at the keyboard: one line that names what is wrong and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that its message alone explains; commands print it as one line and exit with 2, without a traceback."""
+
+    exit_code = 2
+    label = "error"
+
+
+class RunFailed(UserError):
+    """The settings were right but the run did not succeed: its loss is not finite, some inputs were unreadable."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """The hint that ends an error about a wrong name: ' (did you mean "x"?)', or ''."""
+    near = difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.6)
+    quoted = " or ".join(f'"{n}"' for n in near)
+    return f" (did you mean {quoted}?)" if near else ""

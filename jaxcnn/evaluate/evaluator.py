@@ -1,0 +1,53 @@
+"""Logits of exactly N examples, whatever the batch size and the number of devices; and what they are worth."""
+
+import functools
+from collections.abc import Callable, Iterable
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.data import Batch, Preprocessing
+from jaxcnn.evaluate.metrics import Task, accuracy, top_k_accuracy
+
+Predict = Callable[[dict, jax.Array], jax.Array]
+"""(variables, images (1, B, H, W, C) uint8) -> logits (B, K) float32. The leading 1 is a batch's K, see data.Batch."""
+
+
+def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh) -> Predict:
+    """The jitted forward pass for evaluation; images may be sharded over the mesh, the logits come out replicated."""
+
+    @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, P()))
+    def predict(variables: dict, images: jax.Array) -> jax.Array:
+        return model.apply(variables, preprocessing(images[0]), train=False)
+
+    return predict
+
+
+def collect(predict: Predict, variables: dict, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, K) float32 and labels of the N examples in `batches`; padding (mask False) is left out."""
+    logits, labels = [], []
+    for batch in batches:
+        mask = np.asarray(batch["mask"][0])
+        logits.append(np.asarray(predict(variables, batch["image"]))[mask])
+        labels.append(np.asarray(batch["label"][0])[mask])
+    return np.concatenate(logits), np.concatenate(labels)
+
+
+def measure(
+    logits: np.ndarray, labels: np.ndarray, task: Task, losses: Callable[[jax.Array, jax.Array], jax.Array]
+) -> dict[str, float]:
+    """{"accuracy", "loss", "examples"}, and "top5_accuracy" where there are more than 5 classes to choose from.
+
+    `losses` gives one loss an example: (logits, labels) -> (N,).
+    """
+    figures = {
+        "accuracy": accuracy(logits, labels, task),
+        "loss": float(np.asarray(losses(logits, labels), np.float64).mean()),
+        "examples": len(labels),
+    }
+    if task == "multiclass" and logits.shape[1] > 5:
+        figures["top5_accuracy"] = top_k_accuracy(logits, labels, 5)
+    return figures

@@ -1,0 +1,51 @@
+"""Normalisation."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last.
+
+    Ioffe, Szegedy: Batch Normalization. ICML 2015, arXiv:1502.03167.
+
+    Stands for flax's nn.BatchNorm, which cannot take a bfloat16 input under strict dtype promotion, and whose running
+    variance is the biased one; the variables have the same names. Statistics and parameters are float32 and so is the
+    arithmetic; only the result is `dtype`. Under jit, the statistics of a sharded batch are those of the whole batch.
+    """
+
+    use_running_average: bool  # True in evaluation, and in training where the statistics are frozen
+    momentum: float = 0.1  # weight of the new batch: PyTorch's convention; 1 - Flax's
+    epsilon: float = 1e-5
+    unbiased: bool = True  # the running variance takes the batch variance × n / (n - 1), as PyTorch's and the paper's
+    scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """(…, C) -> (…, C) in `dtype`; the running statistics move only where "batch_stats" is mutable."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", self.scale_init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+
+        x = x.astype(jnp.float32)
+        if self.use_running_average:
+            mean, var = running_mean.value, running_var.value
+        else:
+            axes = tuple(range(x.ndim - 1))
+            mean = x.mean(axes)
+            var = jnp.square(x - jnp.expand_dims(mean, axes)).mean(axes)
+            if not self.is_initializing():
+                n = x.size // x.shape[-1]
+                new_var = var * (n / max(n - 1, 1)) if self.unbiased else var
+                running_mean.value += self.momentum * (mean - running_mean.value)
+                running_var.value += self.momentum * (new_var - running_var.value)
+
+        def wide(v):  # (C,) -> (1, …, 1, C): no implicit rank promotion
+            return v.reshape((1,) * (x.ndim - 1) + shape)
+
+        y = (x - wide(mean)) * wide(scale * jax.lax.rsqrt(var + self.epsilon)) + wide(bias)
+        return y.astype(self.dtype)

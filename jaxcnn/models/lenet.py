@@ -1,0 +1,136 @@
+"""LeNet-5.
+
+LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition. Proceedings of the IEEE 86(11),
+1998; section II.B, figure 2 and table I.
+
+`lenet5` is the paper's, to the parameter, but for its output: 10 radial basis functions around 7×12 bitmaps of the ten
+digits. They exist for those classes only and their distances are no logits, so a linear layer stands there.
+`lenet5_relu` is the form that textbooks train: ReLU, max pooling, every map of C3 connected to all of S2.
+
+Layers have the paper's names. On 32×32 images a unit of C5 sees its inputs whole; on larger ones C5 remains a
+convolution, and its maps are averaged.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.layers import conv, global_average_pool, he_normal, linear, max_pool, sum_pool, uniform
+from jaxcnn.models.registry import check_images, variant
+
+# Table I: the maps of S2 that each of the 16 maps of C3 is connected to: every 3 neighbours, every 4 neighbours,
+# 3 times 4 with a gap, all 6. That breaks the symmetry between the maps and saves connections.
+C3_INPUTS = (
+    *[(i, (i + 1) % 6, (i + 2) % 6) for i in range(6)],
+    *[(i, (i + 1) % 6, (i + 2) % 6, (i + 3) % 6) for i in range(6)],
+    *[(i, (i + 1) % 6, (i + 3) % 6, (i + 4) % 6) for i in range(3)],
+    (0, 1, 2, 3, 4, 5),
+)
+
+
+def squash(a):
+    """The paper's f(a) = A tanh(S a) with f(±1) = ±1 (appendix A)."""
+    return 1.7159 * jnp.tanh(2 / 3 * a)
+
+
+def fan_in_uniform(key, shape, dtype=jnp.float32, out_sharding=None):
+    """The paper's initial weights: uniform within ±2.4 / inputs of a unit (section III.A)."""
+    return uniform(2.4 / math.prod(shape[:-1]))(key, shape, dtype)
+
+
+class Subsampling(nn.Module):
+    """The sum of each 2×2 window, times a coefficient, plus a bias, both one a map."""
+
+    dtype: jax.typing.DTypeLike
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        scale = self.param("scale", uniform(2.4 / 4), (1, 1, 1, x.shape[-1]), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (1, 1, 1, x.shape[-1]), jnp.float32)
+        return sum_pool(x, 2, 2) * scale.astype(self.dtype) + bias.astype(self.dtype)
+
+
+class PartialConv(nn.Module):
+    """A 5×5 convolution where map k is connected to the maps inputs[k] alone: its kernel is (5, 5, connections)."""
+
+    inputs: tuple[tuple[int, ...], ...]
+    dtype: jax.typing.DTypeLike
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H - 4, W - 4, len(inputs))."""
+        sources = np.concatenate(self.inputs)
+        fan_ins = np.asarray([len(i) for i in self.inputs])
+        targets = np.repeat(np.arange(len(self.inputs)), fan_ins)
+
+        def init(key, shape):  # the weights of a map are as small as its own inputs are many
+            bounds = 2.4 / (25 * fan_ins[targets])
+            return uniform(1.0)(key, shape) * jnp.asarray(bounds, jnp.float32).reshape(1, 1, -1)
+
+        connected = self.param("kernel", init, (5, 5, len(sources)))
+        bias = self.param("bias", nn.initializers.zeros, (len(self.inputs),), jnp.float32)
+        kernel = jnp.zeros((5, 5, x.shape[-1], len(self.inputs))).at[:, :, sources, targets].set(connected)
+        y = jax.lax.conv_general_dilated(
+            x, kernel.astype(self.dtype), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+class LeNet5(nn.Module):
+    """The paper's network; without a head (num_classes=0), the 84 units of F6."""
+
+    num_classes: int = 10
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C), at least 32×32 -> logits (N, num_classes) float32."""
+        check_images(self, images, at_least=32)
+        init, dtype = fan_in_uniform, self.dtype
+
+        x = squash(conv(6, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="C1")(images))
+        x = squash(Subsampling(dtype, name="S2")(x))
+        self.sow("intermediates", "stage1", x)
+        x = squash(PartialConv(C3_INPUTS, dtype, name="C3")(x))
+        x = squash(Subsampling(dtype, name="S4")(x))
+        self.sow("intermediates", "stage2", x)
+        x = squash(conv(120, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="C5")(x))
+        x = global_average_pool(x)
+        x = squash(nn.Dense(84, kernel_init=init, name="F6")(x))
+        if self.num_classes == 0:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x)
+
+
+class LeNet5ReLU(nn.Module):
+    """The modern form; without a head (num_classes=0), the 84 units of F6."""
+
+    num_classes: int = 10
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C), at least 32×32 -> logits (N, num_classes) float32."""
+        check_images(self, images, at_least=32)
+        init, dtype = he_normal("fan_in"), self.dtype
+
+        x = nn.relu(conv(6, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="C1")(images))
+        x = max_pool(x, 2, 2)
+        self.sow("intermediates", "stage1", x)
+        x = nn.relu(conv(16, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="C3")(x))
+        x = max_pool(x, 2, 2)
+        self.sow("intermediates", "stage2", x)
+        x = nn.relu(conv(120, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="C5")(x))
+        x = global_average_pool(x)
+        x = nn.relu(nn.Dense(84, kernel_init=init, name="F6")(x))
+        if self.num_classes == 0:
+            return x
+        return linear(84, self.num_classes, name="head")(x)
+
+
+variant("lenet5", LeNet5)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
+variant("lenet5_relu", LeNet5ReLU)  # 61,706

@@ -1,0 +1,116 @@
+"""Models by name.
+
+A family's file ends with its table of variants:
+
+    variant("resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)
+
+Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
+and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes. A variant may give such an
+argument a default of its own.
+"""
+
+import dataclasses
+import fnmatch
+import numbers
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.errors import UserError, did_you_mean
+
+
+class Variant(NamedTuple):
+    """One line of a family's table."""
+
+    module: type[nn.Module]
+    fields: dict[str, Any]
+
+
+_VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
+
+
+def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
+    """Declares a model: `module` with these fields."""
+    assert name not in _VARIANTS, f"two models are named {name}"
+    _VARIANTS[name] = Variant(module, fields)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of all models, or of those that match a shell pattern ("resnet*"), sorted."""
+    return sorted(fnmatch.filter(_VARIANTS, pattern))
+
+
+def find(name: str) -> Variant:
+    """The variant of this name. Raises UserError if there is none."""
+    if name not in _VARIANTS:
+        raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
+    return _VARIANTS[name]
+
+
+def create_model(name: str, /, **arguments: Any) -> nn.Module:
+    """The model `name` as a flax.linen.Module: images (N, H, W, C) float -> logits (N, num_classes) float32.
+
+        model = create_model("resnet50", num_classes=10, dtype=jnp.bfloat16)
+        variables = model.init(key, images, train=False)  # {"params", "batch_stats"}, float32
+        logits = model.apply(variables, images, train=False)
+
+    All take `num_classes` (0: the pooled features instead of logits) and `dtype`, the type to compute in (a dtype or
+    its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
+    argument has a wrong type or value.
+    """
+    module, fields = find(name)
+    types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
+    for argument, value in arguments.items():
+        if argument not in types:
+            valid = ", ".join(sorted(types))
+            raise UserError(f'{name}: no argument "{argument}"{did_you_mean(argument, types)}; it takes {valid}')
+        _check(f"{name}: {argument}", value, types[argument])
+    dtype = _dtype(name, arguments.get("dtype", jnp.float32))
+    return module(**{**fields, **arguments, "dtype": dtype})
+
+
+def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> None:
+    """Refuses, with a UserError, what is not (N, H, W, C) or is smaller than at_least×at_least."""
+    if images.ndim != 4:
+        raise UserError(f"{_name_of(model)}: images of shape {images.shape} instead of (N, H, W, C)")
+    height, width = images.shape[1:3]
+    if min(height, width) < at_least:
+        raise UserError(f"{height}×{width} is too small for {_name_of(model)}: at least {at_least}×{at_least}")
+
+
+def _name_of(model: nn.Module) -> str:
+    for name, (module, fields) in _VARIANTS.items():
+        if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
+            return name
+    return type(model).__name__
+
+
+def _is_argument(field: dataclasses.Field) -> bool:
+    return field.default is not dataclasses.MISSING and field.name not in ("parent", "name")
+
+
+def _check(where: str, value: Any, expected: Any) -> None:
+    if get_origin(expected) is Literal:
+        choices = get_args(expected)
+        if value not in choices:
+            one_of = ", ".join(f'"{c}"' for c in choices)
+            raise UserError(f'{where}: "{value}" is none of {one_of}{did_you_mean(value, choices)}')
+    elif expected in (bool, int, float, str):
+        accepted = {int: numbers.Integral, float: numbers.Real}.get(expected, expected)  # NumPy's numbers too
+        if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
+            raise UserError(f"{where}: {value!r} is no {expected.__name__}")
+        if expected in (int, float) and not value >= 0:  # no size, number or rate in an architecture is negative
+            raise UserError(f"{where}: {value} is less than 0")
+
+
+def _dtype(name: str, dtype: Any) -> jnp.dtype:
+    try:
+        known = jnp.dtype(dtype)
+    except TypeError:
+        known = None
+    if known is None or not jnp.issubdtype(known, jnp.floating):
+        hint = did_you_mean(dtype, ("float32", "bfloat16", "float16"))
+        raise UserError(f"{name}: dtype: {dtype!r} is no float type{hint}; float32, bfloat16 or float16")
+    return known

@@ -1,0 +1,166 @@
+"""Pictures of a finished run, each a matplotlib Figure of its own; pyplot and its global state are not used.
+
+Text and axes are drawn in INK, which the page replaces by its own colour, and nothing relies on a white ground: areas
+are coloured by opacity. The hues are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:  # matplotlib takes longer to import than all of jaxcnn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1f2328"
+BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+
+WRITTEN_CLASSES = 20  # up to here a confusion matrix has room for its counts
+LONGEST_CURVE = 500  # points; a longer one is drawn as the means of that many stretches
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Loss and accuracy against epochs: training, validation and, where there is one, validation of the EMA weights.
+
+    `history` has the rows of metrics.jsonl. What is missing or not finite leaves a gap.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.5, 3.8), layout="constrained")
+    for axes, quantity, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
+        _plain(axes)
+        lowest, highest = math.inf, 0.0
+        for name, key, style in (
+            ("train", f"train_{quantity}", {"color": BLUE, "linewidth": 1.2}),
+            ("validation", f"validation_{quantity}", {"color": VERMILION, "linewidth": 1.8}),
+            ("validation, EMA", f"validation_ema_{quantity}", {"color": GREEN, "linewidth": 1.8, "linestyle": "--"}),
+        ):
+            epochs, values = _series(history, key)
+            if not len(values):
+                continue
+            # A single evaluation would be a line of no length.
+            axes.plot(
+                epochs, scale * values, label=name, marker="o" if len(values) <= 30 else None, markersize=3.5, **style
+            )
+            lowest, highest = min(lowest, values.min()), max(highest, values.max())
+        axes.set_title(quantity.capitalize() + (" (%)" if scale == 100 else ""), loc="left", color=INK, fontsize=11)
+        axes.set_xlabel("epoch", color=INK)
+        if quantity == "loss" and lowest > 0 and highest > 30 * lowest:
+            axes.set_yscale("log")
+        if axes.lines:
+            axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+        else:
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=INK)
+    return figure
+
+
+def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
+    """The confusion matrix (K, K), row the label, column the prediction, coloured by the share of the row.
+
+    Up to 20 classes have their counts written in; about 100 classes are the most that can be read.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    num_classes = len(class_names)
+    written = num_classes <= WRITTEN_CLASSES
+    side = 2.5 + 0.42 * num_classes if written else 11.0
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.add_subplot()
+    _plain(axes)
+    axes.grid(visible=False)
+
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    # By the square root, as one mistake in a hundred would otherwise not be seen beside the diagonal.
+    opacity = LinearSegmentedColormap.from_list(
+        "opacity", [(*_rgb(BLUE), a) for a in np.linspace(0, 1, 101) ** 0.5], N=1024
+    )
+    picture = axes.imshow(shares, cmap=opacity, vmin=0, vmax=1, interpolation="none")
+    bar = figure.colorbar(picture, ax=axes, shrink=0.6, aspect=30, pad=0.02, format=lambda share, _: f"{share:.0%}")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelcolor=INK, labelsize=8)
+
+    size = 9 if written else min(8, 600 / num_classes)
+    names = [_short(name, 24) for name in class_names]
+    upright = not written or max(map(len, names), default=0) > 3
+    axes.set_xticks(range(num_classes), names, rotation=90 if upright else 0, fontsize=size, parse_math=False)
+    axes.set_yticks(range(num_classes), names, fontsize=size, parse_math=False)
+    axes.tick_params(length=0)
+    # Lines between the cells, so that a row of a hundred can be followed to its name.
+    axes.set_xticks(np.arange(1, num_classes) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, num_classes) - 0.5, minor=True)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(visible=True, which="minor", color=INK, alpha=0.12, linewidth=0.5)
+    axes.set_xlabel("predicted", color=INK)
+    axes.set_ylabel("label", color=INK)
+    if written:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                color = "white" if shares[row, column] > 0.3 else INK
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
+    return figure
+
+
+def worst_mistakes(
+    images: Sequence[np.ndarray],
+    true_names: Sequence[str],
+    predicted_names: Sequence[str],
+    probabilities: Sequence[float],
+) -> "Figure":
+    """A sheet of up to 25 uint8 images (H, W, 1 or 3), with "true → predicted" and the prediction's probability."""
+    import cv2
+    from matplotlib.figure import Figure
+
+    columns = 5
+    shown = min(len(images), 25)
+    rows = max(1, math.ceil(shown / columns))
+    tallest = max((image.shape[0] / image.shape[1] for image in images[:shown]), default=1)
+    figure = Figure(figsize=(11.5, rows * (2.2 * min(tallest, 2) + 0.6)), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.04, hspace=0.06)  # type: ignore[union-attr, call-arg]
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        if index >= shown:
+            axes.set_axis_off()
+            continue
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=INK, alpha=0.3, linewidth=0.5)
+        image = images[index]
+        if image.shape[-1] != 3:
+            image = image[..., 0]  # of other numbers of channels, the first is shown
+        if max(image.shape) > 96:  # a photo: reduced to what the sheet can show
+            reduced = min(1, 256 / max(image.shape))
+            image = cv2.resize(image, None, fx=reduced, fy=reduced, interpolation=cv2.INTER_AREA)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+        else:  # "none" leaves the enlarging, by nearest neighbour, to the page
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        true, predicted = _short(true_names[index], 24), _short(predicted_names[index], 24)
+        arrow = " → " if len(true + predicted) <= 22 else " →\n"
+        title = f"{true}{arrow}{predicted}\n{100 * probabilities[index]:.1f} %"
+        axes.set_title(title, fontsize=9, color=INK, parse_math=False)
+    return figure
+
+
+def _plain(axes: "Axes") -> None:
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=9)
+    axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+
+
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and finite values of the rows that have `key`, at most LONGEST_CURVE of each."""
+    points = [(row["epoch"], row[key]) for row in history if row.get("epoch") is not None and row.get(key) is not None]
+    series = np.array(points, np.float64).reshape(-1, 2)
+    series = series[np.isfinite(series).all(axis=1)]
+    if len(series) > LONGEST_CURVE:
+        series = np.stack([stretch.mean(axis=0) for stretch in np.array_split(series, LONGEST_CURVE)])
+    return series[:, 0], series[:, 1]
+
+
+def _short(name: str, length: int) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _rgb(color: str) -> tuple[float, ...]:
+    return tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))

@@ -1,0 +1,48 @@
+"""Where the time of a run goes: all of it, compilation, training steps."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+class Clock:
+    """Seconds over all parts of a run, if it was resumed: `wall`, `compile` and `training`."""
+
+    def __init__(self) -> None:
+        self.compile = 0.0
+        self.training = 0.0
+        self._earlier = 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def wall(self) -> float:
+        """Everything, from start to now."""
+        return self._earlier + time.perf_counter() - self._started
+
+    def to_json(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"wall": self.wall, "compile": self.compile, "training": self.training}
+
+    def go_on(self, seconds: dict[str, float]) -> None:
+        """Adds what the earlier parts of the run took, as `to_json` gave it."""
+        self._earlier += seconds["wall"]
+        self.compile += seconds["compile"]
+        self.training += seconds["training"]
+
+
+class AheadOfTime:
+    """A jitted function, compiled before its first call for each shape of its last argument; the clock says how long."""
+
+    def __init__(self, jitted: Callable[..., Any], clock: Clock):
+        self._jitted, self._clock = jitted, clock
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        shape = jax.tree.leaves(arguments[-1])[0].shape
+        if shape not in self._compiled:
+            start = time.perf_counter()
+            self._compiled[shape] = self._jitted.lower(*arguments).compile()
+            self._clock.compile += time.perf_counter() - start
+        return self._compiled[shape](*arguments)

@@ -1,0 +1,184 @@
+"""Everything that a config decides before the first step: data, model, loss, optimiser, schedule, devices."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from jaxcnn import data, weights
+from jaxcnn.config import duration_in_steps
+from jaxcnn.errors import UserError
+from jaxcnn.evaluate import Task
+from jaxcnn.models import create_model
+from jaxcnn.train.losses import make_loss, num_outputs, task_of
+from jaxcnn.train.optimizers import make_optimizer
+from jaxcnn.train.schedules import make_schedule
+from jaxcnn.train.state import TrainState, Variables, init_state, init_variables
+from jaxcnn.train.step import Step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A config, resolved. Only shapes so far: no parameter is made and nothing is compiled."""
+
+    config: ConfigDict
+    dataset: data.Dataset
+    preprocessing: data.Preprocessing
+    task: Task
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    mesh: Mesh
+    total_steps: int
+
+    def steps(self, name: str) -> int:
+        """The duration of a setting, in steps, at least 1."""
+        room, _, leaf = name.rpartition(".")
+        text = (self.config[room] if room else self.config)[leaf]
+        size = len(self.dataset.train)
+        return max(1, duration_in_steps(name, text, batch_size=self.config.batch_size, examples_per_epoch=size))
+
+    def reader(self, source: data.Source) -> data.Reader:
+        """Batches of `source`, resident or streamed as the config asks."""
+        return data.make_reader(
+            source, self.mesh, resident=self.config.data.resident, threads=self.config.data.threads
+        )
+
+    def batches_once(self, source: data.Source) -> Callable[[], Iterator[data.Batch]]:
+        """Gives all of `source` once, each time that it is called."""
+        shards = self.mesh.size
+        batch_size = -(-min(self.config.evaluate.batch_size, len(source)) // shards) * shards
+        return functools.partial(data.batches_once, self.reader(source), len(source), batch_size)
+
+    def initial_state(self) -> TrainState:
+        """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained."""
+        config, replicated = self.config, NamedSharding(self.mesh, P())
+        init = functools.partial(init_variables, self.model, self.preprocessing.input_shape)
+        if config.model.pretrained:
+            variables = jax.device_put(self.pretrained_variables(), replicated)
+        else:
+            variables = jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
+        start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
+        return jax.jit(start, out_shardings=replicated)(variables)
+
+    def state_template(self) -> TrainState:
+        """The shapes and shardings of the state, to restore a checkpoint into."""
+
+        def start(key: jax.Array) -> TrainState:
+            variables = init_variables(self.model, self.preprocessing.input_shape, key)
+            return init_state(variables, self.optimizer, ema=self.config.ema.decay > 0)
+
+        return replicated_shapes(start, self.mesh)
+
+    def pretrained_variables(self) -> Variables:
+        """The weights in model.pretrained, for this model."""
+        config = self.config.model
+        return weights.load(
+            config.pretrained, config.name, **_arguments(config), num_classes=_outputs(self.task, self.dataset)
+        )
+
+    def train_step(self) -> Step:
+        """The pure function of one step."""
+        config = self.config
+        return make_train_step(
+            model=self.model,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            loss=make_loss(config.loss, self.task, len(self.dataset.class_names)),
+            task=self.task,
+            preprocessing=self.preprocessing,
+            augment=data.make_augmentation(config.data.augment),
+            seed=config.seed,
+            ema_decay=config.ema.decay,
+            accumulate=config.optimizer.accumulate,
+            unroll=self.on_cpu,
+        )
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether this runs on the CPU, where loops around gradients are slow and devices have to be waited for."""
+        return self.mesh.devices.flat[0].platform == "cpu"
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint carries so that it can be used alone; `load_trained` reads it."""
+        return {
+            "model": {
+                "name": self.config.model.name,
+                "arguments": _arguments(self.config.model) | {"num_classes": _outputs(self.task, self.dataset)},
+                "dtype": self.config.model.dtype,
+            },
+            "task": self.task,
+            "class_names": list(self.dataset.class_names),
+            "preprocessing": self.preprocessing.to_json(),
+        }
+
+
+def prepare(config: ConfigDict) -> Experiment:
+    """Resolves a validated config.
+
+    Raises:
+      UserError: whatever in the settings does not fit the data, the model, the devices or each other.
+    """
+    mesh = make_mesh(config.devices)
+    if config.batch_size % (mesh.size * config.optimizer.accumulate):
+        raise UserError(
+            f"batch_size: {config.batch_size} can't be shared evenly by {mesh.size} devices in "
+            f"{config.optimizer.accumulate} parts (optimizer.accumulate); "
+            f"take a multiple of {mesh.size * config.optimizer.accumulate}"
+        )
+    dataset = data.load(config.data, config.seed)
+    preprocessing = data.make_preprocessing(config.data, dataset.train)
+    task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
+    model = create_model(
+        config.model.name,
+        **_arguments(config.model),
+        num_classes=_outputs(task, dataset),
+        dtype=config.model.dtype,
+    )
+    init = functools.partial(init_variables, model, preprocessing.input_shape)
+    params = jax.eval_shape(init, jax.random.key(0))["params"]
+    durations = {"batch_size": config.batch_size, "examples_per_epoch": len(dataset.train)}
+    total_steps = duration_in_steps("total", config.total, **durations)
+    schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=len(dataset.train))
+    optimizer = make_optimizer(config.optimizer, schedule, params)
+    experiment = Experiment(config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps)
+    experiment.train_step()  # its loss and augmentation are checked as it is made
+    return experiment
+
+
+def make_mesh(devices: int = 0) -> Mesh:
+    """The first `devices` devices that JAX finds (0: all), as one axis "data"."""
+    found = jax.devices()
+    if devices > len(found):
+        raise UserError(f"devices: {devices} were asked for, but JAX finds {len(found)} ({found[0].platform})")
+    # Auto axes: shardings are propagated by the compiler, not part of an array's type
+    return jax.make_mesh(
+        (devices or len(found),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=found[: devices or None]
+    )
+
+
+def replicated_shapes(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
+    """The shapes of what `make(key)` returns, each with the sharding "on every device"."""
+    replicated = NamedSharding(mesh, P())
+    shapes = jax.eval_shape(make, jax.random.key(0))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes)
+
+
+def _arguments(config: ConfigDict) -> dict[str, Any]:
+    arguments = config.arguments.to_dict()
+    for name, setting in (("num_classes", "the data set decides it"), ("dtype", "it is the setting model.dtype")):
+        if name in arguments:
+            raise UserError(f"model.arguments.{name}: not set here; {setting}")
+    return arguments
+
+
+def _outputs(task: Task, dataset: data.Dataset) -> int:
+    return num_outputs(task, len(dataset.class_names))
+

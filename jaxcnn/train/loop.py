@@ -1,0 +1,269 @@
+"""The training loop: `run(config, workdir)` trains one network and leaves its results in a folder.
+
+    config.json        every setting, resolved
+    metrics.jsonl      a row for each interval of training and for each evaluation
+    tensorboard/       the same, as TensorBoard events
+    checkpoints/       the latest and the best
+    summary.json       the result
+    report.html        the page that shows it
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from jaxcnn import config as settings
+from jaxcnn.data import Order
+from jaxcnn.errors import RunFailed, UserError
+from jaxcnn.evaluate import collect, make_predict, measure
+from jaxcnn.train.checkpoints import Checkpoints
+from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.experiment import Experiment, prepare
+from jaxcnn.train.log import Row, RunLog, say
+from jaxcnn.train.losses import evaluation_losses
+from jaxcnn.train.result import write_result
+from jaxcnn.train.state import TrainState, count_parameters
+from jaxcnn.train.step import jit_steps
+from jaxcnn.train.workdir import Interrupts, check_config, held, write_text
+
+_STEPS_PER_DISPATCH = 32  # on accelerators, where a call to the device costs more than a small step
+
+
+class Interrupted(UserError):
+    """SIGTERM or Ctrl-C came, and all is saved. The exit code is the shell's for that signal."""
+
+    label = "stopped"
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
+def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = None) -> dict[str, Any]:
+    """Trains what `config` says, or goes on where an earlier run in `workdir` stopped; returns summary.json's content.
+
+    Raises:
+      UserError: a mistake in the settings, a folder in use or of another config.
+      RunFailed: the loss is not finite; the last good checkpoint is kept.
+      Interrupted: SIGTERM or Ctrl-C came, all is saved; the same call goes on.
+    """
+    config, workdir, console, clock = settings.validate(config), Path(workdir), console or Console(), Clock()
+
+    with held(workdir), Interrupts() as interrupts:
+        check_config(workdir, config)
+        if (workdir / "summary.json").exists():
+            say(console, f"{workdir} holds the result of this run already; nothing is left to do")
+            return json.loads((workdir / "summary.json").read_text())
+
+        # ── what is to be done, and what was done already ───────────────────────────────────────────────────────────
+        experiment = prepare(config)
+        checkpoints = Checkpoints(
+            workdir / "checkpoints", keep=config.checkpoint.keep, warn=lambda text: say(console, f"warning: {text}")
+        )
+        state, meta = checkpoints.restore_latest(experiment.state_template()) or (experiment.initial_state(), {})
+        interval = Interval(**meta.get("interval", {}))
+        if meta:
+            clock.go_on(meta["seconds"])
+        write_text(workdir / "config.json", settings.to_json(config))
+        _introduce(console, experiment, state)
+
+        # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
+        predict = AheadOfTime(make_predict(experiment.model, experiment.preprocessing, experiment.mesh), clock)
+        with RunLog(workdir, total_steps=experiment.total_steps, step=int(state.step), console=console) as log:
+            state = _train(experiment, state, interval, predict, checkpoints, log, clock, interrupts)
+        checkpoints.wait()
+
+        # ── the result ──────────────────────────────────────────────────────────────────────────────────────────────
+        summary = write_result(workdir, experiment, state, predict, checkpoints, log.history, best_step(log.history), clock)
+        checkpoints.close()
+    return summary
+
+
+def _introduce(console: Console, experiment: Experiment, state: TrainState) -> None:
+    dataset, device, step = experiment.dataset, experiment.mesh.devices.flat[0], int(state.step)
+    sizes = [f"{len(source):,} {name}" for name in ("train", "validation", "test") if (source := getattr(dataset, name))]
+    say(
+        console,
+        f"{experiment.config.model.name}, {count_parameters(state.params):,} parameters, on {experiment.config.data.name} "
+        f"({', '.join(sizes)}), {experiment.total_steps:,} steps of {experiment.config.batch_size} on "
+        f"{experiment.mesh.size} × {device.device_kind}" + (f"; goes on from step {step:,}" if step else ""),
+    )
+
+
+def _train(
+    experiment: Experiment,
+    state: TrainState,
+    interval: "Interval",
+    predict: AheadOfTime,
+    checkpoints: Checkpoints,
+    log: RunLog,
+    clock: Clock,
+    interrupts: Interrupts,
+) -> TrainState:
+    """Steps from `state` to the end, with rows, evaluations and checkpoints at their intervals."""
+    config, dataset, total = experiment.config, experiment.dataset, experiment.total_steps
+    every = {name: experiment.steps(f"{name}.every") for name in ("log", "evaluate", "checkpoint")}
+    step, size = int(state.step), len(dataset.train)
+    if _stopped_early(config, log.history):
+        return state
+
+    most = config.steps_per_dispatch or (1 if experiment.on_cpu else _STEPS_PER_DISPATCH)
+    counts = list(_plan(step, total, most, every.values()))
+    order = Order(size, config.seed)
+    batches = experiment.reader(dataset.train)(order, step * config.batch_size, config.batch_size, counts)
+    train_steps = AheadOfTime(jit_steps(experiment.train_step(), experiment.mesh, unroll=experiment.on_cpu), clock)
+    validation = experiment.batches_once(dataset.validation) if dataset.validation else None
+    losses = evaluation_losses(config.loss)
+    pending: list[dict[str, jax.Array]] = []  # metrics of steps that may still be under way
+
+    def evaluate() -> Row:
+        assert validation is not None
+        row: dict[str, float] = {"step": step, "epoch": step * config.batch_size / size}
+        for name, variables in (("validation", state.variables), ("validation_ema", state.ema)):
+            if variables is not None:
+                logits, labels = collect(predict, variables, validation())
+                figures = measure(logits, labels, experiment.task, losses)
+                row |= {f"{name}_{figure}": value for figure, value in figures.items() if figure != "examples"}
+        return row
+
+    def save() -> None:
+        extra = {"interval": dataclasses.asdict(interval), "seconds": clock.to_json(), "step": step}
+        meta = experiment.meta() | {"config": settings.flatten(config)} | extra
+        checkpoints.save(state, meta, best_step=best_step(log.history))
+
+    mark = time.perf_counter()
+    for count in counts:
+        waiting = time.perf_counter()
+        batch = next(batches)
+        interval.waited += time.perf_counter() - waiting
+        compiled = clock.compile
+        state, metrics = train_steps(state, batch)
+        mark += clock.compile - compiled  # that was no training
+        if experiment.on_cpu and experiment.mesh.size > 1:
+            jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
+        pending.append(metrics)
+        step += count
+
+        due = {name: step % n == 0 or step == total for name, n in every.items()} | {"stop": bool(interrupts.signal)}
+        if not any(due.values()):
+            continue
+        interval.add(pending, step, log.history, checkpoints)
+        pending.clear()
+        clock.training += (elapsed := time.perf_counter() - mark)
+        interval.seconds += elapsed
+        if due["log"]:
+            log.row({"step": step, "epoch": step * config.batch_size / size, **interval.row(config.batch_size)})
+            interval = Interval()
+        if due["evaluate"] and validation:
+            log.row(evaluate())
+        finished = step == total or _stopped_early(config, log.history)
+        if due["checkpoint"] or due["stop"] or finished or best_step(log.history) == step:
+            save()
+        log.progress(step)
+        if finished:
+            break
+        if interrupts.signal:
+            checkpoints.close()
+            raise Interrupted(
+                f"by {interrupts.signal.name} after step {step:,} of {total:,}; all is saved, and the same command goes on",
+                interrupts.signal,
+            )
+        mark = time.perf_counter()
+    if step < total:
+        log.say(f"no better validation accuracy in {config.early_stop.patience} evaluations: stopped early")
+    return state
+
+
+def _plan(step: int, total: int, most: int, intervals: Sequence[int]) -> Iterator[int]:
+    """How many steps each call makes: `most` where that leads past no interval's end, else 1."""
+    while step < total:
+        stop = min([total, *((step // n + 1) * n for n in intervals)])
+        count = most if step + most <= stop else 1
+        yield count
+        step += count
+
+
+@dataclasses.dataclass
+class Interval:
+    """Sums over the training steps since the last row; goes into checkpoints, so that a resumed run's rows are equal."""
+
+    steps: int = 0
+    loss: float = 0.0
+    accuracy: float = 0.0
+    gradient_norm: float = 0.0
+    learning_rate: float = 0.0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def add(self, pending: Sequence[dict], step: int, history: Sequence[Row], checkpoints: Checkpoints) -> None:
+        """Adds the steps up to `step`, waiting for them; RunFailed if one's loss or gradient is not finite."""
+        if not pending:
+            return
+        metrics = {name: np.concatenate([np.asarray(m[name], np.float64) for m in pending]) for name in pending[0]}
+        finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            _fail_not_finite(metrics, bad, step - len(finite) + bad + 1, history, checkpoints)
+        self.steps += len(finite)
+        for name in ("loss", "accuracy", "gradient_norm"):
+            setattr(self, name, getattr(self, name) + float(metrics[name].sum()))
+        self.learning_rate = float(metrics["learning_rate"][-1])
+
+    def row(self, batch_size: int) -> Row:
+        """The row of metrics.jsonl: means over the steps; the learning rate of the last."""
+        return {
+            "train_loss": self.loss / self.steps,
+            "train_accuracy": self.accuracy / self.steps,
+            "learning_rate": self.learning_rate,
+            "gradient_norm": self.gradient_norm / self.steps,
+            "images_per_second": self.steps * batch_size / max(self.seconds, 1e-9),
+            "data_wait_share": min(self.waited / max(self.seconds, 1e-9), 1.0),
+        }
+
+
+def _fail_not_finite(metrics: Row, bad: int, step: int, history: Sequence[Row], checkpoints: Checkpoints) -> None:
+    """Stops the run: where, what was last finite, what to try."""
+    if bad:
+        last = f"at step {step - 1} the loss was {metrics['loss'][bad - 1]:.4g}, the gradient's norm {metrics['gradient_norm'][bad - 1]:.4g}"
+    elif rows := [row for row in history if "train_loss" in row]:
+        last = f"up to step {rows[-1]['step']} the mean loss was {rows[-1]['train_loss']:.4g}"
+    else:
+        last = "it never was finite"
+    checkpoints.wait()
+    kept = f"the checkpoint of step {checkpoints.steps()[-1]} is kept" if checkpoints.steps() else "no checkpoint was due yet"
+    checkpoints.close()
+    raise RunFailed(
+        f"step {step}: the loss is {metrics['loss'][bad]:g}, the gradient's norm {metrics['gradient_norm'][bad]:g}; "
+        f"{last}; {kept}. Try a lower optimizer.learning_rate, a longer schedule.warmup, optimizer.clip_norm=1, "
+        "or model.dtype=float32"
+    )
+
+
+def validation_accuracy(row: Row) -> float | None:
+    """The accuracy that decides which parameters are best: the average's where there is one."""
+    return row.get("validation_ema_accuracy", row.get("validation_accuracy"))
+
+
+def best_step(history: Sequence[Row]) -> int | None:
+    """The step of the best evaluation, the first of equals; None where there was none."""
+    rows = [row for row in history if validation_accuracy(row) is not None]
+    return int(max(rows, key=validation_accuracy)["step"]) if rows else None  # type: ignore[type-var, arg-type]
+
+
+def _stopped_early(config: ConfigDict, history: Sequence[Row]) -> bool:
+    """Whether the last early_stop.patience evaluations brought nothing better by more than early_stop.min_delta."""
+    best, since = -math.inf, 0
+    for row in history:
+        if (accuracy := validation_accuracy(row)) is not None:
+            better = accuracy > best + config.early_stop.min_delta
+            best, since = (accuracy, 0) if better else (best, since + 1)
+    return bool(config.early_stop.patience) and since >= config.early_stop.patience

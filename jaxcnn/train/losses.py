@@ -1,0 +1,99 @@
+"""Losses: one number an example from logits and labels.
+
+A task is what labels and logits mean, and it decides which loss can be used:
+
+    "multiclass"  labels (N,) int32, logits (N, K)
+    "binary"      labels (N,) in {0, 1}, logits (N, 1), sigmoid
+    "multilabel"  labels (N, K) of zeros and ones, logits (N, K), sigmoid
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from jaxcnn.data import Source
+from jaxcnn.errors import UserError
+from jaxcnn.evaluate import Task
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def task_of(source: Source, num_classes: int, loss: str) -> Task:
+    """The task that labels of this shape and the setting loss.name make together."""
+    if source.labels.ndim == 2:
+        if loss != "sigmoid_binary_cross_entropy":
+            raise UserError(
+                f"loss.name: {loss} takes one label an image, but these have several: use sigmoid_binary_cross_entropy"
+            )
+        return "multilabel"
+    return "binary" if num_classes == 2 and loss == "sigmoid_binary_cross_entropy" else "multiclass"
+
+
+def num_outputs(task: Task, num_classes: int) -> int:
+    """How many logits a network for this task has."""
+    return 1 if task == "binary" else num_classes
+
+
+def _targets(labels: jax.Array, outputs: int) -> jax.Array:
+    """(N,) or (N, K) int32 labels -> (N, K) float32 zeros and ones."""
+    if labels.ndim == 2:
+        return labels.astype(jnp.float32)
+    return labels[:, None].astype(jnp.float32) if outputs == 1 else jax.nn.one_hot(labels, outputs)
+
+
+def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """(N,) float32: -Σ target · log softmax(logits). Label smoothing: Szegedy et al. 2016, section 7."""
+    targets = optax.smooth_labels(_targets(labels, logits.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """(N,) float32: the binary cross entropies of an example's K logits, averaged over them.
+
+    Smoothed targets are y · (1 - s) + s / 2.
+    """
+    targets = _targets(labels, logits.shape[-1]) * (1 - label_smoothing) + label_smoothing / 2
+    return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
+
+
+LOSSES = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "sigmoid_binary_cross_entropy": sigmoid_binary_cross_entropy,
+}
+
+
+def make_loss(config: ConfigDict, task: Task, num_classes: int) -> Loss:
+    """The mean training loss of a batch, as the settings `loss.*` ask for: (logits, labels) -> scalar.
+
+    With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it.
+    """
+    weights = config.class_weights
+    if weights and (task == "multilabel" or len(weights) != num_classes):
+        what = "several labels an image" if task == "multilabel" else f"{num_classes} classes"
+        raise UserError(f"loss.class_weights: {len(weights)} weights do not fit {what}")
+    if weights and not (min(weights) >= 0 and max(weights) > 0):
+        raise UserError(f"loss.class_weights: {weights} should be at least 0, and not all 0")
+
+    def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        losses = LOSSES[config.name](logits, labels, config.label_smoothing)
+        if not weights:
+            return losses.mean()
+        weight = jnp.asarray(weights, jnp.float32)[labels]
+        return (losses * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
+
+    return loss
+
+
+def evaluation_losses(config: ConfigDict) -> Loss:
+    """(logits, labels) -> (N,): the loss that evaluations report, without smoothing and class weights."""
+    return LOSSES[config.name]
+
+
+def correct(logits: jax.Array, labels: jax.Array, task: Task) -> jax.Array:
+    """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is."""
+    if task == "multiclass":
+        return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+    return ((logits > 0) == (_targets(labels, logits.shape[-1]) > 0)).astype(jnp.float32).mean(axis=-1)

@@ -1,0 +1,78 @@
+"""What a finished run leaves: summary.json and report.html."""
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jaxcnn import config as settings
+from jaxcnn.evaluate import collect, measure
+from jaxcnn.report import summarize, write_report
+from jaxcnn.train.checkpoints import Checkpoints
+from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.experiment import Experiment
+from jaxcnn.train.log import Row
+from jaxcnn.train.losses import evaluation_losses
+from jaxcnn.train.state import TrainState, count_parameters, variables_sha256
+from jaxcnn.train.trained import selected_variables, shapes_of
+from jaxcnn.train.workdir import write_text
+
+_PACKAGES = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def write_result(
+    workdir: Path,
+    experiment: Experiment,
+    state: TrainState,
+    predict: AheadOfTime,
+    checkpoints: Checkpoints,
+    history: Sequence[Row],
+    best_step: int | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Tests the selected parameters, this once, and writes summary.json and report.html; returns the summary."""
+    config, dataset = experiment.config, experiment.dataset
+    tested_step, variables = selected_variables(checkpoints, config, shapes_of(state.variables), best_step)
+    logits, labels = collect(predict, variables, experiment.batches_once(dataset.test)())
+    figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
+    tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
+    steps = int(state.step)
+    device = experiment.mesh.devices.flat[0]
+
+    summary = {
+        **{f"test_{name}": value for name, value in figures.items()},
+        "tested_step": tested_step,
+        **{name: value for name, value in tested.items() if name.startswith("validation")},
+        "steps": steps,
+        "epochs": steps * config.batch_size / len(dataset.train),
+        "wall_seconds": clock.wall,
+        "compile_seconds": clock.compile,
+        "images_per_second": steps * config.batch_size / max(clock.training, 1e-9),
+        "params": count_parameters(state.params),
+        "params_sha256": variables_sha256(state.variables),
+        "model": config.model.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "device": f"{experiment.mesh.size} × {device.device_kind} ({device.platform})",
+        "command": shlex.join(sys.argv),
+    }
+    write_report(
+        workdir / "report.html",
+        summary=summary,
+        config_text=settings.describe(config),
+        history=history,
+        task=experiment.task,
+        class_names=dataset.class_names,
+        labels=labels,
+        logits=logits,
+        image_at=dataset.test.__getitem__,
+        layers=summarize(experiment.model, experiment.preprocessing.input_shape),
+    )
+    # last, for it says that the run is complete
+    write_text(workdir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return summary

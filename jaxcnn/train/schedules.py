@@ -1,0 +1,47 @@
+"""The course of the learning rate, from optax's schedules. step -> learning rate."""
+
+import itertools
+
+import optax
+from ml_collections import ConfigDict
+
+from jaxcnn.config import duration_in_steps
+from jaxcnn.errors import UserError
+
+
+def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: int) -> optax.Schedule:
+    """What the settings `schedule.*` and `optimizer.learning_rate` ask for, over `total_steps` steps."""
+    settings, peak = config.schedule, config.optimizer.learning_rate
+
+    def steps(name: str, text: str) -> int:
+        return duration_in_steps(
+            f"schedule.{name}", text, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
+        )
+
+    warmup = steps("warmup", settings.warmup)
+    if warmup >= total_steps and warmup:
+        raise UserError(f"schedule.warmup: {warmup:,} steps leave nothing of the {total_steps:,} steps of training")
+    if settings.name == "one_cycle":
+        # Smith and Topin 2018; rises from peak/25 and falls to peak/25/10,000, both as cosines, as PyTorch's OneCycleLR.
+        return optax.cosine_onecycle_schedule(
+            total_steps, peak, pct_start=warmup / total_steps or 0.3, div_factor=25.0, final_div_factor=1e4
+        )
+    if settings.name == "steps":
+        boundaries = [steps("boundaries", text) for text in settings.boundaries]
+        if any(late <= early for early, late in itertools.pairwise([0, *boundaries])):
+            raise UserError(f"schedule.boundaries: {settings.boundaries} should grow, from above 0")
+        if boundaries and boundaries[0] < warmup:
+            raise UserError(f"schedule.boundaries: {settings.boundaries[0]} is within the warm-up, {settings.warmup}")
+        # join_schedules restarts the count after the warm-up
+        main = optax.piecewise_constant_schedule(peak, {b - warmup: settings.factor for b in boundaries})
+    else:
+        rest = max(total_steps - warmup, 1)
+        main = {
+            "constant": lambda: optax.constant_schedule(peak),
+            "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=settings.final),
+            "linear": lambda: optax.linear_schedule(peak, peak * settings.final, rest),
+        }[settings.name]()
+    if not warmup:
+        return main
+    rise = optax.linear_schedule(peak * settings.warmup_start, peak, warmup)
+    return optax.join_schedules([rise, main], [warmup])

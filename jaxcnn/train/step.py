@@ -1,0 +1,107 @@
+"""One training step, as a pure function of (state, batch); and how it is compiled for a mesh of devices."""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.data import Batch, Preprocessing
+from jaxcnn.evaluate import Task
+from jaxcnn.train.losses import Loss, correct
+from jaxcnn.train.state import TrainState
+
+Metrics = dict[str, jax.Array]
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    loss: Loss,
+    task: Task,
+    preprocessing: Preprocessing,
+    augment: Augmentation,
+    seed: int,
+    ema_decay: float = 0.0,
+    accumulate: int = 1,
+    unroll: bool = True,
+) -> Step:
+    """The step: batch of image (B, H, W, C) uint8 and label -> next state, metrics of this step (scalars, float32).
+
+    All its randomness is fold_in(key(seed), step), so that a resumed run draws the same numbers.
+    """
+
+    def loss_and_gradient(params, batch_stats, images, labels, key):
+        def objective(params):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            metrics = {"loss": loss(logits, labels), "accuracy": correct(logits, labels, task).mean()}
+            return metrics["loss"], (metrics, updates.get("batch_stats", {}))
+
+        (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        return metrics, batch_stats, gradient
+
+    def accumulated(params, batch_stats, images, labels, key):
+        """The same from `accumulate` parts of the batch, one after the other."""
+
+        def part(carry, inputs):
+            (batch_stats, sums), (index, images, labels) = carry, inputs
+            metrics, batch_stats, gradient = loss_and_gradient(
+                params, batch_stats, images, labels, jax.random.fold_in(key, index)
+            )
+            return (batch_stats, jax.tree.map(jnp.add, sums, (metrics, gradient))), None
+
+        # Every accumulate-th example goes into one part, so that each device computes on its own share of the batch.
+        def parts(x):
+            return x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1)
+
+        zeros = ({"loss": jnp.zeros(()), "accuracy": jnp.zeros(())}, jax.tree.map(jnp.zeros_like, params))
+        inputs = (jnp.arange(accumulate), parts(images), parts(labels))
+        # a gradient inside a while loop is many times slower on CPU: there the loop is unrolled
+        (batch_stats, sums), _ = jax.lax.scan(part, (batch_stats, zeros), inputs, unroll=unroll)
+        metrics, gradient = jax.tree.map(lambda total: total / accumulate, sums)
+        return metrics, batch_stats, gradient
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        images = preprocessing(batch["image"], functools.partial(augment, key=augment_key))
+        compute = accumulated if accumulate > 1 else loss_and_gradient
+        metrics, batch_stats, gradient = compute(state.params, state.batch_stats, images, batch["label"], dropout_key)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = TrainState(state.step + 1, params, batch_stats, opt_state, state.ema)
+        if ema_decay:
+            new = new.replace(ema=optax.incremental_update(new.variables, state.ema, 1 - ema_decay))
+        metrics |= {"gradient_norm": optax.tree.norm(gradient), "learning_rate": jnp.asarray(schedule(state.step))}
+        return new, metrics
+
+    return step
+
+
+def jit_steps(step: Step, mesh: Mesh, *, unroll: bool) -> Step:
+    """K steps in one call: (state, K batches) -> (state, metrics of shape (K,)). The state is donated.
+
+    The batch is sharded over the mesh's axis "data", the state replicated; so batch norm sees the global batch.
+    """
+    replicated, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
+
+    @functools.partial(
+        jax.jit, donate_argnums=0, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated)
+    )
+    def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(step, state, batches, unroll=unroll)
+
+    return steps

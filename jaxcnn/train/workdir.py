@@ -1,0 +1,76 @@
+"""The folder of a run: held by one live run at a time, and belonging to one config."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxcnn import config as settings
+from jaxcnn.errors import UserError
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Makes the folder and holds it; another live run's is refused. The lock goes with the process, however it ends."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("a+")
+    except OSError as error:
+        raise UserError(f"--workdir: {workdir} can't be written ({error.strerror})") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise UserError(f"--workdir: {workdir} is in use by another run, process {holder}") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def check_config(workdir: Path, config: ConfigDict) -> None:
+    """Refuses a folder that holds a run with another config, and says what differs."""
+    path = workdir / "config.json"
+    if path.exists() and (different := settings.differences(settings.from_json(path.read_text()), config)):
+        raise UserError(
+            f"--workdir: {workdir} holds a run with another config ({'; '.join(different)}); "
+            "take another folder, or the same settings"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or, if it is interrupted, none."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+class Interrupts:
+    """SIGTERM and Ctrl-C as a wish that the loop can see: `signal` is the one that came, or None.
+
+    A second Ctrl-C ends the program at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __enter__(self) -> "Interrupts":
+        with contextlib.suppress(ValueError):  # signals can only be handled in the main thread
+            self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in getattr(self, "_old", {}).items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: types.FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)

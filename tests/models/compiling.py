@@ -1,0 +1,9 @@
+"""Fewer seconds a test."""
+
+import jax
+
+
+def compiled(function, *arguments):
+    """`function(*arguments)` under jit, without XLA's costly optimisations: compiling takes most of the time here."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function).lower(*arguments).compile(compiler_options=options)(*arguments)

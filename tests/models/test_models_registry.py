@@ -1,0 +1,61 @@
+"""Models by name: what is listed, what is refused, and with which words."""
+
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model, list_models
+
+
+def test_list_models_matches_and_sorts():
+    assert list_models("resnet1*") == ["resnet101", "resnet110", "resnet1202", "resnet152", "resnet18"]
+    assert list_models() == sorted(list_models())
+    assert list_models("nothing*") == []
+    assert {"lenet5", "lenet5_relu", "resnet20", "resnet50"} <= set(list_models())
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
+    model = create_model(name, num_classes=7, dtype="bfloat16")
+    assert isinstance(model, nn.Module)
+    assert model.num_classes == 7
+    assert model.dtype == jnp.bfloat16
+    assert model == create_model(name, num_classes=np.int64(7), dtype=jnp.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("resnet51", {}, r'model.name: no model "resnet51" \(did you mean .*"resnet50".*\?\)'),
+        ("zzz", {}, r'^model.name: no model "zzz"$'),
+        ("resnet18", {"stm": "small"}, r'18: no argument "stm" \(did you mean "stem"\?\); it takes dtype, freeze_norm, '),
+        ("resnet18", {"depths": (1, 1)}, 'no argument "depths"'),
+        ("resnet18", {"name": "mine"}, 'no argument "name"'),
+        ("lenet5", {"stem": "small"}, 'lenet5: no argument "stem"; it takes dtype, num_classes'),
+        ("resnet18", {"stem": "smal"}, r'18: stem: "smal" is none of "imagenet", "small" \(did you mean "small"\?\)'),
+        ("resnet18", {"stem": ["small"]}, "resnet18: stem: "),
+        ("resnet20", {"num_classes": "ten"}, "resnet20: num_classes: 'ten' is no int"),
+        ("resnet20", {"num_classes": 10.0}, "resnet20: num_classes: 10.0 is no int"),
+        ("resnet20", {"num_classes": True}, "resnet20: num_classes: True is no int"),
+        ("resnet20", {"num_classes": -1}, "resnet20: num_classes: -1 is less than 0"),
+        ("resnet18", {"zero_init_last": 1}, "resnet18: zero_init_last: 1 is no bool"),
+        ("lenet5", {"dtype": "bfloat"}, r"lenet5: dtype: 'bfloat' is no float type \(did you mean \"bfloat16\""),
+        ("lenet5", {"dtype": "int32"}, "lenet5: dtype: 'int32' is no float type"),
+        ("lenet5", {"dtype": 3}, "lenet5: dtype: 3 is no float type"),
+    ],
+)  # fmt: skip
+def test_wrong_names_and_arguments_are_refused_by_name(name, arguments, message):
+    with pytest.raises(UserError, match=message):
+        create_model(name, **arguments)
+
+
+def test_importing_models_loads_nothing_of_data_and_training():
+    heavy = ["cv2", "grain", "matplotlib", "sklearn", "tensorflow", "torch", "ml_collections"]
+    code = f"import sys, jaxcnn.models; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

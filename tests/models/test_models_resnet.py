@@ -1,0 +1,146 @@
+"""ResNet against torchvision: parameter counts, logits and running statistics on regenerated weights."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_weights
+from compiling import compiled
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcnn.layers import BatchNorm
+from jaxcnn.models import create_model
+from jaxcnn.weights import convert
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "torchvision"
+
+
+def init(name, size=32, channels=3, **arguments):
+    model = create_model(name, **arguments)
+    return model.init(jax.random.key(0), jnp.zeros((1, size, size, channels)), train=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("resnet18", 11689512),
+        ("resnet34", 21797672),
+        ("resnet50", 25557032),
+        ("resnet101", 44549160),
+        ("resnet152", 60192808),
+    ],
+)
+def test_parameter_count_is_torchvisions(name, count):
+    variables = jax.eval_shape(lambda: init(name))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18__97x65", "resnet50", "resnet152"])
+def test_logits_are_torchvisions(name):
+    golden = reference_weights.load(GOLDEN / f"{name}.json.gz")
+    state_dict = reference_weights.state_dict(golden)
+    assert reference_weights.fingerprint(state_dict) == golden["weights_sha256"]
+    variables = convert(golden["model"], state_dict)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == golden["parameters"]
+    model = create_model(golden["model"])
+    logits = compiled(lambda v, x: model.apply(v, x, train=False), variables, reference_weights.inputs(golden))
+    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
+
+
+def test_logits_and_running_statistics_in_training_are_torchvisions():
+    golden = reference_weights.load(GOLDEN / "resnet18__train.json.gz")
+    variables = convert("resnet18", reference_weights.state_dict(golden))
+    model = create_model("resnet18")
+    logits, updates = compiled(
+        lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, reference_weights.inputs(golden)
+    )
+    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
+    for name, mean, absmean in golden["running_stats_after"]:
+        layer, statistic = re.fullmatch(r"(.+)\.running_(mean|var)", name).groups()
+        ours = updates["batch_stats"]
+        for part in _our_layer(layer).split("/"):
+            ours = ours[part]
+        assert np.mean(ours[statistic]) == pytest.approx(mean, abs=2e-6), name
+        assert np.mean(np.abs(ours[statistic])) == pytest.approx(absmean, abs=2e-6), name
+
+
+def _our_layer(theirs):
+    if theirs == "bn1":
+        return "stem_norm"
+    _, stage, block, layer = re.fullmatch(r"(layer(\d)\.(\d)\.)?(.+)", theirs).groups()
+    ours = {"bn1": "norm1", "bn2": "norm2", "downsample.1": "shortcut_norm"}[layer]
+    return f"stage{stage}_block{int(block) + 1}/{ours}"
+
+
+def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():
+    small, imagenet = (
+        jax.eval_shape(lambda s=stem: init("resnet18", stem=s))["params"] for stem in ("small", "imagenet")
+    )
+    assert small["stem_conv"]["kernel"].shape == (3, 3, 3, 64)
+    assert imagenet["stem_conv"]["kernel"].shape == (7, 7, 3, 64)
+    assert {**small, "stem_conv": None} == {**imagenet, "stem_conv": None}
+
+    def last_maps(stem):
+        model = create_model("resnet18", stem=stem)
+        images = jnp.zeros((1, 32, 32, 3))
+        variables = model.init(jax.random.key(0), images, train=False)
+        return model.apply(variables, images, train=False, mutable=["intermediates"])[1]["intermediates"]["stage4"][0]
+
+    assert jax.eval_shape(lambda: last_maps("small")).shape == (1, 4, 4, 512)
+    assert jax.eval_shape(lambda: last_maps("imagenet")).shape == (1, 1, 1, 512)
+
+
+def test_starts_as_torchvision_does():
+    params = compiled(lambda: init("resnet18"))["params"]
+    for layer, fan_out in (("conv1", 9 * 512), ("conv2", 9 * 512), ("shortcut_conv", 512)):
+        kernel = params["stage4_block1"][layer]["kernel"]
+        assert kernel.std() == pytest.approx((2 / fan_out) ** 0.5, rel=0.01)
+        assert np.abs(kernel).max() > 4 * kernel.std()  # not truncated
+    assert params["stem_conv"]["kernel"].std() == pytest.approx((2 / (49 * 64)) ** 0.5, rel=0.03)
+    for leaf in params["head"].values():  # uniform
+        assert 0.99 * 512**-0.5 < np.abs(leaf).max() <= 512**-0.5
+        assert leaf.std() == pytest.approx((512 * 3) ** -0.5, rel=0.05)
+    assert (params["stage4_block2"]["norm2"]["scale"] == 1).all()
+
+
+@pytest.mark.parametrize(("name", "last"), [("resnet18", "norm2"), ("resnet50", "norm3")])
+def test_zero_init_last_starts_the_last_scale_of_every_block_at_zero(name, last):
+    params = compiled(lambda: init(name, zero_init_last=True))["params"]
+    zero = {layer for layer, tree in params.items() if last in tree and (tree[last]["scale"] == 0).all()}
+    assert zero == {layer for layer in params if layer.startswith("stage")}
+    assert (params["stage1_block1"]["norm1"]["scale"] == 1).all()
+
+
+def test_frozen_norm_keeps_its_statistics_and_uses_them():
+    images = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+    variables = compiled(lambda: init("resnet18", stem="small"))
+    model = create_model("resnet18", stem="small", freeze_norm=True)
+    logits, updates = compiled(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, images)
+    np.testing.assert_array_equal(logits, compiled(lambda v, x: model.apply(v, x, train=False), variables, images))
+    jax.tree.map(np.testing.assert_array_equal, updates.get("batch_stats", {}), variables["batch_stats"])
+
+
+def test_batch_norm_of_a_sharded_batch_is_that_of_the_whole():
+    norm = BatchNorm(use_running_average=False)
+    x = 3 + jax.random.normal(jax.random.key(0), (16, 2, 2, 5))
+    variables = norm.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], 0)
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    y, updates = jax.jit(lambda v, x: norm.apply(v, x, mutable=["batch_stats"]))(variables, sharded)
+    x = np.asarray(x, np.float64).reshape(-1, 5)
+    np.testing.assert_allclose(
+        np.asarray(y).reshape(-1, 5), (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], 0.9 + 0.1 * x.var(0, ddof=1), rtol=1e-5)
+
+
+def test_running_variance_may_be_the_biased_one():
+    norm = BatchNorm(use_running_average=False, unbiased=False, momentum=1.0)
+    x = jax.random.normal(jax.random.key(0), (3, 5))
+    _, updates = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    np.testing.assert_allclose(updates["batch_stats"]["var"], np.asarray(x).var(0), rtol=1e-5)
