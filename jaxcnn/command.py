@@ -30,7 +30,8 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app.define_help_flags()
-        overrides, others = [], []
+        overrides: list[str] = []
+        others: list[str] = []
         for argument in sys.argv:
             (overrides if argument.lstrip("-").startswith("config.") else others).append(argument)
         positional = flags.FLAGS(others)[1:]
@@ -102,6 +103,10 @@ def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:  # whatever is wrong in the user's file is told by its place and its message
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path.resolve()]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).resolve() == path.resolve()
+        ]
         place = lines[-1] if lines else getattr(error, "lineno", 1)
         raise UserError(f"--config: {path}:{place}: {type(error).__name__}: {str(error).splitlines()[0]}") from error

@@ -82,7 +82,7 @@ SETTINGS = (
     Setting("optimizer.momentum", 0.9, "sgd, rmsprop, muon", least=0, most=1),
     Setting("optimizer.nesterov", False, "sgd, muon"),
     Setting("optimizer.b1", 0.9, "decay of the first moment: adam, adamw, lamb, lion; muon's adam", least=0, most=1),
-    Setting("optimizer.b2", 0.999, "decay of the second moment: adam, adamw, lamb, lion, rmsprop; muon's adam", least=0, most=1),
+    Setting("optimizer.b2", 0.999, "decay of the second moment: the same and rmsprop", least=0, most=1),
     Setting("optimizer.eps", 1e-8, "adam, adamw, rmsprop, lamb; muon's adam", least=0),
     Setting(
         "optimizer.weight_decay", 0.0, "added to the gradient (sgd, adam, rmsprop) or to the update before the "
@@ -107,14 +107,14 @@ SETTINGS = (
     Setting("schedule.factor", 0.1, "steps: that factor", least=0),
     Setting("schedule.final", 0.0, "cosine, linear: share of the peak at the end", least=0, most=1),
     # the rest of a run
-    Setting("ema.decay", 0.0, "moving average of the weights, evaluated beside them and used at the end; 0 = none", least=0, most=1),
+    Setting("ema.decay", 0.0, "moving average of the weights, evaluated beside them, used at the end; 0 = off", least=0, most=1),
     Setting("evaluate.every", "1epochs", "interval of evaluations on the validation set", duration=True),
     Setting("evaluate.batch_size", 256, "examples a batch of evaluation", least=1, changes_result=False),
     Setting(
         "evaluate.select", "best", "which parameters are tested at the end: those best in validation accuracy "
         "(the last where there is no validation set), or the last", ("best", "last"),
     ),
-    Setting("early_stop.patience", 0, "stop after so many evaluations without a better validation accuracy; 0 = never", least=0),
+    Setting("early_stop.patience", 0, "stop after so many evaluations with no better validation accuracy; 0 = never", least=0),
     Setting("early_stop.min_delta", 0.0, "by how much better it must be to count", least=0),
     Setting("checkpoint.every", "1epochs", "interval of checkpoints", duration=True, changes_result=False),
     Setting("checkpoint.keep", 2, "latest checkpoints kept, beside the best", least=1, changes_result=False),
@@ -192,9 +192,7 @@ def _checked(setting: Setting, value: Any) -> Any:
     if type(value) is not type(default):
         raise UserError(f"{name}: {value!r} is not {_KINDS[type(default)]}")
     if setting.choices and value not in setting.choices:
-        raise UserError(
-            f"{name}: no {value!r}{did_you_mean(value, setting.choices)}; there are {', '.join(setting.choices)}"
-        )
+        raise UserError(f"{name}: no {value!r}{did_you_mean(value, setting.choices)}; there are {', '.join(setting.choices)}")
     if setting.duration:
         _parse_duration(name, value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -54,9 +54,7 @@ def read_cifar(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     raw = np.fromfile(existing(path), np.uint8)
     record = label_bytes + 3072
     if raw.size == 0 or raw.size % record:
-        raise UserError(
-            f"{path}: {raw.size:,} bytes are not a whole number of records of {record:,}; it is empty or truncated"
-        )
+        raise UserError(f"{path}: {raw.size:,} bytes are not a whole number of records of {record:,}; it is empty or truncated")
     records = raw.reshape(-1, record)
     images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), records[:, :label_bytes]

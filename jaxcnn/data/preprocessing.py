@@ -53,7 +53,8 @@ class Preprocessing:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
         """The inverse of `to_json`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        shapes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**shapes)
 
 
 def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
@@ -83,5 +84,3 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     mean = counts @ values / counts.sum(axis=1)
     std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
     return tuple(mean.tolist()), tuple(std.tolist())
-
-

@@ -20,10 +20,13 @@ from jaxcnn.errors import UserError, did_you_mean
 class Source(Protocol):
     """Examples by index. All images of a source have one shape."""
 
-    labels: np.ndarray
-    """(N,) int32 classes, or (N, K) int32 of zeros and ones where an image may have several labels."""
-    image_shape: tuple[int, int, int]
-    """(H, W, C)"""
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int32 classes, or (N, K) int32 of zeros and ones where an image may have several labels."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)"""
 
     def __len__(self) -> int: ...
 
@@ -102,9 +105,7 @@ def load(config: ConfigDict, seed: int) -> Dataset:
             _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
     if dataset.validation is None and config.validation:
         train, validation = split(dataset.train.labels, config.validation, seed)
-        dataset = dataclasses.replace(
-            dataset, train=Subset(dataset.train, train), validation=Subset(dataset.train, validation)
-        )
+        dataset = dataclasses.replace(dataset, train=Subset(dataset.train, train), validation=Subset(dataset.train, validation))
     return dataset
 
 
@@ -213,7 +214,7 @@ def _arrays(path: Path) -> Dataset:
 
     train, test = part("train"), part("test")
     validation = part("val") if "val_images" in arrays else None
-    sources = [train, test] + [validation] * (validation is not None)
+    sources = [train, test] + ([validation] if validation else [])
     if len({(source.image_shape, source.labels.shape[1:]) for source in sources}) > 1:
         shapes = ", ".join(f"{source.image_shape}" for source in sources)
         raise UserError(f"{path}: the parts differ in the shape of images or labels: {shapes}")

@@ -12,15 +12,15 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn.data import Batch, Preprocessing
 from jaxcnn.evaluate.metrics import Task, accuracy, top_k_accuracy
 
-Predict = Callable[[dict, jax.Array], jax.Array]
+Predict = Callable[[dict, jax.Array | np.ndarray], jax.Array]
 """(variables, images (1, B, H, W, C) uint8) -> logits (B, K) float32. The leading 1 is a batch's K, see data.Batch."""
 
 
-def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh) -> Predict:
-    """The jitted forward pass for evaluation; images may be sharded over the mesh, the logits come out replicated."""
+def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh) -> jax.stages.Wrapped:
+    """The jitted forward pass of evaluation, a `Predict`; images may be sharded over the mesh, logits come out replicated."""
 
     @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, P()))
-    def predict(variables: dict, images: jax.Array) -> jax.Array:
+    def predict(variables, images):
         return model.apply(variables, preprocessing(images[0]), train=False)
 
     return predict
@@ -37,7 +37,7 @@ def collect(predict: Predict, variables: dict, batches: Iterable[Batch]) -> tupl
 
 
 def measure(
-    logits: np.ndarray, labels: np.ndarray, task: Task, losses: Callable[[jax.Array, jax.Array], jax.Array]
+    logits: np.ndarray, labels: np.ndarray, task: Task, losses: Callable[[np.ndarray, np.ndarray], jax.Array]
 ) -> dict[str, float]:
     """{"accuracy", "loss", "examples"}, and "top5_accuracy" where there are more than 5 classes to choose from.
 

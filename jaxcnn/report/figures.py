@@ -41,9 +41,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
             if not len(values):
                 continue
             # A single evaluation would be a line of no length.
-            axes.plot(
-                epochs, scale * values, label=name, marker="o" if len(values) <= 30 else None, markersize=3.5, **style
-            )
+            axes.plot(epochs, scale * values, label=name, marker="o" if len(values) <= 30 else None, markersize=3.5, **style)
             lowest, highest = min(lowest, values.min()), max(highest, values.max())
         axes.set_title(quantity.capitalize() + (" (%)" if scale == 100 else ""), loc="left", color=INK, fontsize=11)
         axes.set_xlabel("epoch", color=INK)
@@ -74,9 +72,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
 
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # By the square root, as one mistake in a hundred would otherwise not be seen beside the diagonal.
-    opacity = LinearSegmentedColormap.from_list(
-        "opacity", [(*_rgb(BLUE), a) for a in np.linspace(0, 1, 101) ** 0.5], N=1024
-    )
+    opacity = LinearSegmentedColormap.from_list("opacity", [(*_rgb(BLUE), a) for a in np.linspace(0, 1, 101) ** 0.5], N=1024)
     picture = axes.imshow(shares, cmap=opacity, vmin=0, vmax=1, interpolation="none")
     bar = figure.colorbar(picture, ax=axes, shrink=0.6, aspect=30, pad=0.02, format=lambda share, _: f"{share:.0%}")
     bar.outline.set_visible(False)

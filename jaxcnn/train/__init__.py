@@ -1,6 +1,6 @@
 """Training: `run(config, workdir)` is the whole of it; `load_trained(workdir)` gives back what it made."""
 
 from jaxcnn.train.loop import Interrupted, run
-from jaxcnn.train.trained import Trained, load_trained
+from jaxcnn.train.trained import Trained, evaluate, load_trained, load_weights, predict_files
 
-__all__ = ["Interrupted", "Trained", "load_trained", "run"]
+__all__ = ["Interrupted", "Trained", "evaluate", "load_trained", "load_weights", "predict_files", "run"]

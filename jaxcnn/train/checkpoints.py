@@ -58,9 +58,7 @@ class Checkpoints:
         # a checkpoint of this step can only be a damaged one, which the run has gone back behind
         if int(trees["training"]["step"]) in self._manager.all_steps():
             self._manager.delete(int(trees["training"]["step"]))
-        self._manager.save(
-            int(trees["training"]["step"]), args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
-        )
+        self._manager.save(int(trees["training"]["step"]), args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items))
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint, ascending."""
@@ -138,7 +136,7 @@ def _checksum(tree: Any) -> int:
     """CRC-32 of all arrays, in tree order."""
     crc = 0
     for leaf in jax.tree.leaves(tree):
-        crc = zlib.crc32(np.ascontiguousarray(leaf), crc)
+        crc = zlib.crc32(np.ascontiguousarray(leaf).data, crc)
     return crc
 
 

@@ -35,11 +35,12 @@ class Clock:
 class AheadOfTime:
     """A jitted function, compiled before its first call for each shape of its last argument; the clock says how long."""
 
-    def __init__(self, jitted: Callable[..., Any], clock: Clock):
+    def __init__(self, jitted: jax.stages.Wrapped, clock: Clock):
         self._jitted, self._clock = jitted, clock
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
+        """What the jitted function returns."""
         shape = jax.tree.leaves(arguments[-1])[0].shape
         if shape not in self._compiled:
             start = time.perf_counter()

@@ -47,26 +47,22 @@ class Experiment:
 
     def reader(self, source: data.Source) -> data.Reader:
         """Batches of `source`, resident or streamed as the config asks."""
-        return data.make_reader(
-            source, self.mesh, resident=self.config.data.resident, threads=self.config.data.threads
-        )
+        return make_reader(self.config, source, self.mesh)
 
     def batches_once(self, source: data.Source) -> Callable[[], Iterator[data.Batch]]:
         """Gives all of `source` once, each time that it is called."""
-        shards = self.mesh.size
-        batch_size = -(-min(self.config.evaluate.batch_size, len(source)) // shards) * shards
-        return functools.partial(data.batches_once, self.reader(source), len(source), batch_size)
+        return batches_once(self.config, source, self.mesh)
 
     def initial_state(self) -> TrainState:
         """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained."""
-        config, replicated = self.config, NamedSharding(self.mesh, P())
+        config, everywhere = self.config, replicated(self.mesh)
         init = functools.partial(init_variables, self.model, self.preprocessing.input_shape)
         if config.model.pretrained:
-            variables = jax.device_put(self.pretrained_variables(), replicated)
+            variables = jax.device_put(self.pretrained_variables(), everywhere)
         else:
-            variables = jax.jit(init, out_shardings=replicated)(jax.random.key(config.seed))
+            variables = jax.jit(init, out_shardings=everywhere)(jax.random.key(config.seed))
         start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
-        return jax.jit(start, out_shardings=replicated)(variables)
+        return jax.jit(start, out_shardings=everywhere)(variables)
 
     def state_template(self) -> TrainState:
         """The shapes and shardings of the state, to restore a checkpoint into."""
@@ -80,9 +76,7 @@ class Experiment:
     def pretrained_variables(self) -> Variables:
         """The weights in model.pretrained, for this model."""
         config = self.config.model
-        return weights.load(
-            config.pretrained, config.name, **_arguments(config), num_classes=_outputs(self.task, self.dataset)
-        )
+        return weights.load(config.pretrained, config.name, **_arguments(config), num_classes=_outputs(self.task, self.dataset))
 
     def train_step(self) -> Step:
         """The pure function of one step."""
@@ -153,6 +147,17 @@ def prepare(config: ConfigDict) -> Experiment:
     return experiment
 
 
+def make_reader(config: ConfigDict, source: data.Source, mesh: Mesh) -> data.Reader:
+    """Batches of `source` on the devices of `mesh`, resident or streamed as the settings `data.*` ask."""
+    return data.make_reader(source, mesh, resident=config.data.resident, threads=config.data.threads)
+
+
+def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh) -> Callable[[], Iterator[data.Batch]]:
+    """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
+    batch_size = -(-min(config.evaluate.batch_size, len(source)) // mesh.size) * mesh.size
+    return functools.partial(data.batches_once, make_reader(config, source, mesh), len(source), batch_size)
+
+
 def make_mesh(devices: int = 0) -> Mesh:
     """The first `devices` devices that JAX finds (0: all), as one axis "data"."""
     found = jax.devices()
@@ -164,11 +169,15 @@ def make_mesh(devices: int = 0) -> Mesh:
     )
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """On every device of `mesh`, whole."""
+    return NamedSharding(mesh, P())
+
+
 def replicated_shapes(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
     """The shapes of what `make(key)` returns, each with the sharding "on every device"."""
-    replicated = NamedSharding(mesh, P())
     shapes = jax.eval_shape(make, jax.random.key(0))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
 
 
 def _arguments(config: ConfigDict) -> dict[str, Any]:
@@ -181,4 +190,3 @@ def _arguments(config: ConfigDict) -> dict[str, Any]:
 
 def _outputs(task: Task, dataset: data.Dataset) -> int:
     return num_outputs(task, len(dataset.class_names))
-

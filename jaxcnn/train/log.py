@@ -41,9 +41,9 @@ class RunLog:
         self._file.close()
         self._events.close()
 
-    def row(self, row: dict[str, Any]) -> None:
+    def row(self, row: Row) -> None:
         """One row of metrics; {"step", "epoch", …}."""
-        self.history.append(row)
+        self.history.append(dict(row))
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         for name, value in row.items():

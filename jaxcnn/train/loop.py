@@ -1,18 +1,18 @@
 """The training loop: `run(config, workdir)` trains one network and leaves its results in a folder.
 
-    config.json        every setting, resolved
-    metrics.jsonl      a row for each interval of training and for each evaluation
-    tensorboard/       the same, as TensorBoard events
-    checkpoints/       the latest and the best
-    summary.json       the result
-    report.html        the page that shows it
+config.json        every setting, resolved
+metrics.jsonl      a row for each interval of training and for each evaluation
+tensorboard/       the same, as TensorBoard events
+checkpoints/       the latest and the best
+summary.json       the result
+report.html        the page that shows it
 """
 
 import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def _train(
     return state
 
 
-def _plan(step: int, total: int, most: int, intervals: Sequence[int]) -> Iterator[int]:
+def _plan(step: int, total: int, most: int, intervals: Collection[int]) -> Iterator[int]:
     """How many steps each call makes: `most` where that leads past no interval's end, else 1."""
     while step < total:
         stop = min([total, *((step // n + 1) * n for n in intervals)])
@@ -230,10 +230,13 @@ class Interval:
         }
 
 
-def _fail_not_finite(metrics: Row, bad: int, step: int, history: Sequence[Row], checkpoints: Checkpoints) -> None:
+def _fail_not_finite(
+    metrics: Mapping[str, np.ndarray], bad: int, step: int, history: Sequence[Row], checkpoints: Checkpoints
+) -> None:
     """Stops the run: where, what was last finite, what to try."""
     if bad:
-        last = f"at step {step - 1} the loss was {metrics['loss'][bad - 1]:.4g}, the gradient's norm {metrics['gradient_norm'][bad - 1]:.4g}"
+        loss, norm = metrics["loss"][bad - 1], metrics["gradient_norm"][bad - 1]
+        last = f"at step {step - 1} the loss was {loss:.4g}, the gradient's norm {norm:.4g}"
     elif rows := [row for row in history if "train_loss" in row]:
         last = f"up to step {rows[-1]['step']} the mean loss was {rows[-1]['train_loss']:.4g}"
     else:
@@ -255,8 +258,8 @@ def validation_accuracy(row: Row) -> float | None:
 
 def best_step(history: Sequence[Row]) -> int | None:
     """The step of the best evaluation, the first of equals; None where there was none."""
-    rows = [row for row in history if validation_accuracy(row) is not None]
-    return int(max(rows, key=validation_accuracy)["step"]) if rows else None  # type: ignore[type-var, arg-type]
+    accuracies = [(accuracy, -int(row["step"])) for row in history if (accuracy := validation_accuracy(row)) is not None]
+    return -max(accuracies)[1] if accuracies else None
 
 
 def _stopped_early(config: ConfigDict, history: Sequence[Row]) -> bool:

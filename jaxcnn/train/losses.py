@@ -19,6 +19,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Losses = Callable[..., jax.Array]
 
 
 def task_of(source: Source, num_classes: int, loss: str) -> Task:
@@ -59,7 +60,7 @@ def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array, label_smo
     return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
 
 
-LOSSES = {
+LOSSES: dict[str, Losses] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_binary_cross_entropy": sigmoid_binary_cross_entropy,
 }
@@ -87,7 +88,7 @@ def make_loss(config: ConfigDict, task: Task, num_classes: int) -> Loss:
     return loss
 
 
-def evaluation_losses(config: ConfigDict) -> Loss:
+def evaluation_losses(config: ConfigDict) -> Losses:
     """(logits, labels) -> (N,): the loss that evaluations report, without smoothing and class weights."""
     return LOSSES[config.name]
 

@@ -105,9 +105,7 @@ def _add_decayed_weights(weight_decay: float, rules: Rules) -> optax.GradientTra
 def _scale_by_factors(rules: Rules) -> optax.GradientTransformation:
     if not rules:
         return optax.identity()
-    return optax.stateless(
-        lambda updates, _: jax.tree.map_with_path(lambda path, u: u * _factor(rules, _name(path)), updates)
-    )
+    return optax.stateless(lambda updates, _: jax.tree.map_with_path(lambda path, u: u * _factor(rules, _name(path)), updates))
 
 
 def _factor(rules: Rules, path: str) -> float:

@@ -14,9 +14,7 @@ def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: i
     settings, peak = config.schedule, config.optimizer.learning_rate
 
     def steps(name: str, text: str) -> int:
-        return duration_in_steps(
-            f"schedule.{name}", text, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
-        )
+        return duration_in_steps(f"schedule.{name}", text, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch)
 
     warmup = steps("warmup", settings.warmup)
     if warmup >= total_steps and warmup:

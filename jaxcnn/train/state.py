@@ -57,8 +57,7 @@ def variables_sha256(variables: Variables) -> str:
     """A hash of all parameters and batch statistics: path and float32 bytes of each, in path order."""
     sha = hashlib.sha256()
     leaves = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables)
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(variables)
     }
     for path in sorted(leaves):
         sha.update(path.encode())

@@ -16,7 +16,7 @@ from jaxcnn.train.losses import Loss, correct
 from jaxcnn.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]  # (images, key) -> images
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -77,30 +77,27 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
-        images = preprocessing(batch["image"], functools.partial(augment, key=augment_key))
+        images = preprocessing(batch["image"], lambda images: augment(images, augment_key))
         compute = accumulated if accumulate > 1 else loss_and_gradient
         metrics, batch_stats, gradient = compute(state.params, state.batch_stats, images, batch["label"], dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        new = TrainState(state.step + 1, params, batch_stats, opt_state, state.ema)
-        if ema_decay:
-            new = new.replace(ema=optax.incremental_update(new.variables, state.ema, 1 - ema_decay))
+        new_variables = {"params": params, "batch_stats": batch_stats}
+        ema = optax.incremental_update(new_variables, state.ema, 1 - ema_decay) if ema_decay else None
         metrics |= {"gradient_norm": optax.tree.norm(gradient), "learning_rate": jnp.asarray(schedule(state.step))}
-        return new, metrics
+        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
     return step
 
 
-def jit_steps(step: Step, mesh: Mesh, *, unroll: bool) -> Step:
+def jit_steps(step: Step, mesh: Mesh, *, unroll: bool) -> jax.stages.Wrapped:
     """K steps in one call: (state, K batches) -> (state, metrics of shape (K,)). The state is donated.
 
     The batch is sharded over the mesh's axis "data", the state replicated; so batch norm sees the global batch.
     """
     replicated, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
 
-    @functools.partial(
-        jax.jit, donate_argnums=0, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated)
-    )
+    @functools.partial(jax.jit, donate_argnums=0, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated))
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
         return jax.lax.scan(step, state, batches, unroll=unroll)
 

@@ -1,21 +1,25 @@
 """A trained network, as its checkpoints give it back: with its preprocessing and class names, and nothing else needed."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxcnn.config import from_json
+from jaxcnn import data
+from jaxcnn.config import from_json, validate
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task
+from jaxcnn.evaluate import Task, collect, make_predict, measure, probabilities
 from jaxcnn.models import create_model
 from jaxcnn.train.checkpoints import Checkpoints
-from jaxcnn.train.experiment import make_mesh, replicated_shapes
+from jaxcnn.train.experiment import batches_once, make_mesh, prepare, replicated, replicated_shapes
+from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import Variables, init_variables
 
 
@@ -55,9 +59,72 @@ def load_trained(workdir: str | Path, *, warn: Callable[[str], None] = print) ->
         step, variables = selected_variables(checkpoints, config, template, meta["best_step"])
     finally:
         checkpoints.close()
+    return Trained(model, variables, preprocessing, tuple(meta["class_names"]), meta["task"], config, step, mesh)
+
+
+def load_weights(config: ConfigDict) -> Trained:
+    """The weights in the file model.pretrained, with the preprocessing and the classes that the config and its data give."""
+    config = validate(config)
+    if not config.model.pretrained:
+        raise UserError("model.pretrained: say which weights are meant, --config.model.pretrained=FILE")
+    experiment = prepare(config)
     return Trained(
-        model, variables, preprocessing, tuple(meta["class_names"]), meta["task"], config, step, mesh
+        experiment.model,
+        jax.device_put(experiment.pretrained_variables(), replicated(experiment.mesh)),
+        experiment.preprocessing,
+        experiment.dataset.class_names,
+        experiment.task,
+        config,
+        0,
+        experiment.mesh,
     )
+
+
+def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = None) -> dict[str, float]:
+    """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
+
+    The data set is that of the run's config, or at `data_root`.
+    """
+    config = trained.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.root = data_root or config.data.root
+    dataset = data.load(config.data, config.seed)
+    source = getattr(dataset, split)
+    if source is None:
+        raise UserError(f"--split: there is no {split} set in this run; data.validation was 0")
+    if dataset.class_names != trained.class_names:
+        raise UserError(f"{config.data.name}: its classes are not those of the network: {', '.join(trained.class_names[:10])}")
+    if source.image_shape != trained.preprocessing.image_shape:
+        raise UserError(
+            f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
+        )
+    predict = make_predict(trained.model, trained.preprocessing, trained.mesh)
+    logits, labels = collect(predict, trained.variables, batches_once(config, source, trained.mesh)())
+    figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
+    return {f"{split}_{name}": value for name, value in figures.items()}
+
+
+def predict_files(trained: Trained, files: Sequence[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What is on pictures: [{"file", "classes": [{"name", "probability"}, most probable first]}], and a line for each
+    file that can't be read.
+    """
+    images, names, unreadable = [], [], []
+    for file in files:
+        try:
+            images.append(data.read_image(file, trained.preprocessing.image_shape))
+            names.append(str(file))
+        except UserError as mistake:
+            unreadable.append(str(mistake))
+    if not images:
+        return [], unreadable
+    predict = make_predict(trained.model, trained.preprocessing, trained.mesh)
+    logits = predict(trained.variables, np.stack(images)[None])
+    results = []
+    for name, row in zip(names, probabilities(np.asarray(logits), trained.task), strict=True):
+        best_first = np.argsort(-row, kind="stable")
+        classes = [{"name": trained.class_names[i], "probability": float(row[i])} for i in best_first]
+        results.append({"file": name, "classes": classes})
+    return results, unreadable
 
 
 def selected_variables(

@@ -46,7 +46,7 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     Names and layouts (OIHW, OI) in `state_dict` are PyTorch's: those of torchvision for resnet18 to 152, of akamaster
     for the CIFAR networks; a "module." in front (from DataParallel) and num_batches_tracked are passed over. The first
     convolution decides the number of input channels. Raises UserError if a tensor is missing, left over or of another
-    shape than the model's, with all of their names.
+    shape than the model's, with their names (20 of each kind at most).
     """
     tensors = {
         key.removeprefix("module."): np.asarray(value)
@@ -103,7 +103,7 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
     if table is None:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
     stem = tensors.get(_theirs("stem_conv", table) + ".weight")
-    channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
+    channels = stem.shape[1] if stem is not None and stem.ndim == 4 and stem.size else 3
     images = jax.ShapeDtypeStruct((1, 224, 224, channels), jnp.float32)
     model = create_model(name, **arguments)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)

@@ -116,9 +116,7 @@ def test_confusion_matrix_counts_labels_in_rows():
 
 def test_confusion_matrix_has_every_class_where_labels_have_one():
     np.testing.assert_array_equal(metrics.confusion_matrix(np.eye(3), np.array([0, 0, 0]), "multiclass")[0], [1, 1, 1])
-    np.testing.assert_array_equal(
-        metrics.confusion_matrix(np.ones((4, 1)), np.ones(4, int), "binary"), [[0, 0], [0, 4]]
-    )
+    np.testing.assert_array_equal(metrics.confusion_matrix(np.ones((4, 1)), np.ones(4, int), "binary"), [[0, 0], [0, 4]])
 
 
 def test_bfloat16_logits_are_taken():

@@ -84,9 +84,7 @@ def test_lenet5_computes_the_papers_formulas(lenet5):
     expected = x @ params["head"]["kernel"] + params["head"]["bias"]
 
     single = jax.tree.map(jnp.float32, params)
-    logits = compiled(
-        lambda p, x: create_model("lenet5").apply({"params": p}, x, train=False), single, jnp.float32(images)
-    )
+    logits = compiled(lambda p, x: create_model("lenet5").apply({"params": p}, x, train=False), single, jnp.float32(images))
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 

@@ -33,11 +33,11 @@ def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
     [
         ("resnet51", {}, r'model.name: no model "resnet51" \(did you mean .*"resnet50".*\?\)'),
         ("zzz", {}, r'^model.name: no model "zzz"$'),
-        ("resnet18", {"stm": "small"}, r'18: no argument "stm" \(did you mean "stem"\?\); it takes dtype, freeze_norm, '),
+        ("resnet18", {"stm": "small"}, r'no argument "stm" \(did you mean "stem"\?\); it takes dtype, freeze_norm, '),
         ("resnet18", {"depths": (1, 1)}, 'no argument "depths"'),
         ("resnet18", {"name": "mine"}, 'no argument "name"'),
         ("lenet5", {"stem": "small"}, 'lenet5: no argument "stem"; it takes dtype, num_classes'),
-        ("resnet18", {"stem": "smal"}, r'18: stem: "smal" is none of "imagenet", "small" \(did you mean "small"\?\)'),
+        ("resnet18", {"stem": "smal"}, r'stem: "smal" is none of "imagenet", "small" \(did you mean "small"\?\)'),
         ("resnet18", {"stem": ["small"]}, "resnet18: stem: "),
         ("resnet20", {"num_classes": "ten"}, "resnet20: num_classes: 'ten' is no int"),
         ("resnet20", {"num_classes": 10.0}, "resnet20: num_classes: 10.0 is no int"),

@@ -76,9 +76,7 @@ def _our_layer(theirs):
 
 
 def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():
-    small, imagenet = (
-        jax.eval_shape(lambda s=stem: init("resnet18", stem=s))["params"] for stem in ("small", "imagenet")
-    )
+    small, imagenet = (jax.eval_shape(lambda s=stem: init("resnet18", stem=s))["params"] for stem in ("small", "imagenet"))
     assert small["stem_conv"]["kernel"].shape == (3, 3, 3, 64)
     assert imagenet["stem_conv"]["kernel"].shape == (7, 7, 3, 64)
     assert {**small, "stem_conv": None} == {**imagenet, "stem_conv": None}
@@ -132,9 +130,7 @@ def test_batch_norm_of_a_sharded_batch_is_that_of_the_whole():
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     y, updates = jax.jit(lambda v, x: norm.apply(v, x, mutable=["batch_stats"]))(variables, sharded)
     x = np.asarray(x, np.float64).reshape(-1, 5)
-    np.testing.assert_allclose(
-        np.asarray(y).reshape(-1, 5), (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(np.asarray(y).reshape(-1, 5), (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * x.mean(0), rtol=1e-5)
     np.testing.assert_allclose(updates["batch_stats"]["var"], 0.9 + 0.1 * x.var(0, ddof=1), rtol=1e-5)
 

@@ -34,9 +34,7 @@ def test_parameter_count_is_the_papers(layers, millions):
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert count == parameters_of(layers)
     assert f"{count / 1e6:.{len(millions.split('.')[1])}f}" == millions
-    assert (
-        sum("kernel" in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)) == layers
-    )
+    assert sum("kernel" in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)) == layers
 
 
 def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():

@@ -317,7 +317,5 @@ def test_photos_are_reduced_on_the_sheet():
 
 
 def test_importing_the_report_does_not_import_matplotlib_or_sklearn():
-    code = (
-        "import sys, jaxcnn.report, jaxcnn.evaluate.metrics; print({'matplotlib', 'sklearn', 'cv2'} & set(sys.modules))"
-    )
+    code = "import sys, jaxcnn.report, jaxcnn.evaluate.metrics; print({'matplotlib', 'sklearn', 'cv2'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -32,9 +32,7 @@ def resnet20():
             state[layer + "conv2.weight"] = random.normal(size=(filters, filters, 3, 3))
             norms |= {layer + "bn1": filters, layer + "bn2": filters}
     for norm, filters in norms.items():
-        state |= {
-            f"{norm}.{leaf}": random.normal(size=filters) for leaf in ("weight", "bias", "running_mean", "running_var")
-        }
+        state |= {f"{norm}.{leaf}": random.normal(size=filters) for leaf in ("weight", "bias", "running_mean", "running_var")}
     return state
 
 
@@ -78,13 +76,9 @@ def test_head_is_left_over_where_the_model_has_none(resnet20):
 
 
 def test_wrong_shape_is_named_with_both_shapes(resnet20):
-    with pytest.raises(
-        UserError, match=r"linear\.bias has \(10,\) .*, linear\.weight has \(10, 64\) instead of \(100, 64\)$"
-    ):
+    with pytest.raises(UserError, match=r"linear\.bias has \(10,\) .*, linear\.weight has \(10, 64\) instead of \(100, 64\)$"):
         convert("resnet20", resnet20, num_classes=100)
-    with pytest.raises(
-        UserError, match=r"1 of another shape: conv1\.weight has \(16, 27\) instead of \(16, 3, 3, 3\)$"
-    ):
+    with pytest.raises(UserError, match=r"1 of another shape: conv1\.weight has \(16, 27\) instead of \(16, 3, 3, 3\)$"):
         convert("resnet20", resnet20 | {"conv1.weight": np.zeros((16, 27))})
 
 
