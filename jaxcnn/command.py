@@ -14,7 +14,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
-from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.errors import UserError, did_you_mean, first_line
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "the experiment, FILE.py or FILE.py:ARGUMENT; --config.NAME=VALUE changes a setting of it"
@@ -78,7 +78,7 @@ def _value(text: str, current: Any) -> Any:
         return text.lower() == "true"
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it can raise
         value = text
     return (value,) if isinstance(current, tuple) and not isinstance(value, tuple | list) else value
 
@@ -99,7 +99,7 @@ def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
         except TypeError:
             wrong = "takes no argument after a colon" if arguments else "needs an argument: FILE.py:ARGUMENT"
             raise UserError(f"--config: {path} {wrong}") from None
-        return module.get_config(*arguments)
+        config = module.get_config(*arguments)
     except UserError:
         raise
     except Exception as error:  # whatever is wrong in the user's file is told by its place and its message
@@ -109,4 +109,7 @@ def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
             if Path(frame.filename).resolve() == path.resolve()
         ]
         place = lines[-1] if lines else getattr(error, "lineno", 1)
-        raise UserError(f"--config: {path}:{place}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--config: {path}:{place}: {first_line(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config: {path}: get_config returns no ConfigDict, but {config!r}")
+    return config

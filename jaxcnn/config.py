@@ -36,7 +36,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("seed", 0, "decides everything random: initial parameters, data order, augmentation, dropout", least=0),
+    Setting(
+        "seed", 0, "decides everything random: initial parameters, data order, augmentation, dropout", least=0, most=2**32 - 1,
+    ),
     Setting("total", "10epochs", "how long to train, as steps, epochs or examples", duration=True),
     Setting("batch_size", 128, "examples a step, over all devices", least=1),
     Setting("devices", 0, "how many of the devices found to use; 0 = all", least=0, changes_result=False),
@@ -80,7 +82,7 @@ SETTINGS = (
     ),
     Setting("optimizer.learning_rate", 0.1, "peak learning rate", least=0),
     Setting("optimizer.momentum", 0.9, "sgd, rmsprop, muon", least=0, most=1),
-    Setting("optimizer.nesterov", False, "sgd, muon"),
+    Setting("optimizer.nesterov", False, "sgd, rmsprop, muon"),
     Setting("optimizer.b1", 0.9, "decay of the first moment: adam, adamw, lamb, lion; muon's adam", least=0, most=1),
     Setting("optimizer.b2", 0.999, "decay of the second moment: the same and rmsprop", least=0, most=1),
     Setting("optimizer.eps", 1e-8, "adam, adamw, rmsprop, lamb; muon's adam", least=0),
@@ -107,7 +109,7 @@ SETTINGS = (
     Setting("schedule.factor", 0.1, "steps: that factor", least=0),
     Setting("schedule.final", 0.0, "cosine, linear: share of the peak at the end", least=0, most=1),
     # the rest of a run
-    Setting("ema.decay", 0.0, "moving average of the weights, evaluated beside them, used at the end; 0 = off", least=0, most=1),
+    Setting("ema.decay", 0.0, "moving average of the weights, evaluated too, used at the end; 0 = off", least=0, most=1),
     Setting("evaluate.every", "1epochs", "interval of evaluations on the validation set", duration=True),
     Setting("evaluate.batch_size", 256, "examples a batch of evaluation", least=1, changes_result=False),
     Setting(
@@ -182,11 +184,15 @@ def validate(config: ConfigDict) -> ConfigDict:
 def _checked(setting: Setting, value: Any) -> Any:
     name, default = setting.name, setting.default
     if isinstance(default, tuple) and isinstance(value, list | tuple):
-        value = _as_tuple(value)
+        value = _with_tuples(value)
         if setting.items is float:
             value = tuple(float(v) if type(v) is int else v for v in value)
         if setting.items and not all(type(v) is setting.items for v in value):
             raise UserError(f"{name}: {value!r} should hold nothing but {setting.items.__name__}s")
+        if setting.items is float and not all(map(math.isfinite, value)):
+            raise UserError(f"{name}: {value} holds a number that is not finite")
+    elif isinstance(default, dict) and isinstance(value, dict):
+        value = _with_tuples(value)
     elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):
@@ -198,15 +204,17 @@ def _checked(setting: Setting, value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}: {value} is not a finite number")
     if setting.least is not None and value < setting.least:
-        raise UserError(f"{name}: {value} is below {setting.least:g}, the least it can be")
+        raise UserError(f"{name}: {value} is below {setting.least:,}, the least it can be")
     if setting.most is not None and value > setting.most:
-        raise UserError(f"{name}: {value} is above {setting.most:g}, the most it can be")
+        raise UserError(f"{name}: {value} is above {setting.most:,}, the most it can be")
     return value
 
 
-def _as_tuple(value: Any) -> Any:
+def _with_tuples(value: Any) -> Any:
     """Lists as tuples, all the way down, so that a config read back from JSON equals the one written."""
-    return tuple(_as_tuple(v) for v in value) if isinstance(value, list | tuple) else value
+    if isinstance(value, dict):
+        return {name: _with_tuples(v) for name, v in value.items()}
+    return tuple(_with_tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 # ── Durations ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -247,10 +255,12 @@ def from_json(text: str) -> ConfigDict:
     """The inverse of `to_json`; a setting that is newer than the text gets its default."""
     config = default_config()
     for path, value in json.loads(text).items():
+        if path not in _BY_NAME:
+            raise UserError(f"config: no setting {path!r}{did_you_mean(path, _BY_NAME)}")
         room, _, leaf = path.rpartition(".")
         holder = config[room] if room else config
         with holder.ignore_type():
-            holder[leaf] = ConfigDict(value) if isinstance(value, dict) else _as_tuple(value)
+            holder[leaf] = ConfigDict(value) if isinstance(value, dict) else _with_tuples(value)
     return validate(config)
 
 

@@ -22,3 +22,8 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.6)
     quoted = " or ".join(f'"{n}"' for n in near)
     return f" (did you mean {quoted}?)" if near else ""
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line, for an error that is not ours: 'ValueError: …'."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

@@ -5,7 +5,7 @@ A policy is a list in the config: ("flip", ("random_crop", {"pad": 4})). A new o
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,8 @@ def random_crop(images: jax.Array, key: jax.Array, *, pad: int = 4, mode: str = 
 
     `mode` is "constant" (zeros; He et al. 2015, section 4.2) or "reflect" (Wide ResNet).
     """
+    if pad < 0 or mode not in ("constant", "reflect"):
+        raise UserError(f'data.augment: random_crop takes pad >= 0 and mode "constant" or "reflect", not {pad}, {mode!r}')
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
     offsets = jax.random.randint(key, (images.shape[0], 2), 0, 2 * pad + 1)
 
@@ -53,8 +55,17 @@ def make_augmentation(policy: Sequence[Any]) -> Callable[[jax.Array, jax.Array],
     return augment
 
 
+def _pair(entry: Any) -> tuple[str, Any]:
+    match entry:
+        case (str(name),):
+            return name, {}
+        case (str(name), Mapping() as arguments):
+            return name, arguments
+    raise UserError(f'data.augment: {entry!r} should be "name" or ("name", {{"setting": value, …}})')
+
+
 def _operation(entry: Any) -> tuple[Callable[..., jax.Array], dict[str, Any]]:
-    name, arguments = (entry, {}) if isinstance(entry, str) else (*entry, {})[:2]
+    name, arguments = (entry, {}) if isinstance(entry, str) else _pair(entry)
     if name not in OPERATIONS:
         raise UserError(
             f"data.augment: no operation {name!r}{did_you_mean(name, OPERATIONS)}; there are {', '.join(OPERATIONS)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.errors import UserError, did_you_mean, first_line
 
 
 def existing(path: Path) -> Path:
@@ -37,12 +37,14 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     header = 4 + 4 * dimensions
     if len(raw) < header or raw[:4] != bytes((0, 0, 8, dimensions)):
         raise UserError(f"{path}: not an idx file of unsigned bytes with {dimensions} dimensions")
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">i4", dimensions, offset=4))
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", dimensions, offset=4))
     if len(raw) - header != math.prod(shape):
         raise UserError(
             f"{path}: holds {len(raw) - header:,} bytes of data, but {' × '.join(map(str, shape))} = "
             f"{math.prod(shape):,} were expected; the file is truncated or damaged"
         )
+    if not math.prod(shape):
+        raise UserError(f"{path}: is empty: it says {' × '.join(map(str, shape))}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -65,10 +67,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not existing(path).is_file():
         raise UserError(f'data.root: "{path}" is a folder; the source "arrays" takes an .npz file')
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise UserError(f"{path}: not a whole .npz file of plain arrays ({str(error).splitlines()[0]})") from error
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name]) for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
+        # a TypeError is a single array in a file called .npz: it can't be opened as an archive
+        raise UserError(f"{path}: not a whole .npz file of plain arrays ({first_line(error)})") from error
 
 
 def read_lines(path: Path) -> list[str]:

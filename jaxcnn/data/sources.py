@@ -125,6 +125,8 @@ def _check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
     if labels.ndim == 2:
         wrong = np.flatnonzero(((labels != 0) & (labels != 1)).any(axis=1))
         expected = "zeros and ones"
+        if labels.shape[1] != num_classes:
+            raise UserError(f"{what}: {labels.shape[1]} labels an image, but {num_classes} class names")
     else:
         wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
         expected = f"0 to {num_classes - 1}, for {num_classes} classes"
@@ -205,7 +207,7 @@ def _arrays(path: Path) -> Dataset:
         images, labels = (arrays[name] for name in names)
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
             raise UserError(f"{path}: {names[0]} is {images.dtype}{images.shape}, but uint8 (N, H, W[, C]) was expected")
-        if len(labels) != len(images) or labels.ndim not in (1, 2) or labels.dtype.kind not in "iub":
+        if labels.ndim not in (1, 2) or len(labels) != len(images) or labels.dtype.kind not in "iub":
             raise UserError(
                 f"{path}: {names[1]} is {labels.dtype}{labels.shape}, but whole numbers ({len(images)},) were expected"
             )

@@ -1,5 +1,6 @@
 """Optimisers by name, from optax's parts: clip, decay, the rule itself, factors a parameter, learning rate, freeze."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.train.schedules import with_standard_promotion
 
 Params = Any
 Rules = Sequence[tuple[str, float]]
@@ -43,15 +45,19 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule, params: Params)
         _scale_by_factors(config.learning_rate_factors),
         optax.scale_by_learning_rate(schedule),
     )
-    if not config.freeze:
-        return trained
-    if all(_matches(config.freeze, path) for path in paths):
-        raise UserError(f"optimizer.freeze: {config.freeze} matches every parameter; nothing is left to train")
+    optimizer = trained if not config.freeze else _without_frozen(trained, config.freeze, paths)
+    return optax.GradientTransformation(optimizer.init, with_standard_promotion(optimizer.update))
+
+
+def _without_frozen(
+    trained: optax.GradientTransformation, freeze: Sequence[str], paths: Sequence[str]
+) -> optax.GradientTransformation:
+    """`trained` for the parameters that no pattern of `freeze` matches, zero updates for the others."""
+    if all(_matches(freeze, path) for path in paths):
+        raise UserError(f"optimizer.freeze: {freeze} matches every parameter; nothing is left to train")
     return optax.partition(
         {"trained": trained, "frozen": optax.set_to_zero()},
-        lambda params: jax.tree.map_with_path(
-            lambda path, _: "frozen" if _matches(config.freeze, _name(path)) else "trained", params
-        ),
+        lambda params: jax.tree.map_with_path(lambda path, _: "frozen" if _matches(freeze, _name(path)) else "trained", params),
     )
 
 
@@ -74,12 +80,21 @@ def _rule(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def _muon(config: ConfigDict, adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Muon for convolution kernels, as matrices (h·w·in, out); Adam for the rest (Jordan et al. 2024)."""
+    """Muon for convolution kernels, as matrices (h·w·in, out); Adam for the rest (Jordan et al. 2024).
+
+    As there, the update of a matrix that widens is enlarged by √(out / in).
+    """
     matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
-    muon = optax.contrib.scale_by_muon(
-        beta=config.momentum,
-        nesterov=config.nesterov,
-        weight_dimension_numbers=lambda params: jax.tree.map(lambda _: matrix, params),
+
+    def matrices(params: Params) -> Params:
+        return jax.tree.map(lambda _: matrix, params)
+
+    def widening(update: jax.Array) -> jax.Array:
+        return update * max(1.0, update.shape[3] / math.prod(update.shape[:3])) ** 0.5
+
+    muon = optax.chain(
+        optax.contrib.scale_by_muon(beta=config.momentum, nesterov=config.nesterov, weight_dimension_numbers=matrices),
+        optax.stateless(lambda updates, _: jax.tree.map(widening, updates)),
     )
     return optax.partition(
         {"convolution": muon, "rest": adam},

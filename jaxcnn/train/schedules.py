@@ -1,12 +1,18 @@
 """The course of the learning rate, from optax's schedules. step -> learning rate."""
 
+import functools
 import itertools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.config import duration_in_steps
 from jaxcnn.errors import UserError
+
+T = TypeVar("T")
 
 
 def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: int) -> optax.Schedule:
@@ -21,8 +27,9 @@ def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: i
         raise UserError(f"schedule.warmup: {warmup:,} steps leave nothing of the {total_steps:,} steps of training")
     if settings.name == "one_cycle":
         # Smith and Topin 2018; rises from peak/25 and falls to peak/25/10,000, both as cosines, as PyTorch's OneCycleLR.
-        return optax.cosine_onecycle_schedule(
-            total_steps, peak, pct_start=warmup / total_steps or 0.3, div_factor=25.0, final_div_factor=1e4
+        rise = warmup or int(0.3 * total_steps)
+        return with_standard_promotion(
+            optax.piecewise_interpolate_schedule("cosine", peak / 25, {rise: 25.0, total_steps: 1 / (25 * 1e4)})
         )
     if settings.name == "steps":
         boundaries = [steps("boundaries", text) for text in settings.boundaries]
@@ -40,6 +47,17 @@ def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: i
             "linear": lambda: optax.linear_schedule(peak, peak * settings.final, rest),
         }[settings.name]()
     if not warmup:
-        return main
+        return with_standard_promotion(main)
     rise = optax.linear_schedule(peak * settings.warmup_start, peak, warmup)
-    return optax.join_schedules([rise, main], [warmup])
+    return with_standard_promotion(optax.join_schedules([rise, main], [warmup]))
+
+
+def with_standard_promotion(function: Callable[..., T]) -> Callable[..., T]:
+    """`function` of optax, also where JAX is set to strict dtype promotion: inside, it mixes integers with floats."""
+
+    @functools.wraps(function)
+    def standard(*arguments: Any) -> T:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*arguments)
+
+    return standard

@@ -1,0 +1,123 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.data import ArraySource, Order, batches_once, make_reader
+from jaxcnn.data.sources import Subset
+
+RNG = np.random.default_rng(0)
+SIZE = 21
+SOURCE = ArraySource(RNG.integers(0, 256, (SIZE, 4, 3, 2), dtype=np.uint8), np.arange(SIZE, dtype=np.int32))
+SEVERAL = ArraySource(SOURCE.images, RNG.integers(0, 2, (SIZE, 5)).astype(np.int32))
+
+
+def reader(source=SOURCE, *, resident, devices=1, threads=2):
+    axis = jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(axis,), devices=jax.devices()[:devices])
+    return make_reader(source, mesh, resident="on" if resident else "off", threads=threads)
+
+
+def read(reader, *arguments):
+    return [jax.tree.map(np.asarray, batch) for batch in reader(*arguments)]
+
+
+def flat(batches, name="label"):
+    return np.concatenate([batch[name].reshape(-1, *batch[name].shape[2:]) for batch in batches])
+
+
+# ── Order ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_epoch_is_a_permutation_and_epochs_and_seeds_differ():
+    epochs = [Order(SIZE, seed)[np.arange(SIZE) + SIZE * epoch] for seed in (0, 1) for epoch in range(4)]
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(SIZE))
+    assert len(set(map(tuple, epochs))) == len(epochs)
+
+
+def test_example_at_a_place_does_not_depend_on_what_else_is_asked():
+    order = Order(SIZE, 3)
+    everything = order[np.arange(4 * SIZE)]
+    places = RNG.permutation(4 * SIZE)
+    np.testing.assert_array_equal(order[places], everything[places])
+    far = 10**12  # places of a long training do not fit int32
+    np.testing.assert_array_equal(order[np.array([far])], order[np.arange(far - 5, far + 5)][5:6])
+
+
+# ── Readers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+def test_batches_are_the_examples_that_the_order_says(resident):
+    order = Order(SIZE, 0)
+    batches = read(reader(resident=resident), order, 16, 8, [1, 2, 1, 3])  # from the middle of an epoch to the third
+    assert [batch["image"].shape for batch in batches] == [(k, 8, 4, 3, 2) for k in (1, 2, 1, 3)]
+    expected = order[np.arange(16, 16 + 7 * 8)]
+    np.testing.assert_array_equal(flat(batches), expected)
+    np.testing.assert_array_equal(flat(batches, "image"), SOURCE.images[expected])
+    assert flat(batches, "mask").all()
+    assert {name: array.dtype for name, array in batches[0].items()} == {"image": "uint8", "label": "int32", "mask": "bool"}
+
+
+@pytest.mark.parametrize("source", [SOURCE, SEVERAL, Subset(SOURCE, np.array([3, 1, 20, 7, 8]))])
+def test_streamed_batches_equal_resident_ones_also_over_8_devices(source):
+    arguments = Order(len(source), 1), 8, 8, [2, 1, 1, 2]
+    expected = read(reader(source, resident=True), *arguments)
+    for resident, devices, threads in [(True, 8, 0), (False, 1, 0), (False, 8, 16)]:
+        found = read(reader(source, resident=resident, devices=devices, threads=threads), *arguments)
+        for one, other in zip(found, expected, strict=True):
+            assert one.keys() == other.keys()
+            for name in one:
+                assert one[name].dtype == other[name].dtype
+                np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+def test_each_device_holds_its_share_of_a_batch_and_nothing_else(resident):
+    (batch,) = reader(resident=resident, devices=8)(Order(SIZE, 0), 0, 16, [3])
+    for array in batch.values():
+        assert [shard.data.shape[:2] for shard in array.addressable_shards] == [(3, 2)] * 8
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_starting_at_a_step_gives_the_tail_of_starting_at_the_first(resident, step):
+    order, batch_size = Order(SIZE, 0), 5
+    whole = flat(read(reader(resident=resident), order, 0, batch_size, [1] * 9))
+    tail = flat(read(reader(resident=resident), order, step * batch_size, batch_size, [9 - step]))
+    np.testing.assert_array_equal(tail, whole[step * batch_size :])
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+@pytest.mark.parametrize("batch_size", [1, 5, 7, 20, 21, 22, 64])
+def test_evaluation_meets_every_example_once_and_masks_the_padding(resident, batch_size):
+    batches = [jax.tree.map(np.asarray, b) for b in batches_once(reader(resident=resident), SIZE, batch_size)]
+    assert all(batch["image"].shape == (1, batch_size, 4, 3, 2) for batch in batches)
+    assert len(batches) == -(-SIZE // batch_size)
+    mask = flat(batches, "mask")
+    np.testing.assert_array_equal(mask, np.arange(len(mask)) < SIZE)
+    np.testing.assert_array_equal(flat(batches)[mask], SOURCE.labels)
+    np.testing.assert_array_equal(flat(batches, "image")[mask], SOURCE.images)
+
+
+def test_evaluation_over_8_devices_meets_every_example_once():
+    for resident in (True, False):
+        batches = [jax.tree.map(np.asarray, b) for b in batches_once(reader(resident=resident, devices=8), SIZE, 16)]
+        np.testing.assert_array_equal(flat(batches)[flat(batches, "mask")], SOURCE.labels)
+
+
+def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
+    loads = []
+
+    class Counting(ArraySource):
+        def __getitem__(self, index):
+            loads.append(index)
+            return super().__getitem__(index)
+
+    source = Counting(SOURCE.images, SOURCE.labels)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
+    for limit, resident in ((SOURCE.images.nbytes, True), (SOURCE.images.nbytes - 1, False)):
+        loads.clear()
+        monkeypatch.setattr("jaxcnn.data.pipeline.RESIDENT_BYTES", limit)
+        make_reader(source, mesh, resident="auto", threads=0)
+        assert len(loads) == (SIZE if resident else 0)

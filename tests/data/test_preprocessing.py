@@ -1,0 +1,130 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from jaxcnn.config import default_config
+from jaxcnn.data import ArraySource, Preprocessing, make_preprocessing
+from jaxcnn.errors import UserError
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
+
+
+def source(images):
+    return ArraySource(images, np.zeros(len(images), np.int32))
+
+
+def settings(**changes):
+    config = default_config().data
+    for name, value in changes.items():
+        config[name] = value
+    return config
+
+
+def plain(image_shape, size, resize="bilinear"):
+    """Preprocessing that only resizes, and brings pixels to 0…1."""
+    return Preprocessing(image_shape, size, resize, (0.0,) * image_shape[2], (1.0,) * image_shape[2])
+
+
+def real_scans():
+    """Four sheets of 16 scans each: 32×32 real, soft-edged pictures, uint8."""
+    scans = np.round(load_digits().images[:64] * (255 / 16)).astype(np.uint8).reshape(4, 4, 4, 8, 8)
+    return scans.transpose(0, 1, 3, 2, 4).reshape(4, 32, 32, 1)
+
+
+def test_statistics_are_those_of_numpy_over_all_pixels():
+    images = np.concatenate([RNG.integers(0, 50, (4100, 2, 2, 2)), RNG.integers(0, 256, (100, 2, 2, 2))]).astype(np.uint8)
+    images[..., 1] = images[..., 1] // 4 + 100
+    found = make_preprocessing(settings(), source(images))
+    np.testing.assert_allclose(found.mean, (images / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(found.std, (images / 255).std(axis=(0, 1, 2)), rtol=1e-9)
+
+
+def test_statistics_of_one_colour_do_not_divide_by_zero():
+    found = make_preprocessing(settings(), source(np.full((3, 2, 2, 1), 255, np.uint8)))
+    assert found.mean == (1.0,)
+    assert np.isfinite(np.asarray(found(jnp.full((1, 2, 2, 1), 255, jnp.uint8)))).all()
+
+
+def test_given_mean_and_std_are_used_and_one_that_is_not_given_is_measured():
+    given = make_preprocessing(settings(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)), source(PICTURES))
+    assert (given.mean, given.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    half = make_preprocessing(settings(mean=(0.1, 0.2, 0.3)), source(PICTURES))
+    np.testing.assert_allclose(half.std, (PICTURES / 255).std(axis=(0, 1, 2)), rtol=1e-9)
+    assert half.mean == given.mean
+
+
+def test_pixels_are_scaled_to_one_then_normalised_a_channel_each():
+    preprocessing = make_preprocessing(settings(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)), source(PICTURES))
+    found = preprocessing(jnp.asarray(PICTURES))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, (PICTURES / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7], rtol=1e-5, atol=1e-6)
+
+
+def test_augmentation_sees_resized_pixels_before_they_are_normalised():
+    preprocessing = make_preprocessing(settings(image_size=9, resize="pad", mean=(0.5,) * 3, std=(0.5,) * 3), source(PICTURES))
+    seen = []
+    found = preprocessing(jnp.asarray(PICTURES), lambda images: seen.append(images) or images[:, ::-1])
+    assert seen[0].shape == (5, 9, 9, 3)
+    assert seen[0].max() > 1
+    np.testing.assert_array_equal(found, preprocessing(jnp.asarray(PICTURES))[:, ::-1])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (11, 23), (8, 48), (64, 64), (33, 31)])
+def test_bilinear_resize_is_that_of_pillow(size):
+    # Pillow's BILINEAR is antialiased too, in fixed point with two roundings: at most 1 of 255 apart
+    scans = real_scans()
+    expected = [np.asarray(Image.fromarray(scan[..., 0]).resize(size[::-1], Image.Resampling.BILINEAR)) for scan in scans]
+    found = np.asarray(plain((32, 32, 1), size)(jnp.asarray(scans)))[..., 0] * 255
+    np.testing.assert_allclose(found, np.stack(expected), atol=1.01)
+
+
+def test_shrinking_is_antialiased():
+    stripes = np.zeros((1, 32, 32, 1), np.uint8)
+    stripes[:, :, ::2] = 255  # without a low-pass these would become black or white
+    found = np.asarray(plain((32, 32, 1), (8, 8))(jnp.asarray(stripes)))
+    np.testing.assert_allclose(found[:, :, 1:-1], 0.5, atol=0.02)
+
+
+@pytest.mark.parametrize("size", [(9, 9), (8, 10), (6, 7)])
+def test_padding_centres_the_picture_and_leaves_its_pixels(size):
+    found = np.asarray(plain((6, 7, 3), size, "pad")(jnp.asarray(PICTURES))) * 255
+    expected = np.zeros((5, *size, 3))
+    top, left = (size[0] - 6) // 2, (size[1] - 7) // 2
+    expected[:, top : top + 6, left : left + 7] = PICTURES
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_image_size_makes_a_square_input_and_0_keeps_what_there_is():
+    assert make_preprocessing(settings(image_size=9), source(PICTURES)).input_shape == (9, 9, 3)
+    assert make_preprocessing(settings(), source(PICTURES)).input_shape == (6, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resize": "pad", "image_size": 6}, "data.image_size: 6 is less than the images' 6×7"),
+        ({"mean": (0.5,)}, "data.mean: 1 values for images of 3 channels"),
+        ({"std": (0.5, 0.5)}, "data.std: 2 values for images of 3 channels"),
+        ({"std": (0.5, 0.0, 0.5)}, "data.std: .* should be above 0"),
+    ],
+)
+def test_setting_that_does_not_fit_the_images_is_refused_by_name(changes, message):
+    with pytest.raises(UserError, match=message):
+        make_preprocessing(settings(**changes), source(PICTURES))
+
+
+def test_preprocessing_read_back_from_json_is_the_same():
+    preprocessing = make_preprocessing(settings(image_size=9), source(PICTURES))
+    assert Preprocessing.from_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing
+
+
+def test_preprocessing_is_the_same_inside_jit():
+    preprocessing = make_preprocessing(settings(image_size=9), source(PICTURES))
+    images = jnp.asarray(PICTURES)
+    np.testing.assert_allclose(jax.jit(preprocessing)(images), preprocessing(images), rtol=1e-5, atol=1e-5)

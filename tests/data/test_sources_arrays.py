@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+
+from jaxcnn.config import default_config
+from jaxcnn.data import load
+from jaxcnn.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def pictures(count, *shape):
+    return RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def classes(count, many=3):
+    return (np.arange(count) % many).astype(np.uint8)
+
+
+GREY = {
+    "train_images": pictures(12, 6, 5),
+    "train_labels": classes(12)[:, None],
+    "val_images": pictures(4, 6, 5),
+    "val_labels": classes(4)[:, None],
+    "test_images": pictures(5, 6, 5),
+    "test_labels": classes(5)[:, None],
+}
+
+
+def several_labels(count, many=4):
+    return RNG.integers(0, 2, (count, many))
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Writes arrays into an .npz and loads it as the source "arrays"."""
+
+    def load_arrays(values, validation=0.25):
+        path = tmp_path / "pictures.npz"
+        if isinstance(values, bytes):
+            path.write_bytes(values)
+        else:
+            np.savez(path, **values)
+        config = default_config().data
+        config.name, config.root, config.validation = "arrays", str(path), validation
+        return load(config, seed=0)
+
+    return load_arrays
+
+
+def images_of(source):
+    return np.stack([source[i] for i in range(len(source))])
+
+
+def test_layout_of_medmnist_is_read_with_its_own_validation_part(arrays):
+    found = arrays(GREY)
+    for part, source in (("train", found.train), ("val", found.validation), ("test", found.test)):
+        np.testing.assert_array_equal(images_of(source), GREY[f"{part}_images"][..., None])
+        np.testing.assert_array_equal(source.labels, GREY[f"{part}_labels"][:, 0])
+        assert source.labels.dtype == np.int32
+        assert source.image_shape == (6, 5, 1)
+    assert found.class_names == ("0", "1", "2")
+
+
+def test_validation_is_cut_off_where_there_is_none(arrays):
+    found = arrays({name: array for name, array in GREY.items() if "val" not in name})
+    assert (len(found.train), len(found.validation)) == (9, 3)
+    assert sorted(found.validation.labels) == [0, 1, 2]
+    rows = np.concatenate([images_of(found.train), images_of(found.validation)]).reshape(12, -1)
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, GREY["train_images"].reshape(12, -1)))
+
+
+def test_colour_pictures_and_class_names_are_kept(arrays):
+    colour = {
+        "train_images": pictures(6, 4, 4, 3),
+        "train_labels": classes(6).astype(np.int64),
+        "test_images": pictures(2, 4, 4, 3),
+        "test_labels": classes(2),
+        "class_names": np.array(["ant", "bee", "cat", "dog"]),  # one that no example has
+    }
+    found = arrays(colour, validation=0.0)
+    np.testing.assert_array_equal(images_of(found.train), colour["train_images"])
+    assert found.class_names == ("ant", "bee", "cat", "dog")
+    assert found.validation is None
+
+
+def test_several_labels_an_image_stay_a_matrix(arrays):
+    labels = {"train_labels": several_labels(12), "val_labels": several_labels(4), "test_labels": several_labels(5)}
+    found = arrays(GREY | labels)
+    np.testing.assert_array_equal(found.train.labels, labels["train_labels"])
+    assert found.class_names == ("0", "1", "2", "3")
+
+
+def test_validation_is_cut_off_several_labels_too(arrays):
+    values = {name: array for name, array in GREY.items() if "val" not in name}
+    found = arrays(values | {"train_labels": several_labels(12), "test_labels": several_labels(5)})
+    assert found.train.labels.shape == (9, 4)
+    assert found.validation.labels.shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": GREY["train_images"] / 255}, r"train_images is float64\(12, 6, 5\), but uint8"),
+        ({"train_images": GREY["train_images"][0, 0]}, r"train_images is uint8\(5,\), but uint8 \(N, H, W"),
+        ({"test_images": pictures(0, 6, 5), "test_labels": classes(0)}, r"test_images is uint8\(0, 6, 5\)"),
+        ({"train_labels": classes(12) + 0.5}, r"train_labels is float64\(12,\), but whole numbers \(12,\)"),
+        ({"train_labels": np.array(["a"] * 12)}, "train_labels is <U1.*but whole numbers"),
+        ({"train_labels": classes(11)}, r"train_labels is uint8\(11,\), but whole numbers \(12,\)"),
+        ({"train_labels": np.array(1)}, r"train_labels is int64\(\), but whole numbers"),
+        ({"train_labels": np.zeros((12, 2, 2), int)}, "but whole numbers"),
+        ({"val_images": pictures(4, 6, 6)}, "the parts differ in the shape of images or labels"),
+        ({"test_labels": several_labels(5)}, "the parts differ in the shape"),
+        ({"class_names": np.array(["a", "b"])}, "arrays, train: example 2 has the label 2, outside 0 to 1, for 2 classes"),
+        ({"val_labels": np.array([0, -1, 0, 0])}, "arrays, validation: example 1 has the label -1, outside 0 to 2"),
+    ],
+)
+def test_array_that_does_not_fit_is_refused_by_name(arrays, changes, message):
+    with pytest.raises(UserError, match=message):
+        arrays(GREY | changes)
+
+
+def test_several_labels_have_to_be_zeros_and_ones_and_as_many_as_class_names(arrays):
+    labels = {"train_labels": several_labels(12), "val_labels": several_labels(4), "test_labels": several_labels(5)}
+    labels["test_labels"][3, 1] = 2
+    with pytest.raises(UserError, match=r"arrays, test: example 3 has the label .*outside zeros and ones"):
+        arrays(GREY | labels)
+    with pytest.raises(UserError, match="arrays, train: 4 labels an image, but 3 class names"):
+        arrays(GREY | labels | {"class_names": np.array(["a", "b", "c"])})
+
+
+def test_missing_array_is_named_with_a_near_one(arrays):
+    values = dict(GREY)
+    values["test_image"] = values.pop("test_images")
+    with pytest.raises(UserError, match=r"no array 'test_images' \(did you mean \"test_image\".*it holds train_images, "):
+        arrays(values)
+    with pytest.raises(UserError, match="no array 'train_images'; it holds nothing"):
+        arrays({})
+
+
+def npz_bytes(tmp_path, values):
+    np.savez_compressed(tmp_path / "written.npz", **values)
+    return (tmp_path / "written.npz").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["empty", "no zip", "truncated", "a byte", "a single array"])
+def test_damaged_file_is_refused_by_name(arrays, tmp_path, damage):
+    whole = npz_bytes(tmp_path, GREY)
+    np.save(tmp_path / "single.npy", GREY["train_images"])
+    content = {
+        "empty": b"",
+        "no zip": b"these are no arrays",
+        "truncated": whole[: len(whole) // 2],
+        "a byte": whole[:200] + bytes([whole[200] ^ 255]) + whole[201:],
+        "a single array": (tmp_path / "single.npy").read_bytes(),
+    }[damage]
+    with pytest.raises(UserError, match=r"pictures.npz: not a whole .npz file of plain arrays \("):
+        arrays(content)
+
+
+def test_pickled_object_is_refused_and_never_run(arrays, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "sprung").touch, ()
+
+    with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays"):
+        arrays(GREY | {"class_names": np.array([Trap()], dtype=object)})
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    config = default_config().data
+    config.name, config.root = "arrays", str(tmp_path)
+    with pytest.raises(UserError, match=r"is a folder; the source \"arrays\" takes an .npz file"):
+        load(config, seed=0)
+    (tmp_path / "faces.npz").touch()
+    config.root = str(tmp_path / "face.npz")
+    with pytest.raises(UserError, match=r"no file or folder .*did you mean \"faces.npz\""):
+        load(config, seed=0)

@@ -1,0 +1,162 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxcnn.command import load_config
+from jaxcnn.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+PLAIN = "from jaxcnn.config import default_config as get_config\n"
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """Writes a config file and gives its path."""
+
+    def write(text=PLAIN, name="experiment.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=7", 7),
+        ("batch_size=1_024", 1024),
+        ("optimizer.learning_rate=1e-3", 1e-3),
+        ("optimizer.learning_rate=1", 1.0),
+        ("optimizer.nesterov=True", True),
+        ("optimizer.nesterov=true", True),
+        ("total=5000steps", "5000steps"),
+        ("data.root=/data/my pictures=2", "/data/my pictures=2"),
+        ("data.root=1", "1"),  # a string whatever it looks like
+        ("data.root=", ""),
+        ("data.mean=(0.5, 0.25)", (0.5, 0.25)),
+        ("data.mean=0.5,0.25,1", (0.5, 0.25, 1.0)),
+        ("data.mean=[0.5]", (0.5,)),
+        ("data.mean=0.5", (0.5,)),
+        ("data.mean=()", ()),
+        ("data.augment=flip", ("flip",)),
+        ("data.augment=('flip', ('random_crop', {'pad': 2}))", ("flip", ("random_crop", {"pad": 2}))),
+        ("data.augment=['flip', ['random_crop', {'pad': 2}]]", ("flip", ("random_crop", {"pad": 2}))),
+        ("optimizer.freeze=^stem/", ("^stem/",)),
+        ("optimizer.freeze=[0-9]", ("[0-9]",)),
+        ("optimizer.learning_rate_factors=(('stem', 0.5),)", (("stem", 0.5),)),
+        ("schedule.boundaries=('10epochs', '20epochs')", ("10epochs", "20epochs")),
+        ("model.arguments.stem=small", "small"),
+        ("model.arguments.depths=(2, 2)", (2, 2)),
+        ("model.arguments.depths=[2, [2]]", (2, (2,))),
+        ("model.arguments.scale=0.5", 0.5),
+        ("model.arguments.bias=False", False),
+    ],
+)
+def test_override_becomes_the_value_that_it_spells(config_file, override, expected):
+    config = load_config(config_file(), [f"--config.{override}"])
+    value = config
+    for name in override.partition("=")[0].split("."):
+        value = value[name]
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_dict_of_arguments_is_taken_whole(config_file):
+    config = load_config(config_file(), ["--config.model.arguments={'depths': [1, 2]}", "--config.model.arguments.stem=small"])
+    assert config.model.arguments.to_dict() == {"depths": (1, 2), "stem": "small"}
+
+
+def test_later_override_wins_and_one_dash_is_enough(config_file):
+    assert load_config(config_file(), ["--config.seed=1", "-config.seed=2"]).seed == 2
+
+
+def test_argument_after_the_colon_reaches_the_file(config_file):
+    file = config_file(
+        PLAIN.replace("get_config", "d") + "def get_config(s):\n    c = d()\n    c.seed = int(s)\n    return c\n"
+    )
+    assert load_config(f"{file}:5").seed == 5
+    with pytest.raises(UserError, match=r"needs an argument: FILE.py:ARGUMENT"):
+        load_config(file)
+    with pytest.raises(UserError, match=r"experiment.py:4: ValueError: .*'x'"):
+        load_config(f"{file}:x")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sede=1", "no setting 'sede'.*\"seed\""),
+        ("optimizer.learning_rat=1", 'did you mean "optimizer.learning_rate"'),
+        ("optimiser.learning_rate=1", 'did you mean "optimizer.learning_rate"'),
+        ("seed.x=1", "no setting 'seed.x'"),
+        ("optimizer=sgd", "no setting 'optimizer'"),
+        ("=1", "no setting ''"),
+        ("seed", "write it as --config.seed=VALUE"),
+        ("seed=1.5", "seed: 1.5 is not a whole number"),
+        ("seed=one", "seed: 'one' is not a whole number"),
+        ("seed=", "seed: '' is not a whole number"),
+        ("seed={[]: 1}", "seed: .* is not a whole number"),  # what no literal can be
+        ("optimizer.nesterov=yes", "optimizer.nesterov: 'yes' is not True or False"),
+        ("optimizer.learning_rate=1e999", "not a finite number"),
+        ("total=10", "total: '10' is no duration"),
+        ("data.mean=a,b", "data.mean: .* nothing but floats"),
+        ("model.arguments=stem", "model.arguments: 'stem' is not a dict"),
+    ],
+)
+def test_wrong_override_is_refused_by_name(config_file, override, message):
+    with pytest.raises(UserError, match=message):
+        load_config(config_file(), [f"--config.{override}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import jaxcnn\nx = (1,\n", r"experiment.py:2: SyntaxError: "),
+        ("\nimport nothing_of_this_name\n", "experiment.py:2: ModuleNotFoundError: .*nothing_of_this_name"),
+        ("def get_config():\n    return {}['x']\n", "experiment.py:2: KeyError: 'x'"),
+        ("def get_config():\n    raise ValueError('first\\nsecond')\n", "experiment.py:2: ValueError: first$"),
+        ("def get_config():\n    assert False\n", "experiment.py:2: AssertionError$"),  # it has no message
+        ("def get_configuration():\n    pass\n", "experiment.py:.*AttributeError: .*get_config"),
+        ("def get_config():\n    pass\n", "get_config returns no ConfigDict, but None"),
+        (PLAIN + "x = get_config()\nx.optimzer.name = 'sgd'\n", "experiment.py:3: AttributeError: .*optimizer"),
+        (PLAIN + "x = get_config()\nx.batch_size = 'many'\n", "experiment.py:3: TypeError: "),
+    ],
+)
+def test_mistake_in_the_file_is_told_with_its_line(config_file, text, message):
+    with pytest.raises(UserError, match=message) as mistake:
+        load_config(config_file(text), ["--config.seed=1"])
+    assert "\n" not in str(mistake.value)
+
+
+def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
+    config_file(name="lenet5_digits.py")
+    with pytest.raises(UserError, match=r'no file .*lenet_digits.py\'.*did you mean "lenet5_digits.py"'):
+        load_config(str(tmp_path / "lenet_digits.py"))
+    with pytest.raises(UserError, match=r"no file '/nowhere/at/all.py'$"):
+        load_config("/nowhere/at/all.py")
+    with pytest.raises(UserError, match="no file"):
+        load_config(str(tmp_path))
+    with pytest.raises(UserError, match="is no Python file"):
+        load_config(config_file(name="config.json"))
+
+
+def test_misspelt_setting_ends_training_in_one_line_and_leaves_nothing(tmp_path):
+    workdir = tmp_path / "run"
+    command = [sys.executable, "experiments/train.py", "--config=configs/lenet5_digits.py", f"--workdir={workdir}"]
+    done = subprocess.run(
+        [*command, "--config.optimizer.learning_rat=0.1"],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\"")
+    assert done.stdout == ""
+    assert not workdir.exists()

@@ -1,0 +1,93 @@
+"""The commands as a person types them: what they print, and how they end."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from train.runs import command, finished, quiet, small_config
+
+from jaxcnn import train
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A finished run that has learnt the digits well enough."""
+    workdir = tmp_path_factory.mktemp("run")
+    train.run(
+        small_config(**{
+            "optimizer.name": "adamw", "optimizer.learning_rate": 3e-3, "total": "8epochs", "data.augment": (),
+            "evaluate.every": "8epochs", "checkpoint.every": "8epochs",
+        }),
+        workdir, console=quiet()[0],
+    )  # fmt: skip
+    return workdir
+
+
+def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_path):
+    digits, photos = load_digits(), []
+    for index in range(20):
+        photo = np.kron(digits.images[index] * 15.9, np.ones((12, 12))).astype(np.uint8)  # 96×96
+        photos.append(tmp_path / f"{index}.png")
+        cv2.imwrite(str(photos[-1]), photo)
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty.jpg").touch()
+    bad = [tmp_path / "text.png", tmp_path / "empty.jpg", tmp_path / "missing.png"]
+    code, out, err = finished(command("predict.py", f"--workdir={workdir}", "--json", "--top=3", *bad, *photos))
+    assert code == 1, err
+    assert [line.split(":")[:2] for line in err.splitlines()] == [["error", f" {path}"] for path in bad]
+    results = json.loads(out)
+    assert [result["file"] for result in results] == list(map(str, photos))
+    assert all(len(result["classes"]) == 3 for result in results)
+    right = [int(result["classes"][0]["name"]) == digits.target[i] for i, result in enumerate(results)]
+    assert np.mean(right) > 0.7
+
+
+def test_evaluate_prints_the_figures_of_the_summary(workdir):
+    code, out, err = finished(command("evaluate.py", f"--workdir={workdir}", "--json"))
+    assert code == 0, err
+    summary = json.loads((workdir / "summary.json").read_text())
+    figures = json.loads(out)
+    assert figures["test_examples"] == summary["test_examples"] == 360
+    assert figures["test_accuracy"] == summary["test_accuracy"]
+    assert figures["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train.py", ["--config=configs/lenet5_digits.py", "--workdir={tmp}", "--config.optimizer.learning_rat=1"],
+         "error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\""),
+        ("train.py", ["--config=configs/lenet5_mnist.py", "--workdir={tmp}", "--config.data.root={tmp}"],
+         'error: data.root: no file or folder "{tmp}/train-images-idx3-ubyte.gz"'),
+        ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} holds no trained run"),
+        ("predict.py", ["--wokdir={tmp}"], "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?"),
+    ],
+)  # fmt: skip
+def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, script, arguments, message):
+    code, out, err = finished(command(script, *(a.format(tmp=tmp_path) for a in arguments)))
+    assert code == 2, (out, err)
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith(message.format(tmp=tmp_path))
+    assert not out
+    assert not {path.name for path in tmp_path.iterdir()} - {".lock"}
+
+
+def test_print_config_says_every_setting_and_trains_nothing():
+    code, out, _ = finished(command("train.py", "--config=configs/resnet_cifar10.py:56", "--print_config"))
+    assert code == 0
+    assert "model.name = 'resnet56'" in out
+    assert "schedule.boundaries = ('32000steps', '48000steps')" in out
+
+
+def test_import_stays_light():
+    """What costs seconds is imported when it is used: `import jaxcnn` brings nothing heavy beyond jax and flax."""
+    heavy = ["cv2", "grain", "matplotlib", "optax", "sklearn", "tensorboardX", "torch", "tensorflow"]
+    code = (
+        "import sys, jax, flax.linen; before = set(sys.modules); import jaxcnn; "
+        f"print(sorted((set(sys.modules) - before) & set({heavy})))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

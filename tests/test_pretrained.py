@@ -1,0 +1,30 @@
+"""Published weights give their published accuracy: model, loading, preprocessing and evaluation at once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jaxcnn import train
+from jaxcnn.command import load_config
+
+DATA = Path(os.environ.get("JAXCNN_TEST_DATA", "nowhere"))
+WEIGHTS = DATA / "pretrained" / "cifar10_resnet"
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="JAXCNN_TEST_DATA names no folder with pretrained/cifar10_resnet")
+@pytest.mark.parametrize(("depth", "correct"), [(20, 9173), (56, 9339)])
+def test_cifar_resnets_reach_their_published_accuracy_exactly(depth, correct):
+    config = load_config(
+        f"configs/resnet_cifar10.py:{depth}",
+        [
+            f"--config.data.root={DATA}",
+            f"--config.model.pretrained={next(WEIGHTS.glob(f'resnet{depth}-*.npz'))}",
+            "--config.data.mean=0.485,0.456,0.406",  # ImageNet's, which these weights were trained with
+            "--config.data.std=0.229,0.224,0.225",
+            "--config.devices=1",
+        ],
+    )
+    figures = train.evaluate(train.load_weights(config))
+    assert figures["test_examples"] == 10_000
+    assert figures["test_accuracy"] * 10_000 == pytest.approx(correct, abs=1e-6)

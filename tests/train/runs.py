@@ -1,0 +1,64 @@
+"""Small runs for the tests of this folder: LeNet-5 on the digits, seconds each."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from jaxcnn.config import default_config
+
+ROOT = Path(__file__).parents[2]
+TIMES = {"images_per_second", "data_wait_share"}
+"""The columns of metrics.jsonl that no two runs share."""
+
+
+def small_config(**changes):
+    """Four epochs of everything that a resumed run has to get right; {"ema.decay": 0.5} changes a setting."""
+    config = default_config()
+    settings = {
+        "model.name": "lenet5_relu",
+        "data.image_size": 32,
+        "data.augment": ("flip", ("random_crop", {"pad": 2})),
+        "data.resident": "off",
+        "total": "40steps",
+        "batch_size": 64,
+        "devices": 1,
+        "optimizer.learning_rate": 0.02,
+        "schedule.warmup": "5steps",
+        "ema.decay": 0.9,
+        "evaluate.every": "15steps",
+        "checkpoint.every": "7steps",
+        "log.every": "10steps",
+    } | changes
+    for name, value in settings.items():
+        room, _, leaf = name.rpartition(".")
+        (config[room] if room else config)[leaf] = value
+    return config
+
+
+def quiet():
+    """(console, its text as a function)."""
+    text = io.StringIO()
+    return Console(file=text, width=200), text.getvalue
+
+
+def command(script, *arguments, **environment):
+    """Starts experiments/SCRIPT as a person would, without the tests' settings of JAX."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+    )
+
+
+def finished(process, timeout=300):
+    """(exit code, stdout, stderr)."""
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err

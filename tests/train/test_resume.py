@@ -1,0 +1,89 @@
+"""A run that is killed at any moment and started again ends as one that never was."""
+
+import json
+import random
+import signal
+import time
+
+import pytest
+
+from jaxcnn import train
+from jaxcnn.train.log import read_history
+from runs import TIMES, command, finished, quiet, small_config
+
+FILE = """
+from runs import small_config
+def get_config():
+    return small_config()
+"""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """(summary, rows) of the run in one go, in a process of its own as the others are."""
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    code, out, err = finished(start(workdir))
+    assert code == 0, out + err
+    return outcome(workdir)
+
+
+def start(workdir):
+    config = workdir.parent / "small.py"
+    config.write_text(FILE)
+    return command("train.py", f"--config={config}", f"--workdir={workdir}", PYTHONPATH="tests/train")
+
+
+def outcome(workdir):
+    rows = [{name: value for name, value in row.items() if name not in TIMES} for row in read_history(workdir)]
+    return json.loads((workdir / "summary.json").read_text()), rows
+
+
+def assert_same_result(workdir, uninterrupted):
+    (summary, rows), (expected, expected_rows) = outcome(workdir), uninterrupted
+    for name in ("params_sha256", "test_loss", "test_accuracy", "tested_step", "steps", "validation_accuracy"):
+        assert summary[name] == expected[name], name
+    assert rows == expected_rows
+
+
+def wait_for(condition, process, timeout=120):
+    deadline = time.monotonic() + timeout
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterrupted):
+    workdir, moments = tmp_path / "run", random.Random(0)
+    for checkpoint in (7, 14, 30):  # a while after these: within steps, evaluations or the writing of a checkpoint
+        process = start(workdir)
+        wait_for((workdir / "checkpoints" / str(checkpoint)).exists, process)
+        time.sleep(moments.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert not (workdir / "summary.json").exists(), "it was too fast to be killed: the test shows nothing"
+    code, out, err = finished(start(workdir))
+    assert code == 0, out + err
+    assert "goes on from step" in out
+    assert_same_result(workdir, uninterrupted)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, number, code):
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    wait_for((workdir / "checkpoints" / "7").exists, process)
+    process.send_signal(number)
+    stopped, out, err = finished(process)
+    assert stopped == code, out + err
+    assert err.startswith(f"stopped: by {number.name} after step ")
+    assert len(err.splitlines()) == 1
+    code, out, _ = finished(start(workdir))
+    assert code == 0
+    assert "goes on from step" in out
+    assert_same_result(workdir, uninterrupted)
+
+
+def test_streamed_and_resident_data_train_alike(tmp_path, uninterrupted):
+    summary = train.run(small_config(**{"data.resident": "on", "checkpoint.every": "40steps"}), tmp_path, console=quiet()[0])
+    assert summary["test_accuracy"] == uninterrupted[0]["test_accuracy"]
+    assert abs(summary["test_loss"] - uninterrupted[0]["test_loss"]) < 1e-6

@@ -1,0 +1,173 @@
+"""What a run leaves, and what it refuses."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from tensorboard_rows import scalars
+
+from jaxcnn import data, train
+from jaxcnn.config import from_json, validate
+from jaxcnn.errors import RunFailed, UserError
+from jaxcnn.train.checkpoints import Checkpoints
+from jaxcnn.train.experiment import prepare
+from jaxcnn.train.log import read_history
+from runs import quiet, small_config
+
+SUMMARY = {
+    "test_accuracy", "test_loss", "test_examples", "validation_accuracy", "steps", "epochs", "wall_seconds",
+    "compile_seconds", "images_per_second", "params", "params_sha256", "seed", "versions", "device", "command",
+}  # fmt: skip
+
+
+def run(workdir, **changes):
+    """(summary, what was said) of a small run."""
+    console, text = quiet()
+    return train.run(small_config(**changes), workdir, console=console), text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(workdir, summary, what was said) of one run."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return workdir, *run(workdir, **{"checkpoint.every": "20steps"})
+
+
+def test_run_leaves_everything(finished):
+    workdir, summary, said = finished
+    assert {path.name for path in workdir.iterdir()} >= {
+        "config.json", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "report.html",
+    }  # fmt: skip
+    assert summary.keys() >= SUMMARY
+    assert json.loads((workdir / "summary.json").read_text()) == summary
+    assert (summary["steps"], summary["test_examples"], summary["params"]) == (40, 360, 61_706)
+    assert summary["validation_accuracy"] > 0.3, "it did not learn"
+    assert from_json((workdir / "config.json").read_text()) == validate(small_config(**{"checkpoint.every": "20steps"}))
+    assert "step     40" in said
+
+
+def test_rows_come_at_their_intervals_and_reach_tensorboard(finished):
+    rows = read_history(finished[0])
+    assert [row["step"] for row in rows if "train_loss" in row] == [10, 20, 30, 40]
+    assert [row["step"] for row in rows if "validation_loss" in row] == [15, 30, 40]
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+    assert [row["epoch"] for row in rows if row["step"] == 40] == [40 * 64 / 1293] * 2
+    losses = {row["step"]: row["train_loss"] for row in rows if "train_loss" in row}
+    assert scalars(finished[0] / "tensorboard")["train/loss"] == pytest.approx(losses)
+
+
+def test_params_sha256_is_over_the_last_parameters_in_path_order(finished):
+    workdir, summary, _ = finished
+    experiment = prepare(from_json((workdir / "config.json").read_text()))
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    state, meta = checkpoints.restore_latest(experiment.state_template())
+    checkpoints.close()
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in jax.tree.leaves_with_path(state.variables)
+    }
+    sha = hashlib.sha256()
+    for path in sorted(leaves):
+        sha.update(path.encode() + np.asarray(leaves[path]).tobytes())
+    assert sha.hexdigest() == summary["params_sha256"]
+    assert meta["class_names"] == list("0123456789")
+    assert meta["model"]["name"] == "lenet5_relu"
+
+
+def test_evaluation_from_the_folder_gives_the_figures_of_the_end_of_training(finished):
+    workdir, summary, _ = finished
+    trained = train.load_trained(workdir)
+    figures = train.evaluate(trained)
+    assert figures == {name: summary[name] for name in figures}
+    validation = train.evaluate(trained, "validation")
+    tested = next(row for row in read_history(workdir) if row["step"] == trained.step and "validation_loss" in row)
+    assert validation["validation_accuracy"] == tested["validation_ema_accuracy"], "the average is what counts, if there is one"
+
+
+def test_best_step_is_the_first_with_the_best_validation_accuracy(finished):
+    rows = [row for row in read_history(finished[0]) if "validation_ema_accuracy" in row]
+    best = max(row["validation_ema_accuracy"] for row in rows)
+    assert finished[1]["tested_step"] == next(row["step"] for row in rows if row["validation_ema_accuracy"] == best)
+
+
+def test_finished_run_is_not_repeated(finished):
+    again, said = run(finished[0], **{"checkpoint.every": "20steps"})
+    assert again == finished[1]
+    assert "nothing is left to do" in said
+
+
+def test_folder_of_another_config_is_refused_with_what_differs(finished):
+    with pytest.raises(UserError, match=r"another config \(seed: 0 -> 1; optimizer.learning_rate: 0.02 -> 0.1\)"):
+        run(finished[0], seed=1, **{"optimizer.learning_rate": 0.1})
+
+
+def test_folder_in_use_is_refused(tmp_path):
+    from jaxcnn.train.workdir import held
+
+    with held(tmp_path), pytest.raises(UserError, match="in use by another run, process"):
+        run(tmp_path)
+
+
+def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_path):
+    for changes in ({"data.name": "digitz"}, {"model.name": "lenet6"}, {"optimizer.freeze": ("nothing",)}, {"batch_size": 63}):
+        with pytest.raises(UserError):
+            run(tmp_path, devices=8, **changes)
+        assert not (tmp_path / "config.json").exists()
+
+
+def test_batch_that_devices_cannot_share_is_refused_by_name():
+    with pytest.raises(UserError, match="batch_size: 60 can't be shared evenly by 8 devices"):
+        prepare(validate(small_config(batch_size=60, devices=8)))
+    with pytest.raises(UserError, match="devices: 9 were asked for, but JAX finds 8"):
+        prepare(validate(small_config(devices=9)))
+
+
+def test_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(RunFailed) as failure:
+        run(tmp_path, **{"optimizer.learning_rate": 1e5, "schedule.warmup": "30steps", "checkpoint.every": "2steps"})
+    message = str(failure.value)
+    assert failure.value.exit_code == 1
+    assert "Try a lower optimizer.learning_rate" in message
+    step = int(message.split(":")[0].removeprefix("step "))
+    kept = Checkpoints(tmp_path / "checkpoints")
+    assert kept.steps()[-1] < step
+    assert f"the checkpoint of step {kept.steps()[-1]} is kept" in message
+    kept.close()
+
+
+def test_training_stops_early_on_a_plateau(tmp_path):
+    summary, said = run(tmp_path, **{
+        "optimizer.learning_rate": 0.0, "ema.decay": 0.0, "evaluate.every": "3steps", "early_stop.patience": 2,
+    })  # fmt: skip
+    assert summary["steps"] == 9
+    assert "stopped early" in said
+    assert summary["tested_step"] == 3
+
+
+def test_several_steps_a_call_change_no_row(tmp_path, finished):
+    run(tmp_path, steps_per_dispatch=4, **{"checkpoint.every": "20steps"})
+    for row, expected in zip(read_history(tmp_path), read_history(finished[0]), strict=True):
+        assert row.keys() == expected.keys()
+        for name in row.keys() - {"images_per_second", "data_wait_share"}:
+            slack = {"rel": 1e-3} if "accuracy" not in name else {"abs": 0.01}  # a call's steps are compiled together
+            assert row[name] == pytest.approx(expected[name], **slack), (row["step"], name)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_two_classes_and_several_labels_an_image_are_trained_and_reported(tmp_path, task):
+    dataset = data.load(small_config().data, seed=0)
+    arrays = {}
+    for part, source in (("train", dataset.train), ("test", dataset.test)):
+        digits = source.labels
+        arrays[f"{part}_images"] = np.stack([source[i] for i in range(len(source))])
+        arrays[f"{part}_labels"] = digits // 5 if task == "binary" else np.stack([digits % 2, digits // 5], axis=1)
+    np.savez(tmp_path / "digits.npz", **arrays, class_names=["small", "large"] if task == "binary" else ["odd", "large"])
+    summary, _ = run(tmp_path / "run", **{
+        "data.name": "arrays", "data.root": str(tmp_path / "digits.npz"), "loss.name": "sigmoid_binary_cross_entropy",
+        "total": "60steps", "evaluate.every": "60steps", "optimizer.name": "adam", "optimizer.learning_rate": 3e-3,
+        "ema.decay": 0.0,
+    })  # fmt: skip
+    assert summary["test_accuracy"] > 0.7
+    assert summary["params"] == 61_706 - 85 * (9 if task == "binary" else 8)  # one output, or two
+    assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]

@@ -1,0 +1,125 @@
+"""The step: equal however it is dispatched, shared out or split up."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxcnn import layers
+from jaxcnn.data import Preprocessing, make_augmentation
+from jaxcnn.train.experiment import make_mesh, replicated
+from jaxcnn.train.losses import softmax_cross_entropy
+from jaxcnn.train.state import init_state, init_variables
+from jaxcnn.train.step import jit_steps, make_train_step
+
+BATCH, STEPS = 16, 8
+
+
+class Net(nn.Module):
+    """The smallest network with what makes steps differ: batch norm and dropout."""
+
+    norm: bool = True
+    drop: float = 0.0
+    dtype: jnp.dtype = jnp.dtype(jnp.float32)
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = layers.conv(8, 3, dtype=self.dtype, name="conv")(images)
+        if self.norm:
+            x = layers.BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x)
+        x = nn.relu(x).mean(axis=(1, 2)).astype(jnp.float32)
+        x = nn.Dropout(self.drop, deterministic=not train)(x)
+        return nn.Dense(4, name="head")(x)
+
+
+@pytest.fixture(scope="module")
+def batches():
+    """STEPS batches of coloured noise whose label is in their brightness: (STEPS, BATCH, …)."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, (STEPS, BATCH)).astype(np.int32)
+    images = generator.integers(0, 64, (STEPS, BATCH, 6, 6, 3)) + 48 * labels[..., None, None, None]
+    return {"image": images.astype(np.uint8), "label": labels, "mask": np.ones((STEPS, BATCH), bool)}
+
+
+def train(model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None, ema=0.0, **settings):
+    """(final state, losses of all steps) of training `model` on the first `steps` batches."""
+    mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
+    preprocessing = Preprocessing((6, 6, 3), (6, 6), "bilinear", (0.5,) * 3, (0.25,) * 3)
+    variables = init_variables(model, (6, 6, 3), jax.random.key(0))
+    state = jax.device_put(init_state(variables, optimizer, ema=ema > 0), replicated(mesh))
+    step = make_train_step(
+        model=model,
+        optimizer=optimizer,
+        schedule=optax.constant_schedule(0.1),
+        loss=lambda logits, labels: softmax_cross_entropy(logits, labels).mean(),
+        task="multiclass",
+        preprocessing=preprocessing,
+        augment=make_augmentation(("flip", ("random_crop", {"pad": 1}))),
+        seed=0,
+        ema_decay=ema,
+        **settings,
+    )
+    call, losses = jit_steps(step, mesh, unroll=True), []
+    for start in range(0, steps, per_call):
+        state, metrics = call(state, jax.tree.map(lambda x: x[start : start + per_call], batches))  # noqa: B023
+        losses.append(np.asarray(metrics["loss"]))  # waits, as virtual devices need
+    return state, np.concatenate(losses)
+
+
+def assert_close(one, other, tolerance):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), one, other)
+
+
+def test_eight_devices_give_the_losses_and_statistics_of_one(batches):
+    state, losses = train(Net(drop=0.3), batches, devices=1)
+    sharded, sharded_losses = train(Net(drop=0.3), batches, devices=8)
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(sharded_losses, losses, atol=1e-5)
+    assert_close(sharded.batch_stats, state.batch_stats, 1e-5)  # batch norm saw the global batch
+    assert_close(sharded.params, state.params, 1e-4)
+
+
+def test_many_steps_in_one_call_equal_as_many_calls(batches):
+    state, losses = train(Net(drop=0.3), batches, per_call=1)
+    together, together_losses = train(Net(drop=0.3), batches, per_call=4)
+    np.testing.assert_allclose(together_losses, losses, rtol=1e-6)
+    assert_close(together.params, state.params, 1e-6)
+    assert int(together.step) == STEPS
+
+
+def test_accumulated_gradient_equals_that_of_the_whole_batch(batches):
+    whole, losses = train(Net(norm=False), batches)
+    parts, parts_losses = train(Net(norm=False), batches, accumulate=4)
+    np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
+    assert_close(parts.params, whole.params, 1e-5)
+
+
+def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
+    initial = init_variables(Net(), (6, 6, 3), jax.random.key(0))
+    first, _ = train(Net(), batches, ema=0.75, steps=1)
+    assert_close(first.ema, jax.tree.map(lambda e, v: 0.75 * e + 0.25 * v, initial, first.variables), 1e-6)
+    second, _ = train(Net(), batches, ema=0.75, steps=2)
+    assert_close(second.ema, jax.tree.map(lambda e, v: 0.75 * e + 0.25 * v, first.ema, second.variables), 1e-6)
+    plain, _ = train(Net(), batches, steps=2)
+    assert_close(second.variables, plain.variables, 0)
+
+
+def test_bfloat16_computes_in_it_but_keeps_float32(batches):
+    state, losses = train(Net(dtype=jnp.dtype(jnp.bfloat16)), batches)
+    _, exact = train(Net(), batches)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.variables)} == {jnp.dtype(jnp.float32)}
+    np.testing.assert_allclose(losses, exact, rtol=0.05)
+    assert (losses != exact).any()
+
+
+def test_steps_draw_different_augmentation_but_the_same_when_repeated(batches):
+    same = jax.tree.map(lambda x: np.repeat(x[:1], STEPS, axis=0), batches)
+    frozen = optax.set_to_zero()
+    _, losses = train(Net(norm=False), same, optimizer=frozen)
+    _, again = train(Net(norm=False), same, optimizer=frozen)
+    assert len(np.unique(losses)) > STEPS // 2  # parameters stand still: only the key of the step differs
+    np.testing.assert_array_equal(losses, again)
