@@ -71,7 +71,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def _value(text: str, current: Any) -> Any:
-    """`text` as the Python value that it spells: 1e-3, True, (0.5, 0.5) or 0.5,0.5; otherwise, or for a string, itself."""
+    """`text` as the Python value that it spells: 1e-3, True, 0.5,0.5 or (0.5, 0.5); else, or for a string, itself."""
     if isinstance(current, str):
         return text
     if isinstance(current, bool) and text.lower() in ("true", "false"):
@@ -79,7 +79,7 @@ def _value(text: str, current: Any) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it can raise
-        value = text
+        value = tuple(text.split(",")) if isinstance(current, tuple) else text
     return (value,) if isinstance(current, tuple) and not isinstance(value, tuple | list) else value
 
 

@@ -24,11 +24,19 @@ def existing(path: Path) -> Path:
     return path
 
 
+def read_bytes(path: Path) -> bytes:
+    """All of a file; an error that names it where it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from error
+
+
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """A uint8 array of so many dimensions from an idx file, gzipped or not (its format: LeCun's MNIST page)."""
     plain = path.with_suffix("")
     path = plain if plain.exists() and not path.exists() else existing(path)
-    raw = path.read_bytes()
+    raw = read_bytes(path)
     if path.suffix == ".gz":
         try:
             raw = gzip.decompress(raw)
@@ -53,7 +61,7 @@ def read_cifar(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
 
     A record is its label bytes (CIFAR-100: coarse, fine) and 3,072 pixels in the order channel, row, column.
     """
-    raw = np.fromfile(existing(path), np.uint8)
+    raw = np.frombuffer(read_bytes(existing(path)), np.uint8)
     record = label_bytes + 3072
     if raw.size == 0 or raw.size % record:
         raise UserError(f"{path}: {raw.size:,} bytes are not a whole number of records of {record:,}; it is empty or truncated")
@@ -77,6 +85,6 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file that are not empty: class names."""
     try:
-        return [line.strip() for line in existing(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in read_bytes(existing(path)).decode("utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file ({error})") from error

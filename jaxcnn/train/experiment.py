@@ -140,6 +140,8 @@ def prepare(config: ConfigDict) -> Experiment:
     params = jax.eval_shape(init, jax.random.key(0))["params"]
     durations = {"batch_size": config.batch_size, "examples_per_epoch": len(dataset.train)}
     total_steps = duration_in_steps("total", config.total, **durations)
+    if not total_steps:
+        raise UserError(f"total: {config.total} is no training")
     schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=len(dataset.train))
     optimizer = make_optimizer(config.optimizer, schedule, params)
     experiment = Experiment(config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps)

@@ -69,7 +69,8 @@ LOSSES: dict[str, Losses] = {
 def make_loss(config: ConfigDict, task: Task, num_classes: int) -> Loss:
     """The mean training loss of a batch, as the settings `loss.*` ask for: (logits, labels) -> scalar.
 
-    With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it.
+    With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it; with smoothing too, w is
+    that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class.
     """
     weights = config.class_weights
     if weights and (task == "multilabel" or len(weights) != num_classes):

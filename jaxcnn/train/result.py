@@ -40,13 +40,14 @@ def write_result(
     logits, labels = collect(predict, variables, experiment.batches_once(dataset.test)())
     figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
+    counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested
     steps = int(state.step)
     device = experiment.mesh.devices.flat[0]
 
     summary = {
         **{f"test_{name}": value for name, value in figures.items()},
         "tested_step": tested_step,
-        **{name: value for name, value in tested.items() if name.startswith("validation")},
+        **{name.replace("_ema", ""): value for name, value in tested.items() if name.startswith(counted)},
         "steps": steps,
         "epochs": steps * config.batch_size / len(dataset.train),
         "wall_seconds": clock.wall,

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -36,7 +37,8 @@ def make_train_step(
 ) -> Step:
     """The step: batch of image (B, H, W, C) uint8 and label -> next state, metrics of this step (scalars, float32).
 
-    All its randomness is fold_in(key(seed), step), so that a resumed run draws the same numbers.
+    All its randomness is fold_in(key(seed), step), so that a resumed run draws the same numbers. With `accumulate`, loss
+    and gradient are the mean over the parts (with class weights: of their weighted means), and batch norm sees the parts.
     """
 
     def loss_and_gradient(params, batch_stats, images, labels, key):
@@ -70,8 +72,7 @@ def make_train_step(
 
         zeros = ({"loss": jnp.zeros(()), "accuracy": jnp.zeros(())}, jax.tree.map(jnp.zeros_like, params))
         inputs = (jnp.arange(accumulate), parts(images), parts(labels))
-        # a gradient inside a while loop is many times slower on CPU: there the loop is unrolled
-        (batch_stats, sums), _ = jax.lax.scan(part, (batch_stats, zeros), inputs, unroll=unroll)
+        (batch_stats, sums), _ = _scan(part, (batch_stats, zeros), inputs, unroll=unroll)
         metrics, gradient = jax.tree.map(lambda total: total / accumulate, sums)
         return metrics, batch_stats, gradient
 
@@ -99,6 +100,21 @@ def jit_steps(step: Step, mesh: Mesh, *, unroll: bool) -> jax.stages.Wrapped:
 
     @functools.partial(jax.jit, donate_argnums=0, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated))
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(step, state, batches, unroll=unroll)
+        return _scan(step, state, batches, unroll=unroll)
 
     return steps
+
+
+def _scan(body: Callable, carry: Any, inputs: Any, *, unroll: bool) -> tuple[Any, Any]:
+    """jax.lax.scan, or as a Python loop where `unroll`.
+
+    On CPU a gradient inside XLA's while loop is many times slower, and lax.scan's own unroll=True leaves such a loop
+    (ResNet-20, batch 128: 15 s a step in it, 0.6 s without).
+    """
+    if not unroll:
+        return jax.lax.scan(body, carry, inputs)
+    outputs = []
+    for index in range(jax.tree.leaves(inputs)[0].shape[0]):
+        carry, output = body(carry, jax.tree.map(lambda x: x[index], inputs))  # noqa: B023
+        outputs.append(output)
+    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)

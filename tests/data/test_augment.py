@@ -26,7 +26,7 @@ def windows(pad, mode):
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
-@pytest.mark.parametrize("pad", [1, 3])
+@pytest.mark.parametrize("pad", [1, 2])
 def test_every_crop_is_a_window_of_the_padded_picture_and_all_occur_alike(pad, mode):
     places = windows(pad, mode)
     assert len(places) == (2 * pad + 1) ** 2
@@ -111,7 +111,7 @@ def test_resized_pictures_of_floats_stay_floats():
     ],
 )
 def test_entry_that_is_no_operation_is_refused_with_what_would_be_right(entry, message):
-    with pytest.raises(UserError, match=f"data.augment: {message}"):
+    with pytest.raises(UserError, match=f"data.augment: .*{message}"):
         make_augmentation([entry])
 
 

@@ -82,7 +82,7 @@ def test_evaluation_from_the_folder_gives_the_figures_of_the_end_of_training(fin
     assert figures == {name: summary[name] for name in figures}
     validation = train.evaluate(trained, "validation")
     tested = next(row for row in read_history(workdir) if row["step"] == trained.step and "validation_loss" in row)
-    assert validation["validation_accuracy"] == tested["validation_ema_accuracy"], "the average is what counts, if there is one"
+    assert validation["validation_accuracy"] == tested["validation_ema_accuracy"] == summary["validation_accuracy"]
 
 
 def test_best_step_is_the_first_with_the_best_validation_accuracy(finished):

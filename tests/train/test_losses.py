@@ -1,0 +1,180 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.config import default_config
+from jaxcnn.data import ArraySource
+from jaxcnn.errors import UserError
+from jaxcnn.train.losses import correct, evaluation_losses, make_loss, num_outputs, task_of
+
+RNG = np.random.default_rng(0)
+N, K = 11, 4
+LOGITS = (3 * RNG.standard_normal((N, K))).astype(np.float32)
+LABELS = RNG.integers(0, K, N).astype(np.int32)
+ONE = LOGITS[:, :1]
+TWO_CLASSES = RNG.integers(0, 2, N).astype(np.int32)
+SEVERAL = RNG.integers(0, 2, (N, K)).astype(np.int32)
+SOFTMAX, SIGMOID = "softmax_cross_entropy", "sigmoid_binary_cross_entropy"
+
+
+def settings(name, **changes):
+    config = default_config().loss
+    config.name = name
+    for setting, value in changes.items():
+        config[setting] = value
+    return config
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
+
+
+def binary_cross_entropies(logits, targets):
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return -(targets * np.log(p) + (1 - targets) * np.log(1 - p))
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+
+
+# ── Softmax ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_softmax_cross_entropy_is_the_mean_of_minus_log_probability():
+    losses = -log_softmax(LOGITS)[np.arange(N), LABELS]
+    close(evaluation_losses(settings(SOFTMAX))(LOGITS, LABELS), losses)
+    close(jax.jit(make_loss(settings(SOFTMAX), "multiclass", K))(LOGITS, LABELS), losses.mean())
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_label_smoothing_spreads_its_share_evenly_over_all_classes(smoothing):
+    targets = np.full((N, K), smoothing / K)
+    targets[np.arange(N), LABELS] += 1 - smoothing
+    expected = -(targets * log_softmax(LOGITS)).sum(axis=1).mean()
+    config = settings(SOFTMAX, label_smoothing=smoothing)
+    close(make_loss(config, "multiclass", K)(LOGITS, LABELS), expected)
+
+
+WEIGHTS = (0.5, 2.0, 0.0, 1.5)
+
+
+def test_class_weights_divide_by_the_sum_of_the_weights_as_pytorch_does():
+    # torch.nn.CrossEntropyLoss: Σ -w[y] log p[y] / Σ w[y]
+    weights = np.array(WEIGHTS)[LABELS]
+    expected = (weights * -log_softmax(LOGITS)[np.arange(N), LABELS]).sum() / weights.sum()
+    loss = make_loss(settings(SOFTMAX, class_weights=WEIGHTS), "multiclass", K)
+    close(jax.jit(loss)(LOGITS, LABELS), expected)
+    close(make_loss(settings(SOFTMAX, class_weights=(3.0,) * K), "multiclass", K)(LOGITS, LABELS),
+          make_loss(settings(SOFTMAX), "multiclass", K)(LOGITS, LABELS))  # fmt: skip
+
+
+def test_class_weights_weigh_the_smoothed_loss_of_an_example_by_its_own_class():
+    targets = np.full((N, K), 0.1 / K)
+    targets[np.arange(N), LABELS] += 0.9
+    weights = np.array(WEIGHTS)[LABELS]
+    expected = (weights * -(targets * log_softmax(LOGITS)).sum(axis=1)).sum() / weights.sum()
+    config = settings(SOFTMAX, class_weights=WEIGHTS, label_smoothing=0.1)
+    close(make_loss(config, "multiclass", K)(LOGITS, LABELS), expected)
+
+
+def test_batch_in_which_every_example_weighs_nothing_has_no_loss_and_no_nan():
+    loss = make_loss(settings(SOFTMAX, class_weights=WEIGHTS), "multiclass", K)
+    value, gradient = jax.value_and_grad(loss)(jnp.asarray(LOGITS[:2]), jnp.array([2, 2]))
+    assert value == 0
+    assert not gradient.any()
+
+
+# ── Sigmoid ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_classes_have_one_logit_that_speaks_for_class_1():
+    losses = binary_cross_entropies(ONE[:, 0], TWO_CLASSES)
+    close(evaluation_losses(settings(SIGMOID))(ONE, TWO_CLASSES), losses)
+    close(make_loss(settings(SIGMOID), "binary", 2)(ONE, TWO_CLASSES), losses.mean())
+
+
+def test_several_labels_are_averaged_over_the_labels():
+    close(evaluation_losses(settings(SIGMOID))(LOGITS, SEVERAL), binary_cross_entropies(LOGITS, SEVERAL).mean(axis=1))
+
+
+def test_one_class_against_the_rest_is_a_binary_problem_for_each_class():
+    expected = binary_cross_entropies(LOGITS, np.eye(K)[LABELS]).mean()
+    close(make_loss(settings(SIGMOID), "multiclass", K)(LOGITS, LABELS), expected)
+
+
+@pytest.mark.parametrize("labels", [LABELS, SEVERAL], ids=["one against the rest", "several labels"])
+def test_smoothing_draws_binary_targets_towards_one_half(labels):
+    targets = (labels if labels.ndim == 2 else np.eye(K)[labels]) * 0.8 + 0.1
+    task = "multilabel" if labels.ndim == 2 else "multiclass"
+    loss = make_loss(settings(SIGMOID, label_smoothing=0.2), task, K)
+    close(loss(LOGITS, labels), binary_cross_entropies(LOGITS, targets).mean())
+
+
+def test_class_weights_count_for_two_classes_too():
+    weights = np.array([0.25, 3.0])[TWO_CLASSES]
+    expected = (weights * binary_cross_entropies(ONE[:, 0], TWO_CLASSES)).sum() / weights.sum()
+    close(make_loss(settings(SIGMOID, class_weights=(0.25, 3.0)), "binary", 2)(ONE, TWO_CLASSES), expected)
+
+
+@pytest.mark.parametrize(("name", "shape"), [(SOFTMAX, (2, K)), (SIGMOID, (2, K)), (SIGMOID, (2, 1))])
+def test_large_logits_give_finite_losses_and_gradients(name, shape):
+    logits = jnp.full(shape, 1e4).at[0, 0].set(-1e4)
+    loss = make_loss(settings(name), "binary" if shape[1] == 1 else "multiclass", max(shape[1], 2))
+    value, gradient = jax.value_and_grad(loss)(logits, jnp.array([0, 1]))
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(gradient).all()
+
+
+def test_evaluation_knows_neither_smoothing_nor_class_weights():
+    config = settings(SOFTMAX, label_smoothing=0.5, class_weights=WEIGHTS)
+    close(evaluation_losses(config)(LOGITS, LABELS), -log_softmax(LOGITS)[np.arange(N), LABELS])
+
+
+# ── Tasks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def source(labels):
+    return ArraySource(np.zeros((N, 2, 2, 1), np.uint8), labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "num_classes", "loss", "task", "outputs"),
+    [
+        (LABELS, K, SOFTMAX, "multiclass", K),
+        (LABELS, K, SIGMOID, "multiclass", K),
+        (TWO_CLASSES, 2, SOFTMAX, "multiclass", 2),
+        (TWO_CLASSES, 2, SIGMOID, "binary", 1),
+        (SEVERAL, K, SIGMOID, "multilabel", K),
+        (SEVERAL[:, :2], 2, SIGMOID, "multilabel", 2),
+    ],
+)
+def test_labels_and_loss_make_the_task(labels, num_classes, loss, task, outputs):
+    assert task_of(source(labels), num_classes, loss) == task
+    assert num_outputs(task, num_classes) == outputs
+
+
+def test_several_labels_are_refused_by_softmax():
+    with pytest.raises(UserError, match=r"loss.name: .* use sigmoid_binary_cross_entropy"):
+        task_of(source(SEVERAL), K, SOFTMAX)
+
+
+@pytest.mark.parametrize(
+    ("task", "weights", "message"),
+    [
+        ("multiclass", (1.0, 2.0), "2 weights do not fit 4 classes"),
+        ("multilabel", (1.0,) * K, "4 weights do not fit several labels an image"),
+        ("multiclass", (1.0, 1.0, 1.0, -1.0), "should be at least 0"),
+        ("multiclass", (0.0,) * K, "not all 0"),
+    ],
+)
+def test_class_weights_that_do_not_fit_are_refused(task, weights, message):
+    with pytest.raises(UserError, match=f"loss.class_weights: .*{message}"):
+        make_loss(settings(SIGMOID, class_weights=weights), task, K)
+
+
+def test_prediction_is_right_by_the_largest_logit_or_by_its_sign():
+    np.testing.assert_array_equal(correct(LOGITS, LABELS, "multiclass"), LOGITS.argmax(axis=1) == LABELS)
+    np.testing.assert_array_equal(correct(ONE, TWO_CLASSES, "binary"), (ONE[:, 0] > 0) == TWO_CLASSES)
+    np.testing.assert_allclose(correct(LOGITS, SEVERAL, "multilabel"), ((LOGITS > 0) == SEVERAL).mean(axis=1))

@@ -1,0 +1,129 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.config import default_config
+from jaxcnn.errors import UserError
+from jaxcnn.train.schedules import make_schedule
+
+TOTAL = 200
+PEAK = 0.4
+
+
+def rates(name, at=None, *, total_steps=TOTAL, **changes):
+    """The learning rates at steps 0 … total, or at some; 10 steps of 100 are an epoch."""
+    config = default_config()
+    config.batch_size = 100
+    config.optimizer.learning_rate = PEAK
+    config.schedule.name = name
+    for setting, value in changes.items():
+        config.schedule[setting] = value
+    schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=1000)
+    steps = np.arange(total_steps + 1) if at is None else np.asarray(at)
+    # steps are traced int32, as they are in training, with JAX as strict as in every test
+    return np.asarray(jax.jit(jax.vmap(schedule))(jnp.asarray(steps, jnp.int32)))
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, np.broadcast_to(expected, np.shape(found)), rtol=1e-5, atol=1e-7)
+
+
+def test_constant_rate_stays():
+    close(rates("constant"), PEAK)
+
+
+@pytest.mark.parametrize("name", ["constant", "steps", "cosine", "linear"])
+def test_warmup_rises_linearly_to_the_peak(name):
+    close(rates(name, range(41), warmup="40steps"), PEAK * np.arange(41) / 40)
+    close(rates(name, range(41), warmup="4epochs", warmup_start=0.2), PEAK * (0.2 + 0.8 * np.arange(41) / 40))
+
+
+@pytest.mark.parametrize("warmup", [0, 30])
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_cosine_falls_over_what_the_warmup_leaves(warmup, final):
+    steps = np.arange(warmup, TOTAL + 1)
+    cosine = (1 + np.cos(np.pi * (steps - warmup) / (TOTAL - warmup))) / 2
+    found = rates("cosine", steps, warmup=f"{warmup}steps", final=final)
+    close(found, PEAK * (final + (1 - final) * cosine))
+    close(found[-1], PEAK * final)
+
+
+@pytest.mark.parametrize("warmup", [0, 30])
+@pytest.mark.parametrize("final", [0.0, 0.25])
+def test_linear_falls_over_what_the_warmup_leaves(warmup, final):
+    steps = np.arange(warmup, TOTAL + 1)
+    share = (steps - warmup) / (TOTAL - warmup)
+    close(rates("linear", steps, warmup=f"{warmup}steps", final=final), PEAK * (1 - share * (1 - final)))
+
+
+@pytest.mark.parametrize("warmup", ["0steps", "25steps", "100steps"])
+def test_boundaries_are_counted_from_the_start_of_training_whatever_the_warmup(warmup):
+    found = rates("steps", warmup=warmup, boundaries=("10epochs", "15_000examples", "190steps"), factor=0.1)
+    steps = np.arange(100, TOTAL + 1)
+    expected = PEAK * 0.1 ** (1.0 + (steps >= 150) + (steps >= 190))  # the step at a boundary has the new rate
+    close(found[100:], expected)
+    close(found[99], PEAK if warmup != "100steps" else PEAK * 0.99)
+
+
+def test_no_boundaries_is_a_constant_rate():
+    close(rates("steps"), PEAK)
+
+
+def pytorch_one_cycle(total_steps, pct_start, max_lr, div_factor=25.0, final_div_factor=1e4):
+    """torch.optim.lr_scheduler.OneCycleLR, two phases, anneal_strategy="cos", as its documentation and source have it."""
+    first_end, last = pct_start * total_steps - 1, total_steps - 1
+    initial, least = max_lr / div_factor, max_lr / div_factor / final_div_factor
+
+    def anneal(start, end, share):
+        return end + (start - end) / 2 * (1 + np.cos(np.pi * share))
+
+    step = np.arange(total_steps)
+    rising = anneal(initial, max_lr, step / first_end)
+    return np.where(step <= first_end, rising, anneal(max_lr, least, (step - first_end) / (last - first_end)))
+
+
+@pytest.mark.parametrize(("warmup", "rise"), [("0steps", 60), ("50steps", 50), ("29steps", 29), ("57steps", 57), ("1steps", 1)])
+def test_one_cycle_rises_and_falls_as_in_pytorch(warmup, rise):
+    # PyTorch counts both ends: of its TOTAL + 1 rates the last is the least; ours, as cosine's, ends after the last step
+    expected = pytorch_one_cycle(TOTAL + 1, (rise + 1) / (TOTAL + 1), PEAK)
+    found = rates("one_cycle", warmup=warmup)
+    close(found, expected)
+    assert found.argmax() == rise
+
+
+@pytest.mark.parametrize("name", ["constant", "steps", "cosine", "linear", "one_cycle"])
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 5])
+def test_shortest_trainings_have_finite_rates(name, total_steps):
+    found = rates(name, total_steps=total_steps)[:-1]
+    assert np.isfinite(found).all()
+    assert (found >= 0).all()
+    assert (found <= PEAK * 1.0001).all()
+    assert found.max() > 0
+
+
+def test_end_of_a_very_long_training_is_reached():
+    total = 3_000_000
+    found = rates("cosine", [0, total // 2, total - 1], total_steps=total)
+    close(found, [PEAK, PEAK / 2, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("cosine", {"warmup": "200steps"}, "schedule.warmup: 200 steps leave nothing of the 200 steps"),
+        ("one_cycle", {"warmup": "20epochs"}, "schedule.warmup: 200 steps leave nothing"),
+        ("steps", {"boundaries": ("10steps", "1epochs")}, "schedule.boundaries: .* should grow"),
+        ("steps", {"boundaries": ("2epochs", "10steps")}, "schedule.boundaries: .* should grow"),
+        ("steps", {"boundaries": ("0steps",)}, "schedule.boundaries: .* from above 0"),
+        (
+            "steps",
+            {"boundaries": ("10steps",), "warmup": "20steps"},
+            "schedule.boundaries: 10steps is within the warm-up, 20steps",
+        ),
+        ("steps", {"boundaries": ("soon",)}, "schedule.boundaries: 'soon' is no duration"),
+    ],
+)
+def test_schedule_that_can_not_be_is_refused_by_name(name, changes, message):
+    with pytest.raises(UserError, match=message):
+        rates(name, **changes)
