@@ -7,7 +7,8 @@ basis functions and was trained by a stochastic Levenberg-Marquardt method; here
     python experiments/train.py --config=configs/lenet5_mnist.py --workdir=runs/mnist --config.data.root=DIR
     python experiments/train.py --config=configs/lenet5_mnist.py:relu …      # the common ReLU and max-pooling form
 
-DIR holds the four idx .gz files.
+DIR holds the four idx .gz files. About 2 minutes on 2 CPU cores; what was measured is in docs/results.md. Digits are
+shifted by up to 2 pixels, the mildest of the paper's distortions. Without that the 1998 form stays near 98.9 %.
 """
 
 from ml_collections import ConfigDict
@@ -25,9 +26,10 @@ def get_config(form: str = "1998") -> ConfigDict:
     config.data.name = "mnist"
     config.data.image_size = 32
     config.data.resize = "pad"
-    config.total = "12epochs"
+    config.data.augment = (("random_crop", {"pad": 2}),)
+    config.total = "20epochs"
     config.batch_size = 128
-    config.optimizer.learning_rate = 0.05
+    config.optimizer.learning_rate = 0.2 if form == "1998" else 0.05
     config.optimizer.nesterov = True
     config.optimizer.weight_decay = 1e-4
     config.schedule.warmup = "1epochs"

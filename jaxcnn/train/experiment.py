@@ -128,6 +128,8 @@ def prepare(config: ConfigDict) -> Experiment:
             f"take a multiple of {mesh.size * config.optimizer.accumulate}"
         )
     dataset = data.load(config.data, config.seed)
+    if config.early_stop.patience and not dataset.validation:
+        raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
     preprocessing = data.make_preprocessing(config.data, dataset.train)
     task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
     model = create_model(

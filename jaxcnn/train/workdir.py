@@ -36,9 +36,13 @@ def held(workdir: Path) -> Iterator[None]:
 
 
 def check_config(workdir: Path, config: ConfigDict) -> None:
-    """Refuses a folder that holds a run with another config, and says what differs."""
+    """Refuses a folder that holds a run with another config, and says what differs.
+
+    A run that came to no checkpoint holds nothing that could be lost.
+    """
     path = workdir / "config.json"
-    if path.exists() and (different := settings.differences(settings.from_json(path.read_text()), config)):
+    begun = (workdir / "summary.json").exists() or any((workdir / "checkpoints").glob("[0-9]*"))
+    if begun and path.exists() and (different := settings.differences(settings.from_json(path.read_text()), config)):
         raise UserError(
             f"--workdir: {workdir} holds a run with another config ({'; '.join(different)}); "
             "take another folder, or the same settings"

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from jaxcnn import train
 from jaxcnn.train.log import read_history
-from runs import TIMES, command, finished, quiet, small_config
+from runs import TIMES, command, finished
 
 FILE = """
 from runs import small_config
@@ -81,9 +80,3 @@ def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, numb
     assert code == 0
     assert "goes on from step" in out
     assert_same_result(workdir, uninterrupted)
-
-
-def test_streamed_and_resident_data_train_alike(tmp_path, uninterrupted):
-    summary = train.run(small_config(**{"data.resident": "on", "checkpoint.every": "40steps"}), tmp_path, console=quiet()[0])
-    assert summary["test_accuracy"] == uninterrupted[0]["test_accuracy"]
-    assert abs(summary["test_loss"] - uninterrupted[0]["test_loss"]) < 1e-6

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 
 import jax
 import numpy as np
@@ -102,6 +104,26 @@ def test_folder_of_another_config_is_refused_with_what_differs(finished):
         run(finished[0], seed=1, **{"optimizer.learning_rate": 0.1})
 
 
+def test_folder_where_no_checkpoint_was_reached_takes_another_config(tmp_path):
+    with pytest.raises(RunFailed, match="no checkpoint was due yet"):
+        run(tmp_path, **{"optimizer.learning_rate": 1e9, "schedule.warmup": "0steps", "checkpoint.every": "40steps"})
+    summary, _ = run(tmp_path, total="2steps", **{"schedule.warmup": "0steps", "checkpoint.every": "40steps"})
+    assert [row["step"] for row in read_history(tmp_path)] == [2, 2]
+    assert summary["steps"] == 2
+
+
+def test_run_goes_on_behind_a_damaged_checkpoint_and_ends_the_same(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "summary.json").unlink()
+    for path in (workdir / "checkpoints" / "40" / "training").rglob("manifest.ocdbt"):
+        path.write_bytes(path.read_bytes()[:50])
+    summary, said = run(workdir, **{"checkpoint.every": "20steps"})
+    assert "warning: checkpoint 40 is damaged (training: " in said
+    assert "goes on from step " in said
+    for name in ("params_sha256", "test_loss", "tested_step", "validation_accuracy"):
+        assert summary[name] == finished[1][name], name
+
+
 def test_folder_in_use_is_refused(tmp_path):
     from jaxcnn.train.workdir import held
 
@@ -114,6 +136,24 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
         with pytest.raises(UserError):
             run(tmp_path, devices=8, **changes)
         assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.image_size": 0}, "8×8 is too small for lenet5_relu: at least 32×32"),
+        ({"model.arguments": {"stm": "small"}}, 'lenet5_relu: no argument "stm"'),
+        ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: not set here"),
+        ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: there is no validation set"),
+        ({"total": "0steps"}, "total: 0steps is no training"),
+        ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
+        ({"data.augment": ("flop",)}, "data.augment: no operation 'flop' (did you mean \"flip\"?)"),
+        ({"model.pretrained": "nowhere.npz"}, "nowhere.npz"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(tmp_path, changes, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        run(tmp_path, **changes)
 
 
 def test_batch_that_devices_cannot_share_is_refused_by_name():
@@ -143,6 +183,11 @@ def test_training_stops_early_on_a_plateau(tmp_path):
     assert summary["steps"] == 9
     assert "stopped early" in said
     assert summary["tested_step"] == 3
+
+
+def test_resident_data_train_to_the_same_bits_as_streamed(tmp_path, finished):
+    summary, _ = run(tmp_path, **{"data.resident": "on", "checkpoint.every": "20steps"})
+    assert summary["params_sha256"] == finished[1]["params_sha256"]
 
 
 def test_several_steps_a_call_change_no_row(tmp_path, finished):
