@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from train.runs import command, finished, quiet, small_config
+from train.small_runs import command, finished, quiet, small_config
 
 from jaxcnn import train
 

@@ -152,6 +152,7 @@ def _train(
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
         pending.append(metrics)
         step += count
+        log.progress(step)
 
         due = {name: step % n == 0 or step == total for name, n in every.items()} | {"stop": bool(interrupts.signal)}
         if not any(due.values()):
@@ -168,7 +169,6 @@ def _train(
         finished = step == total or _stopped_early(config, log.history)
         if due["checkpoint"] or due["stop"] or finished or best_step(log.history) == step:
             save()
-        log.progress(step)
         if finished:
             break
         if interrupts.signal:
@@ -190,6 +190,7 @@ def _plan(step: int, total: int, most: int, intervals: Collection[int]) -> Itera
         count = most if step + most <= stop else 1
         yield count
         step += count
+        log.progress(step)
 
 
 def validation_accuracy(row: Row) -> float | None:

@@ -6,12 +6,12 @@ import signal
 import time
 
 import pytest
+from small_runs import TIMES, command, finished
 
 from jaxcnn.train.log import read_history
-from runs import TIMES, command, finished
 
 FILE = """
-from runs import small_config
+from small_runs import small_config
 def get_config():
     return small_config()
 """

@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from small_runs import quiet, small_config
 from tensorboard_rows import scalars
 
 from jaxcnn import data, train
@@ -16,7 +17,6 @@ from jaxcnn.errors import RunFailed, UserError
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
-from runs import quiet, small_config
 
 SUMMARY = {
     "test_accuracy", "test_loss", "test_examples", "validation_accuracy", "steps", "epochs", "wall_seconds",
@@ -188,6 +188,16 @@ def test_training_stops_early_on_a_plateau(tmp_path):
 def test_resident_data_train_to_the_same_bits_as_streamed(tmp_path, finished):
     summary, _ = run(tmp_path, **{"data.resident": "on", "checkpoint.every": "20steps"})
     assert summary["params_sha256"] == finished[1]["params_sha256"]
+
+
+def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):
+    changes = {"total": "10steps", "log.every": "1steps", "evaluate.every": "5steps"}
+    one, eight = (run(tmp_path / str(devices), devices=devices, **changes)[0] for devices in (1, 8))
+    for row, expected in zip(read_history(tmp_path / "8"), read_history(tmp_path / "1"), strict=True):
+        for name in [name for name in expected if name.endswith("loss")]:
+            assert row[name] == pytest.approx(expected[name], abs=1e-5), (row["step"], name)
+    assert one["test_examples"] == eight["test_examples"] == 360
+    assert eight["test_loss"] == pytest.approx(one["test_loss"], abs=1e-5)
 
 
 def test_several_steps_a_call_change_no_row(tmp_path, finished):
