@@ -190,7 +190,6 @@ def _plan(step: int, total: int, most: int, intervals: Collection[int]) -> Itera
         count = most if step + most <= stop else 1
         yield count
         step += count
-        log.progress(step)
 
 
 def validation_accuracy(row: Row) -> float | None:
