@@ -65,6 +65,29 @@ SETTINGS = (
     Setting("data.threads", 16, "threads that read examples when the data set is streamed", least=0, changes_result=False),
     Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),
     Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = measured on the training set", items=float),
+    Setting(
+        "data.test", 0.2, "share of the data set aside for testing where it has no test part: stratified, the same "
+        "whatever the seed", least=0, most=0.9,
+    ),
+    Setting("data.fold", "", '"2/5": the second of five folds is the validation set; "" = data.validation decides'),
+    Setting("data.train_split", "", 'tfds: what to train on, in TFDS\'s syntax, "train[:90%]"; "" = train'),
+    Setting("data.validation_split", "", 'tfds: the validation set; "" = validation, if there is a test split too'),
+    Setting("data.test_split", "", 'tfds: the test set; "" = test, or else validation'),
+    Setting("data.features", (), "tfds: the image and the label to use, image,label; () = found", items=str),
+    Setting("data.group", "", "what no split tears apart: a regular expression over paths (folder), a column (csv)"),
+    Setting("data.channels", 0, "pictures: 1 for grey, 3 for RGB; 0 = as they are", least=0, most=3),
+    Setting("data.fit", "crop", "pictures: centre cut out, padded, or stretched", ("crop", "pad", "stretch")),
+    Setting("data.crop_ratio", 0.875, "pictures: share of the shorter side that the centre shows", least=0.1, most=1),
+    Setting(
+        "data.random_crop", (), "pictures, in training: ranges of a random crop's share of the area and of width / height, "
+        "((0.08, 1.0), (0.75, 1.33)); () = the centre",
+    ),
+    Setting(
+        "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped and counted in summary.json",
+        ("stop", "skip"),
+    ),
+    Setting("data.balanced", False, "training draws every class equally often, those with few examples more than once"),
+    Setting("data.workers", 0, "processes that read streamed examples; 0 = data.threads do", least=0, changes_result=False),
     Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),
     Setting("data.resize", "bilinear", "how: interpolated (antialiased), or zero-padded", ("bilinear", "pad")),
     Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment.py'),
@@ -74,6 +97,11 @@ SETTINGS = (
         "several labels an image, or one against the rest", ("softmax_cross_entropy", "sigmoid_binary_cross_entropy"),
     ),
     Setting("loss.label_smoothing", 0.0, "share of the target spread evenly over the classes", least=0, most=1),
+    Setting(
+        "loss.balance", "none", "class weights from the training set's counts n: 1 / n (inverse), or (1 - 0.999) / "
+        "(1 - 0.999^n), the effective number of examples (Cui et al. 2019)", ("none", "inverse", "effective"),
+    ),
+    Setting("loss.focal_gamma", 0.0, "focal loss (Lin et al. 2017): each loss times (1 - p)^gamma; 0 = off", least=0),
     Setting("loss.class_weights", (), "weight of each class in the training loss; () = all 1", items=float),
     # optimizer
     Setting(

@@ -213,7 +213,7 @@ def another(setting):
         return "123steps"
     if setting.items is not None:
         return (setting.items(1),)
-    return {str: "other", tuple: ("other",), dict: {"other": 1}, bool: True, int: 7, float: 0.25}[type(setting.default)]
+    return {str: "other", tuple: ("other",), dict: {"other": 1}, bool: True, int: 3, float: 0.25}[type(setting.default)]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.data.decode import read_bytes
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
 
@@ -22,14 +23,6 @@ def existing(path: Path) -> Path:
         near = did_you_mean(path.name, beside)
         raise UserError(f'data.root: no file or folder "{path}"{near}')
     return path
-
-
-def read_bytes(path: Path) -> bytes:
-    """All of a file; an error that names it where it can't be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcnn.data.sources import Source
+from jaxcnn.data.decode import Centre, decode, read_bytes
+from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
 
 
@@ -25,6 +27,9 @@ class Preprocessing:
     """"bilinear" (antialiased) or "pad" (zeros around)"""
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fit: str = "crop"
+    """how a picture is brought to image_shape, see data.fit"""
+    crop_ratio: float = 1.0
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -46,6 +51,13 @@ class Preprocessing:
             return jnp.pad(images, ((0, 0), (top, height - h - top), (left, width - w - left), (0, 0)))
         return jax.image.resize(images.astype(jnp.float32), (n, height, width, c), "bilinear", antialias=True)
 
+    def read(self, path: str | Path) -> np.ndarray:
+        """The picture in a file as (H, W, C) uint8, as evaluation sees it. Raises UserError, which names it."""
+        height, width, channels = self.image_shape
+        if channels not in (1, 3):
+            raise UserError(f"{path}: pictures have 1 or 3 channels, but the network takes {channels}")
+        return decode(read_bytes(path), str(path), channels, Centre((height, width), self.fit, self.crop_ratio))
+
     def to_json(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
         return dataclasses.asdict(self)
@@ -59,6 +71,7 @@ class Preprocessing:
 
 def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
     """What the settings `data.*` ask for; mean and std are measured on the training set where they are not given."""
+    assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
     height, width, channels = train.image_shape
     size = (config.image_size, config.image_size) if config.image_size else (height, width)
     if config.resize == "pad" and (size[0] < height or size[1] < width):
@@ -69,18 +82,32 @@ def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
     if any(value <= 0 for value in config.std):
         raise UserError(f"data.std: {config.std} should be above 0")
     mean, std = (config.mean, config.std) if config.mean and config.std else _statistics(train)
-    return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std)
+    seen = {"fit": config.fit, "crop_ratio": config.crop_ratio} if isinstance(train, Resized) else {}
+    return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std, **seen)
 
 
 def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, of pixels in 0…1, exact: from counts of the 256 values."""
+    """Mean and standard deviation a channel, of pixels in 0…1, from counts of the 256 values: exact.
+
+    Of pictures that have to be decoded, 1,000 spread over the set are taken; what can't be read is said elsewhere.
+    """
+    assert source.image_shape is not None
     channels = source.image_shape[2]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(source), 4096):
-        images = np.stack([source[i] for i in range(start, min(start + 4096, len(source)))])
+    many = min(len(source), 1000) if isinstance(source, Resized) else len(source)
+    chosen = np.linspace(0, len(source) - 1, many).astype(int)
+    for start in range(0, many, 4096):
+        images = np.stack([image for i in chosen[start : start + 4096] if (image := _readable(source, int(i))) is not None])
         for channel in range(channels):
             counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(axis=1)
     std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _readable(source: Source, index: int) -> np.ndarray | None:
+    try:
+        return source[index]
+    except UserError:
+        return None

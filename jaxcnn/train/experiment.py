@@ -37,6 +37,7 @@ class Experiment:
     schedule: optax.Schedule
     mesh: Mesh
     total_steps: int
+    reading: data.Reading
 
     def steps(self, name: str) -> int:
         """The duration of a setting, in steps, at least 1."""
@@ -47,11 +48,11 @@ class Experiment:
 
     def reader(self, source: data.Source) -> data.Reader:
         """Batches of `source`, resident or streamed as the config asks."""
-        return make_reader(self.config, source, self.mesh)
+        return data.make_reader(source, self.mesh, self.reading)
 
     def batches_once(self, source: data.Source) -> Callable[[], Iterator[data.Batch]]:
         """Gives all of `source` once, each time that it is called."""
-        return batches_once(self.config, source, self.mesh)
+        return batches_once(self.config, source, self.mesh, self.reading)
 
     def initial_state(self) -> TrainState:
         """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained."""
@@ -85,7 +86,7 @@ class Experiment:
             model=self.model,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            loss=make_loss(config.loss, self.task, len(self.dataset.class_names)),
+            loss=make_loss(config.loss, self.task, len(self.dataset.class_names), self.dataset.train.labels),
             task=self.task,
             preprocessing=self.preprocessing,
             augment=data.make_augmentation(config.data.augment),
@@ -130,6 +131,8 @@ def prepare(config: ConfigDict) -> Experiment:
     dataset = data.load(config.data, config.seed)
     if config.early_stop.patience and not dataset.validation:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
+    if config.data.balanced and dataset.train.labels.ndim == 2:
+        raise UserError("data.balanced: takes one label an image, but these have several")
     preprocessing = data.make_preprocessing(config.data, dataset.train)
     task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
     model = create_model(
@@ -146,20 +149,23 @@ def prepare(config: ConfigDict) -> Experiment:
         raise UserError(f"total: {config.total} is no training")
     schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=len(dataset.train))
     optimizer = make_optimizer(config.optimizer, schedule, params)
-    experiment = Experiment(config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps)
+    experiment = Experiment(
+        config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config)
+    )
     experiment.train_step()  # its loss and augmentation are checked as it is made
     return experiment
 
 
-def make_reader(config: ConfigDict, source: data.Source, mesh: Mesh) -> data.Reader:
-    """Batches of `source` on the devices of `mesh`, resident or streamed as the settings `data.*` ask."""
-    return data.make_reader(source, mesh, resident=config.data.resident, threads=config.data.threads)
+def reading(config: ConfigDict) -> data.Reading:
+    """How the settings `data.*` ask for examples to be read."""
+    settings = config.data
+    return data.Reading(settings.resident, settings.threads, settings.workers, settings.on_error == "skip")
 
 
-def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh) -> Callable[[], Iterator[data.Batch]]:
+def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
     """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
     batch_size = -(-min(config.evaluate.batch_size, len(source)) // mesh.size) * mesh.size
-    return functools.partial(data.batches_once, make_reader(config, source, mesh), len(source), batch_size)
+    return functools.partial(data.batches_once, data.make_reader(source, mesh, how), len(source), batch_size)
 
 
 def make_mesh(devices: int = 0) -> Mesh:

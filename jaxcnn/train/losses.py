@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -60,19 +61,37 @@ def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array, label_smo
     return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
 
 
+def focal(losses: jax.Array, gamma: float) -> jax.Array:
+    """(1 - p)^gamma · loss, where p = exp(-loss) is the probability given to the truth (Lin et al. 2017, equation 4)."""
+    return losses * (1 - jnp.exp(-losses)) ** gamma
+
+
+def balanced_class_weights(labels: np.ndarray, num_classes: int, kind: str) -> tuple[float, ...]:
+    """A weight a class, 1 on average: by its number n of examples, "inverse" 1/n or "effective" (Cui et al. 2019, eq. 4)."""
+    counts = np.bincount(labels, minlength=num_classes)
+    if not counts.all():
+        raise UserError(f"loss.balance: the training set has no example of class {int(np.argmin(counts))}")
+    weights = 1 / counts if kind == "inverse" else (1 - 0.999) / (1 - 0.999**counts)
+    return tuple((weights * num_classes / weights.sum()).tolist())
+
+
 LOSSES: dict[str, Losses] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_binary_cross_entropy": sigmoid_binary_cross_entropy,
 }
 
 
-def make_loss(config: ConfigDict, task: Task, num_classes: int) -> Loss:
+def make_loss(config: ConfigDict, task: Task, num_classes: int, train_labels: np.ndarray | None = None) -> Loss:
     """The mean training loss of a batch, as the settings `loss.*` ask for: (logits, labels) -> scalar.
 
     With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it; with smoothing too, w is
     that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class.
     """
     weights = config.class_weights
+    if config.balance != "none":
+        if weights or task == "multilabel" or train_labels is None:
+            raise UserError("loss.balance: takes one label an image, and no loss.class_weights beside it")
+        weights = balanced_class_weights(train_labels, num_classes, config.balance)
     if weights and (task == "multilabel" or len(weights) != num_classes):
         what = "several labels an image" if task == "multilabel" else f"{num_classes} classes"
         raise UserError(f"loss.class_weights: {len(weights)} weights do not fit {what}")
@@ -81,6 +100,8 @@ def make_loss(config: ConfigDict, task: Task, num_classes: int) -> Loss:
 
     def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
         losses = LOSSES[config.name](logits, labels, config.label_smoothing)
+        if config.focal_gamma:
+            losses = focal(losses, config.focal_gamma)
         if not weights:
             return losses.mean()
         weight = jnp.asarray(weights, jnp.float32)[labels]

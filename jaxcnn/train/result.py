@@ -35,9 +35,10 @@ def write_result(
     clock: Clock,
 ) -> dict[str, Any]:
     """Tests the selected parameters, this once, and writes summary.json and report.html; returns the summary."""
-    config, dataset = experiment.config, experiment.dataset
+    config, dataset, test = experiment.config, experiment.dataset, experiment.dataset.test
+    assert test is not None, "data.load cuts one off"
     tested_step, variables = selected_variables(checkpoints, config, shapes_of(state.variables), best_step)
-    logits, labels = collect(predict, variables, experiment.batches_once(dataset.test)())
+    logits, labels = collect(predict, variables, experiment.batches_once(test)())
     figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
     counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested
@@ -55,6 +56,7 @@ def write_result(
         "images_per_second": steps * config.batch_size / max(clock.training, 1e-9),
         "params": count_parameters(state.params),
         "params_sha256": variables_sha256(state.variables),
+        **({"unreadable_files": sorted(experiment.reading.skipped)} if experiment.reading.skip else {}),
         "model": config.model.name,
         "data": config.data.name,
         "seed": config.seed,
@@ -71,7 +73,7 @@ def write_result(
         class_names=dataset.class_names,
         labels=labels,
         logits=logits,
-        image_at=dataset.test.__getitem__,
+        image_at=test.__getitem__,
         layers=summarize(experiment.model, experiment.preprocessing.input_shape),
     )
     # last, for it says that the run is complete

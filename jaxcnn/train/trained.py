@@ -18,7 +18,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, collect, make_predict, measure, probabilities
 from jaxcnn.models import create_model
 from jaxcnn.train.checkpoints import Checkpoints
-from jaxcnn.train.experiment import batches_once, make_mesh, prepare, replicated, replicated_shapes
+from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import Variables, init_variables
 
@@ -99,7 +99,7 @@ def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = N
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
         )
     predict = make_predict(trained.model, trained.preprocessing, trained.mesh)
-    logits, labels = collect(predict, trained.variables, batches_once(config, source, trained.mesh)())
+    logits, labels = collect(predict, trained.variables, batches_once(config, source, trained.mesh, reading(config))())
     figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
     return {f"{split}_{name}": value for name, value in figures.items()}
 
@@ -111,7 +111,7 @@ def predict_files(trained: Trained, files: Sequence[str | Path]) -> tuple[list[d
     images, names, unreadable = [], [], []
     for file in files:
         try:
-            images.append(data.read_image(file, trained.preprocessing.image_shape))
+            images.append(trained.preprocessing.read(file))
             names.append(str(file))
         except UserError as mistake:
             unreadable.append(str(mistake))

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.data import ArraySource, Order, batches_once, make_reader
+from jaxcnn.data import ArraySource, BalancedOrder, Order, Reading, batches_once, make_reader
 from jaxcnn.data.sources import Subset
 
 RNG = np.random.default_rng(0)
@@ -14,7 +14,7 @@ SEVERAL = ArraySource(SOURCE.images, RNG.integers(0, 2, (SIZE, 5)).astype(np.int
 def reader(source=SOURCE, *, resident, devices=1, threads=2):
     axis = jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(axis,), devices=jax.devices()[:devices])
-    return make_reader(source, mesh, resident="on" if resident else "off", threads=threads)
+    return make_reader(source, mesh, Reading("on" if resident else "off", threads))
 
 
 def read(reader, *arguments):
@@ -119,5 +119,17 @@ def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
     for limit, resident in ((SOURCE.images.nbytes, True), (SOURCE.images.nbytes - 1, False)):
         loads.clear()
         monkeypatch.setattr("jaxcnn.data.pipeline.RESIDENT_BYTES", limit)
-        make_reader(source, mesh, resident="auto", threads=0)
+        make_reader(source, mesh, Reading("auto", threads=0))
         assert len(loads) == (SIZE if resident else 0)
+
+
+def test_balanced_order_draws_classes_equally_and_each_example_about_as_often_as_the_others_of_its_class():
+    labels = np.repeat(np.arange(3), (90, 9, 3)).astype(np.int32)
+    order = BalancedOrder(labels, seed=0)
+    for epoch in range(3):
+        drawn = order[np.arange(102) + 102 * epoch]
+        assert np.bincount(labels[drawn]).tolist() == [34, 34, 34]
+        for members in (drawn[labels[drawn] == label] for label in range(3)):
+            times = np.unique(members, return_counts=True)[1]
+            assert times.max() - times.min() <= 1
+    np.testing.assert_array_equal(order[np.arange(50, 200)], BalancedOrder(labels, seed=0)[np.arange(300)][50:200])

@@ -6,7 +6,7 @@ import pytest
 from jaxcnn.config import default_config
 from jaxcnn.data import ArraySource
 from jaxcnn.errors import UserError
-from jaxcnn.train.losses import correct, evaluation_losses, make_loss, num_outputs, task_of
+from jaxcnn.train.losses import balanced_class_weights, correct, evaluation_losses, make_loss, num_outputs, task_of
 
 RNG = np.random.default_rng(0)
 N, K = 11, 4
@@ -178,3 +178,22 @@ def test_prediction_is_right_by_the_largest_logit_or_by_its_sign():
     np.testing.assert_array_equal(correct(LOGITS, LABELS, "multiclass"), LOGITS.argmax(axis=1) == LABELS)
     np.testing.assert_array_equal(correct(ONE, TWO_CLASSES, "binary"), (ONE[:, 0] > 0) == TWO_CLASSES)
     np.testing.assert_allclose(correct(LOGITS, SEVERAL, "multilabel"), ((LOGITS > 0) == SEVERAL).mean(axis=1))
+
+
+def test_focal_loss_is_that_of_its_paper():
+    p = np.exp(LOGITS - LOGITS.max(axis=1, keepdims=True))
+    p = (p / p.sum(axis=1, keepdims=True))[np.arange(len(LABELS)), LABELS]
+    close(make_loss(settings(SOFTMAX, focal_gamma=2.0), "multiclass", K)(LOGITS, LABELS), (-((1 - p) ** 2) * np.log(p)).mean())
+
+
+def test_class_weights_follow_the_counts_of_the_training_set():
+    labels = np.repeat(np.arange(3), (90, 9, 1))
+    inverse = np.array([1 / 90, 1 / 9, 1])
+    close(np.array(balanced_class_weights(labels, 3, "inverse")), inverse / inverse.mean())
+    effective = 0.001 / (1 - 0.999 ** np.array([90, 9, 1]))
+    close(np.array(balanced_class_weights(labels, 3, "effective")), effective / effective.mean())
+    weighted = make_loss(settings(SOFTMAX, balance="inverse"), "multiclass", K, np.arange(K).repeat(np.arange(1, K + 1)))
+    given = make_loss(settings(SOFTMAX, class_weights=tuple(1 / n for n in range(1, K + 1))), "multiclass", K)
+    close(weighted(LOGITS, LABELS), given(LOGITS, LABELS))
+    with pytest.raises(UserError, match="no example of class 2"):
+        balanced_class_weights(np.array([0, 1, 3]), 4, "inverse")

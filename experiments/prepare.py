@@ -1,0 +1,103 @@
+"""Prepares a data set of TensorFlow Datasets for training: python experiments/prepare.py --dataset=mnist --data_dir=DIR
+
+Downloads it and writes it as array_record files, once; this needs TensorFlow, from the extra "prepare". Training then
+reads it without: --config.data.name=tfds:mnist --config.data.root=DIR
+
+Files in --manual_dir, under the names that they have where TFDS gets them, are taken instead of downloads. TFDS checks
+their SHA-256; --trust_files takes them as they are (files packed anew have the same content but another hash), and says so.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxcnn import command
+from jaxcnn.errors import UserError, did_you_mean
+
+_DATASET = flags.DEFINE_string("dataset", None, "the data set, NAME or NAME/CONFIG, as TFDS's catalog names it")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "where prepared sets lie; '' = ~/tensorflow_datasets")
+_DOWNLOAD_DIR = flags.DEFINE_string("download_dir", "", "where downloads are kept; '' = DATA_DIR/downloads")
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "folder of files that were got by hand")
+_TRUST = flags.DEFINE_bool("trust_files", False, "take the files in --manual_dir whatever their hashes are")
+
+
+def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
+    """Prepares the set and prints what it holds."""
+    if config is not None or arguments:
+        raise UserError("prepare.py takes flags only: --dataset=NAME [--data_dir=DIR]")
+    if not _DATASET.value:
+        raise UserError("--dataset: say which data set to prepare, for example --dataset=mnist")
+    if _MANUAL_DIR.value and not Path(_MANUAL_DIR.value).expanduser().is_dir():
+        raise UserError(f'--manual_dir: no folder "{_MANUAL_DIR.value}"')
+    if _TRUST.value and not _MANUAL_DIR.value:
+        raise UserError("--trust_files: trusts the files in --manual_dir, and there is none")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UserError(
+            "TensorFlow, which prepares data sets, is not installed; in an environment of its own, as training needs none of "
+            'it: pip install -c constraints.txt -e ".[prepare]"'
+        )
+    import requests
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    tfds.download.downloader.MAX_RETRIES = 4  # its ten take 200 s to find out that there is no network
+    builder = _builder(tfds, _DATASET.value, _DATA_DIR.value)
+    manual_dir = os.path.expanduser(_MANUAL_DIR.value) or None
+    if _TRUST.value:
+        _trust(tfds, builder, Path(str(manual_dir)))
+    how = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_dir=_DOWNLOAD_DIR.value or None, download_config=how)
+    except tfds.download.download_manager.NonMatchingChecksumError as error:
+        raise UserError(
+            f"{_one_line(error)} A damaged file, or one packed anew: --trust_files takes those in --manual_dir as they are"
+        ) from error
+    except (requests.exceptions.RequestException, tfds.download.DownloadError) as error:
+        raise UserError(
+            f"{_DATASET.value}: can't be downloaded ({_one_line(error)}); files that you have can be given by --manual_dir"
+        ) from error
+    except (AssertionError, ValueError, ImportError, OSError) as error:  # what to get by hand, a missing package, a full disk
+        raise UserError(f"{_DATASET.value}: {_one_line(error)}") from error
+    for name, split in builder.info.splits.items():
+        print(f"{name}: {split.num_examples:,} examples, {len(split.filepaths)} files")
+    where = f" --config.data.root={_DATA_DIR.value}" if _DATA_DIR.value else ""
+    print(f"prepared in {os.fspath(builder.data_dir)}; train with --config.data.name=tfds:{_DATASET.value}{where}")
+    return 0
+
+
+def _builder(tfds: Any, name: str, data_dir: str) -> Any:
+    try:
+        return tfds.builder(name, data_dir=os.path.expanduser(data_dir) or None, file_format="array_record")
+    except tfds.core.DatasetNotFoundError as error:
+        near = did_you_mean(name.split("/")[0], tfds.list_builders(with_community_datasets=False))
+        raise UserError(f"--dataset: TFDS knows no data set {name!r}{near}") from error
+    except (ValueError, ImportError, AttributeError) as error:  # an unknown config, a missing package
+        raise UserError(f"--dataset: {name}: {_one_line(error)}") from error
+
+
+def _trust(tfds: Any, builder: Any, folder: Path) -> None:
+    """Makes TFDS expect the hashes that the files in `folder` have. What it still has to download is checked as ever."""
+    expected = builder.url_infos or {}
+    for url, info in expected.items():
+        path = folder / (info.filename or "")
+        if path.is_file():
+            found = tfds.download.checksums.compute_url_info(path)
+            if found != info:
+                print(f"{path}: taken as it is, SHA-256 {found.checksum}; {url} has {info.checksum}")
+                expected[url] = found
+
+
+def _one_line(error: Exception) -> str:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text if len(text) <= 500 else text[:500] + "…"
+
+
+if __name__ == "__main__":
+    command.run(main)

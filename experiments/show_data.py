@@ -1,0 +1,48 @@
+"""What is in a data set, on one page: python experiments/show_data.py --config=configs/folder.py --config.data.root=DIR.
+
+Counts a class and part, sizes, files that can't be read, identical images within and between the parts, mean and std,
+and examples before and after augmentation as the trainer sees them. --out=FILE.html is the page, --json=FILE has the
+same in numbers. At most --sample pictures are read from files; 3,670 photos take about 10 s on two cores.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxcnn import command
+from jaxcnn.errors import UserError
+
+_OUT = flags.DEFINE_string("out", "data.html", "the page to write")
+_JSON = flags.DEFINE_string("json", None, "a file for the findings in numbers")
+_SAMPLE = flags.DEFINE_integer("sample", 20_000, "picture files that are read, at most", lower_bound=1)
+
+
+def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+    """Prints what was found, in short, and where the page is."""
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: show_data.py takes flags alone")
+    if config is None:
+        raise UserError("say which data: --config=FILE, such as configs/folder.py with --config.data.root=DIR")
+    for flag in (_OUT, _JSON):
+        if flag.value and not Path(flag.value).absolute().parent.is_dir():
+            raise UserError(f'--{flag.name}: no folder "{Path(flag.value).parent}" to write into')
+        if flag.value is not None and (not flag.value or Path(flag.value).is_dir()):
+            raise UserError(f'--{flag.name}: "{flag.value}" is a folder; a file is meant')
+
+    from jaxcnn.report.data_page import as_text, show_data  # after the flags are known to be right: it takes seconds
+
+    try:
+        findings = show_data(config, _OUT.value, sample=_SAMPLE.value)
+        if _JSON.value:
+            Path(_JSON.value).write_text(json.dumps(findings, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{error.filename}: can't be written ({error.strerror})") from error
+    print(as_text(findings))
+    print(_OUT.value)
+
+
+if __name__ == "__main__":
+    command.run(main)

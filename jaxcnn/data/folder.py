@@ -1,0 +1,148 @@
+"""Collections of picture files: a folder a class, or a table of paths and labels."""
+
+import csv
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.data.decode import View, decode, read_bytes
+from jaxcnn.data.files import existing
+from jaxcnn.data.sources import Dataset, Source
+from jaxcnn.errors import UserError, did_you_mean
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+_PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
+          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource(Source):
+    """Picture files, decoded each time that they are looked at."""
+
+    paths: np.ndarray
+    labels: np.ndarray
+    channels: int = 3
+
+    @property
+    def image_shape(self) -> None:
+        """None: sizes differ."""
+        return None
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return decode(read_bytes(self.name(index)), self.name(index), self.channels)
+
+    def view(self, index: int, view: View) -> np.ndarray:
+        """Decoded no larger than the view needs."""
+        return decode(read_bytes(self.name(index)), self.name(index), self.channels, view)
+
+    def name(self, index: int) -> str:
+        """The path."""
+        return str(self.paths[index])
+
+
+def folder(root: Path, *, channels: int = 3, group: str = "") -> Dataset:
+    """`root` holds one folder a class, or folders train, val and test that do. Names of folders are names of classes.
+
+    Folders inside a class's are searched too. Files whose names do not end as a picture's are passed over, hidden ones
+    too. `group` is a regular expression over paths below `root`: what its first group (or all of it) finds is the group.
+    """
+    if not existing(root).is_dir():
+        raise UserError(f'data.root: "{root}" is a file; the source "folder" takes a folder with one folder a class')
+    parts = {_PARTS[entry.name.lower()]: entry for entry in _folders(root) if entry.name.lower() in _PARTS}
+    parts = parts if "train" in parts else {"train": root}
+    class_names = [entry.name for entry in _folders(parts["train"])]
+    if len(class_names) < 2:
+        raise UserError(f'data.root: "{parts["train"]}" holds {len(class_names)} folders; one a class is meant, at least two')
+    sources: dict[str, FileSource] = {}
+    for part, where in parts.items():
+        paths: list[str] = []
+        labels: list[int] = []
+        for entry in _folders(where):
+            if entry.name not in class_names:
+                near = did_you_mean(entry.name, class_names)
+                raise UserError(f'{entry}: the class "{entry.name}" is not among those of {parts["train"]}{near}')
+            files = sorted(_pictures(entry))
+            if not files and part == "train":
+                raise UserError(f"{entry}: no picture in it ({', '.join(sorted(SUFFIXES))})")
+            paths += files
+            labels += [class_names.index(entry.name)] * len(files)
+        sources[part] = FileSource(np.array(paths), np.array(labels, np.int32), channels)
+    groups = _groups([os.path.relpath(path, root) for path in sources["train"].paths], group) if group else None
+    return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(class_names), groups)
+
+
+def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
+    """A .csv with a header: columns path, label, and perhaps split (train, val, test).
+
+    Paths are relative to the table's folder. Several labels of one image stand in one field, separated by "|".
+    `group` names the column that says what belongs together.
+    """
+    if existing(path).is_dir():
+        raise UserError(f'data.root: "{path}" is a folder; the source "csv" takes the table itself')
+    try:
+        rows = list(csv.DictReader(read_bytes(path).decode("utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table in UTF-8 ({error})") from error
+    columns = list(rows[0]) if rows else []
+    for column in ("path", "label", *([group] if group else [])):
+        if column not in columns:
+            raise UserError(
+                f"{path}: no column {column!r}{did_you_mean(column, columns)}; it has {', '.join(columns) or 'no row'}"
+            )
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values() or not row["path"] or not row["label"]:
+            raise UserError(f"{path}, line {number}: a path and a label are wanted, and as many fields as the header has")
+        if (split := row.get("split", "train").lower()) not in _PARTS:
+            raise UserError(f"{path}, line {number}: no split {split!r}{did_you_mean(split, _PARTS)}; train, val or test")
+    names = sorted({name for row in rows for name in row["label"].split("|")})
+    several = any("|" in row["label"] for row in rows)
+    chosen = {part: [r for r in rows if _PARTS[r.get("split", "train").lower()] == part] for part in set(_PARTS.values())}
+    if not chosen["train"]:
+        raise UserError(f"{path}: no row is for training")
+
+    def part(rows: Sequence[dict[str, str]]) -> FileSource | None:
+        if not rows:
+            return None
+        paths = np.array([str(path.parent / row["path"]) for row in rows])
+        if several:
+            labels = np.array([[name in row["label"].split("|") for name in names] for row in rows], np.int32)
+        else:
+            labels = np.array([names.index(row["label"]) for row in rows], np.int32)
+        return FileSource(paths, labels, channels)
+
+    train = part(chosen["train"])
+    assert train is not None
+    groups = np.array([row[group] for row in chosen["train"]]) if group else None
+    return Dataset(train, part(chosen["validation"]), part(chosen["test"]), tuple(names), groups)
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{root}: can't be read ({error.strerror})") from error
+
+
+def _pictures(root: Path) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise UserError(f"{error.filename}: can't be read ({error.strerror})") from error
+
+    for where, _, names in os.walk(root, onerror=fail, followlinks=True):
+        for name in names:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield os.path.join(where, name)
+
+
+def _groups(paths: Sequence[str], pattern: str) -> np.ndarray:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.group: {pattern!r} is no regular expression: {error}") from error
+    matches = [compiled.search(path) for path in paths]
+    if missing := [path for path, match in zip(paths, matches, strict=True) if not match]:
+        raise UserError(f"data.group: {pattern!r} is not found in {missing[0]!r} and {len(missing) - 1} other paths")
+    return np.array([match[match.re.groups and 1] for match in matches if match])

@@ -1,0 +1,110 @@
+"""Data sets that are read into memory whole: scikit-learn's digits, MNIST, CIFAR, and anybody's arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.data import files
+from jaxcnn.data.sources import ArraySource, Dataset, Subset
+from jaxcnn.data.splits import cut
+from jaxcnn.errors import UserError, did_you_mean
+
+
+def digits(_: Path) -> Dataset:
+    """scikit-learn's digits: 1,797 scans of 8×8 pixels (UCI, Alpaydin and Kaynak 1998).
+
+    It has no split of its own: 360 are set aside for testing, the same ones whatever the run's seed.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]  # stored as 0…16
+    everything = ArraySource(images, digits.target.astype(np.int32))
+    train, test = cut(everything.labels, 360 / len(images), seed=0)
+    return Dataset(Subset(everything, train), None, Subset(everything, test), tuple("0123456789"))
+
+
+def mnist(root: Path, class_names: Sequence[str] = tuple("0123456789")) -> Dataset:
+    """The four idx files of MNIST, or of a set in its format, in the folder `root`."""
+
+    def part(prefix: str) -> ArraySource:
+        images = files.read_idx(root / f"{prefix}-images-idx3-ubyte.gz", dimensions=3)[..., None]
+        labels = files.read_idx(root / f"{prefix}-labels-idx1-ubyte.gz", dimensions=1).astype(np.int32)
+        if len(images) != len(labels):
+            raise UserError(f"{root}: {prefix} has {len(images):,} images, but {len(labels):,} labels")
+        return ArraySource(images, labels)
+
+    return Dataset(part("train"), None, part("t10k"), tuple(class_names))
+
+
+def fashion_mnist(root: Path) -> Dataset:
+    """As MNIST, with clothes (Xiao, Rasul, Vollgraf 2017)."""
+    return mnist(root, third_party_lines("fashion_mnist/class_names.txt"))
+
+
+def cifar10(root: Path) -> Dataset:
+    """`root` is cifar-10-batches-bin, or the folder that holds it."""
+    root = _inner(root, "cifar-10-batches-bin")
+    train = [files.read_cifar(root / f"data_batch_{i}.bin", label_bytes=1) for i in range(1, 6)]
+    test = [files.read_cifar(root / "test_batch.bin", label_bytes=1)]
+    return Dataset(_joined(train), None, _joined(test), tuple(files.read_lines(root / "batches.meta.txt")))
+
+
+def cifar100(root: Path) -> Dataset:
+    """`root` is cifar-100-binary, or the folder that holds it. The 100 fine labels are the classes."""
+    root = _inner(root, "cifar-100-binary")
+    train, test = ([files.read_cifar(root / f"{part}.bin", label_bytes=2)] for part in ("train", "test"))
+    return Dataset(_joined(train), None, _joined(test), tuple(files.read_lines(root / "fine_label_names.txt")))
+
+
+def _inner(root: Path, folder: str) -> Path:
+    return root / folder if (root / folder).is_dir() else files.existing(root)
+
+
+def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> ArraySource:
+    images, labels = zip(*parts, strict=True)
+    return ArraySource(np.concatenate(images), np.concatenate(labels)[:, -1].astype(np.int32))
+
+
+def arrays(path: Path) -> Dataset:
+    """An .npz with {train,test}_images, {train,test}_labels, and perhaps val_images, val_labels, class_names.
+
+    Images are uint8, (N, H, W) or (N, H, W, C); labels (N,) or (N, 1) classes, or (N, K) zeros and ones.
+    """
+    found = files.read_npz(path)
+
+    def part(prefix: str) -> ArraySource:
+        names = [f"{prefix}_images", f"{prefix}_labels"]
+        if missing := [name for name in names if name not in found]:
+            there = ", ".join(found) or "nothing"
+            raise UserError(f"{path}: no array {missing[0]!r}{did_you_mean(missing[0], found)}; it holds {there}")
+        images, labels = (found[name] for name in names)
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
+            raise UserError(f"{path}: {names[0]} is {images.dtype}{images.shape}, but uint8 (N, H, W[, C]) was expected")
+        if labels.ndim not in (1, 2) or len(labels) != len(images) or labels.dtype.kind not in "iub":
+            raise UserError(
+                f"{path}: {names[1]} is {labels.dtype}{labels.shape}, but whole numbers ({len(images)},) were expected"
+            )
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        return ArraySource(images if images.ndim == 4 else images[..., None], labels.astype(np.int32))
+
+    train, test = part("train"), part("test")
+    validation = part("val") if "val_images" in found else None
+    sources = [train, test] + ([validation] if validation else [])
+    if len({(source.image_shape, source.labels.shape[1:]) for source in sources}) > 1:
+        shapes = ", ".join(f"{source.image_shape}" for source in sources)
+        raise UserError(f"{path}: the parts differ in the shape of images or labels: {shapes}")
+    if "class_names" in found:
+        class_names = tuple(str(name) for name in found["class_names"])
+    else:
+        many = train.labels.shape[1] if train.labels.ndim == 2 else max(int(s.labels.max()) for s in sources) + 1
+        class_names = tuple(str(label) for label in range(many))
+    return Dataset(train, validation, test, class_names)
+
+
+def third_party_lines(name: str) -> list[str]:
+    """The lines of a file in third_party/, which lies in the package when it was installed from a wheel."""
+    package = Path(__file__).parents[1]
+    folder = package / "third_party"
+    return files.read_lines((folder if folder.is_dir() else package.parent / "third_party") / name)

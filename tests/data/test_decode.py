@@ -1,0 +1,126 @@
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
+
+from jaxcnn.data.decode import Centre, RandomResizedCrop, decode, look, picture_format
+from jaxcnn.errors import UserError
+
+PHOTO = Image.fromarray(load_sample_image("china.jpg")).resize((320, 214))  # a real photo
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pillow(data, mode="RGB"):
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert(mode)).astype(int)
+
+
+FORMATS = {
+    "jpeg": encoded(PHOTO, "JPEG"),
+    "progressive": encoded(PHOTO, "JPEG", progressive=True),
+    "png": encoded(PHOTO, "PNG"),
+    "webp": encoded(PHOTO, "WEBP"),
+    "bmp": encoded(PHOTO, "BMP"),
+    "grey": encoded(PHOTO.convert("L"), "JPEG"),
+    "palette": encoded(PHOTO.convert("P"), "PNG"),
+    "transparent": encoded(PHOTO.convert("RGBA"), "PNG"),
+    "one bit": encoded(PHOTO.convert("1"), "PNG"),
+    "16 bit": cv2.imencode(".png", np.asarray(PHOTO.convert("L")).astype(np.uint16) * 257)[1].tobytes(),
+} | {f"exif {o}": encoded(PHOTO, "JPEG", exif=(lambda e: (e.__setitem__(0x0112, o), e)[1])(Image.Exif())) for o in range(1, 9)}
+
+
+@pytest.mark.parametrize("name", FORMATS.keys() - {"16 bit"})
+def test_decoded_picture_equals_pillows(name):
+    image = decode(FORMATS[name], name, 3)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, pillow(FORMATS[name]))
+
+
+def test_grey_16_bit_and_cmyk_pictures_are_decoded():
+    np.testing.assert_array_equal(decode(FORMATS["16 bit"], "", 1)[..., 0], np.asarray(PHOTO.convert("L")))
+    np.testing.assert_array_equal(decode(FORMATS["grey"], "", 1)[..., 0], pillow(FORMATS["grey"], "L"))
+    cmyk = encoded(PHOTO.convert("CMYK"), "JPEG")
+    assert np.abs(decode(cmyk, "", 3) - pillow(cmyk)).max() <= 1  # rounding
+
+
+@pytest.mark.parametrize("name", ["jpeg", "progressive", "png", "webp", "bmp"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
+def test_truncated_picture_is_refused_by_name(name, share):
+    whole = FORMATS[name]
+    with pytest.raises(UserError, match=r"^some/file\.x: (an empty file|not a picture|a damaged or truncated picture)"):
+        decode(whole[: int(share * len(whole))], "some/file.x", 3)
+
+
+def test_decompression_bomb_is_refused_before_it_fills_the_memory():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    with pytest.raises(UserError, match="fill the memory"):
+        decode(bomb, "bomb.png", 3)
+
+
+def test_format_is_that_of_the_upright_picture():
+    assert picture_format(FORMATS["exif 6"], "") == (320, 214, False)
+    assert picture_format(FORMATS["16 bit"], "") == (214, 320, True)
+
+
+def area_weights(start, stop, outputs, inputs):
+    """(outputs, inputs): how much of each output pixel lies in each input pixel, of the range start…stop; by definition."""
+    edges = np.linspace(start, stop, outputs + 1)
+    pixels = np.arange(inputs)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.maximum(overlap, 0) * outputs / (stop - start)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_centre_view_averages_over_the_area_that_it_shows(fit):
+    """What lies outside counts as black; edges are rounded to whole pixels of the picture."""
+    image = np.asarray(PHOTO)
+    window = Centre((64, 48), fit, ratio=0.875)(*image.shape[:2])
+    seen = look(image, window).astype(int)
+    down = area_weights(round(window.top), round(window.top + window.height), 64, image.shape[0])
+    across = area_weights(round(window.left), round(window.left + window.width), 48, image.shape[1])
+    expected = np.einsum("yh,hwc,xw->yxc", down, image, across)
+    assert np.abs(seen - expected).max() <= 1.0
+    if fit == "crop":  # resize the shorter side to 64 / 0.875, cut 64×48 out of the middle
+        assert window.height == pytest.approx(214 * 0.875)
+        assert window.width / window.height == pytest.approx(48 / 64)
+
+
+def test_reduced_decoding_is_nearly_that_of_the_whole():
+    large = encoded(Image.fromarray(load_sample_image("china.jpg")), "JPEG", quality=95)  # 427×640
+    view = Centre((48, 48))
+    whole = decode(large, "", 3)
+    expected = look(whole, view(*whole.shape[:2])).astype(int)
+    assert np.abs(decode(large, "", 3, view) - expected).mean() < 3.0  # half a pixel of the reduced picture
+
+
+def test_random_crops_have_the_areas_and_proportions_asked_for():
+    windows = [RandomResizedCrop((8, 8), (0.2, 0.6), (0.75, 4 / 3), (0, place))(300, 400) for place in range(500)]
+    areas = np.array([w.height * w.width for w in windows]) / (300 * 400)
+    aspects = np.array([w.width / w.height for w in windows])
+    assert 0.19 < areas.min() < 0.23
+    assert 0.57 < areas.max() < 0.61
+    assert abs(areas.mean() - 0.4) < 0.02  # uniform
+    assert abs(np.log(aspects).mean()) < 0.03  # uniform in the logarithm, around 1
+    assert all(w.top >= 0 and w.left >= 0 and w.top + w.height <= 300 and w.left + w.width <= 400 for w in windows)
+    assert len(set(windows)) > 490
+    assert windows[7] == RandomResizedCrop((8, 8), (0.2, 0.6), (0.75, 4 / 3), (0, 7))(300, 400)
+
+
+def test_crop_that_fits_nowhere_becomes_the_largest_centre():
+    window = RandomResizedCrop((8, 8), (0.9, 1.0), (0.75, 4 / 3), (0,))(20, 400)
+    assert (window.top, window.height) == (0, 20)
+    assert window.width == pytest.approx(20 * 4 / 3)
+    assert window.left == pytest.approx((400 - window.width) / 2)

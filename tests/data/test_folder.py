@@ -1,0 +1,162 @@
+import cv2
+import numpy as np
+import pytest
+
+from jaxcnn.config import default_config
+from jaxcnn.data import Once, Order, Reading, load, make_reader
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import make_mesh
+
+COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
+
+
+def picture(path, colour, size=(40, 50)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((*size, 3), colour[::-1], np.uint8))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three classes of 10 pictures of one colour each, of several sizes; the file names say two tracks of five."""
+    for name, colour in COLOURS.items():
+        for i in range(10):
+            picture(tmp_path / name / f"track{i % 2}_{i}.png", colour, (40 + i, 50))
+    (tmp_path / "blue" / "notes.txt").write_text("passed over")
+    (tmp_path / ".hidden").mkdir()
+    return tmp_path
+
+
+def settings(root, **changes):
+    config = default_config().data
+    for name, value in {"name": "folder", "root": str(root), "test": 0.2, "validation": 0.25, **changes}.items():
+        config[name] = value
+    return config
+
+
+def names(source):
+    return {source.name(i) for i in range(len(source))}
+
+
+def test_classes_sizes_and_parts_are_found(root):
+    dataset = load(settings(root), seed=0)
+    assert dataset.class_names == ("blue", "green", "red")
+    assert {part: len(source) for part, source in dataset.parts().items()} == {"train": 18, "validation": 6, "test": 6}
+    parts = list(map(names, dataset.parts().values()))
+    assert len(set.union(*parts)) == 30  # nothing twice
+    assert dataset.train.image_shape == (32, 32, 3)
+    for i in range(18):
+        np.testing.assert_array_equal(dataset.train[i][16, 16], list(COLOURS.values())[dataset.train.labels[i]])
+    assert names(load(settings(root), seed=1).test) == names(dataset.test)
+    assert names(load(settings(root), seed=1).validation) != names(dataset.validation)
+
+
+def test_own_test_and_validation_folders_are_taken(root, tmp_path):
+    for part in ("train", "Val", "test"):
+        for name, colour in COLOURS.items():
+            picture(tmp_path / "split" / part / name / "deep" / f"{part}.jpg", colour)
+    dataset = load(settings(tmp_path / "split"), seed=0)
+    assert [len(source) for source in dataset.parts().values()] == [3, 3, 3]
+    assert all("Val" in name for name in names(dataset.validation))
+
+
+def test_groups_stay_on_one_side(root):
+    for name, colour in COLOURS.items():  # ten tracks of five, in every class
+        for i in range(10, 50):
+            picture(root / name / f"track{i % 10}_{i}.png", colour)
+    dataset = load(settings(root, group=r"track\d"), seed=0)
+    tracks = [{name.split("/")[-1].split("_")[0] for name in names(source)} for source in dataset.parts().values()]
+    assert sum(map(len, tracks)) == len(set.union(*tracks)) == 10, "a group was torn apart"
+    assert all(1 < len(track) < len(tracks[0]) for track in tracks[1:])
+
+
+def test_folds_share_nothing_and_make_up_the_whole(root):
+    folds = [names(load(settings(root, fold=f"{i}/4"), seed=0).validation) for i in range(1, 5)]
+    assert sum(map(len, folds)) == len(set.union(*folds)) == 24
+
+
+def test_table_of_paths_and_labels(root):
+    rows = ["path,label,split,patient"]
+    rows += [f"{name}/track{i % 2}_{i}.png,{name},{'test' if i > 7 else 'train'},p{i}" for name in COLOURS for i in range(10)]
+    (root / "table.csv").write_text("\n".join(rows))
+    dataset = load(settings(root / "table.csv", name="csv", group="patient"), seed=0)
+    assert dataset.class_names == ("blue", "green", "red")
+    assert len(dataset.test) == 6
+    patients = [{name[-5] for name in names(source)} for source in dataset.parts().values()]
+    assert not set.intersection(*patients[:2])
+
+
+def test_table_with_several_labels_an_image(root):
+    (root / "table.csv").write_text("path,label\n" + "".join(f"red/track{i % 2}_{i}.png,red|warm\n" for i in range(8))
+                                    + "blue/track0_0.png,blue\nblue/track1_1.png,blue\n")  # fmt: skip
+    dataset = load(settings(root / "table.csv", name="csv", validation=0.0), seed=0)
+    assert dataset.class_names == ("blue", "red", "warm")
+    assert set(map(tuple, dataset.train.labels)) == {(1, 0, 0), (0, 1, 1)}
+
+
+def batches(source, resident, places, **how):
+    skipped = set()
+    reader = make_reader(source, make_mesh(1), Reading(resident, skip=True, skipped=skipped, **how))
+    read = [{name: np.asarray(array) for name, array in batch.items()} for batch in reader(places, 0, 4, [1, 2, 1])]
+    return {name: np.concatenate([batch[name] for batch in read]) for name in read[0]}, skipped
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_unreadable_picture_is_skipped_alike_by_both_readers(root, training):
+    source = load(settings(root, validation=0.0), seed=0).train
+    broken = source.name(5)
+    with open(broken, "wb") as file:
+        file.write(b"not a picture")
+    places = Order(len(source), 0) if training else Once(len(source))
+    (one, skipped), (other, also_skipped) = (batches(source, resident, places) for resident in ("on", "off"))
+    for name in one:
+        np.testing.assert_array_equal(one[name][one["mask"]], other[name][other["mask"]], err_msg=name)
+    np.testing.assert_array_equal(one["mask"], other["mask"])
+    assert one["mask"].sum() == (16 if training else 15)
+    assert skipped == {broken}
+    assert also_skipped <= skipped
+    with pytest.raises(UserError, match="not a picture that can be decoded"):
+        list(make_reader(source, make_mesh(1), Reading("off"))(Once(len(source)), 0, 4, [6]))
+
+
+def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
+    source = load(settings(root, random_crop=((0.1, 1.0), (0.75, 1.33))), seed=0).train
+    for i, (name, colour) in enumerate(COLOURS.items()):  # something to see: a gradient
+        image = np.linspace(0, 255, 40 * 50).reshape(40, 50, 1).astype(np.uint8) * np.ones((1, 1, 3), np.uint8)
+        cv2.imwrite(source.name(i), image)
+        del name, colour
+    order = Order(len(source), 0)
+    by_threads, _ = batches(source, "auto", order, threads=4)
+    without, _ = batches(source, "auto", order, threads=0)
+    np.testing.assert_array_equal(by_threads["image"], without["image"])
+    crops = {source.at(0, place).tobytes() for place in range(10)}
+    assert len(crops) > 5
+    assert source.at(0, 3).tobytes() == source.at(0, 3).tobytes()
+    with pytest.raises(UserError, match=r"data.resident: data.random_crop looks at each picture anew"):
+        make_reader(source, make_mesh(1), Reading("on"))
+
+
+MISTAKES = {
+    "empty class": (lambda root: (root / "violet").mkdir(), {}, "violet: no picture in it"),
+    "one class": (lambda root: [(root / n).rename(root / "blue" / n) for n in ("red", "green")], {}, "holds 1 folders"),
+    "lonely picture": (lambda root: picture(root / "violet" / "1.png", (9, 9, 9)), {}, "can't be cut off: .*1 member"),
+    "no root": (lambda root: None, {"root": "/nowhere/flwers"}, 'no file or folder "/nowhere/flwers"'),
+    "a file": (lambda root: None, {"root": __file__}, "is a file; the source"),
+    "no group": (lambda root: None, {"group": "patient"}, "is not found in 'blue/track0_0.png' and 29 other paths"),
+    "bad group": (lambda root: None, {"group": "("}, "no regular expression"),
+    "bad fold": (lambda root: None, {"fold": "6/5"}, "'6/5' is no fold"),
+    "bad crop": (lambda root: None, {"random_crop": (0.1, 1.0)}, "is no pair of ranges"),
+    "no test": (lambda root: None, {"test": 0.0}, "data.test: folder has no test set of its own"),
+    "new class": (lambda root: [picture(root / "s" / "train" / n / "1.png", (9, 9, 9)) for n in "ab"]
+                  and picture(root / "s" / "test" / "c" / "1.png", (9, 9, 9)), {"root": "s"}, 'the class "c" is not among'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_said_in_one_line(root, name):
+    make, changes, message = MISTAKES[name]
+    make(root)
+    if changes.get("root") == "s":
+        changes = {"root": str(root / "s")}
+    with pytest.raises(UserError, match=message) as mistake:
+        load(settings(**{"root": root} | changes), seed=0)
+    assert "\n" not in str(mistake.value)

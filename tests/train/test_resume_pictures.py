@@ -1,0 +1,60 @@
+"""Pictures read by threads or by processes, in one go or killed between: the same run to the bit."""
+
+import json
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from small_runs import command, finished
+
+CONFIG = """
+from small_runs import small_config
+def get_config():
+    return small_config(**{{
+        "data.name": "folder", "data.root": "{root}", "data.random_crop": ((0.5, 1.0), (0.8, 1.25)), "data.augment": (),
+        "data.on_error": "skip", "total": "30steps", "batch_size": 32, "checkpoint.every": "5steps",
+    }})
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A config for 300 of the digits as files, one of which can't be read."""
+    folder = tmp_path_factory.mktemp("pictures")
+    digits = load_digits()
+    for index in range(300):
+        path = folder / "pictures" / str(digits.target[index]) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.kron(digits.images[index] * 15.9, np.ones((5, 5))).astype(np.uint8))
+    path.write_text("not a picture")
+    (folder / "pictures.py").write_text(CONFIG.format(root=folder / "pictures"))
+    return folder / "pictures.py"
+
+
+def start(config, workdir, workers):
+    return command("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}",
+                   PYTHONPATH="tests/train")  # fmt: skip
+
+
+def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
+    code, out, err = finished(start(config, tmp_path / "threads", workers=0))
+    assert code == 0, out + err
+    workdir = tmp_path / "processes"
+    process = start(config, workdir, workers=2)
+    deadline = time.monotonic() + 120
+    while not (workdir / "checkpoints" / "10").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (workdir / "summary.json").exists()
+    code, out, err = finished(start(config, workdir, workers=1))
+    assert code == 0, out + err
+    assert "goes on from step" in out
+    expected, summary = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("threads", "processes"))
+    for name in ("params_sha256", "test_loss", "test_accuracy", "validation_accuracy"):
+        assert summary[name] == expected[name], name
+    assert [path.split("/")[-1] for path in expected["unreadable_files"]] == ["299.png"]
