@@ -137,7 +137,10 @@ SETTINGS = (
     Setting("schedule.factor", 0.1, "steps: that factor", least=0),
     Setting("schedule.final", 0.0, "cosine, linear: share of the peak at the end", least=0, most=1),
     # the rest of a run
-    Setting("ema.decay", 0.0, "moving average of the weights, evaluated too, used at the end; 0 = off", least=0, most=1),
+    Setting(
+        "ema.decay", 0.0, "decay of the weights' moving average, which is evaluated too and used at the end; rises to it "
+        "as (1 + step) / (10 + step); 0 = no average", least=0, most=1,
+    ),
     Setting("evaluate.every", "1epochs", "interval of evaluations on the validation set", duration=True),
     Setting("evaluate.batch_size", 256, "examples a batch of evaluation", least=1, changes_result=False),
     Setting(

@@ -84,7 +84,12 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new_variables = {"params": params, "batch_stats": batch_stats}
-        ema = optax.incremental_update(new_variables, state.ema, 1 - ema_decay) if ema_decay else None
+        ema = None
+        if ema_decay:
+            # rises to ema_decay, so that the average of a short run is not mostly its initial parameters
+            count = state.step.astype(jnp.float32)
+            decay = jnp.minimum(ema_decay, (1 + count) / (10 + count))
+            ema = optax.incremental_update(new_variables, state.ema, 1 - decay)
         metrics |= {"gradient_norm": optax.tree.norm(gradient), "learning_rate": jnp.asarray(schedule(state.step))}
         return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 

@@ -100,10 +100,10 @@ def test_accumulated_gradient_equals_that_of_the_whole_batch(batches):
 
 def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
     initial = init_variables(Net(), (6, 6, 3), jax.random.key(0))
-    first, _ = train(Net(), batches, ema=0.75, steps=1)
-    assert_close(first.ema, jax.tree.map(lambda e, v: 0.75 * e + 0.25 * v, initial, first.variables), 1e-6)
-    second, _ = train(Net(), batches, ema=0.75, steps=2)
-    assert_close(second.ema, jax.tree.map(lambda e, v: 0.75 * e + 0.25 * v, first.ema, second.variables), 1e-6)
+    first, _ = train(Net(), batches, ema=0.15, steps=1)
+    assert_close(first.ema, jax.tree.map(lambda e, v: 0.1 * e + 0.9 * v, initial, first.variables), 1e-6)  # 1 / 10
+    second, _ = train(Net(), batches, ema=0.15, steps=2)  # not 2 / 11: that is more
+    assert_close(second.ema, jax.tree.map(lambda e, v: 0.15 * e + 0.85 * v, first.ema, second.variables), 1e-6)
     plain, _ = train(Net(), batches, steps=2)
     assert_close(second.variables, plain.variables, 0)
 
