@@ -8,6 +8,7 @@ their SHA-256; --trust_files takes them as they are (files packed anew have the 
 """
 
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -44,20 +45,23 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         )
     import requests
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import download_manager, downloader
 
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try of each file is a line of its own
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    tfds.download.downloader.MAX_RETRIES = 4  # its ten take 200 s to find out that there is no network
+    downloader.MAX_RETRIES = 4  # its ten take 200 s to find out that there is no network
     builder = _builder(tfds, _DATASET.value, _DATA_DIR.value)
     manual_dir = os.path.expanduser(_MANUAL_DIR.value) or None
     if _TRUST.value:
-        _trust(tfds, builder, Path(str(manual_dir)))
+        _trust(builder, Path(str(manual_dir)))
     how = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     try:
         builder.download_and_prepare(download_dir=_DOWNLOAD_DIR.value or None, download_config=how)
-    except tfds.download.download_manager.NonMatchingChecksumError as error:
+    except download_manager.NonMatchingChecksumError as error:
         raise UserError(
-            f"{_one_line(error)} A damaged file, or one packed anew: --trust_files takes those in --manual_dir as they are"
+            f"{str(error).splitlines()[0].rstrip(':')}: a damaged file, or one packed anew; "
+            "--trust_files takes those in --manual_dir as they are"
         ) from error
     except (requests.exceptions.RequestException, tfds.download.DownloadError) as error:
         raise UserError(
@@ -82,13 +86,15 @@ def _builder(tfds: Any, name: str, data_dir: str) -> Any:
         raise UserError(f"--dataset: {name}: {_one_line(error)}") from error
 
 
-def _trust(tfds: Any, builder: Any, folder: Path) -> None:
+def _trust(builder: Any, folder: Path) -> None:
     """Makes TFDS expect the hashes that the files in `folder` have. What it still has to download is checked as ever."""
+    from tensorflow_datasets.core.download import checksums
+
     expected = builder.url_infos or {}
     for url, info in expected.items():
         path = folder / (info.filename or "")
         if path.is_file():
-            found = tfds.download.checksums.compute_url_info(path)
+            found = checksums.compute_url_info(path)
             if found != info:
                 print(f"{path}: taken as it is, SHA-256 {found.checksum}; {url} has {info.checksum}")
                 expected[url] = found

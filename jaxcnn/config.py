@@ -62,7 +62,10 @@ SETTINGS = (
         "data.resident", "auto", "keep the data set on the device; auto = if it takes at most 2 GiB",
         ("auto", "on", "off"), changes_result=False,
     ),
-    Setting("data.threads", 16, "threads that read examples when the data set is streamed", least=0, changes_result=False),
+    Setting(
+        "data.threads", 4, "threads that read batches when the data set is streamed, and batches that are read ahead",
+        least=0, changes_result=False,
+    ),
     Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),
     Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = measured on the training set", items=float),
     Setting(

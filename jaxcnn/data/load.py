@@ -40,8 +40,7 @@ def load(config: ConfigDict, seed: int) -> Dataset:
     from_tfds = config.name.startswith("tfds:")
     if config.name not in known and not from_tfds:
         raise UserError(
-            f"data.name: no data set {config.name!r}{did_you_mean(config.name, known)}; "
-            f"there are {', '.join(known)}, tfds:NAME"
+            f"data.name: no data set {config.name!r}{did_you_mean(config.name, known)}; there are {', '.join(known)}, tfds:NAME"
         )
     for setting in () if from_tfds else ("train_split", "validation_split", "test_split", "features"):
         if config[setting]:

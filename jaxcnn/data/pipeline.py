@@ -8,8 +8,11 @@ import concurrent.futures
 import dataclasses
 import functools
 import math
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import grain
 import jax
@@ -112,7 +115,7 @@ class Reading:
     """
 
     resident: str = "auto"
-    threads: int = 16
+    threads: int = 4
     workers: int = 0
     skip: bool = False
     skipped: set[str] = dataclasses.field(default_factory=set)
@@ -193,6 +196,11 @@ class _Sequence:
     length: int
     skip: bool
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process of its own: it ends with the run, also one that was killed."""
+        self.__dict__.update(state)
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
     def __len__(self) -> int:
         return self.length
 
@@ -217,14 +225,21 @@ class _Sequence:
         }
 
 
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _streamed(
     source: Source, mesh: Mesh, reading: Reading, places: Places, start: int, batch_size: int, counts: Iterable[int]
 ) -> Iterator[Batch]:
     """The source stays on the host; Grain's threads, or processes with threads, read ahead."""
     counts = list(counts)
     sequence = _Sequence(source, places, start, sum(counts) * batch_size, reading.skip)
-    options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=4 * batch_size if reading.threads else 0)
-    dataset = grain.MapDataset.source(sequence).to_iter_dataset(options).batch(batch_size)
+    options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
+    # batched first: processes are dealt whole elements, so only then are their batches those of threads
+    dataset = grain.MapDataset.source(sequence).batch(batch_size).to_iter_dataset(options)
     if reading.workers:
         if not flags.FLAGS.is_parsed():  # Grain asks a flag of its own, in a notebook too
             flags.FLAGS.mark_as_parsed()

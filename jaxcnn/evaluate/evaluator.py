@@ -1,7 +1,7 @@
 """Logits of exactly N examples, whatever the batch size and the number of devices; and what they are worth."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import flax.linen as nn
 import jax
@@ -26,14 +26,19 @@ def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh) -> 
     return predict
 
 
-def collect(predict: Predict, variables: dict, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, K) float32 and labels of the N examples in `batches`; padding (mask False) is left out."""
-    logits, labels = [], []
+def collect(predict: Predict, networks: Sequence[dict], batches: Iterable[Batch]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Logits (N, K) float32 of each network's variables, and the labels, of the N examples in `batches`, read once.
+
+    Padding (mask False) is left out.
+    """
+    logits: list[list[np.ndarray]] = [[] for _ in networks]
+    labels = []
     for batch in batches:
         mask = np.asarray(batch["mask"][0])
-        logits.append(np.asarray(predict(variables, batch["image"]))[mask])
         labels.append(np.asarray(batch["label"][0])[mask])
-    return np.concatenate(logits), np.concatenate(labels)
+        for variables, of_network in zip(networks, logits, strict=True):
+            of_network.append(np.asarray(predict(variables, batch["image"]))[mask])
+    return [np.concatenate(of_network) for of_network in logits], np.concatenate(labels)
 
 
 def measure(

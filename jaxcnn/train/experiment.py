@@ -164,6 +164,7 @@ def reading(config: ConfigDict) -> data.Reading:
 
 def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
     """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
+    how = dataclasses.replace(how, workers=0)  # processes take seconds to start, each time
     batch_size = -(-min(config.evaluate.batch_size, len(source)) // mesh.size) * mesh.size
     return functools.partial(data.batches_once, data.make_reader(source, mesh, how), len(source), batch_size)
 

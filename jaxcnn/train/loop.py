@@ -128,11 +128,11 @@ def _train(
     def evaluate() -> Row:
         assert validation is not None
         row: dict[str, float] = {"step": step, "epoch": step * config.batch_size / size}
-        for name, variables in (("validation", state.variables), ("validation_ema", state.ema)):
-            if variables is not None:
-                logits, labels = collect(predict, variables, validation())
-                figures = measure(logits, labels, experiment.task, losses)
-                row |= {f"{name}_{figure}": value for figure, value in figures.items() if figure != "examples"}
+        networks = {"validation": state.variables} | ({} if state.ema is None else {"validation_ema": state.ema})
+        logits, labels = collect(predict, list(networks.values()), validation())
+        for name, of_network in zip(networks, logits, strict=True):
+            figures = measure(of_network, labels, experiment.task, losses)
+            row |= {f"{name}_{figure}": value for figure, value in figures.items() if figure != "examples"}
         return row
 
     def save() -> None:

@@ -38,7 +38,7 @@ def write_result(
     config, dataset, test = experiment.config, experiment.dataset, experiment.dataset.test
     assert test is not None, "data.load cuts one off"
     tested_step, variables = selected_variables(checkpoints, config, shapes_of(state.variables), best_step)
-    logits, labels = collect(predict, variables, experiment.batches_once(test)())
+    (logits,), labels = collect(predict, [variables], experiment.batches_once(test)())
     figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
     counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested

@@ -99,7 +99,7 @@ def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = N
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
         )
     predict = make_predict(trained.model, trained.preprocessing, trained.mesh)
-    logits, labels = collect(predict, trained.variables, batches_once(config, source, trained.mesh, reading(config))())
+    (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, reading(config))())
     figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
     return {f"{split}_{name}": value for name, value in figures.items()}
 

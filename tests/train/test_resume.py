@@ -29,7 +29,7 @@ def uninterrupted(tmp_path_factory):
 def start(workdir):
     config = workdir.parent / "small.py"
     config.write_text(FILE)
-    return command("train.py", f"--config={config}", f"--workdir={workdir}", PYTHONPATH="tests/train")
+    return command("train.py", f"--config={config}", f"--workdir={workdir}")
 
 
 def outcome(workdir):

@@ -35,8 +35,7 @@ def config(tmp_path_factory):
 
 
 def start(config, workdir, workers):
-    return command("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}",
-                   PYTHONPATH="tests/train")  # fmt: skip
+    return command("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}")
 
 
 def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
