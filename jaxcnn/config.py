@@ -93,7 +93,7 @@ SETTINGS = (
     Setting("data.workers", 0, "processes that read streamed examples; 0 = data.threads do", least=0, changes_result=False),
     Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),
     Setting("data.resize", "bilinear", "how: interpolated (antialiased), or zero-padded", ("bilinear", "pad")),
-    Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment.py'),
+    Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment/policy.py'),
     # loss
     Setting(
         "loss.name", "softmax_cross_entropy", "softmax for one class of many; sigmoid for two classes (one output), "

@@ -1,6 +1,6 @@
 """Data: where examples come from, their order and batches, their preprocessing and augmentation."""
 
-from jaxcnn.data.augment import make_augmentation
+from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views
 from jaxcnn.data.load import load
 from jaxcnn.data.pipeline import BalancedOrder, Batch, Once, Order, Reader, Reading, batches_once, make_reader
 from jaxcnn.data.preprocessing import Preprocessing, make_preprocessing
@@ -8,6 +8,7 @@ from jaxcnn.data.sources import ArraySource, Dataset, Source
 
 __all__ = [
     "ArraySource",
+    "Augmentation",
     "BalancedOrder",
     "Batch",
     "Dataset",
@@ -17,9 +18,11 @@ __all__ = [
     "Reader",
     "Reading",
     "Source",
+    "View",
     "batches_once",
     "load",
     "make_augmentation",
     "make_preprocessing",
     "make_reader",
+    "make_views",
 ]

@@ -81,3 +81,10 @@ def read_lines(path: Path) -> list[str]:
         return [line.strip() for line in read_bytes(existing(path)).decode("utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a text file ({error})") from error
+
+
+def third_party_lines(name: str) -> list[str]:
+    """The lines of a file in third_party/, which lies in the package when it was installed from a wheel."""
+    package = Path(__file__).parents[1]
+    folder = package / "third_party"
+    return read_lines((folder if folder.is_dir() else package.parent / "third_party") / name)

@@ -40,7 +40,7 @@ def mnist(root: Path, class_names: Sequence[str] = tuple("0123456789")) -> Datas
 
 def fashion_mnist(root: Path) -> Dataset:
     """As MNIST, with clothes (Xiao, Rasul, Vollgraf 2017)."""
-    return mnist(root, third_party_lines("fashion_mnist/class_names.txt"))
+    return mnist(root, files.third_party_lines("fashion_mnist/class_names.txt"))
 
 
 def cifar10(root: Path) -> Dataset:
@@ -101,10 +101,3 @@ def arrays(path: Path) -> Dataset:
         many = train.labels.shape[1] if train.labels.ndim == 2 else max(int(s.labels.max()) for s in sources) + 1
         class_names = tuple(str(label) for label in range(many))
     return Dataset(train, validation, test, class_names)
-
-
-def third_party_lines(name: str) -> list[str]:
-    """The lines of a file in third_party/, which lies in the package when it was installed from a wheel."""
-    package = Path(__file__).parents[1]
-    folder = package / "third_party"
-    return files.read_lines((folder if folder.is_dir() else package.parent / "third_party") / name)

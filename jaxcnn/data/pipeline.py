@@ -26,7 +26,8 @@ from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
 
 Batch = dict[str, jax.Array]
-"""image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool: K batches, B sharded over "data"."""
+"""K batches, B sharded over "data": image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool,
+and index and epoch (K, B) int32: which example it is, and how often the data have been gone through before."""
 
 RESIDENT_BYTES = 2 * 2**30
 
@@ -152,19 +153,21 @@ def _resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     on_device = jax.device_put(everything, everywhere)
 
     @functools.partial(jax.jit, out_shardings=sharded)
-    def gather(everything: Batch, indices: jax.Array) -> Batch:
+    def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
         there = jnp.maximum(indices, 0)
-        return {name: array[there] for name, array in everything.items()} | {"mask": indices >= 0}
+        examples = {name: array[there] for name, array in everything.items()}
+        return examples | {"mask": indices >= 0, "index": there, "epoch": epochs}
 
     def read(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
         for count in counts:
             end = start + count * batch_size
             indices = places[np.arange(start, end)].reshape(count, batch_size)
+            epochs = np.arange(start, end).reshape(count, batch_size) // len(source)
             if not readable.all():
                 indices = np.where(
                     indices < 0, -1, instead[indices] if places.training else np.where(readable[indices], indices, -1)
                 )
-            yield gather(on_device, jax.device_put(indices.astype(np.int32), sharded))
+            yield gather(on_device, *jax.device_put((indices.astype(np.int32), epochs.astype(np.int32)), sharded))
             start = end
 
     return read
@@ -221,6 +224,8 @@ class _Sequence:
             "image": image,
             "label": np.asarray(self.source.labels[index]),
             "mask": np.asarray(mask),
+            "index": np.asarray(index, np.int32),
+            "epoch": np.asarray(place // len(self.source), np.int32),
             "skipped": np.asarray(skipped),
         }
 

@@ -91,6 +91,7 @@ class Experiment:
             preprocessing=self.preprocessing,
             augment=data.make_augmentation(config.data.augment),
             seed=config.seed,
+            num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
             unroll=self.on_cpu,

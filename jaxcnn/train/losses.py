@@ -39,8 +39,8 @@ def num_outputs(task: Task, num_classes: int) -> int:
     return 1 if task == "binary" else num_classes
 
 
-def _targets(labels: jax.Array, outputs: int) -> jax.Array:
-    """(N,) or (N, K) int32 labels -> (N, K) float32 zeros and ones."""
+def targets_of(labels: jax.Array, outputs: int) -> jax.Array:
+    """(N,) or (N, K) labels -> (N, K) float32: zeros and ones, or the shares of several classes that a mixture has."""
     if labels.ndim == 2:
         return labels.astype(jnp.float32)
     return labels[:, None].astype(jnp.float32) if outputs == 1 else jax.nn.one_hot(labels, outputs)
@@ -48,7 +48,7 @@ def _targets(labels: jax.Array, outputs: int) -> jax.Array:
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
     """(N,) float32: -Σ target · log softmax(logits). Label smoothing: Szegedy et al. 2016, section 7."""
-    targets = optax.smooth_labels(_targets(labels, logits.shape[-1]), label_smoothing)
+    targets = optax.smooth_labels(targets_of(labels, logits.shape[-1]), label_smoothing)
     return optax.softmax_cross_entropy(logits, targets)
 
 
@@ -57,7 +57,7 @@ def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array, label_smo
 
     Smoothed targets are y · (1 - s) + s / 2.
     """
-    targets = _targets(labels, logits.shape[-1]) * (1 - label_smoothing) + label_smoothing / 2
+    targets = targets_of(labels, logits.shape[-1]) * (1 - label_smoothing) + label_smoothing / 2
     return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
 
 
@@ -104,7 +104,8 @@ def make_loss(config: ConfigDict, task: Task, num_classes: int, train_labels: np
             losses = focal(losses, config.focal_gamma)
         if not weights:
             return losses.mean()
-        weight = jnp.asarray(weights, jnp.float32)[labels]
+        weight = jnp.asarray(weights, jnp.float32)
+        weight = weight[labels] if labels.ndim == 1 else targets_of(labels, num_classes) @ weight
         return (losses * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
 
     return loss
@@ -118,5 +119,6 @@ def evaluation_losses(config: ConfigDict) -> Losses:
 def correct(logits: jax.Array, labels: jax.Array, task: Task) -> jax.Array:
     """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is."""
     if task == "multiclass":
+        labels = labels if labels.ndim == 1 else labels.argmax(axis=-1)  # of a mixture: its largest share
         return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
-    return ((logits > 0) == (_targets(labels, logits.shape[-1]) > 0)).astype(jnp.float32).mean(axis=-1)
+    return ((logits > 0) == (targets_of(labels, logits.shape[-1]) > 0)).astype(jnp.float32).mean(axis=-1)

@@ -11,13 +11,12 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.data import Batch, Preprocessing
+from jaxcnn.data import Augmentation, Batch, Preprocessing
 from jaxcnn.evaluate import Task
-from jaxcnn.train.losses import Loss, correct
+from jaxcnn.train.losses import Loss, correct, targets_of
 from jaxcnn.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]  # (images, key) -> images
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -31,11 +30,14 @@ def make_train_step(
     preprocessing: Preprocessing,
     augment: Augmentation,
     seed: int,
+    num_outputs: int = 0,
     ema_decay: float = 0.0,
     accumulate: int = 1,
     unroll: bool = True,
 ) -> Step:
     """The step: batch of image (B, H, W, C) uint8 and label -> next state, metrics of this step (scalars, float32).
+
+    Mixing augmentations make targets (B, num_outputs) of the labels.
 
     All its randomness is fold_in(key(seed), step), so that a resumed run draws the same numbers. With `accumulate`, loss
     and gradient are the mean over the parts (with class weights: of their weighted means), and batch norm sees the parts.
@@ -77,10 +79,13 @@ def make_train_step(
         return metrics, batch_stats, gradient
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
-        images = preprocessing(batch["image"], lambda images: augment(images, augment_key))
+        augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), 3)
+        places = {"index": batch["index"], "epoch": batch["epoch"]} if augment.by_epoch else {}
+        images, labels = preprocessing(batch["image"], lambda images: augment(images, augment_key, **places)), batch["label"]
+        if augment.mixes:
+            images, labels = augment.mix(images, targets_of(labels, num_outputs), mix_key)
         compute = accumulated if accumulate > 1 else loss_and_gradient
-        metrics, batch_stats, gradient = compute(state.params, state.batch_stats, images, batch["label"], dropout_key)
+        metrics, batch_stats, gradient = compute(state.params, state.batch_stats, images, labels, dropout_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new_variables = {"params": params, "batch_stats": batch_stats}

@@ -5,6 +5,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcnn.data import make_augmentation
+from jaxcnn.data.augment.policy import OPERATIONS
 from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -97,11 +98,20 @@ def test_resized_pictures_of_floats_stay_floats():
         ("flpi", r"no operation 'flpi' \(did you mean \"flip\"\?\); there are flip, random_crop"),
         (("random_crp", {"pad": 2}), "no operation 'random_crp' .did you mean \"random_crop\""),
         (("random_crop", {"pd": 2}), "random_crop has no setting 'pd' .did you mean \"pad\""),
-        (("flip", {"p": 0.5}), "flip has no setting 'p'; it has none"),
+        (("flip", {"q": 0.5}), "flip has no setting 'q'; it has p, axis"),
+        (("flip", {"p": 1.5}), "flip: p is 1.5, but should be at least 0 and at most 1"),
+        (("cutout", {"size": 0}), "cutout: size is 0, but should be at least 1"),
+        (("cutout", {"fill": 256}), "cutout: fill is 256, but should be at least 0 and at most 255"),
+        (("mixup", {"alpha": 0}), "mixup: alpha is 0, but should be above 0"),
+        (("random_erasing", {"area": 0.3}), "random_erasing: area is 0.3, but .low, high. such as .0.02, 0.4. is meant"),
+        (("random_erasing", {"area": (0.4, 0.2)}), r"area is .0.4, 0.2., but .low, high."),
+        (("random_erasing", {"area": (0.1, 2)}), r"area is .0.1, 2., but should be above 0 and at most 1"),
+        (("aug_mix", {"all_operations": 1}), "all_operations is 1, but a value such as False is meant"),
+        (("auto_augment", {"policy": "cifar"}), "policy is 'cifar', but should be one of 'cifar10', 'imagenet' .did you mean"),
         (("flip", {"images": 1}), "flip has no setting 'images'"),
         (("random_crop", {"pad": 2.0}), "random_crop: pad is 2.0, but a value such as 4 is meant"),
         (("random_crop", {"pad": True}), "random_crop: pad is True"),
-        (("random_crop", {"mode": 1}), "random_crop: mode is 1, but a value such as 'constant'"),
+        (("random_crop", {"mode": 1}), "random_crop: mode is 1, but should be one of 'constant', 'reflect'"),
         (("random_crop", 4), r"\('random_crop', 4\) should be \"name\" or \(\"name\", "),
         (("random_crop", {"pad": 4}, "flip"), "should be"),
         (("random_crop", "flip"), "should be"),
@@ -115,7 +125,88 @@ def test_entry_that_is_no_operation_is_refused_with_what_would_be_right(entry, m
         make_augmentation([entry])
 
 
-@pytest.mark.parametrize("arguments", [{"pad": -1}, {"mode": "refelct"}])
-def test_crop_refuses_values_that_it_can_not_use(arguments):
-    with pytest.raises(UserError, match=r"data.augment: random_crop takes pad >= 0 and mode"):
-        augmented(("random_crop", arguments))
+@pytest.mark.parametrize(("arguments", "message"), [({"pad": -1}, "pad is -1"), ({"mode": "refelct"}, '"reflect"')])
+def test_crop_refuses_values_that_it_can_not_use(arguments, message):
+    with pytest.raises(UserError, match=f"data.augment: random_crop: .*{message}"):
+        make_augmentation([("random_crop", arguments)])
+
+
+def test_settings_may_be_lists_and_whole_numbers_as_in_json():
+    from_json = make_augmentation([("random_erasing", {"p": 1, "area": [0.1, 0.2]})])
+    assert from_json == make_augmentation([("random_erasing", {"p": 1.0, "area": (0.1, 0.2)})])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((2, 8, 6, 1), jnp.uint8), ((2, 5, 7, 3), jnp.float32), ((2, 9, 9, 4), jnp.uint8)]
+)
+def test_every_operation_keeps_shape_and_dtype_at_any_number_of_channels(name, shape, dtype):
+    found = jax.eval_shape(make_augmentation([name]), jax.ShapeDtypeStruct(shape, dtype), KEY)
+    assert (found.shape, found.dtype) == (shape, dtype)
+
+
+QUICKLY = {"xla_backend_optimization_level": 0}  # compiled in a third of the time
+EVERYTHING = (
+    "alternating_flip",
+    ("random_crop", {"pad": 2, "mode": "reflect"}),
+    "flip",
+    "random_resized_crop",
+    ("affine", {"degrees": 20.0, "translate": 0.1, "scale": (0.9, 1.1), "shear": 0.1}),
+    "hue",
+    "rand_augment",
+    "three_augment",
+    ("aug_mix", {"width": 2, "depth": 1}),
+    ("cutout", {"size": 4}),
+    "random_erasing",
+    "mixup_or_cutmix",
+)
+
+
+def test_everything_gives_the_same_on_eight_devices_without_gathering_the_images():
+    augmentation = make_augmentation(EVERYTHING)
+    n, classes = 64, 10
+    inputs = {
+        "images": RNG.integers(0, 256, (n, 12, 16, 3)).astype(np.uint8),
+        "targets": np.eye(classes, dtype=np.float32)[RNG.integers(0, classes, n)],
+        "index": np.arange(n),
+        "epoch": np.full(n, 3),
+    }
+
+    def both(images, targets, index, epoch):
+        augmented = augmentation(images, KEY, index=index, epoch=epoch)
+        return augmented, *augmentation.mix(augmented, targets, KEY)
+
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharded = jax.jit(both, out_shardings=sharding).lower(**jax.device_put(inputs, sharding)).compile(QUICKLY)
+    assert "all-gather" not in sharded.as_text()
+    found, expected = sharded(**jax.device_put(inputs, sharding)), jax.jit(both, compiler_options=QUICKLY)(**inputs)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (np.asarray(found[0]) != inputs["images"]).mean() > 0.5
+
+
+def test_alternating_flip_shows_each_image_both_ways_in_two_epochs_in_a_row():
+    augmentation = make_augmentation(["alternating_flip"])
+    index = np.arange(MANY)
+
+    def mirrored(epoch, index=index):
+        found = jax.jit(augmentation)(jnp.asarray(PICTURES), KEY, index=index, epoch=np.full(MANY, epoch))
+        flipped = (np.asarray(found) == PICTURE[:, ::-1]).all(axis=(1, 2, 3))
+        np.testing.assert_array_equal(np.asarray(found)[~flipped], PICTURES[~flipped])
+        return flipped
+
+    first = mirrored(0)
+    assert abs(first.sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)
+    np.testing.assert_array_equal(mirrored(1), ~first)
+    np.testing.assert_array_equal(mirrored(2), first)
+    np.testing.assert_array_equal(mirrored(0, index[::-1]), first[::-1])  # it is the example that decides, not its place
+    assert not np.array_equal(
+        first, (np.asarray(make_augmentation([("alternating_flip", {"seed": 1})])(
+            jnp.asarray(PICTURES), KEY, index=index, epoch=np.zeros(MANY, int))) == PICTURE[:, ::-1]).all(axis=(1, 2, 3))
+    )  # fmt: skip
+
+
+def test_alternating_flip_without_index_says_so():
+    with pytest.raises(ValueError, match="index"):
+        make_augmentation(["alternating_flip"])(jnp.asarray(PICTURES), KEY)

@@ -17,6 +17,7 @@ from jaxcnn.train.state import init_state, init_variables
 from jaxcnn.train.step import jit_steps, make_train_step
 
 BATCH, STEPS = 16, 8
+POLICY = ("flip", ("random_crop", {"pad": 1}))
 
 
 class Net(nn.Module):
@@ -45,7 +46,7 @@ def batches():
     return {"image": images.astype(np.uint8), "label": labels, "mask": np.ones((STEPS, BATCH), bool)}
 
 
-def train(model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None, ema=0.0, **settings):
+def train(model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None, ema=0.0, policy=POLICY, **settings):
     """(final state, losses of all steps) of training `model` on the first `steps` batches."""
     mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
     preprocessing = Preprocessing((6, 6, 3), (6, 6), "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -58,7 +59,7 @@ def train(model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None,
         loss=lambda logits, labels: softmax_cross_entropy(logits, labels).mean(),
         task="multiclass",
         preprocessing=preprocessing,
-        augment=make_augmentation(("flip", ("random_crop", {"pad": 1}))),
+        augment=make_augmentation(policy),
         seed=0,
         ema_decay=ema,
         **settings,
@@ -123,3 +124,16 @@ def test_steps_draw_different_augmentation_but_the_same_when_repeated(batches):
     _, again = train(Net(norm=False), same, optimizer=frozen)
     assert len(np.unique(losses)) > STEPS // 2  # parameters stand still: only the key of the step differs
     np.testing.assert_array_equal(losses, again)
+
+
+@pytest.mark.parametrize("policy", [("mixup",), ("cutmix",), ("alternating_flip", ("cutout", {"size": 2}), "mixup_or_cutmix")])
+def test_step_trains_on_mixtures_and_by_epoch_on_any_number_of_devices(batches, policy):
+    examples = batches | {"index": np.tile(np.arange(BATCH), (STEPS, 1)), "epoch": np.arange(STEPS)[:, None].repeat(BATCH, 1)}
+    state, losses = train(Net(norm=False), examples, policy=policy, num_outputs=4)
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    _, sharded = train(Net(norm=False), examples, policy=policy, num_outputs=4, devices=8)
+    np.testing.assert_allclose(sharded, losses, atol=1e-5)
+    _, plain = train(Net(norm=False), examples, policy=())
+    assert (losses != plain).any()
+    del state

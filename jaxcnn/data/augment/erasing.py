@@ -1,0 +1,60 @@
+"""Boxes painted over: cutout and random erasing."""
+
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.data.augment.geometry import random_box
+from jaxcnn.data.augment.pixels import like
+from jaxcnn.data.augment.settings import Count, Level, Probability, Within
+
+
+def cutout(images: jax.Array, key: jax.Array, *, size: Count = 16, fill: Level = 128) -> jax.Array:
+    """A `size`×`size` square of each image becomes `fill`. (N, H, W, C).
+
+    DeVries, Taylor: Improved Regularization of Convolutional Neural Networks with Cutout. arXiv:1708.04552, section 3.
+    Its centre is any pixel, so that it may stick out. The paper's fill is the mean, as pixels are not normalised yet here.
+    """
+    n, height, width, _ = images.shape
+    top, left = (
+        jax.random.randint(k, (n,), 0, m) - size // 2 for k, m in zip(jax.random.split(key), (height, width), strict=True)
+    )
+    return jnp.where(box(images, top, left, size, size), jnp.array(fill, images.dtype), images)
+
+
+def random_erasing(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    p: Probability = 0.5,
+    area: Annotated[tuple[float, float], Within(0, 1, above=True)] = (0.02, 0.4),
+    aspect: Annotated[tuple[float, float], Within(0, above=True)] = (0.3, 1 / 0.3),
+    fill: Literal["noise", "grey", "black"] = "noise",
+) -> jax.Array:
+    """With probability `p`, a box of each image becomes noise (uniform, 0…255), grey (128) or black. (N, H, W, C).
+
+    Zhong et al.: Random Erasing Data Augmentation. AAAI 2020, arXiv:1708.04896, section 3.2. `area` is the box's share
+    of the image, `aspect` its width over its height, on a log scale (the paper's is linear). The first of ten draws that
+    fits into the image is taken; if none does, nothing is erased.
+    """
+    n, height, width, _ = images.shape
+    p_key, box_key, place_key, noise_key = jax.random.split(key, 4)
+    h, w, fits = random_box(box_key, n, height, width, area, aspect)
+    place = jax.random.uniform(place_key, (2, n))
+    top, left = jnp.floor(place[0] * (height - h + 1)), jnp.floor(place[1] * (width - w + 1))
+    erased = fits & jax.random.bernoulli(p_key, p, (n,))
+    if fill == "noise":
+        paint = like(jax.random.uniform(noise_key, images.shape, maxval=256.0), images)
+    else:
+        paint = jnp.array({"grey": 128, "black": 0}[fill], images.dtype)
+    return jnp.where(box(images, top, left, jnp.where(erased, h, 0.0), w), paint, images)
+
+
+def box(images: jax.Array, top: jax.Array, left: jax.Array, height: jax.Array | int, width: jax.Array | int) -> jax.Array:
+    """(N, H, W, 1): whether a pixel lies in its image's box; all in pixels, (N,)."""
+    rows = jnp.arange(images.shape[1], dtype=top.dtype)[None, :]
+    columns = jnp.arange(images.shape[2], dtype=left.dtype)[None, :]
+    tall = (rows >= top[:, None]) & (rows < (top + height)[:, None])
+    wide = (columns >= left[:, None]) & (columns < (left + width)[:, None])
+    return tall[:, :, None, None] & wide[:, None, :, None]

@@ -1,0 +1,226 @@
+"""Where pixels go: crops, flips, and affine warps (translation, rotation, scale, shear).
+
+`affine` warps with given matrices; the operations above it draw them. A matrix (2, 3) takes a place (x, y, 1) in the result
+to its place in the image, as Pillow's Image.transform has it; the centre of the first pixel is at (0.5, 0.5).
+"""
+
+import math
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.data.augment.pixels import each, first_that_fits, like, like_rounded
+from jaxcnn.data.augment.settings import Interpolation, Level, NotNegative, Pixels, Probability, Within
+
+_TRIES = 10  # candidates for a random box, as torchvision has it
+
+
+def flip(
+    images: jax.Array, key: jax.Array, *, p: Probability = 0.5, axis: Literal["horizontal", "vertical"] = "horizontal"
+) -> jax.Array:
+    """Mirrors each image left to right ("vertical": upside down) with probability `p`. (N, H, W, C)."""
+    return flipped(images, jax.random.bernoulli(key, p, images.shape[:1]), 2 if axis == "horizontal" else 1)
+
+
+def alternating_flip(images: jax.Array, index: jax.Array, epoch: jax.Array, *, seed: int = 0) -> jax.Array:
+    """Mirrors each image in every other epoch; `seed` and its index decide whether in the even ones or in the odd.
+
+    Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU. arXiv:2404.00498, section 3.6. So two epochs in a row see
+    each image both ways. Images (N, H, W, C); index and epoch (N,) integers.
+    """
+    key = jax.random.key(seed)
+    first = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
+    return flipped(images, first ^ (epoch % 2 == 1), 2)
+
+
+def flipped(images: jax.Array, chosen: jax.Array, axis: int) -> jax.Array:
+    """Those of `chosen` (N,) mirrored along `axis`."""
+    return jnp.where(each(chosen), jnp.flip(images, axis), images)
+
+
+def random_crop(
+    images: jax.Array, key: jax.Array, *, pad: Pixels = 4, mode: Literal["constant", "reflect"] = "constant"
+) -> jax.Array:
+    """Pads each side by `pad` pixels and cuts the old size out at a random place. (N, H, W, C).
+
+    `mode` is "constant" (zeros; He et al. 2015, section 4.2) or "reflect" (Wide ResNet).
+    """
+    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
+    offsets = jax.random.randint(key, (images.shape[0], 2), 0, 2 * pad + 1)
+
+    def cut(image: jax.Array, offset: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (offset[0], offset[1], jnp.zeros_like(offset[0])), images.shape[1:])
+
+    return jax.vmap(cut)(padded, offsets)
+
+
+def random_resized_crop(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    size: Pixels = 0,
+    area: Annotated[tuple[float, float], Within(0, 1, above=True)] = (0.08, 1.0),
+    aspect: Annotated[tuple[float, float], Within(0, above=True)] = (3 / 4, 4 / 3),
+    interpolation: Literal["linear", "cubic"] = "linear",
+) -> jax.Array:
+    """Cuts out a random part and brings it to `size`×`size` (0: the old size), antialiased. (N, H, W, C).
+
+    Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, section 6. `area` is the part's share of the image, `aspect`
+    its width over its height, on a log scale. As in torchvision, the first of ten draws that fits is taken, or else
+    the largest part in the middle whose aspect is allowed.
+    """
+    n, height, width, _ = images.shape
+    size_key, place_key = jax.random.split(key)
+    h, w, fits = random_box(size_key, n, height, width, area, aspect)
+    largest_h, largest_w = min(height, round(width / aspect[0])), min(width, round(height * aspect[1]))
+    h, w = jnp.where(fits, h, largest_h), jnp.where(fits, w, largest_w)
+    place = jnp.where(fits, jax.random.uniform(place_key, (2, n)), 0.5)
+    top, left = jnp.floor(place[0] * (height - h + 1)), jnp.floor(place[1] * (width - w + 1))
+    return resized_part(images, top, left, h, w, (size or height, size or width), interpolation)
+
+
+def resized_part(
+    images: jax.Array,
+    top: jax.Array,
+    left: jax.Array,
+    height: jax.Array,
+    width: jax.Array,
+    size: tuple[int, int],
+    interpolation: str,
+) -> jax.Array:
+    """The part of each image at (top, left), `height` × `width` pixels ((N,) float32 each), brought to `size`."""
+
+    def resize(image, top, left, height, width):
+        scale = jnp.stack([size[0] / height, size[1] / width])
+        shape = (*size, image.shape[2])
+        return jax.image.scale_and_translate(image, shape, (0, 1), scale, -jnp.stack([top, left]) * scale, interpolation)
+
+    return like_rounded(jax.vmap(resize)(images.astype(jnp.float32), top, left, height, width), images)
+
+
+def random_box(
+    key: jax.Array, n: int, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float]
+) -> tuple[jax.Array, ...]:
+    """Heights and widths (N,) float32 of whole pixels, and whether they fit into height × width."""
+    low, high = jnp.array([[area[0], math.log(aspect[0])], [area[1], math.log(aspect[1])]], jnp.float32)[:, :, None, None]
+    areas, logs = jax.random.uniform(key, (2, n, _TRIES), minval=low, maxval=high)
+    areas, aspects = height * width * areas, jnp.exp(logs)
+    h, w = jnp.round(jnp.sqrt(areas / aspects)), jnp.round(jnp.sqrt(areas * aspects))
+    h, w, fits = first_that_fits((h >= 1) & (w >= 1) & (h <= height) & (w <= width), h, w)
+    return h, w, fits
+
+
+def rotate(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    degrees: NotNegative = 15.0,
+    interpolation: Interpolation = "bilinear",
+    fill: Level = 0,
+) -> jax.Array:
+    """Turns each image about its centre by up to `degrees` either way. (N, H, W, C)."""
+    return random_affine(images, key, degrees=degrees, interpolation=interpolation, fill=fill)
+
+
+def translate(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    share: NotNegative = 0.1,
+    interpolation: Interpolation = "bilinear",
+    fill: Level = 0,
+) -> jax.Array:
+    """Moves each image by up to `share` of its width and of its height, whole pixels. (N, H, W, C)."""
+    return random_affine(images, key, translate=share, interpolation=interpolation, fill=fill)
+
+
+def scale(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    factor: Annotated[tuple[float, float], Within(0, above=True)] = (0.8, 1.2),
+    interpolation: Interpolation = "bilinear",
+    fill: Level = 0,
+) -> jax.Array:
+    """Enlarges what is in each image by a factor between the two, about its centre. (N, H, W, C)."""
+    return random_affine(images, key, scale=factor, interpolation=interpolation, fill=fill)
+
+
+def shear(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    slope: NotNegative = 0.1,
+    interpolation: Interpolation = "bilinear",
+    fill: Level = 0,
+) -> jax.Array:
+    """Shears each image along x, about its centre, by up to `slope` pixels a row either way. (N, H, W, C)."""
+    return random_affine(images, key, shear=slope, interpolation=interpolation, fill=fill)
+
+
+def random_affine(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    degrees: NotNegative = 0.0,
+    translate: NotNegative = 0.0,
+    scale: Annotated[tuple[float, float], Within(0, above=True)] = (1.0, 1.0),
+    shear: NotNegative = 0.0,
+    interpolation: Interpolation = "bilinear",
+    fill: Level = 0,
+) -> jax.Array:
+    """`shear`, `scale`, `rotate` and `translate` by one warp, so that pixels are interpolated once. (N, H, W, C)."""
+    n, height, width, _ = images.shape
+    keys = jax.random.split(key, 4)
+
+    def between(key, most, shape=(n,)):
+        return jax.random.uniform(key, shape, minval=-most, maxval=most)
+
+    angle, slope = jnp.radians(between(keys[0], degrees)), between(keys[1], shear)
+    factor = jax.random.uniform(keys[2], (n,), minval=scale[0], maxval=scale[1])
+    shift = jnp.round(between(keys[3], translate, (n, 2)) * jnp.array([[width, height]], jnp.float32))
+    turn = jnp.stack([jnp.cos(angle), -jnp.sin(angle), jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(n, 2, 2)
+    sheared = jnp.stack([turn[:, :, 0], turn[:, :, 1] + slope[:, None] * turn[:, :, 0]], axis=-1)
+    matrices = about_centre(sheared / factor[:, None, None], height, width, shift)
+    return affine(images, matrices, interpolation=interpolation, fill=fill)
+
+
+def about_centre(linear: jax.Array, height: int, width: int, shift: jax.Array) -> jax.Array:
+    """(N, 2, 2) -> (N, 2, 3): the same, but the image's centre stays, or comes to lie `shift` (N, 2) from there."""
+    centre = jnp.array([[width / 2, height / 2]], jnp.float32)
+    offset = centre - jnp.einsum("nij,nj->ni", linear, centre + shift)
+    return jnp.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def affine(images: jax.Array, matrices: jax.Array, *, interpolation: str = "nearest", fill: int = 0) -> jax.Array:
+    """Each image (N, H, W, C) warped by its matrix (N, 2, 3), as Pillow's Image.transform does it.
+
+    Result places that lie outside of the image become `fill`; "bilinear" repeats the border's pixels for the half pixel
+    beyond their centres.
+    """
+    n, height, width, channels = images.shape
+    flat = images.reshape(n, height * width, channels)
+
+    def at(y, x):
+        place = jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
+        return jax.vmap(lambda pixels, place: pixels[place])(flat, place.reshape(n, -1)).reshape(images.shape)
+
+    # Pillow's fixed point (16 bits of fraction) for "nearest": no fraction depends on how floats are rounded
+    columns, rows = jnp.arange(width)[None, None], jnp.arange(height)[None, :, None]
+    matrices = matrices.at[:, :, 2].add((matrices[:, :, 0] + matrices[:, :, 1]) / 2)
+    if interpolation == "nearest":
+        fixed = jnp.floor(matrices * 65536 + 0.5).astype(jnp.int32)[:, :, :, None, None]
+        x, y = ((fixed[:, i, 0] * columns + fixed[:, i, 1] * rows + fixed[:, i, 2]) >> 16 for i in (0, 1))
+        warped = at(y, x)
+    else:
+        m = matrices[:, :, :, None, None]
+        x, y = (m[:, i, 0] * columns.astype(jnp.float32) + m[:, i, 1] * rows.astype(jnp.float32) + m[:, i, 2] for i in (0, 1))
+        left, top = jnp.floor(x - 0.5), jnp.floor(y - 0.5)
+        dx, dy = (x - 0.5 - left)[..., None], (y - 0.5 - top)[..., None]
+        column, row = left.astype(jnp.int32), top.astype(jnp.int32)
+        a, b, c, d = (at(row + i, column + j).astype(jnp.float32) for i in (0, 1) for j in (0, 1))
+        upper, lower = a + (b - a) * dx, c + (d - c) * dx
+        warped = like(upper + (lower - upper) * dy, images)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return jnp.where(inside[..., None], warped, jnp.array(fill, images.dtype))

@@ -1,0 +1,101 @@
+"""The tables of all operations, and the policy that a config's list makes of them."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
+from jaxcnn.data.augment.settings import Entry, parse
+
+# (images, key, **settings) -> images: (N, H, W, C) of values 0…255 and of any real dtype, which stays
+OPERATIONS: dict[str, Callable[..., jax.Array]] = {
+    "flip": geometry.flip,
+    "random_crop": geometry.random_crop,
+    "random_resized_crop": geometry.random_resized_crop,
+    "translate": geometry.translate,
+    "rotate": geometry.rotate,
+    "scale": geometry.scale,
+    "shear": geometry.shear,
+    "affine": geometry.random_affine,
+    "brightness": random_colour.brightness,
+    "contrast": random_colour.contrast,
+    "saturation": random_colour.saturation,
+    "hue": random_colour.hue,
+    "sharpness": random_colour.sharpness,
+    "colour_jitter": random_colour.colour_jitter,
+    "grey": random_colour.grey,
+    "gaussian_blur": random_colour.gaussian_blur,
+    "solarise": random_colour.solarise,
+    "posterise": random_colour.posterise,
+    "equalise": random_colour.equalise,
+    "autocontrast": random_colour.autocontrast,
+    "invert": random_colour.invert,
+    "cutout": erasing.cutout,
+    "random_erasing": erasing.random_erasing,
+    "auto_augment": recipes.auto_augment,
+    "rand_augment": recipes.rand_augment,
+    "trivial_augment": recipes.trivial_augment,
+    "aug_mix": recipes.aug_mix,
+    "three_augment": recipes.three_augment,
+}
+# (images, index, epoch, **settings) -> images
+BY_EPOCH: dict[str, Callable[..., jax.Array]] = {"alternating_flip": geometry.alternating_flip}
+# (images, targets, key, **settings) -> (images, targets)
+MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
+    "mixup": mixers.mixup,
+    "cutmix": mixers.cutmix,
+    "mixup_or_cutmix": mixers.mixup_or_cutmix,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """A policy: its operations in order, each with a key of its own, by its place in the list."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def mixes(self) -> bool:
+        """Whether `mix` does anything."""
+        return any(entry.name in MIXERS for entry in self.entries)
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether an operation needs each example's index and epoch."""
+        return any(entry.name in BY_EPOCH for entry in self.entries)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        key: jax.Array,
+        *,
+        index: jax.Array | None = None,
+        epoch: jax.Array | None = None,
+    ) -> jax.Array:
+        """All but the mixers: (N, H, W, C) of values 0…255 -> the same, of the same dtype. index, epoch: (N,) integers."""
+        if self.by_epoch and (index is None or epoch is None):
+            raise ValueError("this policy needs the index and the epoch of each example")
+        for place, entry in enumerate(self.entries):
+            if entry.name in OPERATIONS:
+                images = entry(images, jax.random.fold_in(key, place))
+            elif entry.name in BY_EPOCH:
+                images = entry(images, index, epoch)
+        return images
+
+    def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
+        """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
+        for place, entry in enumerate(self.entries):
+            if entry.name in MIXERS:
+                images, targets = entry(images, targets, jax.random.fold_in(key, place))
+        return images, targets
+
+
+def make_augmentation(policy: Sequence[Any]) -> Augmentation:
+    """The policy of a list of "name" and ("name", {"setting": value, …}).
+
+    Raises:
+      UserError: an unknown operation, a setting that it does not have, or a value that it can't use.
+    """
+    return Augmentation(tuple(parse(entry, (OPERATIONS, BY_EPOCH, MIXERS)) for entry in policy))

@@ -1,0 +1,160 @@
+"""The policies of papers: AutoAugment, RandAugment, TrivialAugment, AugMix, 3-Augment.
+
+Images (N, H, W, C) of values 0…255. `fill` is what comes in from outside of an image.
+"""
+
+import functools
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.data.augment import colour
+from jaxcnn.data.augment.one_of_many import CODES, Space, Span, draw, in_turn, space, strengths
+from jaxcnn.data.augment.pixels import each, like_rounded
+from jaxcnn.data.augment.random_colour import Sigmas, Threshold, blurred, colour_jitter
+from jaxcnn.data.augment.settings import Count, Interpolation, Level, NotNegative, Within
+from jaxcnn.data.files import third_party_lines
+
+_ENHANCE = Span(0.1, 1.9)
+
+
+def auto_augment(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    policy: Literal["cifar10", "imagenet"] = "cifar10",
+    interpolation: Interpolation = "nearest",
+    fill: Level = 128,
+) -> jax.Array:
+    """One of the 25 sub-policies found for a data set: two operations, each with a probability and a level of 0…10.
+
+    Cubuk et al.: AutoAugment: Learning Augmentation Strategies from Data. CVPR 2019, arXiv:1805.09501, tables 6, 7, 9.
+    Translations are by up to 10 pixels of 32 for CIFAR-10, 150 of 331 for ImageNet, in proportion to the image's width.
+    """
+    share = 10 / 32 if policy == "cifar10" else 150 / 331
+    # the paper's table 6: a higher level keeps fewer bits and inverts more
+    operations = space(
+        shear=0.3, pixels=share * images.shape[2], degrees=30, enhance=_ENHANCE, bits=Span(8, 4, whole=True),
+        solarise=Span(256, 0, whole=True), invert=True,
+    )  # fmt: skip
+    which_key, p_key, sign_key = jax.random.split(key, 3)
+    which = jax.random.randint(which_key, images.shape[:1], 0, 25)
+    codes, p, level = (jnp.asarray(table)[:, which] for table in sub_policies(policy))  # (2, N) each
+    codes = jnp.where(jax.random.bernoulli(p_key, p, codes.shape), codes, CODES["Identity"])
+    strength = strengths(operations, codes, level, 10, sign_key)
+    return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+
+
+@functools.cache
+def sub_policies(policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes, probabilities and levels of both operations of the 25 sub-policies: (2, 25) each."""
+    rows = [line.split() for line in third_party_lines(f"autoaugment/{policy}.txt") if line]
+    names, p, levels = ([row[i::3] for row in rows] for i in range(3))
+    codes = np.array([[CODES[name] for name in pair] for pair in names], np.int32)
+    numbers = np.array([[0 if level == "-" else int(level) for level in pair] for pair in levels], np.float32)
+    return codes.T, np.array(p, np.float32).T, numbers.T
+
+
+def rand_augment(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    n: Count = 2,
+    m: Annotated[float, Within(0, 30)] = 9.0,
+    interpolation: Interpolation = "nearest",
+    fill: Level = 128,
+) -> jax.Array:
+    """`n` operations in turn, each any of 14, at level `m` (of 10; more is allowed, as in the paper).
+
+    Cubuk et al.: RandAugment. CVPR workshops 2020, arXiv:1909.13719, section 3 and figure 2. Strengths are those of
+    the authors' code (tensorflow/tpu, efficientnet/autoaugment.py), where a higher level keeps more bits and inverts
+    less; its translation of up to 100 pixels is taken for 224 and is in proportion to the image's width.
+    """
+    operations = space(
+        shear=0.3, pixels=100 / 224 * images.shape[2], degrees=30, enhance=_ENHANCE, bits=Span(0, 4, whole=True),
+        solarise=Span(0, 256, whole=True),
+    )  # fmt: skip
+    which_key, sign_key = jax.random.split(key)
+    codes = draw(operations, which_key, (n, images.shape[0]))
+    strength = strengths(operations, codes, jnp.full(codes.shape, m, jnp.float32), 10, sign_key)
+    return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+
+
+def trivial_augment(
+    images: jax.Array, key: jax.Array, *, interpolation: Interpolation = "nearest", fill: Level = 128
+) -> jax.Array:
+    """TrivialAugment (Wide): one of 14 operations at one of 31 strengths, all alike probable.
+
+    Müller, Hutter: TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation. ICCV 2021, arXiv:2103.10158,
+    section 3 and table 1 (ranges of the column "Wide"). Translations are by up to 32 pixels at any size.
+    """
+    operations = space(
+        shear=0.99, pixels=32, degrees=135, enhance=Span(0.01, 2), bits=Span(8, 2, whole=True),
+        solarise=Span(256, 0, whole=True),
+    )  # fmt: skip
+    which_key, level_key, sign_key = jax.random.split(key, 3)
+    codes = draw(operations, which_key, (1, images.shape[0]))
+    level = jax.random.randint(level_key, codes.shape, 0, 31).astype(jnp.float32)
+    strength = strengths(operations, codes, level, 30, sign_key)
+    return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+
+
+def aug_mix(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    width: Count = 3,
+    depth: Annotated[int, Within(0, 10)] = 0,
+    severity: Annotated[float, Within(0.1, 10)] = 3.0,
+    all_operations: bool = False,
+) -> jax.Array:
+    """The image mixed with `width` chains of operations on it, without the consistency loss.
+
+    Hendrycks et al.: AugMix. ICLR 2020, arXiv:1912.02781, section 3 and algorithm 1. A chain has `depth` operations (0:
+    one to three), of levels up to `severity` of 10. `all_operations` adds the enhancements, which are among the
+    corruptions that the paper tests with. Strengths are those of the authors' code.
+    """
+    n, side = images.shape[0], images.shape[2]
+    every = space(
+        shear=0.3, pixels=side / 3, degrees=30, enhance=_ENHANCE, bits=Span(4, 0, whole=True),
+        solarise=Span(256, 0, whole=True),
+    )  # fmt: skip
+    left_out = {"Identity"} if all_operations else {"Identity", "Brightness", "Contrast", "Color", "Sharpness"}
+    operations: Space = {name: span for name, span in every.items() if name not in left_out}
+    keys = jax.random.split(key, 6)
+    shape = (depth or 3, width, n)
+    codes = draw(operations, keys[0], shape)
+    if not depth:
+        depths = jax.random.randint(keys[1], shape[1:], 1, 4)
+        codes = jnp.where(jnp.arange(3)[:, None, None] < depths[None], codes, CODES["Identity"])
+    level = jax.random.uniform(keys[2], shape, minval=0.1, maxval=severity)
+    strength = strengths(operations, codes, level, 10, keys[3])
+    weights = jax.random.exponential(keys[4], (width, n))
+    weights = weights / weights.sum(axis=0, keepdims=True)  # from the flat Dirichlet distribution
+    share = jax.random.uniform(keys[5], (n,))  # of the chains: Beta(1, 1)
+    settings = {"names": operations, "interpolation": "bilinear", "fill": 0}
+    chains = jax.vmap(lambda codes, strength: in_turn(images, codes, strength, **settings), in_axes=1)(codes, strength)
+    mixed = (weights[:, :, None, None, None] * chains.astype(jnp.float32)).sum(axis=0)
+    return like_rounded((1 - each(share)) * images.astype(jnp.float32) + each(share) * mixed, images)
+
+
+def three_augment(
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    jitter: NotNegative = 0.3,
+    threshold: Threshold = 128,
+    sigma: Sigmas = (0.1, 2.0),
+) -> jax.Array:
+    """One of grey, solarise and blur, then a colour jitter.
+
+    Touvron, Cord, Jégou: DeiT III: Revenge of the ViT. ECCV 2022, arXiv:2204.07118, section 3.2 and figure 2. The crop
+    and the flip that belong to it are operations of their own.
+    """
+    which_key, blur_key, jitter_key = jax.random.split(key, 3)
+    which = each(jax.random.randint(which_key, images.shape[:1], 0, 3))
+    solarised = colour.solarise(images, jnp.full(images.shape[:1], float(threshold)))
+    first = jnp.where(which == 0, colour.grey(images), jnp.where(which == 1, solarised, blurred(images, blur_key, sigma)))
+    return colour_jitter(first, jitter_key, brightness=jitter, contrast=jitter, saturation=jitter)

@@ -1,0 +1,302 @@
+"""Each operation at fixed strength against Pillow, OpenCV or a formula, on parts of a photograph."""
+
+import os
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from sklearn.datasets import load_sample_images
+
+from jaxcnn.data import make_augmentation
+from jaxcnn.data.augment import colour, geometry, one_of_many
+
+RNG = np.random.default_rng(0)
+KEY = jax.random.key(0)
+HEIGHT, WIDTH = 36, 48
+
+
+def photos():
+    """Parts of a photograph, some of them dark or pale, one of one colour; CIFAR-10's too where it is."""
+    china = load_sample_images().images[0]
+    parts = [china[y : y + HEIGHT, x : x + WIDTH] for y, x in RNG.integers(0, (390, 590), (29, 2))]
+    parts += [parts[0] // 3, 100 + parts[1] // 4, np.full_like(parts[0], 77)]
+    file = Path(os.environ.get("JAXCNN_TEST_DATA", "nowhere")) / "cifar-10-batches-bin" / "test_batch.bin"
+    if file.is_file():
+        rows = np.fromfile(file, np.uint8).reshape(-1, 3073)[:16, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        parts += [np.pad(image, ((2, 2), (8, 8), (0, 0)), mode="reflect") for image in rows]
+    return np.stack(parts)
+
+
+PHOTOS = photos()
+N = len(PHOTOS)
+
+
+def with_pillow(operation):
+    return np.stack([np.asarray(operation(Image.fromarray(photo))) for photo in PHOTOS])
+
+
+def ours(operation, *strengths, images=PHOTOS, **settings):
+    strengths = [jnp.full(len(images), value, jnp.float32) if np.isscalar(value) else value for value in strengths]
+    return np.asarray(jax.jit(operation, static_argnames=tuple(settings))(jnp.asarray(images), *strengths, **settings))
+
+
+def differences(found, expected):
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    return abs(found.astype(int) - expected.astype(int))
+
+
+@pytest.mark.parametrize(
+    ("operation", "reference"),
+    [
+        (colour.brightness, ImageEnhance.Brightness),
+        (colour.contrast, ImageEnhance.Contrast),
+        (colour.saturation, ImageEnhance.Color),
+        (colour.sharpness, ImageEnhance.Sharpness),
+    ],
+)
+@pytest.mark.parametrize("factor", [0.0, 0.1, 0.7, 1.0, 1.9])
+def test_enhancements_are_pillows(operation, reference, factor):
+    difference = differences(ours(operation, factor), with_pillow(lambda photo: reference(photo).enhance(factor)))
+    assert difference.max() <= 1  # float32 on both sides, but not the same order of operations everywhere
+    assert (difference > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("found", "reference"),
+    [
+        (lambda: ours(colour.equalise), ImageOps.equalize),
+        (lambda: ours(colour.invert), ImageOps.invert),
+        (lambda: ours(colour.solarise, 128), lambda photo: ImageOps.solarize(photo, 128)),
+        (lambda: ours(colour.solarise, 30), lambda photo: ImageOps.solarize(photo, 30)),
+        (lambda: ours(colour.solarise, 256), lambda photo: photo),
+        (lambda: ours(colour.posterise, 1), lambda photo: ImageOps.posterize(photo, 1)),
+        (lambda: ours(colour.posterise, 4), lambda photo: ImageOps.posterize(photo, 4)),
+        (lambda: ours(colour.posterise, 8), lambda photo: photo),
+        (lambda: ours(colour.posterise, 0), lambda photo: photo.point(lambda value: 0)),
+        (lambda: ours(colour.grey), lambda photo: photo.convert("L").convert("RGB")),
+    ],
+    ids=[
+        "equalise",
+        "invert",
+        "solarise",
+        "solarise30",
+        "solarise256",
+        "posterise1",
+        "posterise4",
+        "posterise8",
+        "posterise0",
+        "grey",
+    ],
+)
+def test_operations_on_whole_numbers_are_pillows_exactly(found, reference):
+    np.testing.assert_array_equal(found(), with_pillow(reference))
+
+
+def test_autocontrast_is_pillows_but_for_whole_quotients_that_pillow_rounds_down():
+    found, expected = ours(colour.autocontrast), with_pillow(ImageOps.autocontrast)
+    least, most = (f(PHOTOS.astype(int), axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+    whole = (PHOTOS - least) * 255 % np.maximum(most - least, 1) == 0
+    difference = differences(found, expected)
+    assert (difference[~whole] == 0).all()
+    assert difference.max() <= 1
+    np.testing.assert_array_equal(found.max(axis=(1, 2))[:-1][(most > least)[:-1, 0, 0]], 255)
+
+
+@pytest.mark.parametrize("operation", [colour.equalise, colour.autocontrast, colour.invert])
+def test_operations_on_floats_of_whole_value_agree_with_those_on_bytes(operation):
+    floats = ours(operation, images=PHOTOS.astype(np.float32))
+    assert floats.dtype == np.float32
+    assert abs(floats - ours(operation)).max() < 1
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.1, 0.25])
+def test_hue_turns_the_colour_circle_as_opencv_does(turn):
+    hsv = np.stack([cv2.cvtColor(photo.astype(np.float32), cv2.COLOR_RGB2HSV) for photo in PHOTOS])
+    hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
+    expected = np.stack([cv2.cvtColor(photo, cv2.COLOR_HSV2RGB) for photo in hsv])
+    assert abs(ours(colour.hue, turn, images=PHOTOS.astype(np.float32)) - expected).max() < 0.01
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
+def test_blur_is_opencvs_and_near_pillows_inside(sigma):
+    found = ours(colour.gaussian_blur, sigma, images=PHOTOS.astype(np.float32), reach=8)
+    expected = [cv2.GaussianBlur(p.astype(np.float32), (17, 17), sigma, borderType=cv2.BORDER_REPLICATE) for p in PHOTOS]
+    assert abs(found - np.stack(expected)).max() < 0.01
+    if sigma >= 1:  # Pillow's is three box blurs
+        pillow = with_pillow(lambda photo: photo.filter(ImageFilter.GaussianBlur(sigma)))
+        inside = (slice(None), slice(9, -9), slice(9, -9))
+        assert abs(found - pillow)[inside].mean() < 1
+
+
+MATRICES = {
+    "identity": (1, 0, 0, 0, 1, 0),
+    "shift": (1, 0, 5, 0, 1, -3),
+    "shear": (1, 0.3, 0, 0, 1, 0),
+    "both": (0.9, 0.25, 1.7, -0.2, 1.1, 4.3),
+}
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_affine_warp_is_pillows(name, interpolation):
+    matrix = MATRICES[name]
+    matrices = jnp.broadcast_to(jnp.array(matrix, jnp.float32).reshape(2, 3), (N, 2, 3))
+    found = ours(geometry.affine, matrices, interpolation=interpolation, fill=9)
+    resample = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}[interpolation]
+    settings = {"resample": resample, "fillcolor": (9, 9, 9)}
+    expected = with_pillow(lambda photo: photo.transform(photo.size, Image.Transform.AFFINE, matrix, **settings))
+    difference = differences(found, expected)
+    if interpolation == "nearest":
+        assert difference.max() == 0
+    else:  # float32 against Pillow's double, both cut off
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.02
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_resized_part_is_pillows_resize_of_a_box(interpolation):
+    top, left, height, width = 3, 7, 20, 31
+    found = ours(geometry.resized_part, top, left, height, width, size=(18, 40), interpolation=interpolation)
+    resample = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}[interpolation]
+    expected = with_pillow(lambda photo: photo.resize((40, 18), resample, box=(left, top, left + width, top + height)))
+    difference = differences(found, expected)
+    # Pillow rounds and cuts off after each of its two passes
+    assert difference.max() <= {"linear": 1, "cubic": 8}[interpolation]
+    assert difference.mean() < 0.3
+
+
+PILLOW = {
+    "Identity": lambda photo, s: photo,
+    "ShearX": lambda photo, s: _transform(photo, (1, s, 0, 0, 1, 0)),
+    "ShearY": lambda photo, s: _transform(photo, (1, 0, 0, s, 1, 0)),
+    "TranslateX": lambda photo, s: _transform(photo, (1, 0, s, 0, 1, 0)),
+    "TranslateY": lambda photo, s: _transform(photo, (1, 0, 0, 0, 1, s)),
+    "Rotate": lambda photo, s: photo.rotate(s, fillcolor=(128,) * 3),
+    "Brightness": lambda photo, s: ImageEnhance.Brightness(photo).enhance(s),
+    "Contrast": lambda photo, s: ImageEnhance.Contrast(photo).enhance(s),
+    "Color": lambda photo, s: ImageEnhance.Color(photo).enhance(s),
+    "Sharpness": lambda photo, s: ImageEnhance.Sharpness(photo).enhance(s),
+    "Posterize": lambda photo, s: ImageOps.posterize(photo, int(s)),
+    "Solarize": lambda photo, s: ImageOps.solarize(photo, s),
+    "AutoContrast": lambda photo, s: ImageOps.autocontrast(photo),
+    "Equalize": lambda photo, s: ImageOps.equalize(photo),
+    "Invert": lambda photo, s: ImageOps.invert(photo),
+}
+
+
+def _transform(photo, matrix):
+    return photo.transform(photo.size, Image.Transform.AFFINE, matrix, fillcolor=(128,) * 3)
+
+
+STRENGTHS = {"ShearX": -0.27, "ShearY": 0.1, "TranslateX": 7, "TranslateY": -5, "Rotate": 27, "Brightness": 1.72,
+             "Contrast": 0.3, "Color": 1.9, "Sharpness": 1.72, "Posterize": 3, "Solarize": 100}  # fmt: skip
+
+
+def test_each_image_gets_its_own_operation_as_pillow_has_it():
+    names = [one_of_many.NAMES[i % len(one_of_many.NAMES)] for i in range(N)]
+    codes = jnp.array([one_of_many.CODES[name] for name in names], jnp.int32)
+    strength = jnp.array([STRENGTHS.get(name, 0) for name in names], jnp.float32)
+    found = np.asarray(jax.jit(one_of_many.apply)(PHOTOS, codes, strength))
+    for name, photo, picture in zip(names, PHOTOS, found, strict=True):
+        expected = np.asarray(PILLOW[name](Image.fromarray(photo), STRENGTHS.get(name, 0)))
+        difference = abs(picture.astype(int) - expected.astype(int))
+        if name == "Rotate":  # a place on the border of two pixels may fall to the other
+            assert (difference > 0).mean() < 0.01, name
+        else:
+            assert difference.max() <= (1 if name in ("AutoContrast", *one_of_many.NAMES[6:10]) else 0), name
+
+
+MANY = 512
+GREY = jnp.full((MANY, 20, 30, 3), 200, jnp.uint8)
+
+
+def test_cutout_is_a_square_about_any_pixel_that_may_stick_out():
+    holes = np.asarray(jax.jit(make_augmentation([("cutout", {"size": 6, "fill": 7})]))(GREY, KEY)) == 7
+    assert (holes == holes[..., :1]).all()
+    rows, columns = holes.any(axis=(2, 3)), holes.any(axis=(1, 3))
+    np.testing.assert_array_equal(holes[..., 0], rows[:, :, None] & columns[:, None])
+    for edges, length in ((rows, 20), (columns, 30)):
+        sizes, starts = edges.sum(axis=1), edges.argmax(axis=1)
+        assert sizes.max() == 6
+        assert sizes.min() == 3  # the centre is a pixel of the image: half of it is always inside
+        centres = np.where(starts > 0, starts + 3, sizes - 3)
+        assert (np.bincount(centres, minlength=length)[:length] > 0).all()
+        assert abs(centres.mean() - (length - 1) / 2) < 5 * length / np.sqrt(12 * MANY)
+
+
+def test_random_erasing_keeps_to_its_ranges_and_probability():
+    settings = {"p": 0.5, "area": (0.1, 0.3), "aspect": (0.5, 2.0), "fill": "black"}
+    holes = np.asarray(jax.jit(make_augmentation([("random_erasing", settings)]))(GREY, KEY))[..., 0] == 0
+    erased = holes.any(axis=(1, 2))
+    assert abs(erased.sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)
+    height, width = holes.any(axis=2).sum(axis=1)[erased], holes.any(axis=1).sum(axis=1)[erased]
+    np.testing.assert_array_equal(holes.sum(axis=(1, 2))[erased], height * width)
+    share, aspect = height * width / 600, width / height
+    assert share.min() > 0.08  # height and width are rounded
+    assert share.max() < 0.33
+    assert aspect.min() > 0.4
+    assert aspect.max() < 2.5
+    assert abs(share.mean() - 0.2) < 0.02
+    assert abs(np.log(aspect).mean()) < 0.1
+
+
+def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect():
+    rows, columns = jnp.meshgrid(jnp.arange(32.0), jnp.arange(32.0), indexing="ij")
+    images = jnp.broadcast_to(jnp.stack([rows, columns], axis=-1), (MANY, 32, 32, 2))  # pixels tell their place
+    settings = {"size": 16, "area": (0.2, 0.6), "aspect": (0.5, 2.0)}
+    found = np.asarray(jax.jit(make_augmentation([("random_resized_crop", settings)]))(images, KEY))
+    assert found.shape == (MANY, 16, 16, 2)
+    height = (found[:, 12, 8, 0] - found[:, 4, 8, 0]) * 2  # away from the edges, where no pixel is repeated
+    width = (found[:, 8, 12, 1] - found[:, 8, 4, 1]) * 2
+    area, aspect = height * width / 1024, width / height
+    assert area.min() > 0.17
+    assert area.max() < 0.64
+    assert abs(area.mean() - 0.4) < 0.03
+    assert abs(np.log(aspect).mean()) < 0.1
+    middle = found[:, 7:9, 7:9].mean(axis=(1, 2))
+    assert (abs(middle.mean(axis=0) - 15.5) < 1).all()
+    assert middle.std(axis=0).min() > 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "matrix"),
+    [
+        (("rotate", {"degrees": 20.0}), lambda t: cv2.getRotationMatrix2D((0, 0), t, 1)),
+        (("scale", {"factor": (0.7, 1.4)}), lambda t: np.array([[t, 0, 0], [0, t, 0]])),
+        (("shear", {"slope": 0.3}), lambda t: np.array([[1, -t, 0], [0, 1, 0]])),
+        (("translate", {"share": 0.2}), None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_random_warps_keep_to_their_range_and_turn_about_the_centre(entry, matrix):
+    y, x = (grid.astype(np.float32) for grid in np.mgrid[0:41, 0:41])
+    images = np.broadcast_to(np.stack([x, y], axis=-1) + 100, (256, 41, 41, 2))  # pixels tell their place
+    found = np.asarray(jax.jit(make_augmentation([entry]))(jnp.asarray(images), KEY)) - 100
+    centre, right = found[:, 20, 20], found[:, 20, 24] - found[:, 20, 20]
+    below = found[:, 24, 20] - found[:, 20, 20]
+    if matrix is None:
+        shift = 20 - centre
+        np.testing.assert_array_equal(shift, np.round(shift))
+        assert abs(shift).max() == 8
+        assert len(np.unique(shift[:, 0])) == len(np.unique(shift[:, 1])) == 17
+        return
+    assert abs(centre - 20).max() < 1e-3
+    seen = np.stack([right, below], axis=-1) / 4  # the linear part of result -> image
+    inverse = np.linalg.inv(seen)
+    name, settings = entry
+    strength = {
+        "rotate": np.degrees(np.arctan2(inverse[:, 0, 1], inverse[:, 0, 0])),
+        "scale": inverse[:, 0, 0],
+        "shear": -inverse[:, 0, 1],
+    }[name]
+    expected = np.stack([matrix(t)[:, :2] for t in strength])
+    assert abs(inverse - expected).max() < 1e-3
+    limits = settings["factor"] if name == "scale" else [sign * v for v in settings.values() for sign in (-1, 1)]
+    low, high = limits
+    assert low - 1e-3 <= strength.min() < low + 0.1 * (high - low)
+    assert high + 1e-3 >= strength.max() > high - 0.1 * (high - low)
