@@ -93,7 +93,7 @@ SETTINGS = (
     Setting("data.workers", 0, "processes that read streamed examples; 0 = data.threads do", least=0, changes_result=False),
     Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),
     Setting("data.resize", "bilinear", "how: interpolated (antialiased), or zero-padded", ("bilinear", "pad")),
-    Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment/policy.py'),
+    Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment'),
     # loss
     Setting(
         "loss.name", "softmax_cross_entropy", "softmax for one class of many; sigmoid for two classes (one output), "
@@ -149,6 +149,10 @@ SETTINGS = (
     Setting(
         "evaluate.select", "best", "which parameters are tested at the end: those best in validation accuracy "
         "(the last where there is no validation set), or the last", ("best", "last"),
+    ),
+    Setting(
+        "evaluate.views", (), 'test-time augmentation, averaged over: "flip", ("shift", {"pixels": 1}), …; see '
+        "jaxcnn/data/augment/test_time.py",
     ),
     Setting("early_stop.patience", 0, "stop after so many evaluations with no better validation accuracy; 0 = never", least=0),
     Setting("early_stop.min_delta", 0.0, "by how much better it must be to count", least=0),

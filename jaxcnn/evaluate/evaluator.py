@@ -5,23 +5,26 @@ from collections.abc import Callable, Iterable, Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.data import Batch, Preprocessing
+from jaxcnn.data import Batch, Preprocessing, View
 from jaxcnn.evaluate.metrics import Task, accuracy, top_k_accuracy
 
 Predict = Callable[[dict, jax.Array | np.ndarray], jax.Array]
 """(variables, images (1, B, H, W, C) uint8) -> logits (B, K) float32. The leading 1 is a batch's K, see data.Batch."""
 
 
-def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh) -> jax.stages.Wrapped:
+def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh, views: Sequence[View] = ()) -> jax.stages.Wrapped:
     """The jitted forward pass of evaluation, a `Predict`; images may be sharded over the mesh, logits come out replicated."""
 
     @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, P()))
     def predict(variables, images):
-        return model.apply(variables, preprocessing(images[0]), train=False)
+        images = preprocessing(images[0])
+        seen = [(view.weight, view(images)) for view in views] or [(1.0, images)]
+        return sum(weight * jnp.asarray(model.apply(variables, view, train=False)) for weight, view in seen)
 
     return predict
 

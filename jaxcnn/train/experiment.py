@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxcnn import data, weights
 from jaxcnn.config import duration_in_steps
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task
+from jaxcnn.evaluate import Task, make_predict
 from jaxcnn.models import create_model
 from jaxcnn.train.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.optimizers import make_optimizer
@@ -78,6 +78,10 @@ class Experiment:
         """The weights in model.pretrained, for this model."""
         config = self.config.model
         return weights.load(config.pretrained, config.name, **_arguments(config), num_classes=_outputs(self.task, self.dataset))
+
+    def predict(self) -> jax.stages.Wrapped:
+        """The jitted forward pass of evaluation, over the views of evaluate.views."""
+        return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
 
     def train_step(self) -> Step:
         """The pure function of one step."""
@@ -153,7 +157,8 @@ def prepare(config: ConfigDict) -> Experiment:
     experiment = Experiment(
         config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config)
     )
-    experiment.train_step()  # its loss and augmentation are checked as it is made
+    experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
+    experiment.predict()
     return experiment
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from jaxcnn import config as settings
 from jaxcnn.data import BalancedOrder, Order
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import collect, make_predict, measure
+from jaxcnn.evaluate import collect, measure
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.experiment import Experiment, prepare
@@ -77,7 +77,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         _introduce(console, experiment, state)
 
         # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
-        predict = AheadOfTime(make_predict(experiment.model, experiment.preprocessing, experiment.mesh), clock)
+        predict = AheadOfTime(experiment.predict(), clock)
         with RunLog(workdir, total_steps=experiment.total_steps, step=int(state.step), console=console) as log:
             state = _train(experiment, state, interval, predict, checkpoints, log, clock, interrupts)
         checkpoints.wait()

@@ -36,6 +36,10 @@ class Trained:
     step: int
     mesh: Mesh
 
+    def predict(self) -> jax.stages.Wrapped:
+        """The jitted forward pass, over the views of evaluate.views."""
+        return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
+
 
 def load_trained(workdir: str | Path, *, warn: Callable[[str], None] = print) -> Trained:
     """The parameters that the run in `workdir` selected (evaluate.select; their average where ema.decay is set).
@@ -98,7 +102,7 @@ def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = N
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
         )
-    predict = make_predict(trained.model, trained.preprocessing, trained.mesh)
+    predict = trained.predict()
     (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, reading(config))())
     figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
     return {f"{split}_{name}": value for name, value in figures.items()}
@@ -117,7 +121,7 @@ def predict_files(trained: Trained, files: Sequence[str | Path]) -> tuple[list[d
             unreadable.append(str(mistake))
     if not images:
         return [], unreadable
-    predict = make_predict(trained.model, trained.preprocessing, trained.mesh)
+    predict = trained.predict()
     logits = predict(trained.variables, np.stack(images)[None])
     results = []
     for name, row in zip(names, probabilities(np.asarray(logits), trained.task), strict=True):
