@@ -32,15 +32,24 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
         if flag.value is not None and (not flag.value or Path(flag.value).is_dir()):
             raise UserError(f'--{flag.name}: "{flag.value}" is a folder; a file is meant')
 
-    from jaxcnn.report.data_page import as_text, show_data  # after the flags are known to be right: it takes seconds
+    from jaxcnn.report import (  # after the flags are known to be right: it takes seconds to import
+        data_findings,
+        data_found,
+        data_page,
+    )
 
+    found = data_found.examine(config, sample=_SAMPLE.value)
+    findings = data_findings.findings(found)
     try:
-        findings = show_data(config, _OUT.value, sample=_SAMPLE.value)
-        if _JSON.value:
-            Path(_JSON.value).write_text(json.dumps(findings, indent=2) + "\n")
+        data_page.write_data_page(_OUT.value, found)
     except OSError as error:
-        raise UserError(f"{error.filename}: can't be written ({error.strerror})") from error
-    print(as_text(findings))
+        raise UserError(f"--out: {_OUT.value} can't be written ({error.strerror})") from error
+    try:
+        if _JSON.value:
+            Path(_JSON.value).write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--json: {_JSON.value} can't be written ({error.strerror})") from error
+    print(data_findings.as_text(findings))
     print(_OUT.value)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxcnn.data.decode import decode, read_bytes
 from jaxcnn.data.folder import FileSource
-from jaxcnn.data.sources import Dataset, Resized, Source, Subset
+from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source, Subset
 from jaxcnn.errors import UserError
 
 
@@ -75,9 +75,7 @@ class Inspection:
 
     def overlaps(self) -> dict[tuple[str, str], int]:
         """How many different images each two parts share, for those that share any."""
-        shared = {
-            pair: sum(_parts(group).issuperset(pair) for group in self.identical) for pair in combinations(self.sizes, 2)
-        }
+        shared = {pair: sum(_parts(group).issuperset(pair) for group in self.identical) for pair in combinations(self.sizes, 2)}
         return {pair: count for pair, count in shared.items() if count}
 
     def distinct(self) -> dict[str, int]:
@@ -88,12 +86,12 @@ class Inspection:
 def inspect(dataset: Dataset, *, sample: int = 20_000, threads: int = 16) -> Inspection:
     """Reads the images of all parts in full, decoded as the trainer decodes them (grey or RGB) but at their own size.
 
-    At most `sample` pictures are read from files, evenly spread over each part; images in memory are all looked at.
+    At most `sample` images are read from files, evenly spread over each part; images in memory are all looked at.
     """
     parts = dataset.parts()
     sizes = {part: len(source) for part, source in parts.items()}
-    encoded = any(isinstance(source, Resized) for source in parts.values())
-    share = min(1.0, sample / sum(sizes.values())) if encoded else 1.0
+    in_memory = all(isinstance(_innermost(source, 0)[0], ArraySource) for source in parts.values())
+    share = 1.0 if in_memory else min(1.0, sample / sum(sizes.values()))
     seen: list[Seen] = []
     known: dict[bytes, tuple[tuple[int, ...], str, bytes]] = {}
     # Pillow warns of large pictures, which are decided about elsewhere; filters are global, so they are set outside.
@@ -103,7 +101,7 @@ def inspect(dataset: Dataset, *, sample: int = 20_000, threads: int = 16) -> Ins
             many = len(source) if share == 1 else max(1, int(len(source) * share))
             indices = np.linspace(0, len(source) - 1, many).astype(int).tolist()
             look = functools.partial(_look, part, source, known)
-            seen += pool.map(look, indices) if encoded else map(look, indices)
+            seen += map(look, indices) if in_memory else pool.map(look, indices)
     return Inspection(sizes, seen)
 
 
@@ -122,29 +120,31 @@ def _look(part: str, source: Source, known: dict[bytes, tuple[tuple[int, ...], s
     label = source.labels[index]
     labels = tuple(np.flatnonzero(label).tolist()) if label.ndim else (int(label),)
     try:
-        if not _is_file(source):
-            image = stored(source)[index]
+        inner, place = _innermost(source, index)
+        if not isinstance(inner, FileSource):
+            image = inner[place]
             return Seen(part, index, name, labels, image.shape, "", _hash(image))
         encoded = read_bytes(name)
         key = hashlib.sha256(encoded).digest()
         if key not in known:  # a copy of a file need not be decoded once more
-            assert source.image_shape is not None
-            image = decode(encoded, name, source.image_shape[2])
+            image = decode(encoded, name, inner.channels)
             known[key] = (image.shape, _format_and_mode(encoded), _hash(image))
         return Seen(part, index, name, labels, *known[key])
     except UserError as error:
         return Seen(part, index, name, labels, problem=str(error).removeprefix(f"{name}: "))
 
 
-def _is_file(source: Source) -> bool:
+def _innermost(source: Source, index: int) -> tuple[Source, int]:
+    """The source that has the images of `source` as they are stored, and where in it the one at `index` is."""
     while isinstance(source, Resized | Subset):
+        index = int(source.indices[index]) if isinstance(source, Subset) else index
         source = source.source
-    return isinstance(source, FileSource)
+    return source, index
 
 
 def _hash(image: np.ndarray) -> bytes:
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.digest()
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a finished run, each a matplotlib Figure of its own; pyplot and its global state are not used.
+"""Pictures of a finished run and of a data set, each a matplotlib Figure of its own; pyplot and its global state are not used.
 
 Text and axes are drawn in INK, which the page replaces by its own colour, and nothing relies on a white ground: areas
 are coloured by opacity. The hues are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
@@ -16,8 +16,10 @@ if TYPE_CHECKING:  # matplotlib takes longer to import than all of jaxcnn
 
 INK = "#1f2328"
 BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+PARTS = {"train": BLUE, "validation": VERMILION, "test": GREEN}
 
 WRITTEN_CLASSES = 20  # up to here a confusion matrix has room for its counts
+NAMED_BARS = 40  # classes; of more, the bars have no names
 LONGEST_CURVE = 500  # points; a longer one is drawn as the means of that many stretches
 
 
@@ -30,7 +32,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
 
     figure = Figure(figsize=(11.5, 3.8), layout="constrained")
     for axes, quantity, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
-        _plain(axes)
+        plain(axes)
         lowest, highest = math.inf, 0.0
         for name, key, style in (
             ("train", f"train_{quantity}", {"color": BLUE, "linewidth": 1.2}),
@@ -67,7 +69,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     side = 2.5 + 0.42 * num_classes if written else 11.0
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.add_subplot()
-    _plain(axes)
+    plain(axes)
     axes.grid(visible=False)
 
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -79,7 +81,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":
     bar.ax.tick_params(length=0, labelcolor=INK, labelsize=8)
 
     size = 9 if written else min(8, 600 / num_classes)
-    names = [_short(name, 24) for name in class_names]
+    names = [short(name, 24) for name in class_names]
     upright = not written or max(map(len, names), default=0) > 3
     axes.set_xticks(range(num_classes), names, rotation=90 if upright else 0, fontsize=size, parse_math=False)
     axes.set_yticks(range(num_classes), names, fontsize=size, parse_math=False)
@@ -130,14 +132,77 @@ def worst_mistakes(
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
         else:  # "none" leaves the enlarging, by nearest neighbour, to the page
             axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none")
-        true, predicted = _short(true_names[index], 24), _short(predicted_names[index], 24)
+        true, predicted = short(true_names[index], 24), short(predicted_names[index], 24)
         arrow = " → " if len(true + predicted) <= 22 else " →\n"
         title = f"{true}{arrow}{predicted}\n{100 * probabilities[index]:.1f} %"
         axes.set_title(title, fontsize=9, color=INK, parse_math=False)
     return figure
 
 
-def _plain(axes: "Axes") -> None:
+def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> "Figure":
+    """Images a class, stacked by part; of more than 40 classes the commonest first and without names."""
+    from matplotlib.figure import Figure
+
+    many = len(class_names)
+    named = many <= NAMED_BARS
+    figure = Figure(figsize=(11.5, 1.1 + 0.3 * many if named else 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    plain(axes)
+    axes.grid(visible=False, axis="y" if named else "x")
+    axes.set_axisbelow(True)
+    total = np.sum(list(counts.values()), axis=0)
+    order = np.arange(many) if named else np.argsort(-total, kind="stable")
+    start = np.zeros(many)
+    for part, count in counts.items():
+        draw = axes.barh if named else axes.bar
+        # Without names, bars that touch: gaps between hundreds of them would shimmer.
+        draw(np.arange(many), count[order], 0.72 if named else 1.0, start, color=PARTS[part], label=part)
+        start = start + count[order]
+    if named:
+        axes.set_yticks(range(many), [short(name, 32) for name in class_names], parse_math=False)
+        axes.invert_yaxis()
+        for place, number in enumerate(total):
+            axes.annotate(
+                f"{number:,}", (number, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
+            )
+        axes.set_xlabel("images", color=INK)
+    else:
+        axes.set_xlim(-0.5, many - 0.5)
+        axes.set_xlabel("classes, the commonest first", color=INK)
+        axes.set_ylabel("images", color=INK)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=9
+    )
+    return figure
+
+
+def size_scatter(sizes: Sequence[tuple[int, ...]], side: int) -> "Figure":
+    """Widths against heights, of (height, width) in pixels, and the shorter sides with that of the network's input."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.5, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    heights, widths = np.array(sizes).T
+    plain(left)
+    # As pixels: twenty thousand points of SVG would be megabytes.
+    left.scatter(widths, heights, s=8, color=BLUE, alpha=0.25, linewidths=0, rasterized=True)
+    left.set_xlabel("width", color=INK)
+    left.set_ylabel("height", color=INK)
+    plain(right)
+    shorter = np.minimum(widths, heights)
+    low, high = min(shorter.min(), side), max(shorter.max(), side)
+    margin = max(4, (high - low) // 20)
+    step = max(1, (high - low) // 40)
+    right.hist(shorter, bins=np.arange(low - margin, high + margin + step, step) - 0.5, color=BLUE)
+    right.axvline(side, color=VERMILION, linewidth=1.5, label=f"the network's input, {side}")
+    right.set_xlabel("shorter side", color=INK)
+    right.set_ylabel("images", color=INK)
+    right.legend(frameon=False, labelcolor=INK, fontsize=9)
+    return figure
+
+
+def plain(axes: "Axes") -> None:
+    """No frame and no ticks, only a faint grid."""
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0, labelcolor=INK, labelsize=9)
     axes.grid(color=INK, alpha=0.15, linewidth=0.6)
@@ -153,7 +218,8 @@ def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray,
     return series[:, 0], series[:, 1]
 
 
-def _short(name: str, length: int) -> str:
+def short(name: str, length: int) -> str:
+    """A name on one line, cut to `length` letters."""
     name = " ".join(name.split())
     return name if len(name) <= length else name[: length - 1] + "…"
 

@@ -146,6 +146,8 @@ def _quiet_coroutines() -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield
-    finally:
+    except Exception:
         gc.collect()
+        raise
+    finally:
         sys.unraisablehook = hook

@@ -1,0 +1,156 @@
+"""The findings about a data set, as numbers and as a few lines of text."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcnn import data
+from jaxcnn.data.inspect import Inspection, Seen, class_counts
+from jaxcnn.report.data_found import Found
+from jaxcnn.report.html import percent
+
+BALANCED = 1.5  # times as many images of one class as of another, up to here not worth a word
+
+
+def findings(found: Found) -> dict[str, Any]:
+    """What was found, as plain values: what --json writes."""
+    inspection, dataset, names = found.inspection, found.dataset, found.dataset.class_names
+    counts = counts_by_part(dataset)
+    sizes = [(image.shape[0], image.shape[1]) for image in inspection.readable]
+    by_area = sorted(inspection.readable, key=lambda image: image.shape[0] * image.shape[1])
+    return {
+        "data": found.config.data.name,
+        "root": found.config.data.root,
+        "images": inspection.sizes,
+        "looked_at": len(inspection.seen),
+        "classes": {part: dict(zip(names, count.tolist(), strict=True)) for part, count in counts.items()},
+        "imbalance": _imbalance(found),
+        "overlap": {" & ".join(pair): count for pair, count in inspection.overlaps().items()},
+        "readable": {part: sum(image.part == part for image in inspection.readable) for part in inspection.sizes},
+        "distinct": inspection.distinct(),
+        "contradicting": count_contradicting(inspection),
+        "identical": [
+            [{"part": i.part, "name": i.name, "classes": [names[label] for label in i.labels]} for i in group]
+            for group in inspection.identical
+        ],
+        "unreadable": [{"part": i.part, "name": i.name, "reason": i.problem} for i in inspection.unreadable],
+        "sizes": {
+            "smallest": _size_and_name(by_area[0]),
+            "largest": _size_and_name(by_area[-1]),
+            "median": [float(np.median([width for _, width in sizes])), float(np.median([height for height, _ in sizes]))],
+            "different": len(set(sizes)),
+            "stored": dict(Counter(_stored_as(image) for image in inspection.readable).most_common()),
+        }
+        if sizes
+        else {},
+        "mean": list(found.mean),
+        "std": list(found.std),
+        "seconds": found.seconds,
+    }
+
+
+def as_text(findings: Mapping[str, Any]) -> str:
+    """The findings in a few lines; what is wrong comes first."""
+    images, sizes = findings["images"], findings["sizes"]
+    lines = [
+        f"{findings['data']}: {counted(sum(images.values()), 'image')}, " + listed(f"{n:,} {p}" for p, n in images.items())
+    ]
+    if findings["looked_at"] < sum(images.values()):
+        lines.append(f"looked at: {findings['looked_at']:,} of them, spread evenly (--sample)")
+    shared = [
+        f"{counted(count, 'image')} in both {pair.replace(' & ', ' and ')}" for pair, count in findings["overlap"].items()
+    ]
+    lines.append("overlap: " + (listed(shared) if shared else "none between the parts"))
+    surplus = {part: findings["readable"][part] - distinct for part, distinct in findings["distinct"].items()}
+    copies = [f"{counted(count, 'copy', 'copies')} within {part}" for part, count in surplus.items() if count]
+    lines.append("duplicates: " + (listed(copies) if copies else "none within a part"))
+    if findings["contradicting"]:
+        lines[-1] += f"; {counted(findings['contradicting'], 'image')} with different labels"
+    wrong = findings["unreadable"]
+    lines.append(f"unreadable: {len(wrong) or 'none'}" + "".join(f"\n  {i['name']}: {i['reason']}" for i in wrong[:10]))
+    if len(wrong) > 10:
+        lines.append(f"  … and {len(wrong) - 10:,} more")
+    lines.append(f"classes: {len(next(iter(findings['classes'].values())))}; {findings['imbalance']}")
+    if sizes:
+        lines.append(
+            f"sizes: {width_by_height(sizes['smallest'])}"
+            + (f" to {width_by_height(sizes['largest'])}" if sizes["different"] > 1 else "")
+            + f" ({kinds_of(sizes['stored'])})"
+        )
+    lines.append(config_flags(findings["mean"], findings["std"]))
+    lines.append(f"{findings['seconds']:.1f} s")
+    return "\n".join(lines)
+
+
+def counts_by_part(dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """{"train": (K,) examples of each class, …}."""
+    return {part: class_counts(source.labels, len(dataset.class_names)) for part, source in dataset.parts().items()}
+
+
+def _imbalance(found: Found) -> str:
+    """How unequal the classes are in training, and which parts lack one, in a sentence or two."""
+    names, counts = found.dataset.class_names, counts_by_part(found.dataset)
+    train = counts["train"]
+    most, least = int(train.argmax()), int(train.argmin())
+    total = len(found.dataset.train)
+    if not train[least]:
+        said = f'imbalanced: no training image of "{names[least]}", {train[most]:,} of "{names[most]}"'
+    elif train[most] == train[least]:
+        said = f"balanced: {counted(int(train[most]), 'training image')} of each class"
+    elif train[most] <= BALANCED * train[least]:
+        said = f'balanced: {train[least]:,} ("{names[least]}") to {train[most]:,} ("{names[most]}") training images a class'
+    else:
+        ratio = train[most] / train[least]
+        said = (
+            f'imbalanced: {ratio:.1f} times as many training images of "{names[most]}" ({train[most]:,}) as of '
+            f'"{names[least]}" ({train[least]:,})'
+        )
+    if found.dataset.train.labels.ndim == 1:
+        said += f"; always guessing the commonest class is right in {percent(train[most] / total)} of training"
+    for part, count in counts.items():
+        if part != "train" and (lacking := [names[k] for k in np.flatnonzero((count == 0) & (train > 0))]):
+            said += f"; {part} has no image of {listed(lacking[:5])}" + (" and others" if len(lacking) > 5 else "")
+    return said
+
+
+def count_contradicting(inspection: Inspection) -> int:
+    """How many images are there with different labels."""
+    return sum(len({image.labels for image in group}) > 1 for group in inspection.identical)
+
+
+def _stored_as(image: Seen) -> str:
+    return image.stored or counted(image.shape[2], "channel")
+
+
+def kinds_of(counts: Mapping[str, int]) -> str:
+    """JPEG, 3 channels: 3,670; …"""
+    return "; ".join(f"{kind}: {count:,}" for kind, count in counts.items())
+
+
+def _size_and_name(image: Seen) -> dict[str, Any]:
+    return {"width": image.shape[1], "height": image.shape[0], "part": image.part, "name": image.name}
+
+
+def width_by_height(size: Mapping[str, Any]) -> str:
+    """640×480."""
+    return f"{size['width']}×{size['height']}"
+
+
+def config_flags(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Mean and std in the form in which they go into a command; six digits are more than pixels of 8 bits have."""
+    return " ".join(
+        f"--config.data.{name}={','.join(f'{value:.6g}' for value in values)}"
+        for name, values in (("mean", mean), ("std", std))
+    )
+
+
+def counted(number: int, name: str, names: str = "") -> str:
+    """1 image, 2 images."""
+    return f"{number:,} {name if number == 1 else names or name + 's'}"
+
+
+def listed(texts: Any) -> str:
+    """One, another, a third."""
+    return ", ".join(texts)

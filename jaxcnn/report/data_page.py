@@ -1,0 +1,244 @@
+"""The page about a data set before anything is trained on it: what is in it, what is wrong, how the trainer sees it."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.data.inspect import Seen, stored
+from jaxcnn.data.sources import Resized
+from jaxcnn.report import figures
+from jaxcnn.report.data_findings import (
+    config_flags,
+    count_contradicting,
+    counted,
+    counts_by_part,
+    findings,
+    kinds_of,
+    listed,
+    width_by_height,
+)
+from jaxcnn.report.data_found import Found, class_list
+from jaxcnn.report.html import Html, duration, percent, section, svg, table, write_page
+
+LISTED = 1000  # groups of identical images, or unreadable files; the rest is in the JSON
+PICTURED = 50  # of them with a picture
+TIMES = 5  # that an example is shown augmented
+SIDE = 256  # pixels of a picture on the page, at most
+
+
+def write_data_page(path: str | os.PathLike[str], found: Found) -> None:
+    """Writes the page to `path`, whole or not at all. It asks nothing of the network.
+
+    Raises:
+      OSError: it can't be written.
+    """
+    numbers = findings(found)
+    where = found.config.data.root
+    title = f"{found.config.data.name}: {Path(where).absolute().name}" if where else found.config.data.name
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        _warnings(found),
+        _headline(found),
+        _identical(found, numbers),
+        _unreadable(found),
+        _class_section(found, numbers),
+        _sizes(found, numbers),
+        _normalisation(found),
+        _sheet(found),
+    ]
+    write_page(Path(path), title, sections)
+
+
+def _warnings(found: Found) -> str:
+    """Overlap first, in red; what else is wrong; what was not looked at."""
+    inspection = found.inspection
+    lines = [
+        f'<p class="wrong">{counted(count, "image is", "images are")} in {one} and in {other}: '
+        f"what {other} measures is then partly memory.</p>"
+        for (one, other), count in inspection.overlaps().items()
+    ]
+    if not lines:
+        lines.append(f"<p>No image is in more than one of {listed(inspection.sizes)}.</p>")
+    if contradicting := count_contradicting(inspection):
+        said = counted(contradicting, "image is", "images are")
+        lines.append(f'<p class="wrong">{said} there more than once, with different labels.</p>')
+    if inspection.unreadable:
+        files = counted(len(inspection.unreadable), "image")
+        lines.append(f'<p class="wrong">{files} can\'t be read.</p>')
+    total = sum(inspection.sizes.values())
+    if len(inspection.seen) < total:
+        lines.append(
+            f"<p>Counts are of all {total:,} images; everything else on this page is of {len(inspection.seen):,} of them, "
+            "evenly spread, which were read in full (--sample). Most copies of an image are missed then.</p>"
+        )
+    return "".join(lines)
+
+
+def _headline(found: Found) -> str:
+    height, width, channels = found.preprocessing.input_shape
+    tiles = {
+        "Images": f"{sum(found.inspection.sizes.values()):,}",
+        "Classes": f"{len(found.dataset.class_names):,}",
+        **{part.capitalize(): f"{size:,}" for part, size in found.inspection.sizes.items()},
+        "Network's input": f"{height}×{width}×{channels}",
+    }
+    written = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles.items())
+    return f'<dl class="figures">{written}</dl><p>Looked at in {duration(found.seconds)}.</p>'
+
+
+def _identical(found: Found, numbers: Mapping[str, Any]) -> str:
+    inspection, parts = found.inspection, []
+    if inspection.overlapping:
+        parts.append('<p class="wrong">In more than one part:</p>' + _groups(found, inspection.overlapping))
+    copies = {part: numbers["readable"][part] - distinct for part, distinct in numbers["distinct"].items()}
+    written = listed(
+        f"{part} has {numbers['distinct'][part]:,} different images among {numbers['readable'][part]:,}"
+        for part, count in copies.items()
+        if count
+    )
+    parts.append(f"<p>{written.capitalize()}.</p>" if written else "<p>No part holds an image twice.</p>")
+    if inspection.within_a_part:
+        parts.append("<p>Twice or more in one part, and in no other:</p>" + _groups(found, inspection.within_a_part))
+    return section("Identical images", *parts)
+
+
+def _groups(found: Found, groups: Sequence[Sequence[Seen]]) -> str:
+    rows = []
+    for number, group in enumerate(groups[:LISTED]):
+        one = group[0]
+        image = stored(found.dataset.parts()[one.part])[one.index] if number < PICTURED else None
+        names = "<br>".join(f"{image.part}: {escape(_name(found, image.name))}" for image in group)
+        labels = {image.labels for image in group}
+        said = escape(listed(sorted(class_list(found.dataset, classes) for classes in labels)))
+        if len(labels) > 1:
+            said = f'<span class="wrong">labels differ: {said}</span>'
+        rows.append((Html(_picture(image, 56) if image is not None else ""), Html(names), Html(said)))
+    more = f"<p>… and {len(groups) - LISTED:,} more (--json has them all)</p>" if len(groups) > LISTED else ""
+    return table(("Image", "Where", "Class"), rows) + more
+
+
+def _unreadable(found: Found) -> str:
+    unreadable = found.inspection.unreadable
+    if not unreadable:
+        return ""
+    rows = [(image.part, _name(found, image.name), image.problem) for image in unreadable[:LISTED]]
+    more = f"<p>… and {len(unreadable) - LISTED:,} more (--json has them all)</p>" if len(unreadable) > LISTED else ""
+    skipped = "leaves them out and counts them" if found.config.data.on_error == "skip" else "stops at the first of them"
+    said = f"<p>Training {skipped} (data.on_error={escape(found.config.data.on_error)}).</p>"
+    return section("Images that can't be read", said, table(("Part", "File", "Reason"), rows), more)
+
+
+def _class_section(found: Found, numbers: Mapping[str, Any]) -> str:
+    names, counts = found.dataset.class_names, counts_by_part(found.dataset)
+    total = np.sum(list(counts.values()), axis=0)
+    rows = [
+        (
+            name,
+            *(f"{count[k]:,}" for count in counts.values()),
+            f"{total[k]:,}",
+            percent(counts["train"][k] / numbers["images"]["train"]),
+        )
+        for k, name in enumerate(names)
+    ]
+    header = ("Class", *(part.capitalize() for part in counts), "Together", "Share of train")
+    said = numbers["imbalance"]
+    return section(
+        "Classes",
+        f"<p>{escape(said[0].upper() + said[1:])}.</p>",
+        svg(figures.class_bars(counts, names), "classes"),
+        table(header, rows, numbers=len(header) - 1),
+    )
+
+
+def _sizes(found: Found, numbers: Mapping[str, Any]) -> str:
+    sizes = numbers["sizes"]
+    if not sizes:
+        return ""
+    kinds = escape(kinds_of(sizes["stored"]))
+    if sizes["different"] == 1:
+        said = f"All are {width_by_height(sizes['smallest'])} pixels, width by height ({kinds})."
+        return section("Sizes", f"<p>{said}</p>")
+    rows = [
+        (which.capitalize(), width_by_height(sizes[which]), f"{sizes[which]['part']}: {_name(found, sizes[which]['name'])}")
+        for which in ("smallest", "largest")
+    ]
+    width, height = sizes["median"]
+    rows.insert(1, ("Median of widths, of heights", f"{width:g}×{height:g}", ""))
+    shorter = np.array([min(image.shape[:2]) for image in found.inspection.readable])
+    side = max(found.preprocessing.size)
+    smaller = int((shorter < side).sum())
+    said = f"{counted(smaller, 'image is', 'images are')} smaller than the {side} pixels that the network sees, and enlarged."
+    return section(
+        "Sizes",
+        f"<p>{kinds} (format, and Pillow's mode: L is grey, P a palette).</p>",
+        f"<p>{said}</p>" if smaller else "",
+        table(("", "Width × height", "File"), rows),
+        svg(figures.size_scatter([image.shape[:2] for image in found.inspection.readable], side), "sizes"),
+    )
+
+
+def _normalisation(found: Found) -> str:
+    used = found.preprocessing
+    rows = [
+        (name, ", ".join(f"{v:.6g}" for v in measured), ", ".join(f"{v:.6g}" for v in taken))
+        for name, measured, taken in (("Mean", found.mean, used.mean), ("Std", found.std, used.std))
+    ]
+    return section(
+        "Mean and standard deviation",
+        "<p>A channel each, of pixels in 0…1, as training measures them where data.mean and data.std are not given"
+        + (" (from 1,000 training images at the network's size)" if isinstance(found.dataset.train, Resized) else "")
+        + ":</p>",
+        f"<pre>{escape(config_flags(found.mean, found.std))}</pre>",
+        table(("", "Measured", "Used in training"), rows),
+    )
+
+
+def _sheet(found: Found) -> str:
+    with_stored = any(example.stored.shape != example.evaluated.shape for example in found.examples)
+    header = ("", *(["As stored"] if with_stored else []), "Evaluation", *(f"Training, {time + 1}" for time in range(TIMES)))
+    rows = []
+    for example in found.examples:
+        label = f'{escape(figures.short(example.label, 40))}<br><small title="{escape(example.name)}">'
+        label += f"{escape(figures.short(Path(example.name).name, 18))}</small>"
+        pictures = [*([example.stored] if with_stored else []), example.evaluated, *example.trained]
+        cells = [label, *(_picture(picture, 112) for picture in pictures)]
+        rows.append([Html(cell) for cell in cells])
+    settings = found.config.data
+    done = ", ".join(f"data.{name}={settings[name]!r}" for name in ("random_crop", "augment") if settings[name])
+    said = (
+        "As the network gets them (normalisation undone): in evaluation, and the first times that training comes to them, "
+        f"at their places in the order of seed {found.config.seed} and batches of {found.config.batch_size:,}. "
+        + ("What is mixed is mixed with other images of this sheet. " if found.mixes else "")
+        + (f"{done}." if done else "Nothing is augmented: data.augment and data.random_crop are empty.")
+    )
+    return section("Before and after augmentation", f"<p>{escape(said)}</p>", f'<div class="sheet">{table(header, rows)}</div>')
+
+
+def _picture(image: np.ndarray, side: int) -> str:
+    """An <img> at most `side` CSS pixels high and wide; what is small stays exact to the pixel."""
+    import cv2
+
+    height, width = image.shape[:2]
+    image = image if image.shape[-1] == 3 else image[..., :1]  # of other numbers of channels, the first is shown
+    photo = max(height, width) > 96
+    if max(height, width) > SIDE:
+        scale = SIDE / max(height, width)
+        image = cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+        image = image.reshape(*image.shape[:2], -1)
+    kind = "jpeg" if photo else "png"
+    encoded = cv2.imencode(".jpg" if photo else ".png", image[..., ::-1])[1].tobytes()
+    width, height = (max(1, round(length * side / max(height, width))) for length in (width, height))
+    source = f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
+    return f'<img{"" if photo else " class=pixels"} width="{width}" height="{height}" alt="" src="{source}">'
+
+
+def _name(found: Found, name: str) -> str:
+    """A path as it is seen from data.root."""
+    root = Path(found.config.data.root).expanduser()
+    root = root if root.is_dir() else root.parent
+    return name.removeprefix(f"{root}{os.sep}") if found.config.data.root else name

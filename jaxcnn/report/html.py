@@ -1,0 +1,132 @@
+"""What every page is made of: one HTML file that needs no other and asks nothing of the network."""
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxcnn.report import figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The policy makes the browser keep the promise: nothing is loaded from anywhere.
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+:root {{ --ground: #fff; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --panel: #f6f8fa;
+  --wrong: #c02020; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ground: #14181d; --ink: #e2e7ec; --soft: #9aa5b1; --line: #313840; --panel: #1c2229;
+    --wrong: #ff8a7a; }}
+}}
+body {{ max-width: 70rem; margin: 2rem auto 4rem; padding: 0 1.5rem; background: var(--ground); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.6rem; margin: 0; }}
+h2 {{ font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); }}
+p {{ margin: .4rem 0; color: var(--soft); }}
+pre, .scroll {{ overflow: auto; background: var(--panel); border-radius: 6px; }}
+pre {{ padding: .7rem 1rem; font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere; }}
+.scroll {{ max-height: 52rem; padding: 0 1rem .3rem; width: fit-content; max-width: calc(100% - 2rem); }}
+.figures {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .75rem;
+  margin: 1.25rem 0; }}
+.figures div {{ background: var(--panel); border-radius: 6px; padding: .6rem .9rem; }}
+.figures dt {{ color: var(--soft); font-size: 13px; }}
+.figures dd {{ margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }}
+table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }}
+th {{ position: sticky; top: 0; background: var(--panel); text-align: left; color: var(--soft); font-weight: 600; }}
+th, td {{ padding: .28rem 1.6rem .28rem 0; vertical-align: top; border-bottom: 1px solid var(--line); }}
+th:last-child, td:last-child {{ padding-right: 0; }}
+tr:last-child td {{ border-bottom: 0; }}
+td {{ overflow-wrap: anywhere; }}
+.number {{ text-align: right; white-space: nowrap; }}
+figure {{ margin: 1rem 0; }}
+.wrong {{ color: var(--wrong); font-weight: 600; }}
+img {{ display: block; }}
+.sheet th, .sheet td {{ padding-right: .5rem; }}
+.sheet .scroll {{ max-height: none; }}
+.pixels {{ image-rendering: pixelated; }}
+svg {{ max-width: 100%; height: auto; }}
+svg text {{ font-family: system-ui, sans-serif !important; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+class Html(str):
+    """Text that is HTML already, and is not escaped once more."""
+
+
+def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
+    """Writes the page to `path`, whole or not at all."""
+    text = PAGE.format(title=escape(title), body="\n".join(sections))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8", errors="replace")  # a path in the command may be no UTF-8
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands under it; all of it HTML."""
+    return f"<section>\n<h2>{title}</h2>\n{''.join(parts)}\n</section>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> str:
+    """An HTML table of texts, which are escaped here unless they are `Html`; the last `numbers` columns are set as numbers."""
+    first_number = len(header) - numbers
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        texts = [cell if isinstance(cell, Html) else escape(cell) for cell in cells]
+        classes = [" class=number" if column >= first_number else "" for column in range(len(cells))]
+        written = "".join(f"<{tag}{class_}>{text}</{tag}>" for class_, text in zip(classes, texts, strict=True))
+        return f"<tr>{written}</tr>\n"
+
+    body = "".join(row(cells, "td") for cells in rows)
+    return f'<div class="scroll"><table>\n<thead>{row(header, "th")}</thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def svg(figure: "Figure", name: str) -> str:
+    """The figure as inline SVG in the page's own colours and fonts; `name` keeps its ids apart from other figures'."""
+    import matplotlib as mpl
+
+    file = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        # Letters that matplotlib's own font lacks are measured wrong, but the browser draws them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, dpi=150, metadata=no_metadata)
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(figures.INK, "currentColor")  # without XML's prolog and its DTD
+    return f"<figure>{text}</figure>"
+
+
+def percent(share: float) -> str:
+    """0.1234 as 12.34 %."""
+    return f"{100 * share:.2f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 12.3 s, 5 min 2 s, 1 h 6 min."""
+    if not math.isfinite(seconds):
+        return str(seconds)
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -1,0 +1,285 @@
+import base64
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from test_report import Page
+
+from jaxcnn import data
+from jaxcnn.config import default_config, validate
+from jaxcnn.report import data_findings, data_found, data_page, figures
+from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.step import make_train_step
+
+REPOSITORY = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+
+
+def config(**changes):
+    made = default_config()
+    made.batch_size = 8
+    for name, value in changes.items():
+        made.data[name] = value
+    return validate(made)
+
+
+def pictures(root, names, many=6, suffix=".png"):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(many):
+            image = RNG.integers(0, 256, (*RNG.integers(40, 60, 2), 3), dtype=np.uint8)
+            cv2.imwrite(str(root / name / f"{i}{suffix}"), image)
+    return root
+
+
+def arrays(path, shape=(9, 7, 3), many=(20, 6, 6), num_classes=3, **changes):
+    made = {}
+    for part, n in zip(("train", "val", "test"), many, strict=True):
+        made[f"{part}_images"] = RNG.integers(0, 256, (n, *shape), dtype=np.uint8)
+        made[f"{part}_labels"] = np.arange(n) % num_classes
+    made |= changes
+    np.savez(path, **made)
+    return made
+
+
+def page_of(found, path):
+    data_page.write_data_page(path, found)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert all(load.startswith(("data:", "#")) for load in page.loads)
+    assert "script" not in page.tags
+    return page
+
+
+def decoded(page):
+    """The pictures on the page that are PNG, as RGB."""
+    sources = [load.split(",", 1)[1] for load in page.loads if load.startswith("data:image/png")]
+    encoded = [np.frombuffer(base64.b64decode(source), np.uint8) for source in sources]
+    return [cv2.imdecode(image, cv2.IMREAD_COLOR)[..., ::-1] for image in encoded]
+
+
+# ── Examples as the trainer sees them ───────────────────────────────────────────────────────────────────────────────
+
+
+class EnoughSeen(Exception):
+    """Ends a training step once its input is known."""
+
+
+def inputs_of_training(settings, source, order, preprocessing, augment, steps):
+    """What the network gets in the first steps of a real training: (steps × B, H, W, C), normalised."""
+    seen = []
+
+    def recorded(images, augment):
+        seen.append(np.asarray(preprocessing(images, augment)))
+        raise EnoughSeen
+
+    step = make_train_step(
+        model=None, optimizer=None, schedule=None, loss=None, task="multiclass", preprocessing=recorded,
+        augment=augment, seed=settings.seed,
+    )  # fmt: skip
+    reader = data.make_reader(source, make_mesh(1), data.Reading())
+    for number, batch in enumerate(reader(order, 0, settings.batch_size, [1] * steps)):
+        with pytest.raises(EnoughSeen):
+            step(SimpleNamespace(step=np.int32(number)), jax.tree.map(lambda array: array[0], batch))
+    return np.concatenate(seen)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, balanced):
+    pictures(tmp_path, "a", 12)
+    pictures(tmp_path, "b", 4)
+    settings = config(
+        name="folder", root=str(tmp_path), random_crop=((0.3, 1.0), (0.75, 1.33)), test=0.25, image_size=24,
+        augment=("flip", ("random_crop", {"pad": 3}), "alternating_flip"), balanced=balanced,
+    )  # fmt: skip
+    dataset = data.load(settings.data, settings.seed)
+    labels, size = dataset.train.labels, len(dataset.train)
+    assert size % 8  # so a place in the order is not one in the epoch's own batches
+    preprocessing = data.make_preprocessing(settings.data, dataset.train)
+    augment = data.make_augmentation(settings.data.augment)
+    examples = data_found.training_examples(
+        dataset, preprocessing, augment, seed=settings.seed, batch_size=8, balanced=balanced, many=4, times=2
+    )
+    order = data.BalancedOrder(labels, settings.seed) if balanced else data.Order(size, settings.seed)
+    index_of = {dataset.train.name(i): i for i in range(size)}
+    places = [np.flatnonzero(order[np.arange(20 * size)] == index_of[example.name])[:2] for example in examples]
+    inputs = inputs_of_training(settings, dataset.train, order, preprocessing, augment, np.max(places) // 8 + 1)
+    assert len({example.name for example in examples}) == 4
+    for example, there in zip(examples, places, strict=True):
+        given = 255 * (inputs[there] * np.array(preprocessing.std) + np.array(preprocessing.mean))
+        np.testing.assert_allclose(np.stack(example.trained), given, atol=0.51)  # shown as whole numbers
+        assert example.trained[0].tobytes() != example.trained[1].tobytes()
+
+
+def test_images_that_are_not_augmented_are_the_sources_own(tmp_path):
+    made = arrays(tmp_path / "a.npz")
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("flip",)))
+    page = page_of(found, tmp_path / "page.html")
+    sheet = np.stack(decoded(page)).reshape(8, 6, 9, 7, 3)  # no duplicates, so the sheet has the only PNGs
+    for example, row in zip(found.examples, sheet, strict=True):
+        source = made["train_images"][int(example.name.removeprefix("image "))]
+        np.testing.assert_array_equal(row[0], source)
+        assert example.label == str(made["train_labels"][int(example.name.removeprefix("image "))])
+        for image in row[1:]:
+            assert any(np.array_equal(image, either) for either in (source, source[:, ::-1]))
+    assert {example.label for example in found.examples[:3]} == {"0", "1", "2"}  # one of each class first
+
+
+def test_given_mean_and_std_are_used_and_the_measured_ones_shown(tmp_path):
+    made = arrays(tmp_path / "a.npz")
+    settings = config(name="arrays", root=str(tmp_path / "a.npz"), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    found = data_found.examine(settings)
+    assert found.preprocessing.mean == (0.5, 0.5, 0.5)
+    pixels = made["train_images"] / 255
+    np.testing.assert_allclose(found.mean, pixels.mean((0, 1, 2)))
+    np.testing.assert_allclose(found.std, pixels.std((0, 1, 2)))
+    flags = re.search(r"--config.data.mean=(\S+) --config.data.std=(\S+)", data_findings.as_text(data_findings.findings(found)))
+    np.testing.assert_allclose([float(v) for v in flags[1].split(",")], found.mean, rtol=1e-5)
+    np.testing.assert_allclose([float(v) for v in flags[2].split(",")], found.std, rtol=1e-5)
+
+
+# ── What is said ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def bad_folder(tmp_path_factory):
+    """Classes and files with names that are markup, a picture in train and in test, a copy, and a file of text."""
+    root = tmp_path_factory.mktemp("data")
+    for part in ("train", "val", "test"):
+        pictures(root / part, ["<b>&\"'", "a$x_{$"], suffix="<i>.png")
+    first = (root / "train/a$x_{$/0<i>.png").read_bytes()
+    (root / "test/<b>&\"'/overlap<i>.png").write_bytes(first)
+    (root / "train/a$x_{$/copy<i>.png").write_bytes(first)
+    (root / "train/a$x_{$/more.png").write_bytes((root / "train/a$x_{$/1<i>.png").read_bytes())
+    (root / "train/a$x_{$/text<i>.png").write_text("no picture")
+    (root / "train/a$x_{$/empty.png").touch()
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(bad_folder):
+    return data_found.examine(config(name="folder", root=str(bad_folder), augment=("flip",)))
+
+
+def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(found, bad_folder, tmp_path):
+    page = page_of(found, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert re.search(r'</h1>\s*<p class="wrong">1 image is in train and in test', text)
+    assert "i" not in page.tags
+    assert "b" not in page.tags
+    for expected in (
+        "train: train/a$x_{$/0<i>.png",
+        "train: train/a$x_{$/copy<i>.png",
+        "test: test/<b>&\"'/overlap<i>.png",
+        "train: train/a$x_{$/more.png",
+        "labels differ: <b>&\"', a$x_{$",
+        "train/a$x_{$/text<i>.png",
+        "not a picture that can be decoded",
+        "Train has 12 different images among 14",
+        "2 images can't be read",
+        "PNG, RGB: 39",
+        "data.augment=('flip',)",
+    ):
+        assert expected in page.text
+    assert page.tags.count("svg") == 2  # classes, sizes
+
+
+def test_findings_are_plain_values_with_the_known_numbers(found):
+    findings = json.loads(json.dumps(data_findings.findings(found)))
+    assert findings["images"] == {"train": 16, "validation": 12, "test": 13}
+    assert findings["classes"]["train"] == {"<b>&\"'": 6, "a$x_{$": 10}
+    assert findings["overlap"] == {"train & test": 1}
+    assert findings["contradicting"] == 1
+    assert findings["readable"] == {"train": 14, "validation": 12, "test": 13}
+    assert findings["distinct"] == {"train": 12, "validation": 12, "test": 13}
+    assert [len(group) for group in findings["identical"]] == [3, 2]
+    assert [file["reason"] for file in findings["unreadable"]] == ["an empty file", "not a picture that can be decoded"]
+    shapes = [image.shape[:2] for image in found.inspection.readable]
+    areas = sorted(h * w for h, w in shapes)
+    for which, area in (("smallest", areas[0]), ("largest", areas[-1])):
+        assert findings["sizes"][which]["width"] * findings["sizes"][which]["height"] == area
+        height, width = cv2.imread(findings["sizes"][which]["name"]).shape[:2]
+        assert (findings["sizes"][which]["width"], findings["sizes"][which]["height"]) == (width, height)
+    text = data_findings.as_text(findings)
+    assert "overlap: 1 image in both train and test" in text
+    assert "duplicates: 2 copies within train; 1 image with different labels" in text
+    assert "imbalanced: 1.7 times as many training images" in text
+
+
+def test_imbalance_and_missing_classes_are_named(tmp_path):
+    labels = {"train_labels": np.array([0] * 16 + [1] * 4), "test_labels": np.zeros(6, int)}
+    labels["val_labels"] = np.arange(6) % 2
+    arrays(tmp_path / "a.npz", **labels)
+    said = data_findings.findings(data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"))))["imbalance"]
+    assert said.startswith('imbalanced: 4.0 times as many training images of "0" (16) as of "1" (4)')
+    assert "right in 80.00 % of training" in said
+    assert "test has no image of 1" in said
+
+
+def test_several_labels_an_image_and_two_channels(tmp_path):
+    several = {f"{part}_labels": RNG.integers(0, 2, (n, 4)) for part, n in (("train", 20), ("val", 6), ("test", 6))}
+    arrays(tmp_path / "a.npz", shape=(8, 8, 2), **several)
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz")))
+    assert list(data_findings.findings(found)["classes"]["train"].values()) == several["train_labels"].sum(axis=0).tolist()
+    page = page_of(found, tmp_path / "page.html")
+    assert "All are 8×8 pixels, width by height (2 channels: 32)." in page.text
+    assert "No image is in more than one of train, validation, test." in page.text
+    assert "Nothing is augmented" in page.text
+
+
+@pytest.mark.parametrize(("num_classes", "named"), [(40, True), (41, False), (200, False)])
+def test_bars_of_many_classes_are_sorted_and_have_no_names(num_classes, named):
+    counts = {"train": np.arange(num_classes), "test": np.ones(num_classes, int)}
+    names = [f"class {k}" for k in range(num_classes)]
+    axes = figures.class_bars(counts, names).axes[0]
+    assert ("class 3" in [label.get_text() for label in axes.get_yticklabels()]) == named
+    lengths = [bar.get_width() if named else bar.get_height() for bar in axes.patches[:num_classes]]
+    assert lengths == (list(range(num_classes)) if named else list(range(num_classes))[::-1])
+
+
+def test_a_sample_is_said_on_the_page(tmp_path):
+    found = data_found.examine(config(name="folder", root=str(pictures(tmp_path / "d", "ab", 20))), sample=10)
+    page = page_of(found, tmp_path / "page.html")
+    seen = len(found.inspection.seen)
+    assert 8 <= seen <= 10
+    assert f"is of {seen} of them" in page.text
+    assert f"looked at: {seen} of them" in data_findings.as_text(data_findings.findings(found))
+
+
+# ── The command ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def show_data(*arguments, where):
+    command = [sys.executable, REPOSITORY / "experiments/show_data.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=where, check=False)
+
+
+def test_command_writes_page_and_numbers_for_the_embedded_digits(tmp_path):
+    done = show_data(f"--config={REPOSITORY}/configs/lenet5_digits.py", "--json=found.json", where=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "data.html"
+    assert "digits: 1,797 images" in done.stdout
+    assert (tmp_path / "data.html").is_file()
+    findings = json.loads((tmp_path / "found.json").read_text())
+    assert sum(findings["images"].values()) == 1797
+    assert f"--config.data.mean={findings['mean'][0]:.6g}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--out=nowhere/data.html", 'error: --out: no folder "nowhere"'),
+        ("--config.data.root=nowhere", 'error: data.root: no file or folder "nowhere"'),
+    ],
+)
+def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, argument, message):
+    done = show_data(f"--config={REPOSITORY}/configs/folder.py", argument, where=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
