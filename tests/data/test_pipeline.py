@@ -56,7 +56,10 @@ def test_batches_are_the_examples_that_the_order_says(resident):
     np.testing.assert_array_equal(flat(batches), expected)
     np.testing.assert_array_equal(flat(batches, "image"), SOURCE.images[expected])
     assert flat(batches, "mask").all()
-    assert {name: array.dtype for name, array in batches[0].items()} == {"image": "uint8", "label": "int32", "mask": "bool"}
+    np.testing.assert_array_equal(flat(batches, "index"), expected)
+    np.testing.assert_array_equal(flat(batches, "epoch"), np.arange(16, 16 + 7 * 8) // SIZE)
+    types = {"image": "uint8", "label": "int32", "mask": "bool", "index": "int32", "epoch": "int32"}
+    assert {name: array.dtype for name, array in batches[0].items()} == types
 
 
 @pytest.mark.parametrize("source", [SOURCE, SEVERAL, Subset(SOURCE, np.array([3, 1, 20, 7, 8]))])
