@@ -99,7 +99,8 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None) -
     """
     cv2 = _opencv()
     height, width, _ = picture_format(encoded, name)
-    reduce = _reduction(view(height, width)) if view and encoded[:2] == b"\xff\xd8" else 1
+    window = view(height, width) if view else None
+    reduce = _reduction(window) if window and encoded[:2] == b"\xff\xd8" else 1
     kind = "COLOR" if channels == 3 else "GRAYSCALE"
     mode = getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduce}" if reduce > 1 else f"IMREAD_{kind}")
     try:
@@ -108,11 +109,10 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None) -
         image = None
     if image is None:
         raise UserError(f"{name}: a damaged or truncated picture")
-    if channels == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    if view:
-        window = view(height, width)
+    if window:
         image = look(image, _scaled(window, image.shape[0] / height, image.shape[1] / width))
+    if channels == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # last: there are fewer pixels by now
     return image if image.ndim == 3 else image[..., None]
 
 

@@ -1,0 +1,176 @@
+"""The suite "data" of benchmark.py: reading photos, augmenting CIFAR, memory and start of large folders.
+
+Contenders run in processes of their own (benchmark_contenders.py) and are measured in turns.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import benchmark_contenders
+import numpy as np
+from benchmark_contenders import HEIGHT, SIZE, WIDTH, Row, figure
+
+# glibc gives a freed photo back to the system, and each page of the next one costs a fault: 254 a photo, a third of the time
+KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**26)}
+
+
+def run(
+    *,
+    parts: Sequence[str] = ("jpeg", "cifar", "memory"),
+    rounds: int = 5,
+    images: int = 200,
+    batches: int = 16,
+    batch_size: int = 64,
+    threads: Sequence[int] = (1, 2, 4),
+    workers: int = 2,
+    files: Sequence[int] = (1_000, 50_000),
+    model: str = "resnet20",
+    pythons: dict[str, str] | None = None,
+) -> list[Row]:
+    """The rows of the parts asked for. `pythons` has the interpreters that "torch" and "tensorflow" are measured with."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        photos = _make_photos(root / "photos", images)
+        common = {"root": str(root / "photos"), "batch_size": batch_size, "batches": batches}
+        if "jpeg" in parts:
+            rows += _jpeg(common, rounds, threads, workers, pythons or {})
+        if "cifar" in parts:
+            rows += _child({"contender": "cifar", "root": temporary, "rounds": 4 * rounds, "model": model})
+        if "memory" in parts:
+            for count in files:
+                _make_links(root / f"{count}", photos, count)
+            rows += _memory(root, common, min(rounds, 3), files)
+    return [{"suite": "data", **row} for row in rows]
+
+
+def _make_photos(root: Path, count: int) -> list[Path]:
+    """JPEGs of 400×500 in two folders, cut out of scikit-learn's two photos."""
+    import cv2
+    from sklearn.datasets import load_sample_images
+
+    generator = np.random.default_rng(0)
+    paths = []
+    originals = load_sample_images().images
+    for index in range(count):
+        photo = originals[index % 2]
+        height = int(generator.integers(240, photo.shape[0]))
+        width = height * WIDTH // HEIGHT
+        top, left = (int(generator.integers(n)) for n in (photo.shape[0] - height, photo.shape[1] - width))
+        part = cv2.resize(photo[top : top + height, left : left + width], (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        paths.append(root / f"class{index % 2}" / f"{index}.jpg")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(paths[-1]), part[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return paths
+
+
+def _make_links(root: Path, photos: Sequence[Path], count: int, classes: int = 50) -> None:
+    for index in range(count):
+        link = root / f"class{index % min(classes, count // 50)}" / f"{index}.jpg"
+        if index < classes:
+            link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(photos[index % len(photos)], link)
+
+
+def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, pythons: dict[str, str]) -> list[Row]:
+    """Images a second and a CPU-second of every contender, and their ratios to the bare decoder in the same round."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bare: Row = {"contender": "bare", "workers": 0}
+    specs: list[Row] = [bare | {"threads": 1, "keep": True}, bare | {"threads": cores, "keep": True}, bare | {"threads": 1}]
+    specs += [{"contender": "jaxcnn", "threads": n, "workers": 0} for n in threads]
+    specs += [{"contender": "jaxcnn", "threads": threads[-1], "workers": 0, "keep": True}]
+    specs += [{"contender": "jaxcnn", "threads": 1, "workers": workers}] * bool(workers)
+    if "torch" in pythons:
+        specs.append({"contender": "torch", "threads": 0, "workers": cores})
+    if "tensorflow" in pythons:
+        specs += [{"contender": "tensorflow", "threads": cores, "workers": 0, "whole": whole} for whole in (False, True)]
+    with contextlib.ExitStack() as stack:
+        contenders = [stack.enter_context(_Contender(common | spec, pythons.get(spec["contender"]))) for spec in specs]
+        measured = []
+        for turn in range(rounds):  # to and fro, so that nobody always comes after the same
+            results = [contender.measure() for contender in contenders[:: -1 if turn % 2 else 1]]
+            measured.append(results[:: -1 if turn % 2 else 1])
+    number = common["batches"] * common["batch_size"]
+    rows = []
+    for index, spec in enumerate(specs):
+        seconds, cpu = zip(*(turn[index] for turn in measured), strict=True)
+        row: Row = {"part": "jpeg", "name": _title(spec), **spec, "image_size": SIZE, "batch_size": common["batch_size"]}
+        row |= figure("images_per_second", [number / s for s in seconds])
+        row |= figure("images_per_cpu_second", [number / c for c in cpu])
+        row |= figure("ratio", [turn[0][1] / turn[index][1] for turn in measured])  # to one thread of OpenCV
+        row |= figure("wall_ratio", [turn[1][0] / turn[index][0] for turn in measured])  # to OpenCV on all cores
+        rows.append(row | ({"aim": "ratio >= 0.9"} if spec["contender"] == "jaxcnn" else {}))
+    return rows
+
+
+def _title(spec: Row) -> str:
+    number, kind = (spec["workers"], "process") if spec["workers"] else (spec["threads"], "thread")
+    plural = "" if number == 1 else "es" if kind == "process" else "s"
+    named = {"bare": "OpenCV alone", "torch": "DataLoader with OpenCV", "tensorflow": "tf.data"}
+    whole = ", whole photos decoded" if spec.get("whole") else ""
+    keep = ", memory kept" if spec.get("keep") else ""
+    return f"{named.get(spec['contender'], spec['contender'])}{whole}, {number} {kind}{plural}{keep}"
+
+
+def _memory(root: Path, common: Row, rounds: int, files: Sequence[int]) -> list[Row]:
+    """Peak memory, and seconds until the first batch is there, each time in a fresh process."""
+    measured: dict[int, list[Row]] = {count: [] for count in files}
+    for _, count in itertools.product(range(rounds), files):
+        measured[count].append(_child(common | {"contender": "memory", "root": str(root / str(count))}))
+    rows = []
+    for count, turns in measured.items():
+        row = {"part": "memory", "name": f"{count:,} files", "files": count, "batch_size": common["batch_size"]}
+        for name in turns[0]:
+            row |= figure(name, [turn[name] for turn in turns])
+        rows.append(row | {"aim": "first_batch_seconds <= 3, peak_bytes flat"})
+    return rows
+
+
+class _Contender(contextlib.AbstractContextManager):
+    """A process that reads batches whenever it is told to."""
+
+    def __init__(self, spec: Row, python: str | None):
+        self.process = subprocess.Popen(
+            [python or sys.executable, benchmark_contenders.__file__, json.dumps(spec)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if python else None, text=True,
+            env=os.environ | (KEEP if spec.get("keep") else {}),
+        )  # fmt: skip
+        self.spec = spec
+
+    def measure(self) -> tuple[float, float]:
+        """Seconds on the clock and of CPU time for the batches."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(file=self.process.stdin, flush=True)
+        if not (line := self.process.stdout.readline()):
+            raise RuntimeError(f"{_title(self.spec)}: the process ended with code {self.process.wait()}")
+        seconds, cpu = json.loads(line)
+        return seconds, cpu
+
+    def __exit__(self, *error: object) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def _child(spec: Row) -> Any:
+    """What a process that measures once prints."""
+    process = subprocess.run(
+        [sys.executable, benchmark_contenders.__file__, json.dumps(spec)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(process.stdout)
