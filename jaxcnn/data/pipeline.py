@@ -43,14 +43,18 @@ class Places(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """The endless sequence of training: in each epoch a permutation of its own, decided by (seed, epoch)."""
+    """The endless sequence of training: in each epoch a permutation of its own, decided by (seed, epoch).
+
+    With `repeats`, each example stands that often in a row, and an epoch of as many places ends as much earlier in it.
+    """
 
     size: int
     seed: int
+    repeats: int = 1
     training: ClassVar[bool] = True
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return _by_epoch(places, self.size, lambda epoch: _permutation(self.size, self.seed, epoch))
+        return _by_epoch(places, self.size, lambda epoch: _permutation(self.size, self.seed, epoch, self.repeats))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # equal to itself alone: what is cached for it goes by identity
@@ -76,8 +80,8 @@ def _by_epoch(places: np.ndarray, size: int, epoch_order: Callable[[int], np.nda
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(size)
+def _permutation(size: int, seed: int, epoch: int, repeats: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(size).repeat(repeats)[:size]
 
 
 @functools.lru_cache(maxsize=4)
