@@ -89,6 +89,10 @@ SETTINGS = (
         "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped and counted in summary.json",
         ("stop", "skip"),
     ),
+    Setting(
+        "data.repeats", 1, "repeated augmentation (Hoffer et al. 2020): so many augmentations of an example side by side, "
+        "and an epoch goes through a part of the examples as much smaller", least=1,
+    ),
     Setting("data.balanced", False, "training draws every class equally often, those with few examples more than once"),
     Setting("data.workers", 0, "processes that read streamed examples; 0 = data.threads do", least=0, changes_result=False),
     Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),

@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data.sources import Resized, Source
-from jaxcnn.errors import UserError
+from jaxcnn.errors import RunFailed, UserError
 
 Batch = dict[str, jax.Array]
 """K batches, B sharded over "data": image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool,
@@ -43,14 +43,18 @@ class Places(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """The endless sequence of training: in each epoch a permutation of its own, decided by (seed, epoch)."""
+    """The endless sequence of training: in each epoch a permutation of its own, decided by (seed, epoch).
+
+    With `repeats`, each example stands that often in a row, and an epoch of as many places ends as much earlier in it.
+    """
 
     size: int
     seed: int
+    repeats: int = 1
     training: ClassVar[bool] = True
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return _by_epoch(places, self.size, lambda epoch: _permutation(self.size, self.seed, epoch))
+        return _by_epoch(places, self.size, lambda epoch: _permutation(self.size, self.seed, epoch, self.repeats))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # equal to itself alone: what is cached for it goes by identity
@@ -76,8 +80,8 @@ def _by_epoch(places: np.ndarray, size: int, epoch_order: Callable[[int], np.nda
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(size)
+def _permutation(size: int, seed: int, epoch: int, repeats: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(size).repeat(repeats)[:size]
 
 
 @functools.lru_cache(maxsize=4)
@@ -248,6 +252,8 @@ def _streamed(
     if reading.workers:
         if not flags.FLAGS.is_parsed():  # Grain asks a flag of its own, in a notebook too
             flags.FLAGS.mark_as_parsed()
+        # what a killed process leaves behind is cleaned up; that needs no warning
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2))
     batches = iter(dataset)
     sharded = NamedSharding(mesh, P(None, "data"))
@@ -258,5 +264,12 @@ def _streamed(
             skipped = stacked.pop("skipped")
             reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
             yield jax.device_put(stacked, sharded)
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise RunFailed(
+            "data.workers: a process that reads examples was ended from outside, perhaps for want of memory; "
+            "the last checkpoint is kept, and the same command goes on"
+        ) from error
     finally:
         batches.close()

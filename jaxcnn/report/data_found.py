@@ -79,9 +79,9 @@ def training_examples(
 ) -> list[Example]:
     """Some training images as they enter the network the first `times` that it sees them, and before augmentation.
 
-    They are found at their places in the training's order, in the batch of that step, augmented with the step's key:
-    the pixels are those of training. Only the other rows of the batch hold images that are shown, not their own, so
-    mixup and cutmix mix with those.
+    They are found at their places in the training's order (data.repeats aside), in the batch of that step, augmented with
+    the step's key: the pixels are those of training. Only the other rows of the batch hold images that are shown, not
+    their own, so mixup and cutmix mix with those.
     """
     source, size = dataset.train, len(dataset.train)
     order = data.BalancedOrder(source.labels, seed) if balanced and source.labels.ndim == 1 else data.Order(size, seed)

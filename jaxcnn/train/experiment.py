@@ -46,6 +46,12 @@ class Experiment:
         size = len(self.dataset.train)
         return max(1, duration_in_steps(name, text, batch_size=self.config.batch_size, examples_per_epoch=size))
 
+    def order(self) -> data.Order | data.BalancedOrder:
+        """Which example stands where in training."""
+        if self.config.data.balanced:
+            return data.BalancedOrder(self.dataset.train.labels, self.config.seed)
+        return data.Order(len(self.dataset.train), self.config.seed, self.config.data.repeats)
+
     def reader(self, source: data.Source) -> data.Reader:
         """Batches of `source`, resident or streamed as the config asks."""
         return data.make_reader(source, self.mesh, self.reading)
@@ -138,6 +144,8 @@ def prepare(config: ConfigDict) -> Experiment:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
     if config.data.balanced and dataset.train.labels.ndim == 2:
         raise UserError("data.balanced: takes one label an image, but these have several")
+    if config.data.balanced and config.data.repeats > 1:
+        raise UserError("data.repeats: not together with data.balanced")
     preprocessing = data.make_preprocessing(config.data, dataset.train)
     task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
     model = create_model(

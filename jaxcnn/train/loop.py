@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxcnn import config as settings
-from jaxcnn.data import BalancedOrder, Order
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
 from jaxcnn.train.checkpoints import Checkpoints
@@ -118,7 +117,7 @@ def _train(
 
     most = config.steps_per_dispatch or (1 if experiment.on_cpu else _STEPS_PER_DISPATCH)
     counts = list(_plan(step, total, most, every.values()))
-    order = BalancedOrder(dataset.train.labels, config.seed) if config.data.balanced else Order(size, config.seed)
+    order = experiment.order()
     batches = experiment.reader(dataset.train)(order, step * config.batch_size, config.batch_size, counts)
     train_steps = AheadOfTime(jit_steps(experiment.train_step(), experiment.mesh, unroll=experiment.on_cpu), clock)
     validation = experiment.batches_once(dataset.validation) if dataset.validation else None

@@ -126,6 +126,12 @@ def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
         assert len(loads) == (SIZE if resident else 0)
 
 
+def test_repeats_stand_side_by_side_and_follow_the_same_permutation():
+    repeated, once = Order(SIZE, 0, repeats=3)[np.arange(2 * SIZE)], Order(SIZE, 0)[np.arange(2 * SIZE)]
+    np.testing.assert_array_equal(repeated[:SIZE], once[: SIZE // 3].repeat(3))
+    np.testing.assert_array_equal(repeated[SIZE:], once[SIZE : SIZE + SIZE // 3].repeat(3))
+
+
 def test_balanced_order_draws_classes_equally_and_each_example_about_as_often_as_the_others_of_its_class():
     labels = np.repeat(np.arange(3), (90, 9, 3)).astype(np.int32)
     order = BalancedOrder(labels, seed=0)

@@ -1,8 +1,10 @@
 """Pictures read by threads or by processes, in one go or killed between: the same run to the bit."""
 
 import json
+import os
 import signal
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -34,8 +36,31 @@ def config(tmp_path_factory):
     return folder / "pictures.py"
 
 
-def start(config, workdir, workers):
-    return command("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}")
+def start(config, workdir, workers, *more):
+    return command("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}", *more)
+
+
+def wait_for_checkpoint(workdir, step, process):
+    deadline = time.monotonic() + 120
+    while not (workdir / "checkpoints" / str(step)).exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_path):
+    longer = ["--config.total=400steps", "--config.evaluate.every=400steps", "--config.checkpoint.every=50steps"]
+    process = start(config, tmp_path, 2, *longer)
+    wait_for_checkpoint(tmp_path, 50, process)
+    children = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if b"spawn_main" in path.read_bytes()]
+    mine = [p for p in children if f"PPid:\t{process.pid}\n" in (p / "status").read_text()]
+    os.kill(int(mine[0].name), signal.SIGKILL)
+    code, out, err = finished(process)
+    assert code == 1, out + err
+    assert err.startswith("error: data.workers: a process that reads examples was ended from outside")
+    assert len(err.splitlines()) == 1, err
+    code, out, err = finished(start(config, tmp_path, 0, *longer))
+    assert code == 0, out + err
+    assert "goes on from step" in out
 
 
 def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
@@ -43,10 +68,7 @@ def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(conf
     assert code == 0, out + err
     workdir = tmp_path / "processes"
     process = start(config, workdir, workers=2)
-    deadline = time.monotonic() + 120
-    while not (workdir / "checkpoints" / "10").exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_checkpoint(workdir, 10, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (workdir / "summary.json").exists()

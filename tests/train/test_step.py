@@ -46,7 +46,9 @@ def batches():
     return {"image": images.astype(np.uint8), "label": labels, "mask": np.ones((STEPS, BATCH), bool)}
 
 
-def train(model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None, ema=0.0, policy=POLICY, **settings):
+def train(
+    model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None, ema=0.0, policy=POLICY, unroll=True, **settings
+):
     """(final state, losses of all steps) of training `model` on the first `steps` batches."""
     mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
     preprocessing = Preprocessing((6, 6, 3), (6, 6), "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -62,9 +64,10 @@ def train(model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None,
         augment=make_augmentation(policy),
         seed=0,
         ema_decay=ema,
+        unroll=unroll,
         **settings,
     )
-    call, losses = jit_steps(step, mesh, unroll=True), []
+    call, losses = jit_steps(step, mesh, unroll=unroll), []
     for start in range(0, steps, per_call):
         state, metrics = call(state, jax.tree.map(lambda x: x[start : start + per_call], batches))  # noqa: B023
         losses.append(np.asarray(metrics["loss"]))  # waits, as virtual devices need
@@ -84,17 +87,19 @@ def test_eight_devices_give_the_losses_and_statistics_of_one(batches):
     assert_close(sharded.params, state.params, 1e-4)
 
 
-def test_many_steps_in_one_call_equal_as_many_calls(batches):
+@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "scanned, as on accelerators"])
+def test_many_steps_in_one_call_equal_as_many_calls(batches, unroll):
     state, losses = train(Net(drop=0.3), batches, per_call=1)
-    together, together_losses = train(Net(drop=0.3), batches, per_call=4)
+    together, together_losses = train(Net(drop=0.3), batches, per_call=4, unroll=unroll)
     np.testing.assert_allclose(together_losses, losses, rtol=1e-6)
     assert_close(together.params, state.params, 1e-6)
     assert int(together.step) == STEPS
 
 
-def test_accumulated_gradient_equals_that_of_the_whole_batch(batches):
+@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "scanned, as on accelerators"])
+def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, unroll):
     whole, losses = train(Net(norm=False), batches)
-    parts, parts_losses = train(Net(norm=False), batches, accumulate=4)
+    parts, parts_losses = train(Net(norm=False), batches, accumulate=4, unroll=unroll)
     np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
     assert_close(parts.params, whole.params, 1e-5)
 
