@@ -166,15 +166,15 @@ def _train(
         if due["evaluate"] and validation:
             log.row(evaluate())
         finished = step == total or _stopped_early(config, log.history)
-        if due["checkpoint"] or due["stop"] or finished or best_step(log.history) == step:
+        stop = interrupts.signal  # asked once: one that comes after this is seen after the next step
+        if due["checkpoint"] or stop or finished or best_step(log.history) == step:
             save()
         if finished:
             break
-        if interrupts.signal:
+        if stop:
             checkpoints.close()
             raise Interrupted(
-                f"by {interrupts.signal.name} after step {step:,} of {total:,}; all is saved, and the same command goes on",
-                interrupts.signal,
+                f"by {stop.name} after step {step:,} of {total:,}; all is saved, and the same command goes on", stop
             )
         mark = time.perf_counter()
     if step < total:
