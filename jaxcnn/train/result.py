@@ -18,7 +18,7 @@ from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.log import Row
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import TrainState, count_parameters, variables_sha256
-from jaxcnn.train.trained import selected_variables, shapes_of
+from jaxcnn.train.trained import selected_variables
 from jaxcnn.train.workdir import write_text
 
 _PACKAGES = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -37,7 +37,7 @@ def write_result(
     """Tests the selected parameters, this once, and writes summary.json and report.html; returns the summary."""
     config, dataset, test = experiment.config, experiment.dataset, experiment.dataset.test
     assert test is not None, "data.load cuts one off"
-    tested_step, variables = selected_variables(checkpoints, config, shapes_of(state.variables), best_step)
+    tested_step, variables = selected_variables(checkpoints, config, state.variables, best_step)
     (logits,), labels = collect(predict, [variables], experiment.batches_once(test)())
     figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})

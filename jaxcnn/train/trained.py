@@ -143,8 +143,3 @@ def selected_variables(
         if variables is not None:
             return step, variables
     raise UserError(f"none of the checkpoints {steps} can be read")
-
-
-def shapes_of(variables: Variables) -> Variables:
-    """Shapes and shardings, to restore others of the kind into."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), variables)
