@@ -10,9 +10,11 @@ A file in configs/ starts from `default_config()` and changes what it needs:
 `validate` then checks names, types, choices and ranges, wherever the values came from.
 """
 
+import itertools
 import json
 import math
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -63,7 +65,8 @@ SETTINGS = (
         ("auto", "on", "off"), changes_result=False,
     ),
     Setting(
-        "data.threads", 4, "threads that read batches when the data set is streamed, and batches that are read ahead",
+        "data.threads", 0, "threads that read batches when the data set is streamed, and batches that are read ahead; "
+        "0 = one a core",
         least=0, changes_result=False,
     ),
     Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),
@@ -93,9 +96,26 @@ SETTINGS = (
         "data.repeats", 1, "repeated augmentation (Hoffer et al. 2020): so many augmentations of an example side by side, "
         "and an epoch goes through a part of the examples as much smaller", least=1,
     ),
+    Setting(
+        "data.cache", "off", "pictures: kept, once decoded and resized, in memory or in a file (by a map of it); evaluation "
+        "sees the same pixels, random crops are cut from a picture of data.cache_side", ("off", "memory", "disk"),
+    ),
+    Setting("data.cache_folder", "", 'where that file is; "" = .jaxcnn-cache beside the data', changes_result=False),
+    Setting(
+        "data.cache_side", 0, "pixels a side of the square that a picture is kept in for random crops; 0 = twice "
+        "data.image_size, so that a quarter of it is not enlarged", least=0, most=10_000,
+    ),
     Setting("data.balanced", False, "training draws every class equally often, those with few examples more than once"),
     Setting("data.workers", 0, "processes that read streamed examples; 0 = data.threads do", least=0, changes_result=False),
     Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),
+    Setting(
+        "data.sizes", (), "sides that training's images are brought to instead, one after the other (progressive resizing) or "
+        "drawn every 10 steps; (128, 160, 192)", items=int,
+    ),
+    Setting(
+        "data.size_boundaries", (), 'durations after which the next of data.sizes follows, ("30epochs", "34epochs"); '
+        "() = drawn", items=str,
+    ),
     Setting("data.resize", "bilinear", "how: interpolated (antialiased), or zero-padded", ("bilinear", "pad")),
     Setting("data.augment", (), 'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment'),
     # loss
@@ -274,6 +294,14 @@ def duration_in_steps(name: str, text: str, *, batch_size: int, examples_per_epo
     count, unit = _parse_duration(name, text)
     per_step = {"step": Fraction(1), "epoch": Fraction(batch_size, examples_per_epoch), "example": Fraction(batch_size)}
     return math.ceil(count / per_step[unit])
+
+
+def durations_in_steps(name: str, texts: Sequence[str], **sizes: int) -> list[int]:
+    """Those of a setting that holds several, which have to grow."""
+    steps = [duration_in_steps(name, text, **sizes) for text in texts]
+    if any(late <= early for early, late in itertools.pairwise([0, *steps])):
+        raise UserError(f"{name}: {texts} should grow, from above 0")
+    return steps
 
 
 # ── As text ─────────────────────────────────────────────────────────────────────────────────────────────────────────

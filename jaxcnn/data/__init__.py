@@ -2,9 +2,12 @@
 
 from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views
 from jaxcnn.data.load import load
-from jaxcnn.data.pipeline import BalancedOrder, Batch, Once, Order, Reader, Reading, batches_once, make_reader
+from jaxcnn.data.order import BalancedOrder, Once, Order
+from jaxcnn.data.pipeline import batches_once, make_reader
 from jaxcnn.data.preprocessing import Preprocessing, make_preprocessing
-from jaxcnn.data.sources import ArraySource, Dataset, Source
+from jaxcnn.data.reading import Batch, Reader, Reading, cores
+from jaxcnn.data.sizes import Sizes
+from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source
 
 __all__ = [
     "ArraySource",
@@ -17,9 +20,12 @@ __all__ = [
     "Preprocessing",
     "Reader",
     "Reading",
+    "Resized",
+    "Sizes",
     "Source",
     "View",
     "batches_once",
+    "cores",
     "load",
     "make_augmentation",
     "make_preprocessing",

@@ -4,9 +4,12 @@ Every function raises UserError, which names the file and what was expected, for
 """
 
 import gzip
+import hashlib
 import math
+import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,19 @@ def existing(path: Path) -> Path:
         near = did_you_mean(path.name, beside)
         raise UserError(f'data.root: no file or folder "{path}"{near}')
     return path
+
+
+def stamp(paths: Sequence[str]) -> str:
+    """Names (below the folder that holds all), sizes and dates of files, as a hash."""
+    paths = [os.path.abspath(path) for path in paths]
+    digest, above = hashlib.sha256(), len(os.path.commonpath(paths))
+    for path in paths:
+        try:
+            found = os.stat(path)
+            digest.update(f"{path[above:]} {found.st_size} {found.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{path[above:]} -\n".encode())
+    return digest.hexdigest()
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:

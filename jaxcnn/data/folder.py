@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.data.decode import View, decode, read_bytes
-from jaxcnn.data.files import existing
+from jaxcnn.data.files import existing, stamp
 from jaxcnn.data.sources import Dataset, Source
 from jaxcnn.errors import UserError, did_you_mean
 
@@ -38,6 +38,10 @@ class FileSource(Source):
     def view(self, index: int, view: View) -> np.ndarray:
         """Decoded no larger than the view needs."""
         return decode(read_bytes(self.name(index)), self.name(index), self.channels, view)
+
+    def stamp(self) -> str:
+        """Paths below the folder that holds all, sizes and dates of the files."""
+        return stamp([str(path) for path in self.paths])
 
     def name(self, index: int) -> str:
         """The path."""

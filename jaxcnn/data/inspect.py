@@ -15,6 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
+from jaxcnn.data.cache import Cached
 from jaxcnn.data.decode import decode, read_bytes
 from jaxcnn.data.folder import FileSource
 from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source, Subset
@@ -136,7 +137,7 @@ def _look(part: str, source: Source, known: dict[bytes, tuple[tuple[int, ...], s
 
 def _innermost(source: Source, index: int) -> tuple[Source, int]:
     """The source that has the images of `source` as they are stored, and where in it the one at `index` is."""
-    while isinstance(source, Resized | Subset):
+    while isinstance(source, Resized | Subset | Cached):
         index = int(source.indices[index]) if isinstance(source, Subset) else index
         source = source.source
     return source, index

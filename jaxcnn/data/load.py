@@ -10,7 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data import formats, splits
-from jaxcnn.data.decode import picture_format, read_bytes
+from jaxcnn.data.cache import Cached
+from jaxcnn.data.decode import Centre, picture_format, read_bytes
 from jaxcnn.data.folder import FileSource, folder, table
 from jaxcnn.data.sources import Dataset, Resized, Source, Subset
 from jaxcnn.data.tfds import TfdsSource, prepared
@@ -92,25 +93,53 @@ def _with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
     if dataset.train.image_shape is not None:
         if config.random_crop:
             raise UserError(f"data.random_crop: {config.name} has images of one size; data.augment can crop those")
+        if config.cache != "off":
+            raise UserError(f"data.cache: {config.name} has images of one size, which data.resident keeps on the device")
         return dataset
+    if config.cache == "memory" and config.workers:
+        raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
     if config.channels not in (0, 1, 3):
         raise UserError(f"data.channels: pictures have 1 or 3, not {config.channels}")
     crop = _random_crop(config.random_crop)
     channels, size = _format(dataset.train)
     channels, size = config.channels or channels, config.image_size or size
 
+    side, cached = config.cache_side or 2 * size, dict[tuple[int, Centre], Source]()
+
+    def stored(source: Source, kept: Centre) -> Source:
+        """Pictures with the channels that are wanted, kept if they shall be: once for all parts that look alike."""
+        assert isinstance(source, FileSource | TfdsSource)
+        if (id(source), kept) not in cached:
+            stored = dataclasses.replace(source, channels=channels)
+            cached[id(source), kept] = (
+                stored if config.cache == "off" else Cached(stored, kept, channels, _cache_folder(config)).opened()
+            )
+        return cached[id(source), kept]
+
     def resized(source: Source, crop: tuple = ()) -> Source:
-        return Resized(_with_channels(source, channels), (size, size, channels), config.fit, config.crop_ratio, crop, seed)
+        kept = Centre((side, side), "stretch") if crop else Centre((size, size), config.fit, config.crop_ratio)
+        source = _with_below(source, lambda below: stored(below, kept))
+        return Resized(source, (size, size, channels), config.fit, config.crop_ratio, crop, seed)
 
     changes: dict[str, Any] = {part: resized(source) for part, source in dataset.parts().items()}
     return dataclasses.replace(dataset, **changes | {"train": resized(dataset.train, crop)})
 
 
-def _with_channels(source: Source, channels: int) -> Source:
+def _with_below(source: Source, change: Callable[[Source], Source]) -> Source:
+    """`source` with another one below what takes a part of it."""
     if isinstance(source, Subset):
-        return dataclasses.replace(source, source=_with_channels(source.source, channels))
-    assert isinstance(source, FileSource | TfdsSource)
-    return dataclasses.replace(source, channels=channels)
+        return dataclasses.replace(source, source=_with_below(source.source, change))
+    return change(source)
+
+
+def _cache_folder(config: ConfigDict) -> Path | None:
+    """None for memory."""
+    if config.cache == "memory":
+        return None
+    if config.cache_folder:
+        return Path(config.cache_folder).expanduser()
+    root = Path(config.root or "~/.cache/jaxcnn").expanduser()
+    return (root.parent if root.is_file() else root) / ".jaxcnn-cache"
 
 
 def _format(source: Source, sample: int = 100) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """From uint8 images to a network's input. It goes with the weights wherever they go: training, evaluation, prediction."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -96,18 +97,15 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     counts = np.zeros((channels, 256), np.int64)
     many = min(len(source), 1000) if isinstance(source, Resized) else len(source)
     chosen = np.linspace(0, len(source) - 1, many).astype(int)
-    for start in range(0, many, 4096):
-        images = np.stack([image for i in chosen[start : start + 4096] if (image := _readable(source, int(i))) is not None])
-        for channel in range(channels):
-            counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        read = pool.map if isinstance(source, Resized) else map  # decoding lets go of Python's lock
+        for start in range(0, many, 512):
+            images = [image for image in read(source.readable, chosen[start : start + 512].tolist()) if image is not None]
+            for channel in range(channels if images else 0):
+                counts[channel] += np.bincount(np.stack(images)[..., channel].ravel(), minlength=256)
+    if not counts.any():
+        raise source.none_readable()
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(axis=1)
     std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _readable(source: Source, index: int) -> np.ndarray | None:
-    try:
-        return source[index]
-    except UserError:
-        return None

@@ -7,6 +7,8 @@ import functools
 import numpy as np
 
 from jaxcnn.data.decode import Centre, RandomResizedCrop, View, look
+from jaxcnn.data.sizes import ONE_SIZE, Sizes
+from jaxcnn.errors import UserError
 
 
 class Source(abc.ABC):
@@ -35,6 +37,26 @@ class Source(abc.ABC):
     def at(self, index: int, place: int) -> np.ndarray:
         """Image `index` as it is shown at place `place` of the training; the same everywhere but for random crops."""
         return self[index]
+
+    def shape_at(self, place: int) -> tuple[int, int, int]:
+        """(H, W, C) of what `at` gives at this place; where sizes differ there is no such shape."""
+        assert self.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+        return self.image_shape
+
+    def readable(self, index: int, place: int | None = None) -> np.ndarray | None:
+        """`at` (without a place: image `index` as it is evaluated), or None where it can't be read."""
+        try:
+            return self[index] if place is None else self.at(index, place)
+        except UserError:
+            return None
+
+    def none_readable(self) -> UserError:
+        """What is said of a source without a single image that can be read."""
+        return UserError(f"{self.name(0)}, and all others of this data set, can't be read")
+
+    def stamp(self) -> str:
+        """A text that is another one when the pixels of any image may be; see data.cache."""
+        raise UserError("data.cache: these images lie in memory already")
 
     def name(self, index: int) -> str:
         """What a person calls image `index`."""
@@ -90,7 +112,8 @@ class Subset(Source):
 class Resized(Source):
     """Images of any size, all brought to one: by their centre or, in training, by random crops.
 
-    `crop` is the range of a random crop's area and of its proportions; () for the centre in training too.
+    `crop` is the range of a random crop's area and of its proportions; () for the centre in training too. `sizes` are
+    those of random crops, where they change.
     """
 
     source: Source
@@ -99,6 +122,7 @@ class Resized(Source):
     ratio: float = 1.0
     crop: tuple[tuple[float, float], tuple[float, float]] | tuple[()] = ()
     seed: int = 0
+    sizes: Sizes = ONE_SIZE
 
     @functools.cached_property
     def labels(self) -> np.ndarray:  # type: ignore[override]
@@ -117,7 +141,13 @@ class Resized(Source):
         """A random crop that is a function of (seed, place)."""
         if not self.crop:
             return self[index]
-        return self.source.view(index, RandomResizedCrop(self.shape[:2], *self.crop, key=(self.seed, place)))
+        height, width, _ = self.shape_at(place)
+        return self.source.view(index, RandomResizedCrop((height, width), *self.crop, key=(self.seed, place)))
+
+    def shape_at(self, place: int) -> tuple[int, int, int]:
+        """That of `sizes` for a random crop; without one images are resized later, on the device."""
+        side = self.sizes.at_place(place) if self.crop else None
+        return (side, side, self.shape[2]) if side else self.shape
 
     def name(self, index: int) -> str:
         """As the source names it."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.decode import View, decode
+from jaxcnn.data.files import stamp
 from jaxcnn.data.sources import Dataset, Source
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
@@ -62,6 +63,10 @@ class TfdsSource(Source):
     def encoded_bytes(self, index: int) -> bytes:
         """The picture as it is stored."""
         return self._read(index, lambda record: _values(record, self.feature).bytes_list.value[0])
+
+    def stamp(self) -> str:
+        """Files, which of their records, and the feature."""
+        return f"{stamp([path for path, _, _ in self.files])} {[counts for _, *counts in self.files]} {self.feature}"
 
     def name(self, index: int) -> str:
         """The file that holds it, and which of its records it is."""

@@ -7,13 +7,14 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from jaxcnn import data, weights
-from jaxcnn.config import duration_in_steps
+from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, make_predict
 from jaxcnn.models import create_model
@@ -38,6 +39,7 @@ class Experiment:
     mesh: Mesh
     total_steps: int
     reading: data.Reading
+    sizes: data.Sizes
 
     def steps(self, name: str) -> int:
         """The duration of a setting, in steps, at least 1."""
@@ -89,16 +91,18 @@ class Experiment:
         """The jitted forward pass of evaluation, over the views of evaluate.views."""
         return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
 
-    def train_step(self) -> Step:
-        """The pure function of one step."""
-        config = self.config
+    def train_step(self, side: int | None = None) -> Step:
+        """The pure function of one step, with images of side×side pixels where that is given (see data.sizes)."""
+        config, preprocessing = self.config, self.preprocessing
+        if side:
+            preprocessing = dataclasses.replace(preprocessing, size=(side, side))
         return make_train_step(
             model=self.model,
             optimizer=self.optimizer,
             schedule=self.schedule,
             loss=make_loss(config.loss, self.task, len(self.dataset.class_names), self.dataset.train.labels),
             task=self.task,
-            preprocessing=self.preprocessing,
+            preprocessing=preprocessing,
             augment=data.make_augmentation(config.data.augment),
             seed=config.seed,
             num_outputs=_outputs(self.task, self.dataset),
@@ -147,6 +151,9 @@ def prepare(config: ConfigDict) -> Experiment:
     if config.data.balanced and config.data.repeats > 1:
         raise UserError("data.repeats: not together with data.balanced")
     preprocessing = data.make_preprocessing(config.data, dataset.train)
+    sizes = _sizes(config, len(dataset.train))
+    if isinstance(dataset.train, data.Resized):
+        dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, sizes=sizes))
     task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
     model = create_model(
         config.model.name,
@@ -156,6 +163,7 @@ def prepare(config: ConfigDict) -> Experiment:
     )
     init = functools.partial(init_variables, model, preprocessing.input_shape)
     params = jax.eval_shape(init, jax.random.key(0))["params"]
+    _check_sizes(sizes, model, preprocessing, params)
     durations = {"batch_size": config.batch_size, "examples_per_epoch": len(dataset.train)}
     total_steps = duration_in_steps("total", config.total, **durations)
     if not total_steps:
@@ -163,17 +171,43 @@ def prepare(config: ConfigDict) -> Experiment:
     schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=len(dataset.train))
     optimizer = make_optimizer(config.optimizer, schedule, params)
     experiment = Experiment(
-        config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config)
+        config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config), sizes
     )
     experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
     experiment.predict()
     return experiment
 
 
+def _sizes(config: ConfigDict, examples_per_epoch: int) -> data.Sizes:
+    sides, durations = config.data.sizes, config.data.size_boundaries
+    if any(side < 1 for side in sides):
+        raise UserError(f"data.sizes: {sides} should be pixels, 1 or more")
+    if durations and len(durations) != len(sides) - 1:
+        raise UserError(f"data.size_boundaries: {len(durations)} for {len(sides)} sizes; one fewer than sizes, or none")
+    if sides and config.data.resize == "pad":
+        raise UserError("data.sizes: images are resized, not padded, to them; not together with data.resize=pad")
+    boundaries = durations_in_steps(
+        "data.size_boundaries", durations, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
+    )
+    return data.Sizes(sides, tuple(boundaries), config.seed, config.batch_size)
+
+
+def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Preprocessing, params: Any) -> None:
+    """That the model takes images of all sizes with the same parameters."""
+    for side in sizes.sides:
+        init = functools.partial(init_variables, model, (side, side, preprocessing.input_shape[2]))
+        if jax.tree.map(jnp.shape, jax.eval_shape(init, jax.random.key(0))["params"]) != jax.tree.map(jnp.shape, params):
+            height, width = preprocessing.size
+            raise UserError(
+                f"data.sizes: the model has other parameters at {side}×{side} than at {height}×{width}; it takes one size"
+            )
+
+
 def reading(config: ConfigDict) -> data.Reading:
     """How the settings `data.*` ask for examples to be read."""
     settings = config.data
-    return data.Reading(settings.resident, settings.threads, settings.workers, settings.on_error == "skip")
+    threads = settings.threads or data.cores()
+    return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 
 def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:

@@ -9,6 +9,7 @@ report.html        the page that shows it
 """
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -21,6 +22,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxcnn import config as settings
+from jaxcnn.data import Sizes
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
 from jaxcnn.train.checkpoints import Checkpoints
@@ -116,10 +118,14 @@ def _train(
         return state
 
     most = config.steps_per_dispatch or (1 if experiment.on_cpu else _STEPS_PER_DISPATCH)
-    counts = list(_plan(step, total, most, every.values()))
+    counts = list(_plan(step, total, most, every.values(), experiment.sizes))
     order = experiment.order()
     batches = experiment.reader(dataset.train)(order, step * config.batch_size, config.batch_size, counts)
-    train_steps = AheadOfTime(jit_steps(experiment.train_step(), experiment.mesh, unroll=experiment.on_cpu), clock)
+
+    @functools.cache
+    def train_steps(side: int | None) -> AheadOfTime:
+        return AheadOfTime(jit_steps(experiment.train_step(side), experiment.mesh, unroll=experiment.on_cpu), clock)
+
     validation = experiment.batches_once(dataset.validation) if dataset.validation else None
     losses = evaluation_losses(config.loss)
     pending: list[dict[str, jax.Array]] = []  # metrics of steps that may still be under way
@@ -145,7 +151,7 @@ def _train(
         batch = next(batches)
         interval.waited += time.perf_counter() - waiting
         compiled = clock.compile
-        state, metrics = train_steps(state, batch)
+        state, metrics = train_steps(experiment.sizes.at_step(step))(state, batch)
         mark += clock.compile - compiled  # that was no training
         if experiment.on_cpu and experiment.mesh.size > 1:
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
@@ -182,10 +188,11 @@ def _train(
     return state
 
 
-def _plan(step: int, total: int, most: int, intervals: Collection[int]) -> Iterator[int]:
-    """How many steps each call makes: `most` where that leads past no interval's end, else 1."""
+def _plan(step: int, total: int, most: int, intervals: Collection[int], sizes: Sizes) -> Iterator[int]:
+    """How many steps each call makes: `most` where that leads past no interval's end and no other size, else 1."""
+    most = min(most, sizes.most_steps)
     while step < total:
-        stop = min([total, *((step // n + 1) * n for n in intervals)])
+        stop = min([sizes.until(step, total), *((step // n + 1) * n for n in intervals)])
         count = most if step + most <= stop else 1
         yield count
         step += count

@@ -1,7 +1,6 @@
 """The course of the learning rate, from optax's schedules. step -> learning rate."""
 
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,7 +8,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from jaxcnn.config import duration_in_steps
+from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 
 T = TypeVar("T")
@@ -19,10 +18,8 @@ def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: i
     """What the settings `schedule.*` and `optimizer.learning_rate` ask for, over `total_steps` steps."""
     settings, peak = config.schedule, config.optimizer.learning_rate
 
-    def steps(name: str, text: str) -> int:
-        return duration_in_steps(f"schedule.{name}", text, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch)
-
-    warmup = steps("warmup", settings.warmup)
+    durations = {"batch_size": config.batch_size, "examples_per_epoch": examples_per_epoch}
+    warmup = duration_in_steps("schedule.warmup", settings.warmup, **durations)
     if warmup >= total_steps and warmup:
         raise UserError(f"schedule.warmup: {warmup:,} steps leave nothing of the {total_steps:,} steps of training")
     if settings.name == "one_cycle":
@@ -32,9 +29,7 @@ def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: i
             optax.piecewise_interpolate_schedule("cosine", peak / 25, {rise: 25.0, total_steps: 1 / (25 * 1e4)})
         )
     if settings.name == "steps":
-        boundaries = [steps("boundaries", text) for text in settings.boundaries]
-        if any(late <= early for early, late in itertools.pairwise([0, *boundaries])):
-            raise UserError(f"schedule.boundaries: {settings.boundaries} should grow, from above 0")
+        boundaries = durations_in_steps("schedule.boundaries", settings.boundaries, **durations)
         if boundaries and boundaries[0] < warmup:
             raise UserError(f"schedule.boundaries: {settings.boundaries[0]} is within the warm-up, {settings.warmup}")
         # join_schedules restarts the count after the warm-up

@@ -70,6 +70,20 @@ def test_decompression_bomb_is_refused_before_it_fills_the_memory():
         decode(bomb, "bomb.png", 3)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_format_equals_pillows(name):
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(FORMATS[name])))
+    assert picture_format(FORMATS[name], "") == (image.height, image.width, name in ("grey", "one bit", "16 bit"))
+
+
+def test_jpeg_whose_header_claims_too_much_is_refused():
+    frame = FORMATS["jpeg"].index(b"\xff\xc0")
+    bomb = bytearray(FORMATS["jpeg"])
+    bomb[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
+    with pytest.raises(UserError, match="fill the memory"):
+        decode(bytes(bomb), "bomb.jpg", 3)
+
+
 def test_format_is_that_of_the_upright_picture():
     assert picture_format(FORMATS["exif 6"], "") == (320, 214, False)
     assert picture_format(FORMATS["16 bit"], "") == (214, 320, True)
@@ -106,6 +120,20 @@ def test_reduced_decoding_is_nearly_that_of_the_whole():
     assert np.abs(decode(large, "", 3, view) - expected).mean() < 3.0  # half a pixel of the reduced picture
 
 
+def test_random_crop_of_a_reduced_picture_is_nearer_to_the_average_than_one_of_the_whole():
+    large = encoded(Image.fromarray(load_sample_image("china.jpg")), "JPEG", quality=95)
+    whole, errors = decode(large, "", 3), []
+    for place in range(20):
+        window = RandomResizedCrop((96, 96), (0.4, 0.6), (1.0, 1.1), (0, place))(427, 640)  # shrinks by 3.4 to 4.2
+        assert window.height >= 2 * 96
+        average = look(whole, window._replace(averages=1.0)).astype(int)
+        bilinear = look(whole, window._replace(averages=9.0)).astype(int)
+        reduced = decode(large, "", 3, lambda *_: window).astype(int)  # noqa: B023
+        errors.append((np.abs(reduced - average).mean(), np.abs(bilinear - average).mean()))
+    ours, theirs = np.mean(errors, axis=0)
+    assert ours < 0.7 * theirs
+
+
 def test_random_crops_have_the_areas_and_proportions_asked_for():
     windows = [RandomResizedCrop((8, 8), (0.2, 0.6), (0.75, 4 / 3), (0, place))(300, 400) for place in range(500)]
     areas = np.array([w.height * w.width for w in windows]) / (300 * 400)
@@ -120,7 +148,7 @@ def test_random_crops_have_the_areas_and_proportions_asked_for():
 
 
 def test_crop_that_fits_nowhere_becomes_the_largest_centre():
-    window = RandomResizedCrop((8, 8), (0.9, 1.0), (0.75, 4 / 3), (0,))(20, 400)
+    window = RandomResizedCrop((8, 8), (0.9, 1.0), (0.75, 4 / 3), (0, 0))(20, 400)
     assert (window.top, window.height) == (0, 20)
     assert window.width == pytest.approx(20 * 4 / 3)
     assert window.left == pytest.approx((400 - window.width) / 2)

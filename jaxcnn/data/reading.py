@@ -1,0 +1,46 @@
+"""What a batch holds, and how batches are read."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import numpy as np
+
+from jaxcnn.data.order import Places
+
+Batch = dict[str, jax.Array]
+"""K batches, B sharded over "data": image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool,
+and index and epoch (K, B) int32: which example it is, and how often the data have been gone through before."""
+
+Reader = Callable[[Places, int, int, Iterable[int]], Iterator[Batch]]
+"""(places, start, B, counts): for each K of counts the next K batches of B examples, from place `start` on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How examples are read; none of it changes a batch but `skip`.
+
+    With `skip`, an image that can't be read does not stop the run: training takes the next one that can, evaluation
+    leaves it out, and its name goes into `skipped`.
+    """
+
+    resident: str = "auto"
+    threads: int = 4
+    workers: int = 0
+    skip: bool = False
+    skipped: set[str] = dataclasses.field(default_factory=set)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An uint8 array that begins at a multiple of 64 bytes, which JAX on CPU takes over without copying it."""
+    size = math.prod(shape)
+    memory = np.empty(size + 63, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].reshape(shape)

@@ -1,0 +1,61 @@
+"""Batches of a data set that lies on the device whole: only indices travel."""
+
+import concurrent.futures
+import functools
+from collections.abc import Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.data.order import Places
+from jaxcnn.data.reading import Batch, Reader, Reading, aligned
+from jaxcnn.data.sources import Source
+
+
+def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
+    """The whole source lies on the device; only indices travel."""
+    everywhere, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
+    images = aligned((len(source), *source.shape_at(0)))
+
+    def read_one(index: int) -> bool:
+        image = source.readable(index) if reading.skip else source[index]
+        if image is not None:
+            images[index] = image
+        return image is not None
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
+        whole = np.fromiter(pool.map(read_one, range(len(source))), bool)
+    reading.skipped.update(source.name(int(index)) for index in np.flatnonzero(~whole))
+    if not whole.any():
+        raise source.none_readable()
+    instead = _next_whole(whole)
+    on_device = jax.device_put({"image": images, "label": source.labels}, everywhere)
+
+    @functools.partial(jax.jit, out_shardings=sharded)
+    def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
+        there = jnp.maximum(indices, 0)
+        examples = {name: array[there] for name, array in everything.items()}
+        return examples | {"mask": indices >= 0, "index": there, "epoch": epochs}
+
+    def read(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
+        for count in counts:
+            end = start + count * batch_size
+            indices = places[np.arange(start, end)].reshape(count, batch_size)
+            epochs = np.arange(start, end).reshape(count, batch_size) // len(source)
+            if not whole.all():
+                indices = np.where(
+                    indices < 0, -1, instead[indices] if places.training else np.where(whole[indices], indices, -1)
+                )
+            yield gather(on_device, *jax.device_put((indices.astype(np.int32), epochs.astype(np.int32)), sharded))
+            start = end
+
+    return read
+
+
+def _next_whole(whole: np.ndarray) -> np.ndarray:
+    """For each index itself, or the next one that could be read."""
+    indices = np.flatnonzero(whole)
+    return indices[np.searchsorted(indices, np.arange(len(whole))) % len(indices)]

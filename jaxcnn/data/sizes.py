@@ -1,0 +1,49 @@
+"""Sizes of training's images that change as it goes on: in steps, or at random."""
+
+import bisect
+import dataclasses
+
+import numpy as np
+
+_HELD = 10  # steps that a size drawn at random is kept (YOLOv2: Redmon and Farhadi 2017, section 2, "every 10 batches")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The side of the images of each training step, a function of the step (and of `seed`) alone.
+
+    With `boundaries`, steps, the `sides` follow one another: progressive resizing, as in FFCV's ImageNet recipe (Leclerc
+    et al. 2023, appendix). Without, one is drawn every 10 steps. Without `sides` images keep the size that they have.
+    """
+
+    sides: tuple[int, ...] = ()
+    boundaries: tuple[int, ...] = ()
+    seed: int = 0
+    batch_size: int = 1
+
+    def at_step(self, step: int) -> int | None:
+        """Pixels."""
+        if not self.sides:
+            return None
+        if self.boundaries or len(self.sides) == 1:
+            return self.sides[bisect.bisect_right(self.boundaries, step)]
+        return int(np.random.default_rng((self.seed, step // _HELD)).choice(self.sides))
+
+    def at_place(self, place: int) -> int | None:
+        """That of the step in which this place of the training comes."""
+        return self.at_step(place // self.batch_size)
+
+    def until(self, step: int, total: int) -> int:
+        """The first step after `step` that may have another side, or `total`."""
+        if self.boundaries or len(self.sides) < 2:
+            following = [boundary for boundary in self.boundaries if boundary > step]
+            return min([total, *following])
+        return min(total, (step // _HELD + 1) * _HELD)
+
+    @property
+    def most_steps(self) -> int:
+        """The most steps that can be sure to have one side, where none is a boundary."""
+        return _HELD if len(self.sides) > 1 and not self.boundaries else 2**31
+
+
+ONE_SIZE = Sizes()

@@ -1,0 +1,117 @@
+"""Batches of a data set that stays on the host or on disk: Grain's threads, or processes, read ahead."""
+
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import flags
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn.data.order import Places
+from jaxcnn.data.reading import Batch, Reading, aligned
+from jaxcnn.data.sources import Source
+from jaxcnn.errors import RunFailed
+
+
+def streamed(
+    source: Source, mesh: Mesh, reading: Reading, places: Places, start: int, batch_size: int, counts: Iterable[int]
+) -> Iterator[Batch]:
+    """A `Reader`, but for its first three arguments."""
+    counts = list(counts)
+    options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
+    # an element is a whole batch: processes are dealt whole elements, so only then are their batches those of threads
+    elements = _Batches(source, places, start, batch_size, sum(counts), reading.skip)
+    dataset = grain.MapDataset.source(elements).to_iter_dataset(options)
+    if reading.workers:
+        if not flags.FLAGS.is_parsed():  # Grain asks a flag of its own, in a notebook too
+            flags.FLAGS.mark_as_parsed()
+        # what a killed process leaves behind is cleaned up; that needs no warning
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2))
+    batches = iter(dataset)
+    sharded = NamedSharding(mesh, P(None, "data"))
+    try:
+        for count in counts:
+            several = [next(batches) for _ in range(count)]
+            stacked = {name: _stacked([batch[name] for batch in several]) for name in several[0]}
+            skipped = stacked.pop("skipped")
+            reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
+            yield jax.device_put(stacked, sharded)
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise RunFailed(
+            "data.workers: a process that reads examples was ended from outside, perhaps for want of memory; "
+            "the last checkpoint is kept, and the same command goes on"
+        ) from error
+    finally:
+        batches.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batches:
+    """`number` batches of the examples at places `start`, `start` + 1, …, as Grain reads them."""
+
+    source: Source
+    places: Places
+    start: int
+    batch_size: int
+    number: int
+    skip: bool
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process of its own: it ends with the run, also one that was killed."""
+        self.__dict__.update(state)
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+        places = self.start + number * self.batch_size + np.arange(self.batch_size)
+        indices = self.places[places]
+        mask, indices = indices >= 0, np.maximum(indices, 0)
+        skipped = np.full(self.batch_size, -1)
+        images = aligned((self.batch_size, *self.source.shape_at(int(places[0]))))
+        for row in np.flatnonzero(mask).tolist():
+            index, place = int(indices[row]), int(places[row])
+            image = self.source.readable(index, place) if self.skip else self.source.at(index, place)
+            if image is None:
+                skipped[row], mask[row] = index, self.places.training
+                if self.places.training:
+                    indices[row], image = self._next_readable(index, place)
+            if image is not None:
+                images[row] = image
+        images[~mask] = 0
+        return {
+            "image": images,
+            "label": self.source.labels[indices],
+            "mask": mask,
+            "index": indices.astype(np.int32),
+            "epoch": (places // len(self.source)).astype(np.int32),
+            "skipped": skipped,
+        }
+
+    def _next_readable(self, index: int, place: int) -> tuple[int, np.ndarray]:
+        for step in range(1, len(self.source)):
+            following = (index + step) % len(self.source)
+            if (image := self.source.readable(following, place)) is not None:
+                return following, image
+        raise self.source.none_readable()
+
+
+def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

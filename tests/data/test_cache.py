@@ -1,0 +1,116 @@
+"""Cached pictures are those of the files, whatever happens to what was kept."""
+
+import os
+import pickle
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_images
+
+from jaxcnn.config import default_config
+from jaxcnn.data import load
+from jaxcnn.data.folder import FileSource
+from jaxcnn.errors import UserError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve photos of several sizes, in two classes."""
+    originals = load_sample_images().images
+    for index in range(12):
+        path = tmp_path / "photos" / f"class{index % 2}" / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), cv2.resize(originals[index % 2][: 420 - 20 * index], (300 - 5 * index, 200)))
+    return tmp_path / "photos"
+
+
+def loaded(root, **changes):
+    config = default_config()
+    config.data.name, config.data.root, config.data.image_size, config.data.validation = "folder", str(root), 64, 0.25
+    config.data.update(changes)
+    return load(config.data, seed=0)
+
+
+def images(source):
+    return np.stack([source[index] for index in range(len(source))])
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_evaluation_sees_the_same_pixels_and_decodes_them_once(photos, cache, fit, monkeypatch):
+    expected = loaded(photos, fit=fit)
+    found = loaded(photos, fit=fit, cache=cache)
+    first = {part: images(source) for part, source in found.parts().items()}
+    monkeypatch.setattr(FileSource, "view", lambda *_: pytest.fail("decoded again"))
+    again = {part: images(source) for part, source in found.parts().items()}
+    monkeypatch.undo()
+    for part, source in expected.parts().items():
+        np.testing.assert_array_equal(first[part], images(source))
+        np.testing.assert_array_equal(again[part], images(source))
+
+
+def test_another_run_and_a_process_read_the_file(photos, monkeypatch):
+    expected = images(loaded(photos, cache="disk").train)
+    later = loaded(photos, cache="disk").train  # the cache inside the folder is no class
+    monkeypatch.setattr(FileSource, "view", lambda *_: pytest.fail("decoded again"))
+    np.testing.assert_array_equal(images(later), expected)
+    np.testing.assert_array_equal(images(pickle.loads(pickle.dumps(later))), expected)
+
+
+def test_what_was_cut_off_or_damaged_is_decoded_again(photos):
+    expected = images(loaded(photos, cache="disk").train)
+    (file,) = (photos / ".jaxcnn-cache").iterdir()
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], bytes(len(whole))):
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(images(loaded(photos, cache="disk").train), expected)
+    assert file.read_bytes() == whole
+
+
+def test_another_picture_under_the_same_name_is_another_cache(photos):
+    before = images(loaded(photos, cache="disk", random_crop=()).train)
+    dataset = loaded(photos, cache="disk")
+    path = dataset.train.name(0)
+    cv2.imwrite(path, cv2.imread(path)[::-1])
+    os.utime(path, (0, 0))
+    after = images(loaded(photos, cache="disk").train)
+    assert (before[0] != after[0]).any()
+    np.testing.assert_array_equal(before[1:], after[1:])
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_random_crops_show_the_same_part_a_little_less_sharp(photos, cache):
+    crop = {"random_crop": ((0.25, 1.0), (0.75, 4 / 3))}
+    exact, kept = loaded(photos, **crop).train, loaded(photos, cache=cache, **crop).train
+    differences = [np.abs(exact.at(0, place).astype(float) - kept.at(0, place)) for place in range(30)]
+    others = [np.abs(exact.at(0, place).astype(float) - kept.at(0, place + 1)) for place in range(30)]
+    assert np.mean(differences) < 7
+    assert 3 * np.mean(differences) < np.mean(others)
+    np.testing.assert_array_equal(kept.at(0, 7), loaded(photos, cache=cache, **crop).train.at(0, 7))
+
+
+def test_unreadable_picture_is_named_each_time(photos):
+    source = loaded(photos, cache="memory").train
+    with open(source.name(0), "w") as file:
+        file.write("no picture")
+    for _ in range(2):
+        with pytest.raises(UserError, match="jpg: not a picture"):
+            source[0]
+
+
+def test_mistakes_are_named(photos, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("jaxcnn.data.cache.shutil.disk_usage", lambda _: SimpleNamespace(free=2**29))
+    monkeypatch.setattr("jaxcnn.data.cache.os.sysconf", lambda name: 2**18 if "PAGES" in name else 2**12)
+    for changes, message in (
+        ({"cache": "memory", "workers": 2}, "data.workers"),
+        ({"cache": "disk", "cache_folder": str(tmp_path / "file")}, "data.cache_folder"),
+        ({"cache": "disk", "cache_side": 10_000}, "3.4 GiB are wanted in .*, but 0.5 GiB are free"),
+        ({"cache": "memory", "cache_side": 10_000}, "3.4 GiB are wanted, but there are 1.0 GiB of memory"),
+    ):
+        with pytest.raises(UserError, match=message):
+            loaded(photos, random_crop=((0.5, 1.0), (1.0, 1.0)), **changes)
+    with pytest.raises(UserError, match="images of one size"):
+        loaded("", name="digits", cache="memory", image_size=0)

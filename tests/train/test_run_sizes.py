@@ -1,0 +1,68 @@
+"""Runs whose images change size as they go on."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import pytest
+from small_runs import quiet, small_config
+
+from jaxcnn import train
+from jaxcnn.errors import UserError
+from jaxcnn.models import registry
+from jaxcnn.train.experiment import prepare
+
+SEEN: list[int] = []
+
+
+class Tiny(nn.Module):
+    """One convolution and a head: takes any size, and notes those that it is traced with in training."""
+
+    width: int
+    num_classes: int = 10
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        if train:
+            SEEN.append(x.shape[1])
+        x = nn.relu(nn.Conv(self.width, (3, 3), strides=2, dtype=self.dtype)(x)).mean((1, 2))
+        return nn.Dense(self.num_classes)(x)
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """A config of a run with this model, from changes."""
+    monkeypatch.setitem(registry._VARIANTS, "tiny", registry.Variant(Tiny, {"width": 4}))
+    SEEN.clear()
+    tiny = {"model.name": "tiny", "total": "12steps", "batch_size": 32, "data.augment": ("flip",), "data.image_size": 16}
+    return lambda **changes: small_config(**tiny | changes)
+
+
+def test_each_size_is_compiled_once_and_evaluation_keeps_its_own(config, tmp_path):
+    console, _ = quiet()
+    train.run(config(**{"data.sizes": (12, 16, 20), "data.size_boundaries": ("5steps", "8steps")}), tmp_path, console=console)
+    assert sorted(SEEN) == sorted(set(SEEN) | {12, 16, 20})
+
+
+def test_steps_a_call_do_not_change_a_run_with_drawn_sizes(config, tmp_path):
+    sha = set()
+    for steps in (1, 5):
+        changes = {"seed": 2, "data.sizes": (12, 20), "steps_per_dispatch": steps, "total": "30steps"}
+        changes |= {"evaluate.every": "20steps", "checkpoint.every": "20steps"}
+        SEEN.clear()
+        sha.add(train.run(config(**changes), tmp_path / str(steps), console=quiet()[0])["params_sha256"])
+        assert set(SEEN) == {12, 20}
+    assert len(sha) == 1
+
+
+def test_mistakes_are_named(config):
+    for changes, message in (
+        ({"data.sizes": (0, 16)}, "data.sizes"),
+        ({"data.sizes": (12, 16), "data.size_boundaries": ("1epochs", "2epochs")}, "one fewer"),
+        ({"data.sizes": (8, 12, 16), "data.size_boundaries": ("9steps", "9steps")}, "should grow"),
+        ({"data.sizes": (24, 32), "data.resize": "pad"}, "data.resize"),
+        ({"model.name": "lenet5_relu", "data.sizes": (28, 32)}, "other parameters at 28×28 than at 16×16|too small"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(config(**changes))
