@@ -1,6 +1,6 @@
 """Data: where examples come from, their order and batches, their preprocessing and augmentation."""
 
-from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views
+from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views, step_keys
 from jaxcnn.data.load import load
 from jaxcnn.data.pipeline import BalancedOrder, Batch, Once, Order, Reader, Reading, batches_once, make_reader
 from jaxcnn.data.preprocessing import Preprocessing, make_preprocessing
@@ -25,4 +25,5 @@ __all__ = [
     "make_preprocessing",
     "make_reader",
     "make_views",
+    "step_keys",
 ]

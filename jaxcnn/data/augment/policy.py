@@ -92,6 +92,12 @@ class Augmentation:
         return images, targets
 
 
+def step_keys(seed: int, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """All randomness of a training step: its keys for the augmentation, for dropout, and for the mixers."""
+    augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+    return augment_key, dropout_key, mix_key
+
+
 def make_augmentation(policy: Sequence[Any]) -> Augmentation:
     """The policy of a list of "name" and ("name", {"setting": value, …}).
 
