@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxcnn.data import formats, splits
 from jaxcnn.data.decode import picture_format, read_bytes
 from jaxcnn.data.folder import FileSource, folder, table
-from jaxcnn.data.sources import Dataset, Resized, Source, Subset
+from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source, Subset
 from jaxcnn.data.tfds import TfdsSource, prepared
 from jaxcnn.errors import UserError, did_you_mean
 
@@ -25,7 +25,7 @@ SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "arrays": formats.arrays,
 }
 PICTURES: dict[str, Callable[..., Dataset]] = {"folder": folder, "csv": table}
-"""Sets of encoded pictures; these take `channels` and `group` too."""
+"""Sets of encoded pictures; these take `group` too."""
 
 
 def load(config: ConfigDict, seed: int) -> Dataset:
@@ -88,11 +88,20 @@ def _cut_off(dataset: Dataset, name: str, parts: tuple[np.ndarray, np.ndarray]) 
 
 
 def _with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
-    """Pictures of any size as `Resized`; others as they are."""
+    """Pictures of any size as `Resized`; others as they are, but for their channels."""
     if dataset.train.image_shape is not None:
         if config.random_crop:
             raise UserError(f"data.random_crop: {config.name} has images of one size; data.augment can crop those")
-        return dataset
+        stored = dataset.train.image_shape[2]
+        if config.channels in (0, stored):
+            return dataset
+        if {stored, config.channels} != {1, 3}:
+            raise UserError(
+                f"data.channels: the images of {config.name} have {stored}, not {config.channels}; "
+                "only grey (1) becomes RGB (3), and RGB grey"
+            )
+        converted: dict[str, Any] = {part: _with_channels(source, config.channels) for part, source in dataset.parts().items()}
+        return dataclasses.replace(dataset, **converted)
     if config.channels not in (0, 1, 3):
         raise UserError(f"data.channels: pictures have 1 or 3, not {config.channels}")
     crop = _random_crop(config.random_crop)
@@ -109,7 +118,7 @@ def _with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
 def _with_channels(source: Source, channels: int) -> Source:
     if isinstance(source, Subset):
         return dataclasses.replace(source, source=_with_channels(source.source, channels))
-    assert isinstance(source, FileSource | TfdsSource)
+    assert isinstance(source, ArraySource | FileSource | TfdsSource)
     return dataclasses.replace(source, channels=channels)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
 from jaxcnn.data.augment.settings import Entry, parse
@@ -83,6 +84,11 @@ class Augmentation:
             elif entry.name in BY_EPOCH:
                 images = entry(images, index, epoch)
         return images
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raises UserError where an operation can't take images (H, W, C)."""
+        images, places = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8), jnp.zeros(1, jnp.int32)
+        jax.eval_shape(lambda *inputs: self(*inputs, index=places, epoch=places), images, jax.random.key(0))
 
     def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
         """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
