@@ -53,6 +53,10 @@ SETTINGS = (
     Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
     Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
     Setting("model.pretrained", "", "file of weights to start from (.npz or .safetensors, PyTorch names); '' = none"),
+    Setting(
+        "model.adapt_stem", False, "where model.pretrained takes another number of channels than the data have: its first "
+        "convolution is summed over them for 1 channel, else repeated over the new ones and scaled",
+    ),
     # data
     Setting("data.name", "digits", "the data set"),
     Setting("data.root", "", "folder (or file) that holds it; digits needs none"),
@@ -81,7 +85,7 @@ SETTINGS = (
     Setting("data.test_split", "", 'tfds: the test set; "" = test, or else validation'),
     Setting("data.features", (), "tfds: the image and the label to use, image,label; () = found", items=str),
     Setting("data.group", "", "what no split tears apart: a regular expression over paths (folder), a column (csv)"),
-    Setting("data.channels", 0, "pictures: 1 for grey, 3 for RGB; 0 = as they are", least=0, most=3),
+    Setting("data.channels", 0, "3 for RGB, of grey repeated; 1 for grey, of RGB its luma; 0 = as they are", least=0),
     Setting("data.fit", "crop", "pictures: centre cut out, padded, or stretched", ("crop", "pad", "stretch")),
     Setting("data.crop_ratio", 0.875, "pictures: share of the shorter side that the centre shows", least=0.1, most=1),
     Setting(

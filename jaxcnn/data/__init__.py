@@ -1,6 +1,6 @@
 """Data: where examples come from, their order and batches, their preprocessing and augmentation."""
 
-from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views
+from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views, step_keys
 from jaxcnn.data.load import load
 from jaxcnn.data.order import BalancedOrder, Once, Order
 from jaxcnn.data.pipeline import batches_once, make_reader
@@ -31,4 +31,5 @@ __all__ = [
     "make_preprocessing",
     "make_reader",
     "make_views",
+    "step_keys",
 ]

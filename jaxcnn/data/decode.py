@@ -149,6 +149,17 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
     return np.ascontiguousarray(part).reshape(*window.size, *image.shape[2:])
 
 
+def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """An image (H, W, C) uint8 in so many channels: grey is repeated, which costs no memory; of RGB its luma is taken."""
+    height, width, has = image.shape
+    if has == channels:
+        return image
+    if has == 1:
+        return np.broadcast_to(image, (height, width, channels))
+    cv2 = _opencv()
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
+
+
 def picture_format(encoded: bytes, name: str) -> tuple[int, int, bool]:
     """(height, width, whether it is grey) of a picture as it is seen, from its header alone."""
     if not encoded:

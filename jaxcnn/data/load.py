@@ -10,11 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data import formats, splits
-from jaxcnn.data.cache import Cached
-from jaxcnn.data.decode import Centre, picture_format, read_bytes
-from jaxcnn.data.folder import FileSource, folder, table
-from jaxcnn.data.sources import Dataset, Resized, Source, Subset
-from jaxcnn.data.tfds import TfdsSource, prepared
+from jaxcnn.data.folder import folder, table
+from jaxcnn.data.one_size import with_one_size
+from jaxcnn.data.sources import Dataset, Subset
+from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean
 
 SOURCES: dict[str, Callable[[Path], Dataset]] = {
@@ -26,7 +25,7 @@ SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "arrays": formats.arrays,
 }
 PICTURES: dict[str, Callable[..., Dataset]] = {"folder": folder, "csv": table}
-"""Sets of encoded pictures; these take `channels` and `group` too."""
+"""Sets of encoded pictures; these take `group` too."""
 
 
 def load(config: ConfigDict, seed: int) -> Dataset:
@@ -60,7 +59,7 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         dataset = SOURCES[config.name](root)
     for part, source in dataset.parts().items():
         _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
-    return _with_one_size(_with_three_parts(dataset, config, seed), config, seed)
+    return with_one_size(_with_three_parts(dataset, config, seed), config, seed)
 
 
 def _with_three_parts(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
@@ -86,92 +85,6 @@ def _cut_off(dataset: Dataset, name: str, parts: tuple[np.ndarray, np.ndarray]) 
     groups = None if dataset.groups is None else dataset.groups[larger]
     changes: dict[str, Any] = {name: Subset(dataset.train, smaller)}
     return dataclasses.replace(dataset, train=Subset(dataset.train, larger), groups=groups, **changes)
-
-
-def _with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
-    """Pictures of any size as `Resized`; others as they are."""
-    if dataset.train.image_shape is not None:
-        if config.random_crop:
-            raise UserError(f"data.random_crop: {config.name} has images of one size; data.augment can crop those")
-        if config.cache != "off":
-            raise UserError(f"data.cache: {config.name} has images of one size, which data.resident keeps on the device")
-        return dataset
-    if config.cache == "memory" and config.workers:
-        raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
-    if config.channels not in (0, 1, 3):
-        raise UserError(f"data.channels: pictures have 1 or 3, not {config.channels}")
-    crop = _random_crop(config.random_crop)
-    channels, size = _format(dataset.train)
-    channels, size = config.channels or channels, config.image_size or size
-
-    side, cached = config.cache_side or 2 * size, dict[tuple[int, Centre], Source]()
-
-    def stored(source: Source, kept: Centre) -> Source:
-        """Pictures with the channels that are wanted, kept if they shall be: once for all parts that look alike."""
-        assert isinstance(source, FileSource | TfdsSource)
-        if (id(source), kept) not in cached:
-            stored = dataclasses.replace(source, channels=channels)
-            cached[id(source), kept] = (
-                stored if config.cache == "off" else Cached(stored, kept, channels, _cache_folder(config)).opened()
-            )
-        return cached[id(source), kept]
-
-    def resized(source: Source, crop: tuple = ()) -> Source:
-        kept = Centre((side, side), "stretch") if crop else Centre((size, size), config.fit, config.crop_ratio)
-        source = _with_below(source, lambda below: stored(below, kept))
-        return Resized(source, (size, size, channels), config.fit, config.crop_ratio, crop, seed)
-
-    changes: dict[str, Any] = {part: resized(source) for part, source in dataset.parts().items()}
-    return dataclasses.replace(dataset, **changes | {"train": resized(dataset.train, crop)})
-
-
-def _with_below(source: Source, change: Callable[[Source], Source]) -> Source:
-    """`source` with another one below what takes a part of it."""
-    if isinstance(source, Subset):
-        return dataclasses.replace(source, source=_with_below(source.source, change))
-    return change(source)
-
-
-def _cache_folder(config: ConfigDict) -> Path | None:
-    """None for memory."""
-    if config.cache == "memory":
-        return None
-    if config.cache_folder:
-        return Path(config.cache_folder).expanduser()
-    root = Path(config.root or "~/.cache/jaxcnn").expanduser()
-    return (root.parent if root.is_file() else root) / ".jaxcnn-cache"
-
-
-def _format(source: Source, sample: int = 100) -> tuple[int, int]:
-    """(channels, side) found in some pictures: 1 if all are grey, and about the median of their shorter sides."""
-    channels, sides = 1, []
-    for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
-        name = source.name(int(index))
-        try:
-            height, width, grey = picture_format(_encoded(source, int(index)), name)
-        except UserError:
-            continue  # said when it is read in earnest
-        channels = channels if grey else 3
-        sides.append(min(height, width))
-    if not sides:
-        raise UserError(f"{source.name(0)}, and {sample} others of this data set, can't be read")
-    return channels, min(224, max(32, int(np.median(sides)) // 32 * 32))
-
-
-def _encoded(source: Source, index: int) -> bytes:
-    if isinstance(source, Subset):
-        return _encoded(source.source, int(source.indices[index]))
-    return source.encoded_bytes(index) if isinstance(source, TfdsSource) else read_bytes(source.name(index))
-
-
-def _random_crop(setting: tuple) -> tuple:
-    right = len(setting) == 2 and all(
-        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int | float) for v in pair) and 0 < pair[0] <= pair[1]
-        for pair in setting
-    )
-    if setting and not (right and setting[0][1] <= 1):
-        raise UserError(f"data.random_crop: {setting!r} is no pair of ranges such as ((0.08, 1.0), (0.75, 1.33))")
-    return setting
 
 
 def _check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:

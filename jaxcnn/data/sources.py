@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from jaxcnn.data.decode import Centre, RandomResizedCrop, View, look
+from jaxcnn.data.decode import Centre, RandomResizedCrop, View, in_channels, look
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
 from jaxcnn.errors import UserError
 
@@ -65,18 +65,20 @@ class Source(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class ArraySource(Source):
-    """Images (N, H, W, C) uint8 and labels in memory."""
+    """Images (N, H, W, C) uint8 and labels in memory; with `channels`, grey is shown as RGB (3) or RGB as grey (1)."""
 
     images: np.ndarray
     labels: np.ndarray
+    channels: int = 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)."""
-        return self.images.shape[1:]
+        _, height, width, channels = self.images.shape
+        return height, width, self.channels or channels
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self.images[index]
+        return in_channels(self.images[index], self.image_shape[2])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.decode import View, decode
+from jaxcnn.data.decode import View, decode, in_channels
 from jaxcnn.data.files import stamp
 from jaxcnn.data.sources import Dataset, Source
 from jaxcnn.errors import UserError, did_you_mean, first_line
@@ -27,7 +27,7 @@ class TfdsSource(Source):
     """A split, or a slice or sum of splits, of the prepared data set in the folder `directory`.
 
     `files` are (path, first record, number of records) of what it reads, in order. `feature` names the images, which
-    are `encoded` pictures or arrays; `shape` is theirs where all have one.
+    are `encoded` pictures or arrays; `shape` is theirs where all have one. They are shown in `channels`.
     """
 
     directory: str
@@ -42,16 +42,16 @@ class TfdsSource(Source):
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """(H, W, C), or None where sizes differ."""
-        return self.shape
+        return self.shape and (*self.shape[:2], self.channels)
 
     def __getitem__(self, index: int) -> np.ndarray:
         if self.encoded:
             image = decode(self.encoded_bytes(index), self.name(index), self.channels)
         else:
             image = self._read(index, lambda record: self._features.deserialize_example_np(record)[self.feature])
-            image = image if image.ndim == 3 else image[..., None]
-        if self.shape not in (None, image.shape):
-            raise UserError(f"{self.name(index)}: an image of {image.shape}, but all are said to have {self.shape}")
+            image = in_channels(image if image.ndim == 3 else image[..., None], self.channels)
+        if self.image_shape not in (None, image.shape):
+            raise UserError(f"{self.name(index)}: an image of {image.shape}, but all are said to have {self.image_shape}")
         return image
 
     def view(self, index: int, view: View) -> np.ndarray:

@@ -90,8 +90,7 @@ def training_examples(
 
     @jax.jit
     def as_in_training(images: jax.Array, index: jax.Array, epoch: jax.Array, step: jax.Array) -> jax.Array:
-        # as in jaxcnn/train/step.py
-        augment_key, _, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+        augment_key, _, mix_key = data.step_keys(seed, step)
         inputs = preprocessing(images, lambda images: augment(images, augment_key, index=index, epoch=epoch))
         return augment.mix(inputs, jnp.zeros((len(images), 1)), mix_key)[0]
 

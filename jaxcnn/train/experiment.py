@@ -84,8 +84,19 @@ class Experiment:
 
     def pretrained_variables(self) -> Variables:
         """The weights in model.pretrained, for this model."""
-        config = self.config.model
-        return weights.load(config.pretrained, config.name, **_arguments(config), num_classes=_outputs(self.task, self.dataset))
+        config, channels = self.config.model, self.preprocessing.input_shape[2]
+        outputs = _outputs(self.task, self.dataset)
+        variables = weights.load(config.pretrained, config.name, **_arguments(config), num_classes=outputs)
+        given = variables["params"]["stem_conv"]["kernel"].shape[2]
+        if given == channels:
+            return variables
+        if not config.adapt_stem:
+            change_data = f"--config.data.channels={given} changes the images, " if {given, channels} == {1, 3} else ""
+            raise UserError(
+                f"model.pretrained: {config.pretrained} is for images of {given} channels, but these have {channels}; "
+                f"{change_data}--config.model.adapt_stem=True its first convolution"
+            )
+        return weights.adapt_stem(variables, channels)
 
     def predict(self) -> jax.stages.Wrapped:
         """The jitted forward pass of evaluation, over the views of evaluate.views."""
@@ -173,6 +184,7 @@ def prepare(config: ConfigDict) -> Experiment:
     experiment = Experiment(
         config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config), sizes
     )
+    data.make_augmentation(config.data.augment).check(preprocessing.input_shape)
     experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
     experiment.predict()
     return experiment

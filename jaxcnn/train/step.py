@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.data import Augmentation, Batch, Preprocessing
+from jaxcnn.data import Augmentation, Batch, Preprocessing, step_keys
 from jaxcnn.evaluate import Task
 from jaxcnn.train.losses import Loss, correct, targets_of
 from jaxcnn.train.state import TrainState
@@ -39,7 +39,7 @@ def make_train_step(
 
     Mixing augmentations make targets (B, num_outputs) of the labels.
 
-    All its randomness is fold_in(key(seed), step), so that a resumed run draws the same numbers. With `accumulate`, loss
+    All its randomness is that of step_keys(seed, step), so that a resumed run draws the same numbers. With `accumulate`, loss
     and gradient are the mean over the parts (with class weights: of their weighted means), and batch norm sees the parts.
     """
 
@@ -79,7 +79,7 @@ def make_train_step(
         return metrics, batch_stats, gradient
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step), 3)
+        augment_key, dropout_key, mix_key = step_keys(seed, state.step)
         places = {"index": batch["index"], "epoch": batch["epoch"]} if augment.by_epoch else {}
         images, labels = preprocessing(batch["image"], lambda images: augment(images, augment_key, **places)), batch["label"]
         if augment.mixes:

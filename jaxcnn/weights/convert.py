@@ -82,6 +82,21 @@ def load(path: str | os.PathLike, name: str, /, **arguments: Any) -> dict[str, A
         raise UserError(f"{path}: {error}") from error
 
 
+def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
+    """The same variables with a first convolution for images of `channels` channels.
+
+    For 1 its kernel is summed over the channels, so the network sees grey as it saw the grey repeated. For others it is
+    repeated over and over and scaled so that its response keeps its size, as timm does (adapt_input_conv).
+    """
+    kernel = variables["params"]["stem_conv"]["kernel"]  # HWIO
+    has = kernel.shape[2]
+    if channels == 1:
+        adapted = kernel.sum(axis=2, keepdims=True)
+    else:
+        adapted = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
+    return variables | {"params": variables["params"] | {"stem_conv": variables["params"]["stem_conv"] | {"kernel": adapted}}}
+
+
 def _listed(entries: list[str], most: int = 20) -> str:
     """More than `most` belong to another architecture, and tell nothing more."""
     more = f", … and {len(entries) - most} more" if len(entries) > most else ""

@@ -122,6 +122,13 @@ def test_hue_turns_the_colour_circle_as_opencv_does(turn):
     assert abs(ours(colour.hue, turn, images=PHOTOS.astype(np.float32)) - expected).max() < 0.01
 
 
+@pytest.mark.parametrize("name", ["saturation", "hue", "grey"])
+def test_grey_images_have_no_colours_to_change(name):
+    images = RNG.integers(0, 256, (4, 5, 6, 1), np.uint8)
+    arguments = () if name == "grey" else (jnp.full(4, 0.3),)
+    np.testing.assert_array_equal(getattr(colour, name)(jnp.asarray(images), *arguments), images)
+
+
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
 def test_blur_is_opencvs_and_near_pillows_inside(sigma):
     found = ours(colour.gaussian_blur, sigma, images=PHOTOS.astype(np.float32), reach=8)

@@ -139,6 +139,16 @@ def test_load_brings_pictures_of_varying_size_to_one(root):
     assert load(config, seed=0).test[3].shape == (16, 16, 1)
 
 
+@pytest.mark.parametrize(("config", "channels"), [("arrays", 3), ("several", 3), ("plain", 1)])
+def test_channels_are_those_asked_for(root, config, channels):
+    settings = default_config().data
+    settings.name, settings.root, settings.channels = f"tfds:jaxcnn_tiny/{config}", str(root), channels
+    source, stored = load(settings, seed=0).train, read(root, config).train
+    assert source.image_shape == source[5].shape == (8, 10, channels)
+    expected = np.repeat(stored[5], 3, axis=2) if channels == 3 else stored[5] @ np.array([[0.299], [0.587], [0.114]])
+    assert np.abs(source[5] - expected).max() < 1.01  # the decoder cuts fractions off
+
+
 def test_a_source_sent_to_another_process_reads_the_same(root):
     source = read(root, "plain", train="train[10:25]").train
     there = pickle.loads(pickle.dumps(source))

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -188,6 +189,31 @@ def test_training_stops_early_on_a_plateau(tmp_path):
 def test_resident_data_train_to_the_same_bits_as_streamed(tmp_path, finished):
     summary, _ = run(tmp_path, **{"data.resident": "on", "checkpoint.every": "20steps"})
     assert summary["params_sha256"] == finished[1]["params_sha256"]
+
+
+def test_images_of_five_channels_are_trained_and_reported(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 5), np.uint8)
+    labels = {"train_labels": np.arange(60) % 3, "test_labels": np.arange(30) % 3}
+    np.savez(tmp_path / "five.npz", train_images=images, test_images=images[:30], **labels)
+    settings = {"data.name": "arrays", "data.root": str(tmp_path / "five.npz"), "total": "8steps", "batch_size": 16}
+    summary, _ = run(tmp_path / "run", **settings)
+    assert summary["steps"] == 8
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text()
+    assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]
+    with pytest.raises(UserError, match=r"data.augment: what changes colours .* but these have 5"):
+        run(tmp_path / "other", **settings, **{"data.augment": ("rand_augment",)})
+
+
+def test_network_for_rgb_trained_on_grey_arrays_predicts_grey_and_colour_files(tmp_path):
+    run(tmp_path, **{"data.channels": 3, "total": "8steps"})
+    trained = train.load_trained(tmp_path)
+    assert trained.preprocessing.image_shape == (8, 8, 3)
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    cv2.imwrite(str(tmp_path / "rgb.png"), np.repeat(grey[..., None], 3, axis=2))
+    (one, other), unreadable = train.predict_files(trained, [tmp_path / "grey.png", tmp_path / "rgb.png"])
+    assert not unreadable
+    assert one["classes"] == other["classes"]
 
 
 def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):

@@ -19,21 +19,7 @@ def resnet18():
 
 @pytest.fixture(scope="module")
 def resnet20():
-    """A state dict in the names of akamaster's pytorch_resnet_cifar10."""
-    random = np.random.default_rng(0)
-    state = {"conv1.weight": random.normal(size=(16, 3, 3, 3)), "linear.weight": random.normal(size=(10, 64))}
-    state["linear.bias"] = random.normal(size=10)
-    norms = {"bn1": 16}
-    for stage, filters in enumerate((16, 32, 64), start=1):
-        for block in range(3):
-            inputs = filters // 2 if stage > 1 and block == 0 else filters
-            layer = f"layer{stage}.{block}."
-            state[layer + "conv1.weight"] = random.normal(size=(filters, inputs, 3, 3))
-            state[layer + "conv2.weight"] = random.normal(size=(filters, filters, 3, 3))
-            norms |= {layer + "bn1": filters, layer + "bn2": filters}
-    for norm, filters in norms.items():
-        state |= {f"{norm}.{leaf}": random.normal(size=filters) for leaf in ("weight", "bias", "running_mean", "running_var")}
-    return state
+    return reference_weights.resnet20()
 
 
 def test_tensors_land_in_our_names_and_layouts(resnet18):

@@ -1,6 +1,7 @@
 """What pixels are worth: each operation at a given strength, as Pillow's ImageEnhance and ImageOps have it.
 
-Images (N, H, W, C) of values 0…255, strengths (N,). One channel counts as grey; of other than three, grey is their mean.
+Images (N, H, W, C) of values 0…255, strengths (N,). One channel counts as grey, which saturation, hue and grey leave as it
+is; other numbers than one and three have no colours to change, and the grey that contrast starts from is their mean.
 random_colour.py draws the strengths.
 """
 
@@ -10,11 +11,21 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment.pixels import each, is_whole, like, like_rounded
+from jaxcnn.errors import UserError
 
 
 def blend(degenerate: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Array:
     """From `degenerate` (factor 0) to the images (1) and beyond. Broadcasts."""
     return like(degenerate + each(factor) * (images.astype(jnp.float32) - degenerate), images)
+
+
+def check_colours(images: jax.Array) -> None:
+    """Raises UserError where channels are neither grey nor RGB."""
+    if images.shape[3] not in (1, 3):
+        raise UserError(
+            "data.augment: what changes colours (saturation, hue, grey, colour_jitter, rand_augment and its kin) takes images "
+            f"of 1 or 3 channels, but these have {images.shape[3]}"
+        )
 
 
 def brightness(images: jax.Array, factor: jax.Array) -> jax.Array:
@@ -29,6 +40,7 @@ def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
 
 def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
     """0 is without colour, 1 the image."""
+    check_colours(images)
     return blend(grey_levels(images), images, factor)
 
 
@@ -60,6 +72,7 @@ def mean_grey(images: jax.Array) -> jax.Array:
 
 def grey(images: jax.Array) -> jax.Array:
     """Without colour, in as many channels."""
+    check_colours(images)
     return jnp.broadcast_to(like(grey_levels(images), images), images.shape)
 
 
@@ -76,8 +89,9 @@ def smooth(images: jax.Array) -> jax.Array:
 
 
 def hue(images: jax.Array, turn: jax.Array) -> jax.Array:
-    """Colours moved by `turn` (-0.5…0.5) of the colour circle of HSV. Three channels; others are left alone."""
-    if images.shape[3] != 3:
+    """Colours moved by `turn` (-0.5…0.5) of the colour circle of HSV."""
+    check_colours(images)
+    if images.shape[3] == 1:
         return images
     red, green, blue = (images[..., i].astype(jnp.float32) for i in range(3))
     most = jnp.maximum(jnp.maximum(red, green), blue)

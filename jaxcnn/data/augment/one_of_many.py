@@ -116,6 +116,7 @@ def apply(
         warped = affine(images, _matrices(chosen, strength, height, width), interpolation=interpolation, fill=fill)
         result = jnp.where(each(moved), warped, result)
     if not set(_ENHANCEMENTS).isdisjoint(names):
+        colour.check_colours(images)
         degenerate = jnp.where(each(chosen["Contrast"]), colour.mean_grey(images), 0.0)
         degenerate = jnp.where(each(chosen["Color"]), colour.grey_levels(images), degenerate)
         degenerate = jnp.where(each(chosen["Sharpness"]), colour.smooth(images), degenerate)

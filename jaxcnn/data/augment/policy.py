@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
 from jaxcnn.data.augment.settings import Entry, parse
@@ -84,12 +85,23 @@ class Augmentation:
                 images = entry(images, index, epoch)
         return images
 
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raises UserError where an operation can't take images (H, W, C)."""
+        images, places = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8), jnp.zeros(1, jnp.int32)
+        jax.eval_shape(lambda *inputs: self(*inputs, index=places, epoch=places), images, jax.random.key(0))
+
     def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
         """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
         for place, entry in enumerate(self.entries):
             if entry.name in MIXERS:
                 images, targets = entry(images, targets, jax.random.fold_in(key, place))
         return images, targets
+
+
+def step_keys(seed: int, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """All randomness of a training step: its keys for the augmentation, for dropout, and for the mixers."""
+    augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+    return augment_key, dropout_key, mix_key
 
 
 def make_augmentation(policy: Sequence[Any]) -> Augmentation:

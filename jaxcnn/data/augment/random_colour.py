@@ -51,6 +51,8 @@ def colour_jitter(
     p: Probability = 1.0,
 ) -> jax.Array:
     """`brightness`, `contrast`, `saturation` and `hue`, each of its strength, in an order drawn for each example."""
+    if saturation or hue:
+        colour.check_colours(images)
     order_key, factor_key, hue_key, p_key = jax.random.split(key, 4)
     n = images.shape[0]
     strengths = {0: brightness, 1: contrast, 2: saturation, 3: hue}

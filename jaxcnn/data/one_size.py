@@ -1,0 +1,127 @@
+"""All images of a data set brought to one size, and to the channels that are asked for."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxcnn.data.cache import Cached
+from jaxcnn.data.decode import Centre, picture_format, read_bytes
+from jaxcnn.data.folder import FileSource
+from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source, Subset
+from jaxcnn.data.tfds import TfdsSource
+from jaxcnn.errors import UserError
+
+
+def with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
+    """What the settings `data.*` ask for. Pictures of any size become `Resized`; others have one already.
+
+    Raises:
+      UserError: settings that do not fit the images or each other; no picture can be read.
+    """
+    return _pictures(dataset, config, seed) if dataset.train.image_shape is None else _arrays(dataset, config)
+
+
+def _arrays(dataset: Dataset, config: ConfigDict) -> Dataset:
+    assert dataset.train.image_shape is not None
+    if config.random_crop:
+        raise UserError(f"data.random_crop: {config.name} has images of one size; data.augment can crop those")
+    if config.cache != "off":
+        raise UserError(f"data.cache: {config.name} has images of one size, which data.resident keeps on the device")
+    there = dataset.train.image_shape[2]
+    if config.channels in (0, there):
+        return dataset
+    if {there, config.channels} != {1, 3}:
+        raise UserError(
+            f"data.channels: the images of {config.name} have {there}, not {config.channels}; "
+            "only grey (1) becomes RGB (3), and RGB grey"
+        )
+    return _each(dataset, lambda _, source: _below(source, lambda stored: _with_channels(stored, config.channels)))
+
+
+def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
+    if config.channels not in (0, 1, 3):
+        raise UserError(f"data.channels: pictures have 1 or 3, not {config.channels}")
+    if config.cache == "memory" and config.workers:
+        raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
+    crop = _random_crop(config.random_crop)
+    channels, size = _format(dataset.train)
+    channels, size = config.channels or channels, config.image_size or size
+    side = config.cache_side or 2 * size
+    known: dict[tuple[int, Centre], Source] = {}  # parts that look alike share what is kept
+
+    def stored(source: Source, kept: Centre) -> Source:
+        key = id(source), kept
+        if key not in known:
+            known[key] = _with_channels(source, channels)
+            if config.cache != "off":
+                known[key] = Cached(known[key], kept, channels, _cache_folder(config)).opened()
+        return known[key]
+
+    def resized(source: Source, crop: tuple) -> Source:
+        kept = Centre((side, side), "stretch") if crop else Centre((size, size), config.fit, config.crop_ratio)
+        source = _below(source, lambda below: stored(below, kept))
+        return Resized(source, (size, size, channels), config.fit, config.crop_ratio, crop, seed)
+
+    return _each(dataset, lambda part, source: resized(source, crop if part == "train" else ()))
+
+
+def _each(dataset: Dataset, change: Callable[[str, Source], Source]) -> Dataset:
+    parts = {part: change(part, source) for part, source in dataset.parts().items()}
+    return Dataset(parts["train"], parts.get("validation"), parts.get("test"), dataset.class_names, dataset.groups)
+
+
+def _below(source: Source, change: Callable[[Source], Source]) -> Source:
+    """`source` with another one below what takes a part of it."""
+    if isinstance(source, Subset):
+        return dataclasses.replace(source, source=_below(source.source, change))
+    return change(source)
+
+
+def _with_channels(source: Source, channels: int) -> Source:
+    assert isinstance(source, ArraySource | FileSource | TfdsSource)
+    return dataclasses.replace(source, channels=channels)
+
+
+def _cache_folder(config: ConfigDict) -> Path | None:
+    """None for memory."""
+    if config.cache == "memory":
+        return None
+    if config.cache_folder:
+        return Path(config.cache_folder).expanduser()
+    root = Path(config.root or "~/.cache/jaxcnn").expanduser()
+    return (root.parent if root.is_file() else root) / ".jaxcnn-cache"
+
+
+def _format(source: Source, sample: int = 100) -> tuple[int, int]:
+    """(channels, side) found in some pictures: 1 if all are grey, and about the median of their shorter sides."""
+    channels, sides = 1, []
+    for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
+        name = source.name(int(index))
+        try:
+            height, width, grey = picture_format(_encoded(source, int(index)), name)
+        except UserError:
+            continue  # said when it is read in earnest
+        channels = channels if grey else 3
+        sides.append(min(height, width))
+    if not sides:
+        raise UserError(f"{source.name(0)}, and {sample} others of this data set, can't be read")
+    return channels, min(224, max(32, int(np.median(sides)) // 32 * 32))
+
+
+def _encoded(source: Source, index: int) -> bytes:
+    if isinstance(source, Subset):
+        return _encoded(source.source, int(source.indices[index]))
+    return source.encoded_bytes(index) if isinstance(source, TfdsSource) else read_bytes(source.name(index))
+
+
+def _random_crop(setting: tuple) -> tuple:
+    right = len(setting) == 2 and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int | float) for v in pair) and 0 < pair[0] <= pair[1]
+        for pair in setting
+    )
+    if setting and not (right and setting[0][1] <= 1):
+        raise UserError(f"data.random_crop: {setting!r} is no pair of ranges such as ((0.08, 1.0), (0.75, 1.33))")
+    return setting
