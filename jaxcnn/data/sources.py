@@ -3,10 +3,15 @@
 import abc
 import dataclasses
 import functools
+from typing import Self
 
 import numpy as np
 
-from jaxcnn.data.decode import Centre, RandomResizedCrop, View, look
+from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, look
+
+PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
+         "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+"""What people call the parts of a data set -> what they are called here."""
 
 
 class Source(abc.ABC):
@@ -55,6 +60,33 @@ class ArraySource(Source):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.images[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedSource(Source):
+    """Pictures, decoded each time that they are looked at; as grey ones where `channels` is 1, as RGB where it is 3."""
+
+    channels: int = dataclasses.field(default=3, kw_only=True)
+
+    @abc.abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """Picture `index` as it is stored. Raises UserError, which names it, where it can't be read."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """None: sizes differ."""
+        return None
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return decode(self.encoded(index), self.name(index), self.channels)
+
+    def view(self, index: int, view: View) -> np.ndarray:
+        """Decoded no larger than the view needs."""
+        return decode(self.encoded(index), self.name(index), self.channels, view)
+
+    def with_channels(self, channels: int) -> Self:
+        """The same pictures, decoded as grey ones or as RGB."""
+        return dataclasses.replace(self, channels=channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +154,14 @@ class Resized(Source):
     def name(self, index: int) -> str:
         """As the source names it."""
         return self.source.name(index)
+
+
+def innermost(source: Source, index: int) -> tuple[Source, int]:
+    """The source that has the images of `source` as they are stored, and where in it the one at `index` is."""
+    while isinstance(source, Resized | Subset):
+        index = int(source.indices[index]) if isinstance(source, Subset) else index
+        source = source.source
+    return source, index
 
 
 @dataclasses.dataclass(frozen=True)

@@ -214,7 +214,7 @@ def test_a_changed_byte_is_found_and_its_record_named(root, tmp_path):
     whole = read(root, "plain").train
     (file,) = folder.glob("*-train.array_record*")
     content = bytearray(file.read_bytes())
-    content[content.index(whole.encoded_bytes(7)) + 50] ^= 1
+    content[content.index(whole.encoded(7)) + 50] ^= 1
     file.write_bytes(content)
     assert re.match(f"{re.escape(str(file))}, record 7: damaged", message(read, data_dir, "plain"))
 
