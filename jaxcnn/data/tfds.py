@@ -4,18 +4,24 @@ experiments/prepare.py prepares one; it is read by its files alone, so the code 
 TFDS shuffles what it writes: the examples of a set stand in another order than in its original files.
 """
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
+import json
 import os
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcnn.data.choices import Ranges, choose_features, choose_parts, label_array, listed
+from jaxcnn.data.files import read_npz
 from jaxcnn.data.sources import Dataset, EncodedSource, Source
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
@@ -138,7 +144,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
     that name if no other part uses it. Where there is no test split with labels, the validation split is the test set.
     `features` names those of image and label; () takes the supervised_keys, or else the only ones there are.
 
-    All records are read once, for the labels, which checks their hashes too.
+    All records are read once, for the labels, which checks their hashes too; `.jaxcnn-labels-*.npz` beside them keeps these.
 
     Raises:
       UserError: not prepared, prepared as something else, damaged; no such split or feature; parts that overlap.
@@ -162,7 +168,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
     def part(split: str) -> tuple[Ranges, Source]:
         files = _files(info, split)
         records = Records(directory, split, files, image)
-        labels = _labels(records, label, 0 if _is_classes(classes) else len(class_names))
+        labels = _labels(records, info, label, 0 if _is_classes(classes) else len(class_names))
         if not encoded:
             return files, TfdsArrays(records, labels, shape)
         return files, TfdsPictures(records, labels, None if None in shape else shape, channels=shape[2])
@@ -258,8 +264,61 @@ def _values(record: bytes, feature: str) -> Any:
     return tf_example_pb2.Example.FromString(record).features.feature[feature]
 
 
-def _labels(records: Records, feature: str, several: int) -> np.ndarray:
-    """(N,) classes, or (N, several) of zeros and ones."""
+def _labels(records: Records, info: Any, feature: str, several: int) -> np.ndarray:
+    """(N,) classes, or (N, several) of zeros and ones: as they were kept, or else read from all records, and kept."""
+    kept = _kept_with_whole_splits(records, info, feature, several)
+    if kept is None:
+        path = _labels_path(records.directory, records.files, feature, several)
+        kept = _kept(path, len(records), several)
+        if kept is None:
+            _keep(path, kept := _read_labels(records, feature, several))
+    return kept
+
+
+def _kept_with_whole_splits(records: Records, info: Any, feature: str, several: int) -> np.ndarray | None:
+    """Cut out of the labels of the splits that the records are of, where all of these have been kept."""
+    by_file: dict[str, np.ndarray] = {}
+    for split in {piece.split("[")[0].strip() for piece in records.split.split("+")} & set(info.splits):
+        with contextlib.suppress(UserError):  # a file that the records need not be in is not there
+            files = _files(info, split)
+            labels = _kept(_labels_path(records.directory, files, feature, several), len(files), several)
+            if labels is not None:
+                by_file |= zip((path for path, _, _ in files.pieces), np.split(labels, files.ends), strict=False)
+    if any(path not in by_file for path, _, _ in records.files.pieces):
+        return None
+    return np.concatenate([by_file[path][skip : skip + take] for path, skip, take in records.files.pieces])
+
+
+def _labels_path(directory: str, files: Ranges, feature: str, several: int) -> Path:
+    """Where labels are kept; another place once a file has another size or was written anew."""
+    stats = [(os.path.basename(path), skip, take, os.stat(path)) for path, skip, take in files.pieces]
+    about = [1, feature, several, [(name, skip, take, stat.st_size, stat.st_mtime_ns) for name, skip, take, stat in stats]]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    return Path(directory, f".jaxcnn-labels-{key}.npz")  # TFDS passes over hidden files
+
+
+def _kept(path: Path, size: int, several: int) -> np.ndarray | None:
+    """The labels that were kept there; None if there are none, or damaged ones: an .npz file has a checksum."""
+    try:
+        labels = read_npz(path)["labels"]
+    except (UserError, KeyError):
+        return None
+    shape = (size, several) if several else (size,)
+    return labels if (labels.dtype, labels.shape) == (np.int32, shape) else None
+
+
+def _keep(path: Path, labels: np.ndarray) -> None:
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("xb") as file:
+            np.savez_compressed(file, labels=labels)
+        os.replace(unfinished, path)
+    except OSError:  # no right to write there, a full disk: they are read again next time
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def _read_labels(records: Records, feature: str, several: int) -> np.ndarray:
     def label(record: bytes) -> Any:
         values = _values(record, feature).int64_list.value
         return list(values) if several else values[0]
