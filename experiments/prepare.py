@@ -19,7 +19,6 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from jaxcnn import command
-from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean
 
 _DATASET = flags.DEFINE_string("dataset", None, "the data set, NAME or NAME/CONFIG, as TFDS's catalog names it")
@@ -90,6 +89,8 @@ def _builder(tfds: Any, name: str, data_dir: str) -> Any:
 
 def _keep_labels(name: str, data_dir: str, splits: Iterable[str]) -> None:
     """Reads the labels of all splits, which leaves them beside the records, so that training need not read them all."""
+    from jaxcnn.data.tfds import prepared  # it takes seconds to import
+
     try:
         for split in splits:
             prepared(name, data_dir, {"train": split})
