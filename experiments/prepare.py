@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         raise UserError(f"{_DATASET.value}: {_one_line(error)}") from error
     for name, split in builder.info.splits.items():
         print(f"{name}: {split.num_examples:,} examples, {len(split.filepaths)} files")
+    _keep_labels(_DATASET.value, _DATA_DIR.value, builder.info.splits)
     where = f" --config.data.root={_DATA_DIR.value}" if _DATA_DIR.value else ""
     print(f"prepared in {os.fspath(builder.data_dir)}; train with --config.data.name=tfds:{_DATASET.value}{where}")
     return 0
@@ -84,6 +85,17 @@ def _builder(tfds: Any, name: str, data_dir: str) -> Any:
         raise UserError(f"--dataset: TFDS knows no data set {name!r}{near}") from error
     except (ValueError, ImportError, AttributeError) as error:  # an unknown config, a missing package
         raise UserError(f"--dataset: {name}: {_one_line(error)}") from error
+
+
+def _keep_labels(name: str, data_dir: str, splits: Iterable[str]) -> None:
+    """Reads the labels of all splits, which leaves them beside the records, so that training need not read them all."""
+    from jaxcnn.data.tfds import prepared  # it takes seconds to import
+
+    try:
+        for split in splits:
+            prepared(name, data_dir, {"train": split})
+    except UserError as error:
+        print(f"labels are not read yet: {error}")
 
 
 def _trust(builder: Any, folder: Path) -> None:

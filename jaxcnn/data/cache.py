@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.decode import Centre, View, look, scaled
-from jaxcnn.data.sources import Source
+from jaxcnn.data.sources import Derived
 from jaxcnn.errors import UserError
 
 _FORMAT = "1"  # another for each change of what a record holds, or of how pictures are decoded and resized
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Cached(Source):
+class Cached(Derived):
     """Pictures of `source`, kept as the view `kept` shows them; other views look at that instead of at the file.
 
     So the view `kept` itself is exact, and others are as sharp as what is kept. In the folder `folder` a file has a record
@@ -29,27 +29,9 @@ class Cached(Source):
     Without a folder the records are in memory.
     """
 
-    source: Source
     kept: Centre
     channels: int
     folder: Path | None = None
-
-    @functools.cached_property
-    def labels(self) -> np.ndarray:  # type: ignore[override]
-        """As the source has them."""
-        return self.source.labels
-
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        """As the source has it."""
-        return self.source.image_shape
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.source[index]
-
-    def name(self, index: int) -> str:
-        """As the source names it."""
-        return self.source.name(index)
 
     def opened(self) -> "Cached":
         """Itself. Raises UserError where there is no room, or a folder that can't be written."""

@@ -86,8 +86,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name]) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
-        # a TypeError is a single array in a file called .npz: it can't be opened as an archive
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError, RuntimeError) as error:
+        # a TypeError is a single array in a file called .npz: it can't be opened as an archive; a RuntimeError, encryption
         raise UserError(f"{path}: not a whole .npz file of plain arrays ({first_line(error)})") from error
 
 

@@ -9,35 +9,24 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.decode import View, decode, read_bytes
+from jaxcnn.data.decode import read_bytes
 from jaxcnn.data.files import existing, stamp
-from jaxcnn.data.sources import Dataset, Source
+from jaxcnn.data.sources import PARTS, Dataset, EncodedSource
 from jaxcnn.errors import UserError, did_you_mean
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-_PARTS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class FileSource(Source):
-    """Picture files, decoded each time that they are looked at."""
+class FileSource(EncodedSource):
+    """Picture files."""
 
     paths: np.ndarray
     labels: np.ndarray
-    channels: int = 3
 
-    @property
-    def image_shape(self) -> None:
-        """None: sizes differ."""
-        return None
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return decode(read_bytes(self.name(index)), self.name(index), self.channels)
-
-    def view(self, index: int, view: View) -> np.ndarray:
-        """Decoded no larger than the view needs."""
-        return decode(read_bytes(self.name(index)), self.name(index), self.channels, view)
+    def encoded(self, index: int) -> bytes:
+        """The file."""
+        return read_bytes(self.name(index))
 
     def stamp(self) -> str:
         """Paths below the folder that holds all, sizes and dates of the files."""
@@ -56,7 +45,7 @@ def folder(root: Path, *, channels: int = 3, group: str = "") -> Dataset:
     """
     if not existing(root).is_dir():
         raise UserError(f'data.root: "{root}" is a file; the source "folder" takes a folder with one folder a class')
-    parts = {_PARTS[entry.name.lower()]: entry for entry in _folders(root) if entry.name.lower() in _PARTS}
+    parts = {PARTS[entry.name.lower()]: entry for entry in _folders(root) if entry.name.lower() in PARTS}
     parts = parts if "train" in parts else {"train": root}
     class_names = [entry.name for entry in _folders(parts["train"])]
     if len(class_names) < 2:
@@ -74,7 +63,7 @@ def folder(root: Path, *, channels: int = 3, group: str = "") -> Dataset:
                 raise UserError(f"{entry}: no picture in it ({', '.join(sorted(SUFFIXES))})")
             paths += files
             labels += [class_names.index(entry.name)] * len(files)
-        sources[part] = FileSource(np.array(paths), np.array(labels, np.int32), channels)
+        sources[part] = FileSource(np.array(paths), np.array(labels, np.int32), channels=channels)
     groups = _groups([os.path.relpath(path, root) for path in sources["train"].paths], group) if group else None
     return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(class_names), groups)
 
@@ -100,11 +89,11 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values() or not row["path"] or not row["label"]:
             raise UserError(f"{path}, line {number}: a path and a label are wanted, and as many fields as the header has")
-        if (split := row.get("split", "train").lower()) not in _PARTS:
-            raise UserError(f"{path}, line {number}: no split {split!r}{did_you_mean(split, _PARTS)}; train, val or test")
+        if (split := row.get("split", "train").lower()) not in PARTS:
+            raise UserError(f"{path}, line {number}: no split {split!r}{did_you_mean(split, PARTS)}; train, val or test")
     names = sorted({name for row in rows for name in row["label"].split("|")})
     several = any("|" in row["label"] for row in rows)
-    chosen = {part: [r for r in rows if _PARTS[r.get("split", "train").lower()] == part] for part in set(_PARTS.values())}
+    chosen = {part: [r for r in rows if PARTS[r.get("split", "train").lower()] == part] for part in set(PARTS.values())}
     if not chosen["train"]:
         raise UserError(f"{path}: no row is for training")
 
@@ -116,7 +105,7 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
             labels = np.array([[name in row["label"].split("|") for name in names] for row in rows], np.int32)
         else:
             labels = np.array([names.index(row["label"]) for row in rows], np.int32)
-        return FileSource(paths, labels, channels)
+        return FileSource(paths, labels, channels=channels)
 
     train = part(chosen["train"])
     assert train is not None

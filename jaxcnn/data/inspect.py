@@ -15,10 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from jaxcnn.data.cache import Cached
-from jaxcnn.data.decode import decode, read_bytes
-from jaxcnn.data.folder import FileSource
-from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source, Subset
+from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, innermost
 from jaxcnn.errors import UserError
 
 
@@ -91,7 +88,7 @@ def inspect(dataset: Dataset, *, sample: int = 20_000, threads: int = 16) -> Ins
     """
     parts = dataset.parts()
     sizes = {part: len(source) for part, source in parts.items()}
-    in_memory = all(isinstance(_innermost(source, 0)[0], ArraySource) for source in parts.values())
+    in_memory = all(isinstance(innermost(source, 0)[0], ArraySource) for source in parts.values())
     share = 1.0 if in_memory else min(1.0, sample / sum(sizes.values()))
     seen: list[Seen] = []
     known: dict[bytes, tuple[tuple[int, ...], str, bytes]] = {}
@@ -121,26 +118,18 @@ def _look(part: str, source: Source, known: dict[bytes, tuple[tuple[int, ...], s
     label = source.labels[index]
     labels = tuple(np.flatnonzero(label).tolist()) if label.ndim else (int(label),)
     try:
-        inner, place = _innermost(source, index)
-        if not isinstance(inner, FileSource):
+        inner, place = innermost(source, index)
+        if not isinstance(inner, EncodedSource):
             image = inner[place]
             return Seen(part, index, name, labels, image.shape, "", _hash(image))
-        encoded = read_bytes(name)
+        encoded = inner.encoded(place)
         key = hashlib.sha256(encoded).digest()
         if key not in known:  # a copy of a file need not be decoded once more
-            image = decode(encoded, name, inner.channels)
+            image = inner[place]
             known[key] = (image.shape, _format_and_mode(encoded), _hash(image))
         return Seen(part, index, name, labels, *known[key])
     except UserError as error:
         return Seen(part, index, name, labels, problem=str(error).removeprefix(f"{name}: "))
-
-
-def _innermost(source: Source, index: int) -> tuple[Source, int]:
-    """The source that has the images of `source` as they are stored, and where in it the one at `index` is."""
-    while isinstance(source, Resized | Subset | Cached):
-        index = int(source.indices[index]) if isinstance(source, Subset) else index
-        source = source.source
-    return source, index
 
 
 def _hash(image: np.ndarray) -> bytes:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data import formats, splits
 from jaxcnn.data.folder import folder, table
+from jaxcnn.data.huggingface import from_hugging_face
 from jaxcnn.data.one_size import with_one_size
 from jaxcnn.data.sources import Dataset, Subset
 from jaxcnn.data.tfds import prepared
@@ -26,6 +27,8 @@ SOURCES: dict[str, Callable[[Path], Dataset]] = {
 }
 PICTURES: dict[str, Callable[..., Dataset]] = {"folder": folder, "csv": table}
 """Sets of encoded pictures; these take `group` too."""
+LIBRARIES: dict[str, Callable[..., Dataset]] = {"tfds": prepared, "huggingface": from_hugging_face}
+"""Sets that a library describes, LIBRARY:NAME; of these the splits and features can be chosen."""
 
 
 def load(config: ConfigDict, seed: int) -> Dataset:
@@ -37,24 +40,24 @@ def load(config: ConfigDict, seed: int) -> Dataset:
       UserError: an unknown name, a missing, empty or truncated file, labels outside the classes.
     """
     known = [*SOURCES, *PICTURES]
-    from_tfds = config.name.startswith("tfds:")
-    if config.name not in known and not from_tfds:
-        raise UserError(
-            f"data.name: no data set {config.name!r}{did_you_mean(config.name, known)}; there are {', '.join(known)}, tfds:NAME"
-        )
-    for setting in () if from_tfds else ("train_split", "validation_split", "test_split", "features"):
+    library, colon, name = config.name.partition(":")
+    described = bool(colon) and library in LIBRARIES
+    if config.name not in known and not described:
+        near, there = did_you_mean(config.name, known), ", ".join([*known, "tfds:NAME", "huggingface:OWNER/NAME"])
+        raise UserError(f"data.name: no data set {config.name!r}{near}; there are {there}")
+    for setting in () if described else ("train_split", "validation_split", "test_split", "features"):
         if config[setting]:
-            raise UserError(f"data.{setting}: {config.name} has none to choose from; sets of TFDS have, tfds:NAME")
-    if config.name != "digits" and not config.root and not from_tfds:
+            raise UserError(f"data.{setting}: {config.name} has none to choose from; sets of {' and '.join(LIBRARIES)} have")
+    if config.name != "digits" and not config.root and not described:
         raise UserError(f"data.root: say where {config.name} lies, --config.data.root=PATH")
     root = Path(config.root).expanduser()
     if config.name in PICTURES:
         dataset = PICTURES[config.name](root, group=config.group)
     elif config.group:
         raise UserError(f"data.group: {config.name} has no names to find groups in; {' and '.join(PICTURES)} have")
-    elif from_tfds:
+    elif described:
         parts = {part: config[f"{part}_split"] for part in ("train", "validation", "test")}
-        dataset = prepared(config.name.removeprefix("tfds:"), config.root, parts, config.features)
+        dataset = LIBRARIES[library](name, config.root, parts, config.features)
     else:
         dataset = SOURCES[config.name](root)
     for part, source in dataset.parts().items():

@@ -8,10 +8,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data.cache import Cached
-from jaxcnn.data.decode import Centre, picture_format, read_bytes
-from jaxcnn.data.folder import FileSource
-from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source, Subset
-from jaxcnn.data.tfds import TfdsSource
+from jaxcnn.data.decode import Centre, picture_format
+from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
+from jaxcnn.data.tfds import TfdsArrays
 from jaxcnn.errors import UserError
 
 
@@ -81,7 +80,7 @@ def _below(source: Source, change: Callable[[Source], Source]) -> Source:
 
 
 def _with_channels(source: Source, channels: int) -> Source:
-    assert isinstance(source, ArraySource | FileSource | TfdsSource)
+    assert isinstance(source, ArraySource | EncodedSource | TfdsArrays)
     return dataclasses.replace(source, channels=channels)
 
 
@@ -99,9 +98,10 @@ def _format(source: Source, sample: int = 100) -> tuple[int, int]:
     """(channels, side) found in some pictures: 1 if all are grey, and about the median of their shorter sides."""
     channels, sides = 1, []
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
-        name = source.name(int(index))
+        inner, place = innermost(source, int(index))
+        assert isinstance(inner, EncodedSource)
         try:
-            height, width, grey = picture_format(_encoded(source, int(index)), name)
+            height, width, grey = picture_format(inner.encoded(place), inner.name(place))
         except UserError:
             continue  # said when it is read in earnest
         channels = channels if grey else 3
@@ -109,12 +109,6 @@ def _format(source: Source, sample: int = 100) -> tuple[int, int]:
     if not sides:
         raise UserError(f"{source.name(0)}, and {sample} others of this data set, can't be read")
     return channels, min(224, max(32, int(np.median(sides)) // 32 * 32))
-
-
-def _encoded(source: Source, index: int) -> bytes:
-    if isinstance(source, Subset):
-        return _encoded(source.source, int(source.indices[index]))
-    return source.encoded_bytes(index) if isinstance(source, TfdsSource) else read_bytes(source.name(index))
 
 
 def _random_crop(setting: tuple) -> tuple:

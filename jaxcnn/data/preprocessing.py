@@ -15,6 +15,8 @@ from jaxcnn.data.decode import Centre, decode, read_bytes
 from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
 
+MEASURED = 1000  # pictures of a set that are decoded for mean and std
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -90,12 +92,12 @@ def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
 def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation a channel, of pixels in 0…1, from counts of the 256 values: exact.
 
-    Of pictures that have to be decoded, 1,000 spread over the set are taken; what can't be read is said elsewhere.
+    Of pictures that have to be decoded, MEASURED spread over the set are taken; what can't be read is said elsewhere.
     """
     assert source.image_shape is not None
     channels = source.image_shape[2]
     counts = np.zeros((channels, 256), np.int64)
-    many = min(len(source), 1000) if isinstance(source, Resized) else len(source)
+    many = min(len(source), MEASURED) if isinstance(source, Resized) else len(source)
     chosen = np.linspace(0, len(source) - 1, many).astype(int)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         read = pool.map if isinstance(source, Resized) else map  # decoding lets go of Python's lock

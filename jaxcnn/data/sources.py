@@ -6,9 +6,13 @@ import functools
 
 import numpy as np
 
-from jaxcnn.data.decode import Centre, RandomResizedCrop, View, in_channels, look
+from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
 from jaxcnn.errors import UserError
+
+PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
+         "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+"""What people call the parts of a data set -> what they are called here."""
 
 
 class Source(abc.ABC):
@@ -82,21 +86,62 @@ class ArraySource(Source):
 
 
 @dataclasses.dataclass(frozen=True)
-class Subset(Source):
-    """The examples of `source` at `indices`, in that order."""
+class EncodedSource(Source):
+    """Pictures, decoded each time that they are looked at; as grey ones where `channels` is 1, as RGB where it is 3."""
+
+    channels: int = dataclasses.field(default=3, kw_only=True)
+
+    @abc.abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """Picture `index` as it is stored. Raises UserError, which names it, where it can't be read."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """None: sizes differ."""
+        return None
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return decode(self.encoded(index), self.name(index), self.channels)
+
+    def view(self, index: int, view: View) -> np.ndarray:
+        """Decoded no larger than the view needs."""
+        return decode(self.encoded(index), self.name(index), self.channels, view)
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Source):
+    """Another source seen in some way; as that one is where nothing else is said."""
 
     source: Source
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:  # type: ignore[override]
+        """As the source has them."""
+        return self.source.labels
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """As the source has it."""
+        return self.source.image_shape
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.source[index]
+
+    def name(self, index: int) -> str:
+        """As the source names it."""
+        return self.source.name(index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset(Derived):
+    """The examples of `source` at `indices`, in that order."""
+
     indices: np.ndarray
 
     @functools.cached_property
     def labels(self) -> np.ndarray:  # type: ignore[override]
         """Labels of the examples, as the source has them."""
         return self.source.labels[self.indices]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        """As the source has it."""
-        return self.source.image_shape
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.source[int(self.indices[index])]
@@ -111,25 +156,19 @@ class Subset(Source):
 
 
 @dataclasses.dataclass(frozen=True)
-class Resized(Source):
+class Resized(Derived):
     """Images of any size, all brought to one: by their centre or, in training, by random crops.
 
     `crop` is the range of a random crop's area and of its proportions; () for the centre in training too. `sizes` are
     those of random crops, where they change.
     """
 
-    source: Source
     shape: tuple[int, int, int]
     fit: str = "crop"
     ratio: float = 1.0
     crop: tuple[tuple[float, float], tuple[float, float]] | tuple[()] = ()
     seed: int = 0
     sizes: Sizes = ONE_SIZE
-
-    @functools.cached_property
-    def labels(self) -> np.ndarray:  # type: ignore[override]
-        """As the source has them."""
-        return self.source.labels
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -151,9 +190,13 @@ class Resized(Source):
         side = self.sizes.at_place(place) if self.crop else None
         return (side, side, self.shape[2]) if side else self.shape
 
-    def name(self, index: int) -> str:
-        """As the source names it."""
-        return self.source.name(index)
+
+def innermost(source: Source, index: int) -> tuple[Source, int]:
+    """The source that has the images of `source` as they are stored, and where in it the one at `index` is."""
+    while isinstance(source, Derived):
+        index = int(source.indices[index]) if isinstance(source, Subset) else index
+        source = source.source
+    return source, index
 
 
 @dataclasses.dataclass(frozen=True)

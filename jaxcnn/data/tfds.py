@@ -4,40 +4,104 @@ experiments/prepare.py prepares one; it is read by its files alone, so the code 
 TFDS shuffles what it writes: the examples of a set stand in another order than in its original files.
 """
 
-import bisect
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
+import json
 import os
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.decode import View, decode, in_channels
-from jaxcnn.data.files import stamp
-from jaxcnn.data.sources import Dataset, Source
+from jaxcnn.data.choices import Ranges, choose_features, choose_parts, label_array, listed
+from jaxcnn.data.decode import in_channels
+from jaxcnn.data.files import read_npz, stamp
+from jaxcnn.data.sources import Dataset, EncodedSource, Source
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource(Source):
-    """A split, or a slice or sum of splits, of the prepared data set in the folder `directory`.
+class Records:
+    """The records in `files` of a split, or a slice or sum of splits, of the prepared data set in the folder `directory`.
 
-    `files` are (path, first record, number of records) of what it reads, in order. `feature` names the images, which
-    are `encoded` pictures or arrays; `shape` is theirs where all have one. They are shown in `channels`.
+    `feature` names their images.
     """
 
     directory: str
     split: str
-    files: tuple[tuple[str, int, int], ...]
+    files: Ranges
     feature: str
-    encoded: bool
-    shape: tuple[int, int, int] | None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        """The file that holds it, and which of its records it is."""
+        return "{}, record {}".format(*self.files.find(index))
+
+    def stamp(self) -> str:
+        """Files, which of their records, and the feature."""
+        return f"{stamp([path for path, _, _ in self.files.pieces])} {[of for _, *of in self.files.pieces]} {self.feature}"
+
+    def picture(self, index: int) -> bytes:
+        """The image's encoded picture."""
+        return self.read(index, lambda record: _values(record, self.feature).bytes_list.value[0])
+
+    def array(self, index: int) -> np.ndarray:
+        """The image, where it is an array."""
+        return self.read(index, lambda record: self._features.deserialize_example_np(record)[self.feature])
+
+    def read(self, index: int, parse: Callable[[bytes], Any]) -> Any:
+        """What `parse` makes of a record, an encoded tf.train.Example. Raises UserError, which names it, if it is damaged."""
+        try:
+            return parse(self._data[index])
+        except Exception as error:  # whatever array_record (RuntimeError), protobuf or TFDS stumbled over
+            why = _why(error)
+            raise UserError(f"{self.name(index)}: damaged, cut off or not there; prepare the set again ({why})") from error
+
+    def read_many(self, indices: Sequence[int], parse: Callable[[bytes], Any]) -> list[Any]:
+        """The same of several records, ten times as fast as one by one."""
+        try:
+            return [parse(record) for record in self._data.__getitems__(indices)]
+        except Exception:
+            return [self.read(index, parse) for index in indices]  # finds out which
+
+    @functools.cached_property
+    def _builder(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        return tfds.builder_from_directory(self.directory)
+
+    @functools.cached_property
+    def _data(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        return self._builder.as_data_source(self.split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+    @functools.cached_property
+    def _features(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        return tfds.features.FeaturesDict({self.feature: self._builder.info.features[self.feature]})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # a process opens its own files
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsPictures(EncodedSource):
+    """Images that are stored as encoded pictures; `shape` is theirs where all have one."""
+
+    records: Records
     labels: np.ndarray
-    channels: int = 3
+    shape: tuple[int, int, int] | None
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -45,57 +109,43 @@ class TfdsSource(Source):
         return self.shape and (*self.shape[:2], self.channels)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        if self.encoded:
-            image = decode(self.encoded_bytes(index), self.name(index), self.channels)
-        else:
-            image = self._read(index, lambda record: self._features.deserialize_example_np(record)[self.feature])
-            image = in_channels(image if image.ndim == 3 else image[..., None], self.channels)
-        if self.image_shape not in (None, image.shape):
-            raise UserError(f"{self.name(index)}: an image of {image.shape}, but all are said to have {self.image_shape}")
-        return image
+        return _of_shape(self.image_shape, super().__getitem__(index), self.name(index))
 
-    def view(self, index: int, view: View) -> np.ndarray:
-        """Decoded no larger than the view needs."""
-        if self.encoded and self.shape is None:
-            return decode(self.encoded_bytes(index), self.name(index), self.channels, view)
-        return super().view(index, view)
-
-    def encoded_bytes(self, index: int) -> bytes:
-        """The picture as it is stored."""
-        return self._read(index, lambda record: _values(record, self.feature).bytes_list.value[0])
+    def encoded(self, index: int) -> bytes:
+        """The picture in its record."""
+        return self.records.picture(index)
 
     def stamp(self) -> str:
-        """Files, which of their records, and the feature."""
-        return f"{stamp([path for path, _, _ in self.files])} {[counts for _, *counts in self.files]} {self.feature}"
+        """That of its records."""
+        return self.records.stamp()
 
     def name(self, index: int) -> str:
         """The file that holds it, and which of its records it is."""
-        return _name(self.files, self._ends, index)
+        return self.records.name(index)
 
-    def _read(self, index: int, parse: Callable[[bytes], Any]) -> Any:
-        try:
-            return parse(self._records[index])
-        except Exception as error:
-            raise _damaged(self.name(index), error) from error
 
-    @functools.cached_property
-    def _ends(self) -> list[int]:
-        return _ends(self.files)
+@dataclasses.dataclass(frozen=True)
+class TfdsArrays(Source):
+    """Images that are stored as arrays, of `shape`; with `channels`, grey is shown as RGB (3) or RGB as grey (1)."""
 
-    @functools.cached_property
-    def _records(self) -> Sequence[bytes]:
-        return _records(self.directory, self.split)
+    records: Records
+    labels: np.ndarray
+    shape: tuple[int, int, int]
+    channels: int = 0
 
-    @functools.cached_property
-    def _features(self) -> Any:
-        import tensorflow_datasets as tfds
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return (*self.shape[:2], self.channels or self.shape[2])
 
-        return tfds.features.FeaturesDict(
-            {self.feature: tfds.builder_from_directory(self.directory).info.features[self.feature]}
-        )
+    def __getitem__(self, index: int) -> np.ndarray:
+        image = self.records.array(index)
+        image = _of_shape(self.shape, image if image.ndim == 3 else image[..., None], self.name(index))
+        return in_channels(image, self.image_shape[2])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # a process opens its own files
+    def name(self, index: int) -> str:
+        """The file that holds it, and which of its records it is."""
+        return self.records.name(index)
 
 
 def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = ()) -> Dataset:
@@ -105,7 +155,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
     that name if no other part uses it. Where there is no test split with labels, the validation split is the test set.
     `features` names those of image and label; () takes the supervised_keys, or else the only ones there are.
 
-    All records are read once, for the labels; that checks their hashes too.
+    All records are read once, for the labels, which checks their hashes too; `.jaxcnn-labels-*.npz` beside them keeps these.
 
     Raises:
       UserError: not prepared, prepared as something else, damaged; no such split or feature; parts that overlap.
@@ -117,7 +167,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
     image, label = _features(info, name, features)
     pixels, classes = info.features[image], info.features[label]
     encoded = _is_picture(pixels)
-    shape = tuple(pixels.shape) if len(pixels.shape) == 3 else (*pixels.shape, 1)
+    shape: Any = tuple(pixels.shape) if len(pixels.shape) == 3 else (*pixels.shape, 1)
     if pixels.np_dtype not in (np.uint8, np.uint16 if encoded else np.uint8):
         raise UserError(f"tfds:{name}: the images of {image!r} are {pixels.np_dtype.__name__}, not uint8")
     if encoded:
@@ -126,26 +176,15 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
         raise UserError(f"tfds:{name}: the arrays of {image!r} are {shape}; only those of one size can be read")
     class_names = tuple((classes if _is_classes(classes) else classes.feature).names)
 
-    def part(split: str) -> TfdsSource:
+    def part(split: str) -> tuple[Ranges, Source]:
         files = _files(info, split)
-        labels = _labels(_records(directory, split), label, files, 0 if _is_classes(classes) else len(class_names))
-        fixed = None if None in shape else shape
-        return TfdsSource(directory, split, files, image, encoded, fixed, labels, shape[2])
+        records = Records(directory, split, files, image)
+        labels = _labels(records, info, label, 0 if _is_classes(classes) else len(class_names))
+        if not encoded:
+            return files, TfdsArrays(records, labels, shape)
+        return files, TfdsPictures(records, labels, None if None in shape else shape, channels=shape[2])
 
-    chosen = dict(splits)
-    parts = {which: part(split) for which, split in chosen.items() if split}
-    named = {piece.split("[")[0].strip() for split in chosen.values() for piece in split.split("+")}
-    free = [split for split in info.splits if split not in named and "all" not in named]
-    if "train" not in parts:
-        if "train" not in free:
-            raise UserError(f"data.train_split: say which split of tfds:{name} is for training; there are {_list(info.splits)}")
-        parts["train"] = part("train")
-    for which, candidates in (("test", ("test", "validation")), ("validation", ("validation",))):
-        for split in candidates:
-            if which not in parts and split in free and (found := part(split)).labels.max() >= 0:
-                parts[which] = found
-                free.remove(split)
-    _check_apart(parts)
+    parts = choose_parts(f"tfds:{name}", splits, info.splits, part)
     return Dataset(parts["train"], parts.get("validation"), parts.get("test"), class_names)
 
 
@@ -166,7 +205,7 @@ def _builder(name: str, root: str) -> Any:
         if inside and all(entry.startswith("incomplete.") for entry in inside):
             near = f"; its preparation was cut off ({os.path.join(folder, set_name, inside[0])})"
         elif inside:
-            near = f"; its folder holds {_list(inside)}"
+            near = f"; its folder holds {listed(inside)}"
         raise UserError(f'data.name: no data set "{name}" is prepared in "{folder}"{near}; to prepare it: {command}') from error
     except Exception as error:  # whatever TFDS stumbles over in the files that describe the set
         broken = _why(error)
@@ -176,7 +215,7 @@ def _builder(name: str, root: str) -> Any:
         )
     if "array_record" not in formats:
         raise UserError(
-            f"{os.fspath(builder.data_dir)}: prepared as {_list(formats)}, not as array_record; move it away, then {command}"
+            f"{os.fspath(builder.data_dir)}: prepared as {listed(formats)}, not as array_record; move it away, then {command}"
         )
     return builder
 
@@ -189,29 +228,9 @@ def _features(info: Any, name: str, chosen: Sequence[str]) -> tuple[str, str]:
     labels = [
         key for key, feature in features.items() if _is_classes(feature) or _is_classes(getattr(feature, "feature", None))
     ]
-    if chosen and len(chosen) != 2:
-        raise UserError(f"data.features: {chosen!r} is not a pair of names such as image,label")
     keys = info.supervised_keys
-    keys = keys if isinstance(keys, tuple) and len(keys) == 2 else (None, None)
-
-    def one(which: str, found: list[str], wanted: str, supervised: Any) -> str:
-        if wanted:
-            if wanted not in found:
-                near = did_you_mean(wanted, found)
-                raise UserError(f"data.features: tfds:{name} has no {which} {wanted!r}{near}; there are {_list(found)}")
-            return wanted
-        if supervised in found:
-            return supervised
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UserError(
-                f"data.features: tfds:{name} has several features that are {which}s: {_list(found)}; name two, image,label"
-            )
-        raise UserError(f"tfds:{name} has no {which} feature, so it is no set for classification; there are {_list(features)}")
-
-    wanted = tuple(chosen) or ("", "")
-    return one("image", images, wanted[0], keys[0]), one("class label", labels, wanted[1], keys[1])
+    preferred = keys if isinstance(keys, tuple) and len(keys) == 2 else (None, None)
+    return choose_features(f"tfds:{name}", features, images, labels, chosen, preferred)
 
 
 def _is_picture(feature: Any) -> bool:
@@ -232,7 +251,7 @@ def _is_classes(feature: Any) -> bool:
     return isinstance(feature, tfds.features.ClassLabel) and feature.num_classes is not None
 
 
-def _files(info: Any, split: str) -> tuple[tuple[str, int, int], ...]:
+def _files(info: Any, split: str) -> Ranges:
     """(path, first record, number of records) of what a split reads."""
     try:
         instructions = info.splits[split].file_instructions
@@ -240,22 +259,14 @@ def _files(info: Any, split: str) -> tuple[tuple[str, int, int], ...]:
         name = split.split("[")[0]
         near = "" if name in info.splits else did_you_mean(name, info.splits)
         reason = str(error).strip().splitlines()[-1].rstrip(".")
-        raise UserError(f"data.*_split: {split!r}{near}: {reason}; there are {_list(info.splits)}") from error
+        raise UserError(f"data.*_split: {split!r}{near}: {reason}; there are {listed(info.splits)}") from error
     files = tuple((os.fspath(i.filename), int(i.skip), int(i.take)) for i in instructions)
     if not files or any(take <= 0 for _, _, take in files):
         raise UserError(f"data.*_split: {split!r} holds no example")
     for path, _, _ in files:
         if not os.path.isfile(path):
             raise UserError(f"{path}: not there; the set is half written or was copied in part, prepare it again")
-    return files
-
-
-def _records(directory: str, split: str) -> Any:
-    """The records of a split, each an encoded tf.train.Example."""
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(directory)
-    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    return Ranges(files)
 
 
 def _values(record: bytes, feature: str) -> Any:
@@ -264,67 +275,80 @@ def _values(record: bytes, feature: str) -> Any:
     return tf_example_pb2.Example.FromString(record).features.feature[feature]
 
 
-def _labels(records: Any, feature: str, files: tuple[tuple[str, int, int], ...], several: int) -> np.ndarray:
-    """(N,) classes, or (N, several) of zeros and ones."""
-    size = sum(take for _, _, take in files)
+def _labels(records: Records, info: Any, feature: str, several: int) -> np.ndarray:
+    """(N,) classes, or (N, several) of zeros and ones: as they were kept, or else read from all records, and kept."""
+    kept = _kept_with_whole_splits(records, info, feature, several)
+    if kept is None:
+        path = _labels_path(records.directory, records.files, feature, several)
+        kept = _kept(path, len(records), several)
+        if kept is None:
+            _keep(path, kept := _read_labels(records, feature, several))
+    return kept
 
+
+def _kept_with_whole_splits(records: Records, info: Any, feature: str, several: int) -> np.ndarray | None:
+    """Cut out of the labels of the splits that the records are of, where all of these have been kept."""
+    by_file: dict[str, np.ndarray] = {}
+    for split in {piece.split("[")[0].strip() for piece in records.split.split("+")} & set(info.splits):
+        with contextlib.suppress(UserError):  # a file that the records need not be in is not there
+            files = _files(info, split)
+            labels = _kept(_labels_path(records.directory, files, feature, several), len(files), several)
+            if labels is not None:
+                by_file |= zip((path for path, _, _ in files.pieces), np.split(labels, files.ends), strict=False)
+    if any(path not in by_file for path, _, _ in records.files.pieces):
+        return None
+    return np.concatenate([by_file[path][skip : skip + take] for path, skip, take in records.files.pieces])
+
+
+def _labels_path(directory: str, files: Ranges, feature: str, several: int) -> Path:
+    """Where labels are kept; another place once a file has another size or was written anew."""
+    stats = [(os.path.basename(path), skip, take, os.stat(path)) for path, skip, take in files.pieces]
+    about = [1, feature, several, [(name, skip, take, stat.st_size, stat.st_mtime_ns) for name, skip, take, stat in stats]]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    return Path(directory, f".jaxcnn-labels-{key}.npz")  # TFDS passes over hidden files
+
+
+def _kept(path: Path, size: int, several: int) -> np.ndarray | None:
+    """The labels that were kept there; None if there are none, or damaged ones: an .npz file has a checksum."""
+    try:
+        labels = read_npz(path)["labels"]
+    except (UserError, KeyError):
+        return None
+    shape = (size, several) if several else (size,)
+    return labels if (labels.dtype, labels.shape) == (np.int32, shape) else None
+
+
+def _keep(path: Path, labels: np.ndarray) -> None:
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("xb") as file:
+            np.savez_compressed(file, labels=labels)
+        os.replace(unfinished, path)
+    except OSError:  # no right to write there, a full disk: they are read again next time
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def _read_labels(records: Records, feature: str, several: int) -> np.ndarray:
     def label(record: bytes) -> Any:
         values = _values(record, feature).int64_list.value
         return list(values) if several else values[0]
 
-    def one(index: int) -> Any:
-        try:
-            return label(records[index])
-        except Exception as error:
-            raise _damaged(_name(files, _ends(files), index), error) from error
-
     def some(start: int) -> list[Any]:
-        indices = range(start, min(start + 250, size))
-        try:
-            return [label(record) for record in records.__getitems__(indices)]  # ten times as fast as one by one
-        except Exception:
-            return [one(index) for index in indices]  # finds out which
+        return records.read_many(range(start, min(start + 250, len(records))), label)
 
     with ThreadPoolExecutor() as pool:  # reading lets go of Python's lock
-        values = list(itertools.chain.from_iterable(pool.map(some, range(0, size, 250))))
-    if not several:
-        return np.array(values, np.int32)
-    labels = np.zeros((size, several), np.int32)
-    for row, value in zip(labels, values, strict=True):
-        row[value] = 1
-    return labels
+        return label_array(list(itertools.chain.from_iterable(pool.map(some, range(0, len(records), 250)))), several)
 
 
-def _damaged(name: str, error: Exception) -> UserError:
-    """Whatever array_record (RuntimeError), protobuf or TFDS stumbled over."""
-    return UserError(f"{name}: damaged, cut off or not there; prepare the set again ({_why(error)})")
-
-
-def _ends(files: tuple[tuple[str, int, int], ...]) -> list[int]:
-    return list(itertools.accumulate(take for _, _, take in files))
-
-
-def _name(files: tuple[tuple[str, int, int], ...], ends: list[int], index: int) -> str:
-    which = min(bisect.bisect_right(ends, index), len(files) - 1)
-    path, skip, take = files[which]
-    return f"{path}, record {skip + index - (ends[which] - take)}"
-
-
-def _check_apart(parts: Mapping[str, TfdsSource]) -> None:
-    for (one, first), (other, second) in itertools.combinations(parts.items(), 2):
-        for (path, skip, take), (path2, skip2, take2) in itertools.product(first.files, second.files):
-            if path == path2 and skip < skip2 + take2 and skip2 < skip + take:
-                raise UserError(
-                    f"data.{other}_split: {second.split!r} shares examples with {first.split!r}, which is for {one}"
-                )
+def _of_shape(shape: tuple[int, int, int] | None, image: np.ndarray, name: str) -> np.ndarray:
+    if shape not in (None, image.shape):
+        raise UserError(f"{name}: an image of {image.shape}, but all are said to have {shape}")
+    return image
 
 
 def _entries(folder: str) -> list[str]:
     return sorted(entry for entry in os.listdir(folder) if not entry.startswith(".")) if os.path.isdir(folder) else []
-
-
-def _list(names: Any) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _why(error: Exception) -> str:

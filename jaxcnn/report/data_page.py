@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.inspect import Seen, stored
+from jaxcnn.data.preprocessing import MEASURED
 from jaxcnn.data.sources import Resized
 from jaxcnn.report import figures
 from jaxcnn.report.data_findings import (
@@ -183,7 +184,7 @@ def _sizes(found: Found, numbers: Mapping[str, Any]) -> str:
 
 
 def _normalisation(found: Found) -> str:
-    used = found.preprocessing
+    used, train = found.preprocessing, found.dataset.train
     rows = [
         (name, ", ".join(f"{v:.6g}" for v in measured), ", ".join(f"{v:.6g}" for v in taken))
         for name, measured, taken in (("Mean", found.mean, used.mean), ("Std", found.std, used.std))
@@ -191,7 +192,7 @@ def _normalisation(found: Found) -> str:
     return section(
         "Mean and standard deviation",
         "<p>A channel each, of pixels in 0…1, as training measures them where data.mean and data.std are not given"
-        + (" (from 1,000 training images at the network's size)" if isinstance(found.dataset.train, Resized) else "")
+        + (f" (from {min(MEASURED, len(train)):,} training images at the network's size)" if isinstance(train, Resized) else "")
         + ":</p>",
         f"<pre>{escape(config_flags(found.mean, found.std))}</pre>",
         table(("", "Measured", "Used in training"), rows),
@@ -204,7 +205,8 @@ def _sheet(found: Found) -> str:
     rows = []
     for example in found.examples:
         label = f'{escape(figures.short(example.label, 40))}<br><small title="{escape(example.name)}">'
-        label += f"{escape(figures.short(Path(example.name).name, 18))}</small>"
+        name = Path(example.name).name  # its end tells it from others: a number, a record of a file
+        label += f"{escape(name if len(name) <= 18 else '…' + name[-17:])}</small>"
         pictures = [*([example.stored] if with_stored else []), example.evaluated, *example.trained]
         cells = [label, *(_picture(picture, 112) for picture in pictures)]
         rows.append([Html(cell) for cell in cells])

@@ -185,9 +185,17 @@ def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(foun
         "2 images can't be read",
         "PNG, RGB: 39",
         "data.augment=('flip',)",
+        "(from 16 training images at the network's size)",
     ):
         assert expected in page.text
     assert page.tags.count("svg") == 2  # classes, sizes
+
+
+def test_examples_whose_names_begin_alike_are_told_apart(tmp_path):
+    for path in pictures(tmp_path, ["a", "b"], many=15).glob("*/*.png"):
+        path.rename(path.with_name(f"DSC_of_a_long_journey_{path.name}"))
+    page = page_of(data_found.examine(config(name="folder", root=str(tmp_path))), tmp_path / "page.html")
+    assert len(set(re.findall(r"…\w+_\d+\.png", page.text))) > 2
 
 
 def test_findings_are_plain_values_with_the_known_numbers(found):
