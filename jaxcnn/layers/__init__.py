@@ -1,8 +1,23 @@
 """What several families share."""
 
 from jaxcnn.layers.conv import conv, he_normal
+from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
 from jaxcnn.layers.norm import BatchNorm
-from jaxcnn.layers.pool import global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.pool import adaptive_average_pool, average_pool, global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.squeeze_excite import SqueezeExcite
 
-__all__ = ["BatchNorm", "conv", "global_average_pool", "he_normal", "linear", "max_pool", "sum_pool", "uniform"]
+__all__ = [
+    "BatchNorm",
+    "SqueezeExcite",
+    "StochasticDepth",
+    "adaptive_average_pool",
+    "average_pool",
+    "conv",
+    "global_average_pool",
+    "he_normal",
+    "linear",
+    "max_pool",
+    "sum_pool",
+    "uniform",
+]

@@ -1,5 +1,6 @@
 """Convolution: every family's goes through `conv`, so that another implementation is put in at one place."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -19,30 +20,42 @@ def he_normal(fan: Literal["fan_in", "fan_out"]) -> jax.nn.initializers.Initiali
 
 HE_FAN_OUT = he_normal("fan_out")  # as torchvision's networks start
 
+Padding = int | Sequence[int | tuple[int, int]] | Literal["SAME"]
+"""Pixels on each side; or those of height and of width, each as one number or as (before, after); or TensorFlow's "SAME"."""
+
 
 def conv(
     features: int,
-    size: int,
-    stride: int = 1,
+    size: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
     *,
-    padding: int | None = None,
+    padding: Padding | None = None,
+    groups: int = 1,
+    dilation: int = 1,
     use_bias: bool = False,
     kernel_init: jax.nn.initializers.Initializer = HE_FAN_OUT,
+    bias_init: jax.nn.initializers.Initializer = nn.initializers.zeros,
     dtype: jax.typing.DTypeLike = jnp.float32,
     name: str | None = None,
 ) -> nn.Conv:
-    """A size×size convolution, (N, H, W, C) -> (N, H', W', features) in `dtype`; its parameters are float32.
+    """A convolution of `size` (height, width), (N, H, W, C) -> (N, H', W', features) in `dtype`; its parameters are float32.
 
-    Pads explicitly, the same on each side, (size - 1) / 2 unless told otherwise: PyTorch's form. Flax's "SAME" is
-    TensorFlow's, which pads a strided convolution more on the far side.
+    Pads explicitly, the same on each side, dilation · (size - 1) / 2 unless told otherwise: PyTorch's form. "SAME" is
+    TensorFlow's, which pads a strided convolution more on the far side. `groups` of C is a depthwise convolution.
     """
+    height, width = (size, size) if isinstance(size, int) else size
+    if padding is None:
+        padding = (dilation * (height - 1) // 2, dilation * (width - 1) // 2)
     return nn.Conv(
         features,
-        (size, size),
-        (stride, stride),
-        padding=(size - 1) // 2 if padding is None else padding,
+        (height, width),
+        stride,
+        padding=padding,
+        feature_group_count=groups,
+        kernel_dilation=dilation,
         use_bias=use_bias,
         kernel_init=kernel_init,
+        bias_init=bias_init,
         dtype=dtype,
         name=name,
     )

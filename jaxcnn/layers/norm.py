@@ -19,6 +19,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.1  # weight of the new batch: PyTorch's convention; 1 - Flax's
     epsilon: float = 1e-5
     unbiased: bool = True  # the running variance takes the batch variance × n / (n - 1), as PyTorch's and the paper's
+    use_scale: bool = True
     scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -26,7 +27,7 @@ class BatchNorm(nn.Module):
     def __call__(self, x):
         """(…, C) -> (…, C) in `dtype`; the running statistics move only where "batch_stats" is mutable."""
         shape = (x.shape[-1],)
-        scale = self.param("scale", self.scale_init, shape, jnp.float32)
+        scale = self.param("scale", self.scale_init, shape, jnp.float32) if self.use_scale else jnp.ones(shape)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)

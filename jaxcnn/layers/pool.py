@@ -1,14 +1,59 @@
 """Pooling, with explicit padding."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def max_pool(x: jax.Array, size: int, stride: int, *, padding: int = 0) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', C): the maximum of each size×size window; what is padded never wins."""
-    return nn.max_pool(x, (size, size), (stride, stride), [(padding, padding)] * 2)
+def max_pool(x: jax.Array, size: int, stride: int, *, padding: int | Literal["SAME"] = 0, ceil_mode: bool = False) -> jax.Array:
+    """(N, H, W, C) -> (N, H', W', C): the maximum of each size×size window; what is padded never wins.
+
+    With `ceil_mode` a window that reaches over the far edge counts too, if it starts inside (PyTorch's rule).
+    """
+    return nn.max_pool(x, (size, size), (stride, stride), _padding(x, size, stride, padding, ceil_mode))
+
+
+def average_pool(
+    x: jax.Array,
+    size: int,
+    stride: int,
+    *,
+    padding: int | Literal["SAME"] = 0,
+    ceil_mode: bool = False,
+    count_padding: bool = True,
+) -> jax.Array:
+    """(N, H, W, C) -> (N, H', W', C): the mean of each size×size window, of its own pixels alone unless `count_padding`.
+
+    PyTorch counts its padding by default (count_include_pad), but never what `ceil_mode` adds; TensorFlow never does.
+    """
+    window, strides, pads = (size, size), (stride, stride), _padding(x, size, stride, padding, ceil_mode)
+    if isinstance(pads, str) or not count_padding:
+        return nn.avg_pool(x, window, strides, pads, count_include_pad=False)
+    if not ceil_mode:
+        return nn.avg_pool(x, window, strides, pads)
+    both = [(before, before) for before, _ in pads]  # PyTorch's padding; only what is beyond it does not count
+    rest = [(0, after - before) for before, after in pads]
+    return nn.avg_pool(jnp.pad(x, ((0, 0), *both, (0, 0))), window, strides, rest, count_include_pad=False)
+
+
+def _padding(
+    x: jax.Array, size: int, stride: int, padding: int | Literal["SAME"], ceil_mode: bool
+) -> Literal["SAME"] | list[tuple[int, int]]:
+    if padding == "SAME":
+        return "SAME"
+    pads = []
+    for length in x.shape[1:3]:
+        after = padding
+        if ceil_mode:
+            windows = -(-(length + 2 * padding - size) // stride) + 1
+            if (windows - 1) * stride >= length + padding:  # the last one would start in the far padding
+                windows -= 1
+            after = (windows - 1) * stride + size - length - padding
+        pads.append((padding, max(after, 0) if ceil_mode else after))
+    return pads
 
 
 def sum_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
@@ -20,3 +65,19 @@ def sum_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
 def global_average_pool(x: jax.Array) -> jax.Array:
     """(N, H, W, C) -> (N, C) float32: the mean over all positions."""
     return x.astype(jnp.float32).mean((1, 2))
+
+
+def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
+    """(N, H, W, C) -> (N, size, size, C): means over size×size parts that may overlap by a pixel, as PyTorch's.
+
+    Part i of n pixels reaches from floor(i · n / size) to ceil((i + 1) · n / size); with n < size pixels are repeated.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        if n != size:
+            parts = np.zeros((size, n), np.float32)
+            for i in range(size):
+                start, stop = i * n // size, -(-(i + 1) * n // size)
+                parts[i, start:stop] = 1 / (stop - start)
+            x = jnp.moveaxis(jnp.tensordot(x, jnp.asarray(parts, x.dtype), ((axis,), (1,))), -1, axis)
+    return x
