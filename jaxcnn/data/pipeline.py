@@ -22,7 +22,7 @@ from absl import flags
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.data.sources import Resized, Source
+from jaxcnn.data.sources import Resized, Source, none_readable
 from jaxcnn.errors import RunFailed, UserError
 
 Batch = dict[str, jax.Array]
@@ -151,7 +151,7 @@ def _resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     readable = np.array([image is not None for image in images])
     reading.skipped.update(source.name(int(index)) for index in np.flatnonzero(~readable))
     if not readable.any():
-        raise UserError(f"{source.name(0)}, and all others of this data set, can't be read")
+        raise none_readable(source)
     instead = _next_readable(readable)
     everything = {"image": np.stack([images[index] for index in instead]), "label": source.labels}
     on_device = jax.device_put(everything, everywhere)
@@ -223,7 +223,7 @@ class _Sequence:
                 if (image := _readable(self.source, index, place, self.skip)) is not None:
                     break
             else:
-                raise UserError(f"{self.source.name(0)}, and all others of this data set, can't be read")
+                raise none_readable(self.source)
         return {
             "image": image,
             "label": np.asarray(self.source.labels[index]),

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data.decode import Centre, decode, read_bytes
-from jaxcnn.data.sources import Resized, Source
+from jaxcnn.data.sources import Resized, Source, none_readable
 from jaxcnn.errors import UserError
 
 
@@ -97,9 +97,11 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     many = min(len(source), 1000) if isinstance(source, Resized) else len(source)
     chosen = np.linspace(0, len(source) - 1, many).astype(int)
     for start in range(0, many, 4096):
-        images = np.stack([image for i in chosen[start : start + 4096] if (image := _readable(source, int(i))) is not None])
-        for channel in range(channels):
-            counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+        images = [image for i in chosen[start : start + 4096] if (image := _readable(source, int(i))) is not None]
+        for channel in range(channels if images else 0):
+            counts[channel] += np.bincount(np.stack([image[..., channel] for image in images]).ravel(), minlength=256)
+    if not counts.any():
+        raise none_readable(source)
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(axis=1)
     std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))

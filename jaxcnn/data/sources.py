@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from jaxcnn.data.decode import Centre, RandomResizedCrop, View, in_channels, look
+from jaxcnn.errors import UserError
 
 
 class Source(abc.ABC):
@@ -39,6 +40,15 @@ class Source(abc.ABC):
     def name(self, index: int) -> str:
         """What a person calls image `index`."""
         return f"image {index}"
+
+
+def none_readable(source: Source) -> UserError:
+    """What is said where no image of `source` can be read: why the first one can't."""
+    try:
+        source[0]
+    except UserError as error:
+        return UserError(f"{error}; nor could any other image of this data set be read")
+    return UserError(f"{source.name(0)}: none of the images of this data set that were tried can be read")
 
 
 @dataclasses.dataclass(frozen=True)

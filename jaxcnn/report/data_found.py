@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import data
 from jaxcnn.data.inspect import Inspection, inspect, stored
+from jaxcnn.data.sources import none_readable
 from jaxcnn.errors import UserError
 
 TIMES = 5  # that an example is shown augmented
@@ -154,7 +155,7 @@ def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
         if len(chosen) == many:
             break
     if not chosen:
-        raise UserError(f"{source.name(0)}, and {len(order) - 1:,} others of this data set, can't be read")
+        raise none_readable(source)
     return chosen
 
 
