@@ -100,7 +100,7 @@ def _check_classes(dataset: Dataset, setting: str, least: int) -> None:
     for name, count in zip(dataset.class_names, np.bincount(dataset.train.labels), strict=False):
         if 0 < count < least:
             raise UserError(
-                f'data.{setting}: of the class "{name}" {count} images are left to split, but {least} are needed: '
+                f'data.{setting}: images left to split of the class "{name}": {count}, but {least} are needed; '
                 "add images, or leave the class out"
             )
 

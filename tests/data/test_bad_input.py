@@ -184,10 +184,10 @@ def test_class_that_is_a_link_is_followed_but_not_to_nothing_nor_in_circles(root
 def test_class_with_too_few_images_for_a_split_is_named(root):
     (root / "violet").mkdir()
     (root / "violet" / "1.jpg").write_bytes(jpeg(1))
-    said = 'data.test: of the class "violet" 1 images are left to split, but 2 are needed: add images, or leave the class out'
+    said = 'data.test: images left to split of the class "violet": 1, but 2 are needed; add images, or leave the class out'
     assert refused(root) == said
     (root / "violet" / "2.jpg").write_bytes(jpeg(2))
-    assert refused(root, fold="1/5").startswith('data.fold: of the class "violet" ')
+    assert refused(root, fold="1/5").startswith('data.fold: images left to split of the class "violet": ')
     (root / "violet" / "2.jpg").unlink()
     for part in ("train", "val", "test"):  # nothing is cut off
         (root / "parts" / part).mkdir(parents=True)
