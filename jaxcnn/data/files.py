@@ -20,11 +20,13 @@ from jaxcnn.errors import UserError, did_you_mean, first_line
 
 def existing(path: Path) -> Path:
     """`path` itself if it is there; an error with near names beside it if not."""
-    if not path.exists():
-        parent = path.parent
-        beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-        near = did_you_mean(path.name, beside)
-        raise UserError(f'data.root: no file or folder "{path}"{near}')
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        beside = os.listdir(path.parent) if os.access(path.parent, os.R_OK) and path.parent.is_dir() else []
+        raise UserError(f'data.root: no file or folder "{path}"{did_you_mean(path.name, beside)}') from error
+    except OSError as error:
+        raise UserError(f'data.root: "{path}" can\'t be read ({error.strerror})') from error
     return path
 
 
@@ -44,7 +46,7 @@ def stamp(paths: Sequence[str]) -> str:
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """A uint8 array of so many dimensions from an idx file, gzipped or not (its format: LeCun's MNIST page)."""
     plain = path.with_suffix("")
-    path = plain if plain.exists() and not path.exists() else existing(path)
+    path = plain if os.path.exists(plain) and not os.path.exists(path) else existing(path)
     raw = read_bytes(path)
     if path.suffix == ".gz":
         try:

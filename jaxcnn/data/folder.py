@@ -45,11 +45,14 @@ def folder(root: Path, *, channels: int = 3, group: str = "") -> Dataset:
     """
     if not existing(root).is_dir():
         raise UserError(f'data.root: "{root}" is a file; the source "folder" takes a folder with one folder a class')
-    parts = {PARTS[entry.name.lower()]: entry for entry in _folders(root) if entry.name.lower() in PARTS}
-    parts = parts if "train" in parts else {"train": root}
+    parts = _parts(root)
     class_names = [entry.name for entry in _folders(parts["train"])]
     if len(class_names) < 2:
-        raise UserError(f'data.root: "{parts["train"]}" holds {len(class_names)} folders; one a class is meant, at least two')
+        loose = sum(_is_picture(name) for name in os.listdir(parts["train"]))
+        beside = f" and {loose:,} pictures outside of them" if loose else ""
+        raise UserError(
+            f'data.root: "{parts["train"]}" holds {len(class_names)} folders{beside}; one a class is meant, at least two'
+        )
     sources: dict[str, FileSource] = {}
     for part, where in parts.items():
         paths: list[str] = []
@@ -63,6 +66,8 @@ def folder(root: Path, *, channels: int = 3, group: str = "") -> Dataset:
                 raise UserError(f"{entry}: no picture in it ({', '.join(sorted(SUFFIXES))})")
             paths += files
             labels += [class_names.index(entry.name)] * len(files)
+        if not paths:
+            raise UserError(f"{where}: no folder of pictures in it, one a class")
         sources[part] = FileSource(np.array(paths), np.array(labels, np.int32), channels=channels)
     groups = _groups([os.path.relpath(path, root) for path in sources["train"].paths], group) if group else None
     return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(class_names), groups)
@@ -91,11 +96,15 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
             raise UserError(f"{path}, line {number}: a path and a label are wanted, and as many fields as the header has")
         if (split := row.get("split", "train").lower()) not in PARTS:
             raise UserError(f"{path}, line {number}: no split {split!r}{did_you_mean(split, PARTS)}; train, val or test")
-    names = sorted({name for row in rows for name in row["label"].split("|")})
     several = any("|" in row["label"] for row in rows)
     chosen = {part: [r for r in rows if PARTS[r.get("split", "train").lower()] == part] for part in set(PARTS.values())}
     if not chosen["train"]:
         raise UserError(f"{path}: no row is for training")
+    names = sorted({name for row in chosen["train"] for name in row["label"].split("|")})
+    for number, row in enumerate(rows, start=2):
+        if unknown := set(row["label"].split("|")) - set(names):
+            label = min(unknown)
+            raise UserError(f"{path}, line {number}: no training row has the label {label!r}{did_you_mean(label, names)}")
 
     def part(rows: Sequence[dict[str, str]]) -> FileSource | None:
         if not rows:
@@ -113,9 +122,24 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
     return Dataset(train, part(chosen["validation"]), part(chosen["test"]), tuple(names), groups)
 
 
+def _parts(root: Path) -> dict[str, Path]:
+    """{"train": …, "validation": …, "test": …}, those that there are; the whole of `root` is for training if none is."""
+    parts: dict[str, Path] = {}
+    for entry in _folders(root):
+        part = PARTS.get(entry.name.lower())
+        if part in parts:
+            raise UserError(f'{root}: "{parts[part].name}" and "{entry.name}" both are for {part}; one is meant')
+        if part:
+            parts[part] = entry
+    return parts if "train" in parts else {"train": root}
+
+
 def _folders(root: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+        if broken := [entry for entry in entries if entry.is_symlink() and not entry.exists() and not _is_picture(entry.name)]:
+            raise UserError(f"{broken[0]}: a link to nothing; remove it or, if it was a class, mend it")
+        return [entry for entry in entries if entry.is_dir()]
     except OSError as error:
         raise UserError(f"{root}: can't be read ({error.strerror})") from error
 
@@ -124,10 +148,16 @@ def _pictures(root: Path) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise UserError(f"{error.filename}: can't be read ({error.strerror})") from error
 
-    for where, _, names in os.walk(root, onerror=fail, followlinks=True):
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield os.path.join(where, name)
+    for where, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        for link in (Path(where, name) for name in folders):
+            if link.is_symlink() and Path(where).resolve().is_relative_to(link.resolve()):
+                raise UserError(f"{link}: a link to a folder that it lies in")
+        yield from (os.path.join(where, name) for name in names if _is_picture(name))
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a file that is not hidden ends as a picture's."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _groups(paths: Sequence[str], pattern: str) -> np.ndarray:

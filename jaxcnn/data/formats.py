@@ -1,5 +1,6 @@
 """Data sets that are read into memory whole: scikit-learn's digits, MNIST, CIFAR, and anybody's arrays."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def cifar100(root: Path) -> Dataset:
 
 
 def _inner(root: Path, folder: str) -> Path:
-    return root / folder if (root / folder).is_dir() else files.existing(root)
+    return root / folder if os.path.isdir(root / folder) else files.existing(root)
 
 
 def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> ArraySource:
@@ -81,10 +82,18 @@ def arrays(path: Path) -> Dataset:
             raise UserError(f"{path}: no array {missing[0]!r}{did_you_mean(missing[0], found)}; it holds {there}")
         images, labels = (found[name] for name in names)
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
-            raise UserError(f"{path}: {names[0]} is {images.dtype}{images.shape}, but uint8 (N, H, W[, C]) was expected")
-        if labels.ndim not in (1, 2) or len(labels) != len(images) or labels.dtype.kind not in "iub":
             raise UserError(
-                f"{path}: {names[1]} is {labels.dtype}{labels.shape}, but whole numbers ({len(images)},) were expected"
+                f"{path}: {names[0]} is {images.dtype}{images.shape}, but uint8 (N, H, W[, C]) was expected{_as_uint8(images)}"
+            )
+        if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
+            raise UserError(
+                f"{path}: {names[0]} is {images.shape}, which looks like (N, C, H, W), but (N, H, W, C) is meant: "
+                "images.transpose(0, 2, 3, 1)"
+            )
+        if labels.ndim not in (1, 2) or len(labels) != len(images) or labels.dtype.kind not in "iub":
+            one_hot = "; labels.argmax(axis=1) makes them of one-hot rows" if labels.ndim == 2 else ""
+            raise UserError(
+                f"{path}: {names[1]} is {labels.dtype}{labels.shape}, but whole numbers ({len(images)},) were expected{one_hot}"
             )
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
         return ArraySource(images if images.ndim == 4 else images[..., None], labels.astype(np.int32))
@@ -101,3 +110,11 @@ def arrays(path: Path) -> Dataset:
         many = train.labels.shape[1] if train.labels.ndim == 2 else max(int(s.labels.max()) for s in sources) + 1
         class_names = tuple(str(label) for label in range(many))
     return Dataset(train, validation, test, class_names)
+
+
+def _as_uint8(images: np.ndarray) -> str:
+    """How numbers of another type become pixels: the end of an error about them."""
+    if images.dtype.kind not in "iuf" or not images.size or not (images.min() >= 0 and images.max() <= 255):
+        return ""
+    scaled = "(255 * images)" if images.max() <= 1 else "images"
+    return f": {scaled}.round().astype('uint8')"

@@ -1,6 +1,7 @@
 """A data set by name: found, cut into its parts, brought to one size, checked."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -69,18 +70,42 @@ def _with_three_parts(dataset: Dataset, config: ConfigDict, seed: int) -> Datase
     if dataset.test is None:
         if not config.test:
             raise UserError(f"data.test: {config.name} has no test set of its own; say what share of it shall be one")
-        dataset = _cut_off(dataset, "test", splits.cut(dataset.train.labels, config.test, 0, dataset.groups))
+        dataset = _cut_off(dataset, "test", _share(dataset, "test", config.test, 0))
     if config.fold:
         if not (match := re.fullmatch(r"(\d+)/(\d+)", config.fold)) or not 1 <= int(match[1]) <= int(match[2]):
             raise UserError(f'data.fold: {config.fold!r} is no fold; write "2/5" for the second of five')
         if dataset.validation is not None:
             raise UserError(f"data.fold: {config.name} has a validation set of its own")
+        _check_classes(dataset, "fold", int(match[2]))
         parts = splits.fold(dataset.train.labels, int(match[1]) - 1, int(match[2]), seed, dataset.groups)
         return _cut_off(dataset, "validation", parts)
     if dataset.validation is None and config.validation:
-        parts = splits.cut(dataset.train.labels, config.validation, seed, dataset.groups)
-        return _cut_off(dataset, "validation", parts)
+        return _cut_off(dataset, "validation", _share(dataset, "validation", config.validation, seed))
     return dataset
+
+
+def _share(dataset: Dataset, part: str, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`splits.cut` of the training set, where what is cut off has room for every class."""
+    _check_classes(dataset, part, 2)
+    labels, many = dataset.train.labels, math.ceil(share * len(dataset.train))
+    if labels.ndim == 1 and dataset.groups is None and many < (classes := len(np.unique(labels))):
+        raise UserError(
+            f"data.{part}: {share:g} of {len(labels):,} images are {many}, too few for one of each of {classes} classes; "
+            "take a larger share" + (", or 0 for no validation set" if part == "validation" else "")
+        )
+    return splits.cut(labels, share, seed, dataset.groups)
+
+
+def _check_classes(dataset: Dataset, setting: str, least: int) -> None:
+    """Raises UserError, which names it, where a class has fewer images than a stratified split needs."""
+    if dataset.train.labels.ndim == 2 or dataset.groups is not None:
+        return
+    for name, count in zip(dataset.class_names, np.bincount(dataset.train.labels), strict=False):
+        if 0 < count < least:
+            raise UserError(
+                f'data.{setting}: images left to split of the class "{name}": {count}, but {least} are needed; '
+                "add images, or leave the class out"
+            )
 
 
 def _cut_off(dataset: Dataset, name: str, parts: tuple[np.ndarray, np.ndarray]) -> Dataset:

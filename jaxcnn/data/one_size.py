@@ -107,7 +107,7 @@ def _format(source: Source, sample: int = 100) -> tuple[int, int]:
         channels = channels if grey else 3
         sides.append(min(height, width))
     if not sides:
-        raise UserError(f"{source.name(0)}, and {sample} others of this data set, can't be read")
+        raise source.none_readable()
     return channels, min(224, max(32, int(np.median(sides)) // 32 * 32))
 
 

@@ -55,8 +55,12 @@ class Source(abc.ABC):
             return None
 
     def none_readable(self) -> UserError:
-        """What is said of a source without a single image that can be read."""
-        return UserError(f"{self.name(0)}, and all others of this data set, can't be read")
+        """What is said where no image can be read: why the first one can't."""
+        try:
+            self[0]
+        except UserError as error:
+            return UserError(f"{error}; nor could any other image of this data set be read")
+        return UserError(f"{self.name(0)}: none of the images of this data set that were tried can be read")
 
     def stamp(self) -> str:
         """A text that is another one when the pixels of any image may be; see data.cache."""

@@ -194,6 +194,7 @@ def _builder(name: str, root: str) -> Any:
     folder = os.path.expanduser(root or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     set_name = re.split("[/:]", name)[0]
     command = f"python experiments/prepare.py --dataset={name}" + (f" --data_dir={root}" if root else "")
+    _entries(folder)  # TFDS takes one that is closed for one that holds nothing
     try:
         builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=folder)
         info = builder.info
@@ -348,7 +349,13 @@ def _of_shape(shape: tuple[int, int, int] | None, image: np.ndarray, name: str) 
 
 
 def _entries(folder: str) -> list[str]:
-    return sorted(entry for entry in os.listdir(folder) if not entry.startswith(".")) if os.path.isdir(folder) else []
+    """What is in a folder; [] where there is none."""
+    try:
+        return sorted(entry for entry in os.listdir(folder) if not entry.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"{folder}: can't be read ({error.strerror})") from error
 
 
 def _why(error: Exception) -> str:

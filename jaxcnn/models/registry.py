@@ -2,7 +2,11 @@
 
 A family's file ends with its table of variants:
 
-    variant("resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)
+    variant("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)
+    variant("keras/ResNet50", ResNet, depths=(3, 4, 6, 3), block=KerasBottleneck)
+    variant("highway19", Highway, depth=19)
+
+A prefix is the library whose flavour it is, to the parameter; torchvision's is the default one, and has the plain name too.
 
 Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
 and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes. A variant may give such an
@@ -26,6 +30,8 @@ class Variant(NamedTuple):
 
     module: type[nn.Module]
     fields: dict[str, Any]
+    library: str = ""
+    """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
 
 
 _VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
@@ -33,8 +39,10 @@ _VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, an
 
 def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
     """Declares a model: `module` with these fields."""
+    library, _, plain = name.rpartition("/")
+    name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"
-    _VARIANTS[name] = Variant(module, fields)
+    _VARIANTS[name] = Variant(module, fields, library)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -44,9 +52,10 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def find(name: str) -> Variant:
     """The variant of this name. Raises UserError if there is none."""
-    if name not in _VARIANTS:
-        raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
-    return _VARIANTS[name]
+    plain = name.removeprefix("torchvision/")
+    if plain in _VARIANTS and (plain == name or _VARIANTS[plain].library == "torchvision"):
+        return _VARIANTS[plain]
+    raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
 
 
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
@@ -60,7 +69,7 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
     argument has a wrong type or value.
     """
-    module, fields = find(name)
+    module, fields, _ = find(name)
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument, value in arguments.items():
         if argument not in types:
@@ -81,7 +90,7 @@ def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> N
 
 
 def _name_of(model: nn.Module) -> str:
-    for name, (module, fields) in _VARIANTS.items():
+    for name, (module, fields, _) in _VARIANTS.items():
         if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
             return name
     return type(model).__name__

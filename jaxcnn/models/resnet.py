@@ -119,8 +119,8 @@ class ResNet(nn.Module):
         return linear(x.shape[-1], self.num_classes, name="head")(x)
 
 
-variant("resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)  # 11.7 M parameters
-variant("resnet34", ResNet, depths=(3, 4, 6, 3), block=BasicBlock)  # 21.8 M
-variant("resnet50", ResNet, depths=(3, 4, 6, 3), block=Bottleneck)  # 25.6 M
-variant("resnet101", ResNet, depths=(3, 4, 23, 3), block=Bottleneck)  # 44.5 M
-variant("resnet152", ResNet, depths=(3, 8, 36, 3), block=Bottleneck)  # 60.2 M
+variant("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)  # 11.7 M parameters
+variant("torchvision/resnet34", ResNet, depths=(3, 4, 6, 3), block=BasicBlock)  # 21.8 M
+variant("torchvision/resnet50", ResNet, depths=(3, 4, 6, 3), block=Bottleneck)  # 25.6 M
+variant("torchvision/resnet101", ResNet, depths=(3, 4, 23, 3), block=Bottleneck)  # 44.5 M
+variant("torchvision/resnet152", ResNet, depths=(3, 8, 36, 3), block=Bottleneck)  # 60.2 M

@@ -154,7 +154,7 @@ def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
         if len(chosen) == many:
             break
     if not chosen:
-        raise UserError(f"{source.name(0)}, and {len(order) - 1:,} others of this data set, can't be read")
+        raise source.none_readable()
     return chosen
 
 

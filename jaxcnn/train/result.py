@@ -42,7 +42,7 @@ def write_result(
     figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
     counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested
-    steps = int(state.step)
+    steps, skipped = int(state.step), sorted(experiment.reading.skipped)
     device = experiment.mesh.devices.flat[0]
 
     summary = {
@@ -56,7 +56,7 @@ def write_result(
         "images_per_second": steps * config.batch_size / max(clock.training, 1e-9),
         "params": count_parameters(state.params),
         "params_sha256": variables_sha256(state.variables),
-        **({"unreadable_files": sorted(experiment.reading.skipped)} if experiment.reading.skip else {}),
+        **({"unreadable": len(skipped), "unreadable_files": skipped} if experiment.reading.skip else {}),
         "model": config.model.name,
         "data": config.data.name,
         "seed": config.seed,

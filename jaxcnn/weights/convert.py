@@ -1,11 +1,10 @@
-"""State dicts of PyTorch's model libraries into variables of ours."""
+"""State dicts of other model libraries into variables of ours, and back."""
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
@@ -14,46 +13,26 @@ import numpy as np
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.models.registry import find
-from jaxcnn.models.resnet import ResNet
-from jaxcnn.models.resnet_cifar import CifarResNet
 from jaxcnn.weights.files import read
+from jaxcnn.weights.names import TABLES, Table
 
-# (our layer, theirs): {x} is a number, {x-1} the same counted from 0.
-TABLES: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
-    ResNet: (  # torchvision
-        ("stem_conv", "conv1"),
-        ("stem_norm", "bn1"),
-        ("stage{s}_block{b}/conv{n}", "layer{s}.{b-1}.conv{n}"),
-        ("stage{s}_block{b}/norm{n}", "layer{s}.{b-1}.bn{n}"),
-        ("stage{s}_block{b}/shortcut_conv", "layer{s}.{b-1}.downsample.0"),
-        ("stage{s}_block{b}/shortcut_norm", "layer{s}.{b-1}.downsample.1"),
-        ("head", "fc"),
-    ),
-    CifarResNet: (  # github.com/akamaster/pytorch_resnet_cifar10
-        ("stem_conv", "conv1"),
-        ("stem_norm", "bn1"),
-        ("stage{s}_block{b}/conv{n}", "layer{s}.{b-1}.conv{n}"),
-        ("stage{s}_block{b}/norm{n}", "layer{s}.{b-1}.bn{n}"),
-        ("head", "linear"),
-    ),
-}
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+KERAS_LEAVES = {"kernel": "kernel", "scale": "gamma", "bias": "bias", "mean": "moving_mean", "var": "moving_variance"}
+COUNTERS = ("num_batches_tracked", "normalization/count")  # no part of the function that a network is
 
 
 def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any) -> dict[str, Any]:
     """The variables {"params", "batch_stats"} of create_model(name, **arguments), as float32 numpy arrays.
 
-    Names and layouts (OIHW, OI) in `state_dict` are PyTorch's: those of torchvision for resnet18 to 152, of akamaster
-    for the CIFAR networks; a "module." in front (from DataParallel) and num_batches_tracked are passed over. The first
+    Names and layouts in `state_dict` are those of the library whose flavour the model is: PyTorch's (OIHW, OI) of torchvision
+    and timm, or Keras's (HWIO, IO). A "module." in front (from DataParallel) and counters are passed over. The first
     convolution decides the number of input channels. Raises UserError if a tensor is missing, left over or of another
     shape than the model's, with their names (20 of each kind at most).
     """
     tensors = {
-        key.removeprefix("module."): np.asarray(value)
-        for key, value in state_dict.items()
-        if not key.endswith("num_batches_tracked")
+        key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTERS)
     }
-    wanted = _wanted(name, arguments, tensors)  # their name: (our path, their shape)
+    wanted = _wanted(name, arguments, tensors)
 
     problems = []
     if missing := [key for key in wanted if key not in tensors]:
@@ -61,16 +40,27 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     if left_over := [key for key in tensors if key not in wanted]:
         problems.append(f"{len(left_over)} left over: {_listed(left_over)}")
     if wrong := [
-        f"{key} has {tensors[key].shape} instead of {shape}"
-        for key, (_, shape) in wanted.items()
-        if key in tensors and tensors[key].shape != shape
+        f"{key} has {tensors[key].shape} instead of {there.shape}"
+        for key, there in wanted.items()
+        if key in tensors and tensors[key].shape != there.shape
     ]:
         problems.append(f"{len(wrong)} of another shape: {_listed(wrong)}")
     if problems:
         given = "".join(f", {argument}={value}" for argument, value in arguments.items())
         raise UserError(f"weights do not fit {name}{given}: {'; '.join(problems)}")
 
-    return flax.traverse_util.unflatten_dict({path: _ours(key, tensors[key]) for key, (path, _) in wanted.items()})
+    return flax.traverse_util.unflatten_dict({there.path: there.ours(key, tensors[key]) for key, there in wanted.items()})
+
+
+def export(name: str, variables: Mapping[str, Any], /) -> dict[str, np.ndarray]:
+    """The inverse: what the library whose flavour the model `name` is calls its variables, in its layouts, float32.
+
+    PyTorch's load_state_dict takes it (as tensors, with strict=False for the counters of batches).
+    """
+    table, library = _table(name)
+    flat = flax.traverse_util.flatten_dict({kind: variables[kind] for kind in ("params", "batch_stats") if kind in variables})
+    places = (_Place.of(path, np.shape(array), table, library, flat) for path, array in flat.items())
+    return {there.key: there.theirs(np.asarray(array, np.float32)) for there, array in zip(places, flat.values(), strict=True)}
 
 
 def load(path: str | os.PathLike, name: str, /, **arguments: Any) -> dict[str, Any]:
@@ -103,36 +93,82 @@ def _listed(entries: list[str], most: int = 20) -> str:
     return ", ".join(entries[:most]) + more
 
 
-def _ours(key: str, tensor: np.ndarray) -> np.ndarray:
-    """From PyTorch's layout to ours: OIHW -> HWIO, OI -> IO."""
-    axes = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[tensor.ndim]
-    try:
-        return np.ascontiguousarray(tensor.transpose(axes), np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{key} holds no numbers but {tensor.dtype}") from error
+class _Place(NamedTuple):
+    """Where a variable of ours stands in a library's state dict."""
+
+    path: tuple[str, ...]
+    key: str
+    axes: tuple[int, ...]
+    """theirs -> ours"""
+    ones: int
+    """axes of length 1 that theirs has beyond, at the end"""
+    shape: tuple[int, ...]
+    """theirs"""
+
+    @classmethod
+    def of(cls, path: tuple[str, ...], shape: tuple[int, ...], table: Table, library: str, paths: Collection) -> "_Place":
+        _, *layer, leaf = path
+        name = "/".join(layer)
+        keras = library == "keras"
+        key, ones = _match(f"{name}/{leaf}", table)
+        if not key:
+            layer_key, ones = _match(name, table)
+            if not layer_key:
+                raise LookupError(f"no line for {name} in the table of names")
+            if keras and leaf == "bias" and any((kind, *layer, norm) in paths for kind, norm in _NORMS):
+                leaf = "beta"
+            key = layer_key + ("/" + KERAS_LEAVES.get(leaf, leaf) if keras else "." + LEAVES[leaf])
+        if keras:
+            axes: tuple[int, ...] = (0, 1, 3, 2) if "depthwise" in name and len(shape) == 4 else tuple(range(len(shape)))
+        else:
+            axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(len(shape), tuple(range(len(shape))))  # OI -> IO, OIHW -> HWIO
+        return cls(path, key, axes, ones, tuple(shape[axes.index(axis)] for axis in range(len(shape))) + (1,) * ones)
+
+    def ours(self, key: str, tensor: np.ndarray) -> np.ndarray:
+        try:
+            tensor = tensor.reshape(tensor.shape[: tensor.ndim - self.ones])
+            return np.ascontiguousarray(tensor.transpose(self.axes), np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{key} holds no numbers but {tensor.dtype}") from error
+
+    def theirs(self, array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array.transpose(np.argsort(self.axes)).reshape(self.shape))
 
 
-def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> dict[str, tuple]:
-    """{their name: (our path, their shape)} of every variable of the model."""
-    table = TABLES.get(find(name).module)
-    if table is None:
-        raise UserError(f"{name}: no weights from elsewhere are known for it")
-    stem = tensors.get(_theirs("stem_conv", table) + ".weight")
-    channels = stem.shape[1] if stem is not None and stem.ndim == 4 and stem.size else 3
+_NORMS = (("params", "scale"), ("batch_stats", "mean"))  # a layer that has one of these is a norm
+
+
+def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> dict[str, _Place]:
+    """{their name: its place} of every variable of the model."""
+    table, library = _table(name)
+    stem, input_axis = (table[0][1] + "/kernel", 2) if library == "keras" else (table[0][1] + ".weight", 1)
+    given = tensors.get(stem)
+    channels = given.shape[input_axis] if given is not None and given.ndim == 4 and given.size else 3
     images = jax.ShapeDtypeStruct((1, 224, 224, channels), jnp.float32)
     model = create_model(name, **arguments)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
-    wanted = {}
-    for path, variable in flax.traverse_util.flatten_dict(variables).items():
-        _, *layer, leaf = path
-        axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[variable.ndim]  # HWIO -> OIHW, IO -> OI
-        shape = tuple(variable.shape[axis] for axis in axes)
-        wanted[f"{_theirs('/'.join(layer), table)}.{LEAVES[leaf]}"] = (path, shape)
-    return wanted
+    flat = flax.traverse_util.flatten_dict(variables)
+    places = (_Place.of(path, variable.shape, table, library, flat) for path, variable in flat.items())
+    return {there.key: there for there in places}
 
 
-def _theirs(layer: str, table: tuple[tuple[str, str], ...]) -> str:
-    for ours, theirs in table:
-        if match := re.fullmatch(re.sub(r"{(\w)}", r"(?P<\1>\\d+)", ours), layer):
-            return re.sub(r"{(\w)(-1)?}", lambda number: str(int(match[number[1]]) - bool(number[2])), theirs)
-    raise LookupError(f"no line for {layer} in the table of names")
+def _table(name: str) -> tuple[Table, str]:
+    """The table of the model's names, and the library that they are from."""
+    module, _, library = find(name)
+    if (module, library) not in TABLES:
+        raise UserError(f"{name}: no weights from elsewhere are known for it")
+    return TABLES[module, library], library
+
+
+def _match(path: str, table: Table) -> tuple[str, int]:
+    """What a table calls one of our layers or arrays, "" if nothing; and how many axes of length 1 it has beyond ours."""
+    for ours, theirs, *ones in table:
+        pattern = re.sub(r"{([a-z])}", r"(?P<\1>\\d+)", re.sub(r"{([A-Z])}", r"(?P<\1>[^/]+)", ours))
+        if match := re.fullmatch(pattern, path):
+            key = re.sub(r"{(\w)([-+]\d+)?}", lambda part: _number(match[part[1]], part[2]), theirs)
+            return key, ones[0] if ones else 0
+    return "", 0
+
+
+def _number(text: str, shift: str | None) -> str:
+    return str(int(text) + int(shift)) if shift else text

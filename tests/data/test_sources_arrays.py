@@ -100,7 +100,11 @@ def test_validation_is_cut_off_several_labels_too(arrays):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": GREY["train_images"] / 255}, r"train_images is float64\(12, 6, 5\), but uint8"),
+        ({"train_images": GREY["train_images"] / 255}, r"is float64\(12, 6, 5\), but uint8 .*: \(255 \* images\)\.round\(\)"),
+        ({"train_images": GREY["train_images"] * 1.0}, r"is float64\(12, 6, 5\), but uint8 .*expected: images\.round\(\)"),
+        ({"train_images": GREY["train_images"] - 200.0}, r"is float64\(12, 6, 5\), but uint8 .*expected$"),
+        ({"train_images": pictures(12, 3, 8, 8)}, r"train_images is \(12, 3, 8, 8\), which looks like \(N, C, H, W\)"),
+        ({"train_labels": np.eye(3)[classes(12)]}, r"float64\(12, 3\), but .*; labels.argmax\(axis=1\) makes them of one-hot"),
         ({"train_images": GREY["train_images"][0, 0]}, r"train_images is uint8\(5,\), but uint8 \(N, H, W"),
         ({"test_images": pictures(0, 6, 5), "test_labels": classes(0)}, r"test_images is uint8\(0, 6, 5\)"),
         ({"train_labels": classes(12) + 0.5}, r"train_labels is float64\(12,\), but whole numbers \(12,\)"),

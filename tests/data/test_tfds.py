@@ -140,6 +140,12 @@ def test_load_brings_pictures_of_varying_size_to_one(root):
     assert load(config, seed=0).test[3].shape == (16, 16, 1)
 
 
+def test_a_split_without_labels_is_refused_where_it_is_asked_for(root):
+    settings = default_config().data
+    settings.name, settings.root, settings.test_split = "tfds:jaxcnn_tiny/unlabelled", str(root), "test"
+    assert "test: example 0 has the label -1, outside 0 to 2, for 3 classes" in message(load, settings, seed=0)
+
+
 @pytest.mark.parametrize(("config", "channels"), [("arrays", 3), ("several", 3), ("plain", 1)])
 def test_channels_are_those_asked_for(root, config, channels):
     settings = default_config().data
@@ -242,6 +248,14 @@ def test_a_missing_or_half_written_file_is_named(root, tmp_path):
     (file,) = folder.glob("*-test.array_record*")
     file.unlink()
     assert str(file) in message(read, data_dir, "several")
+
+
+def test_a_data_folder_that_can_not_be_read_is_named(root, monkeypatch):
+    def closed(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr("jaxcnn.data.tfds.os.listdir", closed)
+    assert message(read, root, "plain") == f"{root}: can't be read (Permission denied)"
 
 
 def test_a_set_prepared_as_tfrecord_is_said_to_be_so(root, tmp_path):

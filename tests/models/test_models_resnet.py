@@ -1,21 +1,15 @@
 """ResNet against torchvision: parameter counts, logits and running statistics on regenerated weights."""
 
-import re
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference_weights
 from compiling import compiled
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from promises import check_golden, check_training
 
 from jaxcnn.layers import BatchNorm
 from jaxcnn.models import create_model
-from jaxcnn.weights import convert
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "torchvision"
 
 
 def init(name, size=32, channels=3, **arguments):
@@ -23,56 +17,14 @@ def init(name, size=32, channels=3, **arguments):
     return model.init(jax.random.key(0), jnp.zeros((1, size, size, channels)), train=False)
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("resnet18", 11689512),
-        ("resnet34", 21797672),
-        ("resnet50", 25557032),
-        ("resnet101", 44549160),
-        ("resnet152", 60192808),
-    ],
-)
-def test_parameter_count_is_torchvisions(name, count):
-    variables = jax.eval_shape(lambda: init(name))
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
+@pytest.mark.parametrize("file", ["torchvision/resnet18__97x65", "torchvision/resnet18__train", "torchvision/resnet50"])
+def test_network_is_torchvisions(file):
+    check_golden(file)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet18__97x65", "resnet50", "resnet152"])
-def test_logits_are_torchvisions(name):
-    golden = reference_weights.load(GOLDEN / f"{name}.json.gz")
-    state_dict = reference_weights.state_dict(golden)
-    assert reference_weights.fingerprint(state_dict) == golden["weights_sha256"]
-    variables = convert(golden["model"], state_dict)
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == golden["parameters"]
-    model = create_model(golden["model"])
-    logits = compiled(lambda v, x: model.apply(v, x, train=False), variables, reference_weights.inputs(golden))
-    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
-
-
-def test_logits_and_running_statistics_in_training_are_torchvisions():
-    golden = reference_weights.load(GOLDEN / "resnet18__train.json.gz")
-    variables = convert("resnet18", reference_weights.state_dict(golden))
-    model = create_model("resnet18")
-    logits, updates = compiled(
-        lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, reference_weights.inputs(golden)
-    )
-    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
-    for name, mean, absmean in golden["running_stats_after"]:
-        layer, statistic = re.fullmatch(r"(.+)\.running_(mean|var)", name).groups()
-        ours = updates["batch_stats"]
-        for part in _our_layer(layer).split("/"):
-            ours = ours[part]
-        assert np.mean(ours[statistic]) == pytest.approx(mean, abs=2e-6), name
-        assert np.mean(np.abs(ours[statistic])) == pytest.approx(absmean, abs=2e-6), name
-
-
-def _our_layer(theirs):
-    if theirs == "bn1":
-        return "stem_norm"
-    _, stage, block, layer = re.fullmatch(r"(layer(\d)\.(\d)\.)?(.+)", theirs).groups()
-    ours = {"bn1": "norm1", "bn2": "norm2", "downsample.1": "shortcut_norm"}[layer]
-    return f"stage{stage}_block{int(block) + 1}/{ours}"
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype):
+    check_training("resnet18", 32, dtype, stem="small")
 
 
 def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():

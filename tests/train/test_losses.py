@@ -156,8 +156,10 @@ def test_labels_and_loss_make_the_task(labels, num_classes, loss, task, outputs)
 
 
 def test_several_labels_are_refused_by_softmax():
-    with pytest.raises(UserError, match=r"loss.name: .* use sigmoid_binary_cross_entropy"):
+    with pytest.raises(UserError, match=r"loss.name: .* use sigmoid_binary_cross_entropy$"):
         task_of(source(SEVERAL), K, SOFTMAX)
+    with pytest.raises(UserError, match=r"if these are one-hot rows, store labels.argmax\(axis=1\)$"):
+        task_of(source(np.eye(K, dtype=np.int32)[LABELS]), K, SOFTMAX)
 
 
 @pytest.mark.parametrize(

@@ -78,4 +78,5 @@ def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(conf
     expected, summary = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("threads", "processes"))
     for name in ("params_sha256", "test_loss", "test_accuracy", "validation_accuracy"):
         assert summary[name] == expected[name], name
+    assert expected["unreadable"] == 1
     assert [path.split("/")[-1] for path in expected["unreadable_files"]] == ["299.png"]

@@ -1,0 +1,263 @@
+"""Every row of the table "Bad input" in docs/data.md that is about pictures and folders; the others are named there."""
+
+import contextlib
+import io
+import os
+import re
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from jaxcnn.config import default_config
+from jaxcnn.data import Once, Order, Reading, load, make_preprocessing, make_reader
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import make_mesh
+
+PHOTO = Image.fromarray(load_sample_image("flower.jpg")).resize((64, 48))
+
+
+def jpeg(turn):
+    buffer = io.BytesIO()
+    PHOTO.rotate(turn).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def root():
+    """Two classes of 10 photos, in a folder that an ordinary user may enter (pytest's own is closed)."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        for name in ("rose", "tulip"):
+            Path(folder, name).mkdir()
+            for i in range(10):
+                Path(folder, name, f"{i}.jpg").write_bytes(jpeg(10 * i))
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def as_ordinary_user():
+    """Root may read everything: where the tests are run by root, they are nobody's for a while."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def loaded(root, **changes):
+    config = default_config().data
+    for name, value in {
+        "name": "folder",
+        "root": str(root),
+        "test": 0.2,
+        "validation": 0.0,
+        "image_size": 32,
+        **changes,
+    }.items():
+        config[name] = value
+    return load(config, seed=0)
+
+
+def refused(root, **changes):
+    """The one line that ends loading."""
+    with pytest.raises(UserError) as mistake:
+        loaded(root, **changes)
+    assert "\n" not in str(mistake.value)
+    assert mistake.value.exit_code == 2
+    return str(mistake.value)
+
+
+# ── One picture ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def bomb():
+    """A PNG of a few bytes that says it has 30,000 × 30,000 pixels."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+def broken_link(path):
+    path.unlink()
+    path.symlink_to("nowhere.jpg")
+
+
+BAD_PICTURES = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:900]), "a damaged or truncated picture"),
+    "text": (lambda path: path.write_text("a shopping list"), "not a picture that can be decoded"),
+    "empty": (lambda path: path.write_bytes(b""), "an empty file"),
+    "huge": (lambda path: path.write_bytes(bomb()), "more than 178,956,970 pixels; it would fill the memory"),
+    "broken link": (broken_link, "can't be read (No such file or directory)"),
+    "no permission": (lambda path: path.chmod(0), "can't be read (Permission denied)"),
+}
+
+
+@pytest.mark.parametrize("resident", ["on", "off"])
+@pytest.mark.parametrize("name", BAD_PICTURES)
+def test_bad_picture_stops_the_run_by_its_name_or_is_skipped_and_counted(root, name, resident):
+    make, reason = BAD_PICTURES[name]
+    source = loaded(root).train
+    bad = source.name(5)
+
+    def examples(places, reading):
+        """How many are read, and what is skipped."""
+        batches = make_reader(source, make_mesh(1), reading)(places, 0, 4, [1] * 4)
+        return sum(np.asarray(batch["mask"]).sum() for batch in batches), reading.skipped
+
+    assert examples(Once(16), Reading(resident)) == (16, set())
+    make(Path(bad))
+    with as_ordinary_user() if name == "no permission" else contextlib.nullcontext():
+        with pytest.raises(UserError) as mistake:
+            examples(Once(16), Reading(resident))
+        assert (str(mistake.value), mistake.value.exit_code) == (f"{bad}: {reason}", 2)
+        assert examples(Once(16), Reading(resident, skip=True)) == (15, {bad})  # evaluation leaves it out
+        assert examples(Order(16, seed=0), Reading(resident, skip=True)) == (16, {bad})  # training takes the next
+
+
+@pytest.mark.parametrize("content", [b"no picture", jpeg(0)[:900]])
+def test_set_of_which_nothing_can_be_read_says_why(root, content):
+    for path in root.glob("*/*.jpg"):
+        path.write_bytes(content)
+
+    def prepare():
+        config = default_config().data
+        make_preprocessing(config, loaded(root).train)
+
+    with pytest.raises(UserError, match=r"\.jpg: (not a|a damaged).*; nor could any other image of this data set be read$"):
+        prepare()
+
+
+# ── Folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("where", ["", "rose", "rose/deep"])
+def test_folder_without_read_permission_is_named(root, where):
+    (root / "rose" / "deep").mkdir()
+    (root / where).chmod(0)
+    with as_ordinary_user():
+        said = refused(root)
+    (root / where).chmod(0o755)
+    assert said == f"{root / where}: can't be read (Permission denied)"
+
+
+@pytest.mark.parametrize("name", ["folder", "csv", "arrays", "mnist", "cifar10"])
+def test_path_below_a_closed_folder_is_not_called_missing(root, name):
+    (root / "closed" / "in").mkdir(parents=True)
+    (root / "closed").chmod(0)
+    with as_ordinary_user():
+        said = refused(root / "closed" / "in", name=name)
+    (root / "closed").chmod(0o755)
+    assert re.fullmatch(rf'data.root: "{root}/closed/in.*" can\'t be read \(Permission denied\)', said)
+
+
+def test_names_that_differ_in_case_alone_are_two_files_and_two_classes(root):
+    (root / "rose" / "A.jpg").write_bytes(jpeg(5))
+    (root / "rose" / "a.JPG").write_bytes(jpeg(6))
+    if not (root / "rose" / "a.jpg").exists():  # the file system tells them apart
+        names = [source.name(i) for source in loaded(root).parts().values() for i in range(len(source))]
+        assert {f"{root}/rose/A.jpg", f"{root}/rose/a.JPG"} < set(names)
+        (root / "rose").rename(root / "Tulip")
+        assert loaded(root).class_names == ("Tulip", "tulip")
+
+
+def test_class_that_is_a_link_is_followed_but_not_to_nothing_nor_in_circles(root):
+    (root / "rose").rename(root / ".flowers")
+    (root / "rose").symlink_to(".flowers")
+    assert len(loaded(root).train) == 16
+    (root / "tulip" / "loop").symlink_to("..")
+    assert refused(root) == f"{root}/tulip/loop: a link to a folder that it lies in"
+    (root / "violet").symlink_to("nowhere")
+    assert refused(root).startswith(f"{root}/violet: a link to nothing")
+
+
+def test_class_with_too_few_images_for_a_split_is_named(root):
+    (root / "violet").mkdir()
+    (root / "violet" / "1.jpg").write_bytes(jpeg(1))
+    said = 'data.test: images left to split of the class "violet": 1, but 2 are needed; add images, or leave the class out'
+    assert refused(root) == said
+    (root / "violet" / "2.jpg").write_bytes(jpeg(2))
+    assert refused(root, fold="1/5").startswith('data.fold: images left to split of the class "violet": ')
+    (root / "violet" / "2.jpg").unlink()
+    for part in ("train", "val", "test"):  # nothing is cut off
+        (root / "parts" / part).mkdir(parents=True)
+        for name in ("tulip", "violet"):
+            (root / "parts" / part / name).symlink_to(root / name)
+    assert len(loaded(root / "parts").train) == 11
+
+
+def test_share_without_room_for_every_class_is_said_by_its_setting(root):
+    said = refused(root, test=0.05, name="folder")
+    assert said.startswith("data.test: 0.05 of 20 images are 1, too few for one of each of 2 classes; take a larger share")
+    assert refused(root, validation=0.05).startswith("data.validation: 0.05 of 16 images are 1, too few for one of each")
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_part_without_any_picture_is_named(root, part):
+    (root / "all").mkdir()
+    (root / "all" / "train").symlink_to(root)
+    (root / "all" / part).mkdir()
+    (root / "all" / "train").unlink()
+    (root / "all" / "train").mkdir()
+    for name in ("rose", "tulip"):
+        (root / name).rename(root / "all" / "train" / name)
+    said = f"{root}/all/{part}: no folder of pictures in it, one a class"
+    assert refused(root / "all") == said
+    (root / "all" / part / "rose").mkdir()
+    assert refused(root / "all") == said
+
+
+def test_two_folders_for_one_part_are_refused(root):
+    for name in ("train", "valid", "val"):
+        (root / name).mkdir()
+    assert refused(root) == f'{root}: "val" and "valid" both are for validation; one is meant'
+
+
+def test_pictures_without_folders_are_counted(root):
+    for i, path in enumerate(sorted(root.glob("*/*.jpg"))):
+        path.rename(root / f"{i}.jpg")
+    (root / "rose").rmdir()
+    assert refused(root).endswith("holds 1 folders and 20 pictures outside of them; one a class is meant, at least two")
+
+
+# ── Tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def table(root, *rows, ends="\n", start=""):
+    text = ends.join(["path,label,split", *rows]) + ends
+    (root / "table.csv").write_bytes((start + text).encode())
+    return root / "table.csv"
+
+
+ROWS = [f"{name}/{i}.jpg,{name},{'test' if i > 7 else 'train'}" for name in ("rose", "tulip") for i in range(10)]
+
+
+def test_table_saved_by_a_spreadsheet_on_windows_is_read(root):
+    dataset = loaded(table(root, *ROWS, ends="\r\n", start="\ufeff"), name="csv")
+    assert dataset.class_names == ("rose", "tulip")
+    assert (len(dataset.train), len(dataset.test)) == (16, 4)
+    assert dataset.test[3].shape == (32, 32, 3)
+
+
+def test_label_that_no_training_row_has_is_named_with_its_line(root):
+    said = refused(table(root, *ROWS[:-1], "tulip/9.jpg,tulp,test"), name="csv")
+    assert said == f"{root}/table.csv, line 21: no training row has the label 'tulp' (did you mean \"tulip\"?)"
+
+
+def test_file_of_a_table_that_is_missing_is_a_bad_picture(root):
+    source = loaded(table(root, "rose/absent.jpg,rose,train", *ROWS), name="csv").train
+    reason = rf"^{root}/rose/absent.jpg: can't be read \(No such file or directory\)$"
+    with pytest.raises(UserError, match=reason):
+        make_reader(source, make_mesh(1), Reading("on"))
+    said = refused(table(root, *[f"elsewhere/{row}" for row in ROWS]), name="csv")
+    assert said.endswith("(No such file or directory); nor could any other image of this data set be read")

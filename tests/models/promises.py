@@ -1,0 +1,99 @@
+"""What the tests of every family check, so that a new family is a few lines."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import reference_weights
+from compiling import compiled
+from sklearn.datasets import load_sample_images
+
+from jaxcnn.models import create_model
+from jaxcnn.weights import convert, export
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def check_golden(file):
+    """Parameter count, logits and, in training, running statistics are the reference's, of "torchvision/resnet18__97x65"."""
+    golden = reference_weights.load(GOLDEN / f"{file}.json.gz")
+    name, arguments = f"{golden['library']}/{golden['model']}", _arguments(golden)
+    state_dict = reference_weights.state_dict(golden)
+    assert reference_weights.fingerprint(state_dict) == golden["weights_sha256"]
+    model, variables = create_model(name, **arguments), convert(name, state_dict, **arguments)
+    apply = partial(model.apply, train=golden["mode"] == "train", mutable=["batch_stats"])
+    logits, updates = compiled(lambda v, x: apply(v, x), variables, reference_weights.inputs(golden))
+    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
+    there = export(name, variables)
+    for key, value in there.items():
+        np.testing.assert_array_equal(value, state_dict[key], err_msg=key)
+    left_out = {key for key in state_dict if key not in there}
+    assert all(key.endswith(("num_batches_tracked", "normalization/count")) for key in left_out), left_out
+    if golden["mode"] == "train":
+        after = export(name, {"params": variables["params"]} | updates)
+        for key, mean, absolute in golden["running_stats_after"]:
+            np.testing.assert_allclose((np.mean(after[key]), np.abs(after[key]).mean()), (mean, absolute), rtol=0, atol=2e-6)
+
+
+def _arguments(golden):
+    """Arguments of the reference that change the network, by our names."""
+    arguments = {k: v for k, v in golden["kwargs"].items() if k not in ("classifier_activation", "include_top", "pooling")}
+    return arguments | ({"num_classes": 0} if golden["kwargs"].get("include_top") is False else {})
+
+
+def parameters(name, size=64, channels=3, **arguments):
+    """The shapes of a model's parameters, and of its running statistics."""
+    model = create_model(name, **arguments)
+    images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def count(tree):
+    """Numbers in it."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def initialised(name, size=64, **arguments):
+    """Freshly initialised params, for tests of their statistics."""
+    model = create_model(name, **arguments)
+    images = jnp.zeros((1, size, size, 3))
+    return compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))["params"]
+
+
+def check_training(name, size, dtype="float32", learning_rate=0.01, steps=3, **arguments):
+    """A few steps of SGD on crops of two real photos lower the loss; returns the losses."""
+    photos = load_sample_images().images
+    crops = [photo[y : y + size, x : x + size] for photo in photos for y in (0, 150) for x in (40, 360)]
+    images = jnp.asarray(np.stack(crops), jnp.float32) / 127.5 - 1
+    labels = jnp.asarray([0] * 4 + [1] * 4)
+    model = create_model(name, num_classes=2, dtype=dtype, **arguments)
+    optimizer = optax.sgd(learning_rate, momentum=0.9)
+    variables = compiled(lambda key: model.init(key, images[:1], train=False), jax.random.key(0))
+    params, stats, state = variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
+
+    def step(params, stats, state, key):
+        def loss(params):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            )
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            return loss, updates.get("batch_stats", {})
+
+        (loss, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), stats, state, loss
+
+    arguments_ = (params, stats, state, jax.random.key(1))
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    run = jax.jit(step).lower(*arguments_).compile(compiler_options=options)
+    losses = []
+    for _ in range(steps):
+        params, stats, state, loss = run(params, stats, state, jax.random.key(1))
+        losses.append(float(loss))
+    assert np.isfinite(losses).all(), losses
+    assert min(losses[1:]) < 0.95 * losses[0], losses
+    return losses

@@ -1,0 +1,48 @@
+"""Parameters of every network that torchvision and Keras have too, equal to theirs; by shapes alone."""
+
+import json
+
+import pytest
+from promises import GOLDEN, count, parameters
+
+from jaxcnn.errors import UserError
+from jaxcnn.models.registry import find
+
+COUNTS = json.loads((GOLDEN / "param_counts.json").read_text())
+
+
+def known(name):
+    try:
+        find(name)
+    except UserError:
+        return False
+    return True
+
+
+TORCHVISION = [name for name in COUNTS["torchvision"] if known(f"torchvision/{name.partition('__')[0]}")]
+KERAS = [name for name in COUNTS["keras"] if known(f"keras/{name.partition('__')[0]}")]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision(name):
+    expected, (model, _, tag) = COUNTS["torchvision"][name], name.partition("__")
+    arguments = {
+        "": {},
+        "noaux": {"aux_logits": False},
+        "noaux_transform_input": {"aux_logits": False, "transform_input": True},
+    }
+    params, _ = parameters(f"torchvision/{model}", expected["input_size"][1], **arguments[tag])
+    assert count(params) == expected["params"]
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_keras(name):
+    """Its non-trainable weights are the running statistics, and what else stands in batch_stats, and counters."""
+    expected, (model, _, tag) = COUNTS["keras"][name], name.partition("__")
+    arguments = (
+        {"": {}, "minimalistic": {"minimalistic": True}}.get(tag) or {"alpha": float(tag.partition("=")[2])} if tag else {}
+    )
+    for top, classes in (("top", {}), ("notop", {"num_classes": 0})):
+        params, stats = parameters(f"keras/{model}", expected["input_size"][0], **arguments, **classes)
+        counters = "normalization" in stats  # Keras's layer counts its batches
+        assert (count(params), count(stats) + counters) == (expected[top]["trainable"], expected[top]["non_trainable"])
