@@ -69,8 +69,8 @@ SETTINGS = (
         ("auto", "on", "off"), changes_result=False,
     ),
     Setting(
-        "data.threads", 0, "threads that read batches when the data set is streamed, and batches that are read ahead; "
-        "0 = one a core",
+        "data.threads", 0, "threads that read batches when the data set is streamed (each process has as many), and batches "
+        "that are read ahead; 0 = one a core, or one a process",
         least=0, changes_result=False,
     ),
     Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),

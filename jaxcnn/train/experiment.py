@@ -218,7 +218,7 @@ def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Prepro
 def reading(config: ConfigDict) -> data.Reading:
     """How the settings `data.*` ask for examples to be read."""
     settings = config.data
-    threads = settings.threads or data.cores()
+    threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 
