@@ -132,5 +132,5 @@ class LeNet5ReLU(nn.Module):
         return linear(84, self.num_classes, name="head")(x)
 
 
-variant("lenet5", LeNet5)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
-variant("lenet5_relu", LeNet5ReLU)  # 61,706
+variant("lenet5", LeNet5, image_size=32)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
+variant("lenet5_relu", LeNet5ReLU, image_size=32)  # 61,706

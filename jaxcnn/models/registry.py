@@ -32,17 +32,19 @@ class Variant(NamedTuple):
     fields: dict[str, Any]
     library: str = ""
     """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
+    image_size: int = 224
+    """side of the images, in pixels, that it is meant for"""
 
 
 _VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
 
 
-def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
-    """Declares a model: `module` with these fields."""
+def variant(name: str, module: type[nn.Module], *, image_size: int = 224, **fields: Any) -> None:
+    """Declares a model: `module` with these fields, meant for images of image_size×image_size pixels."""
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"
-    _VARIANTS[name] = Variant(module, fields, library)
+    _VARIANTS[name] = Variant(module, fields, library, image_size)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -69,7 +71,7 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
     argument has a wrong type or value.
     """
-    module, fields, _ = find(name)
+    module, fields, *_ = find(name)
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument, value in arguments.items():
         if argument not in types:
@@ -90,7 +92,7 @@ def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> N
 
 
 def _name_of(model: nn.Module) -> str:
-    for name, (module, fields, _) in _VARIANTS.items():
+    for name, (module, fields, *_) in _VARIANTS.items():
         if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
             return name
     return type(model).__name__

@@ -154,7 +154,7 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
-    module, _, library = find(name)
+    module, _, library, _ = find(name)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
     return TABLES[module, library], library
