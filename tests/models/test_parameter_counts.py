@@ -1,4 +1,4 @@
-"""Parameters, and multiply-accumulates, of every network that torchvision and Keras have too, equal to theirs; by shapes alone."""
+"""Parameters and multiply-accumulates of all networks that torchvision and Keras have too, equal to theirs; by shapes alone."""
 
 import json
 
