@@ -3,7 +3,7 @@
 Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019, arXiv:1905.11946; table 1.
 Tan, Le: EfficientNetV2: Smaller Models and Faster Training. ICML 2021, arXiv:2104.00298; table 4. The authors' code has
 more stages in V2-M and V2-L than the paper tells; all libraries follow it.
-EfficientNet-Lite, github.com/tensorflow/tpu, is B0 to B4 without squeeze-excitation, with ReLU6, and with stem and ends as in B0.
+EfficientNet-Lite, github.com/tensorflow/tpu, is B0 to B4 without squeeze-excitation, with ReLU6, stem and ends as in B0.
 
 Initialised as the three libraries do it: He, fan out (of its groups in timm and Keras, truncated in Keras); head uniform.
 """
@@ -93,6 +93,7 @@ class EfficientNet(MobileNetwork, kw_only=True):
     stochastic_depth_prob: float = 0.2
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         return self.design.plan(self.dropout, self.stochastic_depth_prob)
 
 
@@ -101,6 +102,7 @@ class Normalization(nn.Module):
 
     @nn.compact
     def __call__(self, x):
+        """(N, H, W, C) -> (N, H, W, C) float32."""
         shape = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32).value
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32).value
@@ -121,6 +123,7 @@ class KerasEfficientNet(MobileNetwork, kw_only=True):
     drop_connect_rate: float = 0.2
 
     def preprocess(self, images):
+        """(N, H, W, C) pixels -> as the stem takes them."""
         if not self.include_preprocessing:
             return images
         images = images.astype(jnp.float32)
@@ -132,6 +135,7 @@ class KerasEfficientNet(MobileNetwork, kw_only=True):
         return images / 128 - 1
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         steps = None  # version 2 counts the blocks before scaling, and so drops more
         if self.normalization != "layer":
             steps = sum(row.repeats for row in self.design.stages if isinstance(row, Row))
@@ -174,9 +178,7 @@ for _number, (_width, _depth, _dropout) in enumerate(_SCALES):  # 5.3, 7.8, 9.1,
 
 for _number, (_width, _depth, _) in enumerate(_SCALES[:4]):  # 7.1, 8.1, 10.1, 14.4 M
     _design = scaled(V2_BASE, _width, _depth, limit=0.0)
-    variant(
-        f"keras/EfficientNetV2B{_number}", KerasEfficientNet, flavour=_KERAS_V2, design=_design, normalization="imagenet"
-    )
+    variant(f"keras/EfficientNetV2B{_number}", KerasEfficientNet, flavour=_KERAS_V2, design=_design, normalization="imagenet")
     variant(f"timm/tf_efficientnetv2_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design)
 
 for _size, _stages, _stem, _dropout in (("s", V2_S, 24, 0.2), ("m", V2_M, 24, 0.3), ("l", V2_L, 32, 0.4)):  # 21.5, 54.1, 119 M

@@ -28,6 +28,7 @@ class MNASNet(MobileNetwork, kw_only=True):
     dropout: float = 0.2
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         return Design(STAGES, divisible(32 * self.width), 1280, nn.relu, self.width).plan(self.dropout, drop_rate=0.0)
 
 

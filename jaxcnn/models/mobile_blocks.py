@@ -1,12 +1,12 @@
-"""What the mobile families share: their blocks, and the network that a table of rows makes.
+"""What the mobile families share: their blocks, and the table of rows that gives a network's.
 
-A row of a table is some blocks alike, as in the papers' tables. From MobileNet v1 to v4 a block is a depthwise
-convolution between pointwise ones, with a shortcut around it where the size stays:
+A row of a table is some blocks alike, as in the papers' tables. From MobileNet v1 to v4 a block is a depthwise convolution
+between pointwise ones, with a shortcut around it where the size stays:
 
-    separable   depthwise, project                          (MobileNet v1, arXiv:1704.04861, with activation and without shortcut)
-    inverted    expand, depthwise, project                  (MobileNet v2, arXiv:1801.04381, figure 4)
-    fused       expand with the block's kernel, project     (EfficientNetV2, arXiv:2104.00298, figure 2)
-    universal   depthwise, expand, depthwise, project       (MobileNet v4, arXiv:2404.10518, figure 4)
+    separable   depthwise, project                       (MobileNet v1, arXiv:1704.04861; there activated, without shortcut)
+    inverted    expand, depthwise, project               (MobileNet v2, arXiv:1801.04381, figure 4)
+    fused       expand with the block's kernel, project  (EfficientNetV2, arXiv:2104.00298, figure 2)
+    universal   depthwise, expand, depthwise, project    (MobileNet v4, arXiv:2404.10518, figure 4)
 
 The libraries differ in padding, norm and initialisation: that is the Flavour.
 """
@@ -90,6 +90,7 @@ class Block(NamedTuple):
 
     @property
     def name(self) -> str:
+        """As in the variables."""
         return f"stage{self.stage}_block{self.index}"
 
     @property

@@ -54,6 +54,7 @@ class MobileNetwork(nn.Module, kw_only=True):
     smallest = 1  # height and width that the network can take
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         raise NotImplementedError
 
     def preprocess(self, images):
@@ -156,4 +157,5 @@ class TimmNetwork(MobileNetwork, kw_only=True):
     drop_path_rate: float = 0.0
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         return self.design.plan(self.drop_rate, self.drop_path_rate)

@@ -69,9 +69,7 @@ def _lcnet(width: float) -> Design:
 
 
 def _tinynet(width: float, depth: float) -> Design:
-    return Design(
-        V1, 32, max(1280, divisible(1280 * width)), nn.silu, width, lambda repeats: max(1, round(repeats * depth))
-    )
+    return Design(V1, 32, max(1280, divisible(1280 * width)), nn.silu, width, lambda repeats: max(1, round(repeats * depth)))
 
 
 variant("timm/fbnetc_100", TimmNetwork, flavour=TIMM, design=Design(FBNET_C, 16, 1984, nn.relu))  # 5.6 M parameters

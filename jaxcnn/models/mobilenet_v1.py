@@ -29,11 +29,14 @@ class MobileNetV1(MobileNetwork, kw_only=True):
 
     @property
     def smallest(self):
+        """Height and width that it can take."""
         return 31 if self.flavour.strided_padding else 1  # Keras: a single pixel, padded to two, has no 3×3 window
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
+
         def width(channels):
-            return int(channels * self.alpha)
+            return max(1, int(channels * self.alpha))
 
         blocks = make_blocks(STAGES, width(32), nn.relu6, width=width)
         return Plan(width(32), blocks, nn.relu6, dropout=self.dropout)

@@ -37,6 +37,7 @@ class MobileNetV2(MobileNetwork, kw_only=True):
     dropout: float = 0.2
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         return plan(self.width_mult, lambda channels: divisible(channels * self.width_mult), self.dropout)
 
 
@@ -46,6 +47,7 @@ class KerasMobileNetV2(MobileNetwork, kw_only=True):
     alpha: float = 1.0
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         return plan(self.alpha, lambda channels: divisible(int(channels * self.alpha)), dropout=0.0)
 
 

@@ -60,6 +60,7 @@ class MobileNetV3(MobileNetwork, kw_only=True):
     dropout: float = 0.2
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         return plan(self.stages, self.hidden, nn.hard_swish, 1.0, self.dropout)
 
 
@@ -77,9 +78,11 @@ class KerasMobileNetV3(MobileNetwork, kw_only=True):
     dropout_rate: float = 0.2
 
     def preprocess(self, images):
+        """(N, H, W, C) pixels -> as the stem takes them."""
         return images / 127.5 - 1 if self.include_preprocessing else images
 
     def plan(self) -> Plan:
+        """The network that these fields make."""
         stages, activation = self.stages, nn.hard_swish
         if self.minimalistic:
             plain = {"kernel": 3, "squeeze_excite": 0, "activation": nn.relu}
