@@ -30,7 +30,9 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     shape than the model's, with their names (20 of each kind at most).
     """
     tensors = {
-        key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTERS)
+        key.removeprefix("module.").replace("/depthwise_kernel", "/kernel"): np.asarray(value)  # Keras 2 called it so
+        for key, value in state_dict.items()
+        if not key.endswith(COUNTERS)
     }
     wanted = _wanted(name, arguments, tensors)
 
@@ -154,15 +156,20 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
-    module, _, library, _ = find(name)
+    module, fields, library, _ = find(name)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
-    return TABLES[module, library], library
+    table = TABLES[module, library]
+    if isinstance(table, str):  # its files are in another library's form
+        library, table = table, TABLES[module, table]
+    return table(fields) if callable(table) else table, library
 
 
 def _match(path: str, table: Table) -> tuple[str, int]:
     """What a table calls one of our layers or arrays, "" if nothing; and how many axes of length 1 it has beyond ours."""
     for ours, theirs, *ones in table:
+        if "{" not in ours and ours != path:
+            continue
         pattern = re.sub(r"{([a-z])}", r"(?P<\1>\\d+)", re.sub(r"{([A-Z])}", r"(?P<\1>[^/]+)", ours))
         if match := re.fullmatch(pattern, path):
             key = re.sub(r"{(\w)([-+]\d+)?}", lambda part: _number(match[part[1]], part[2]), theirs)

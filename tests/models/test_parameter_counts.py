@@ -46,6 +46,6 @@ def test_keras(name):
         {"": {}, "minimalistic": {"minimalistic": True}}.get(tag) or {"alpha": float(tag.partition("=")[2])} if tag else {}
     )
     for top, classes in (("top", {}), ("notop", {"num_classes": 0})):
-        params, stats = parameters(f"keras/{model}", expected["input_size"][0], **arguments, **classes)
+        params, stats = parameters(f"keras/{model}", expected["input_size"][0] or 224, **arguments, **classes)
         counters = "normalization" in stats  # Keras's layer counts its batches
         assert (count(params), count(stats) + counters) == (expected[top]["trainable"], expected[top]["non_trainable"])
