@@ -101,7 +101,8 @@ class AlexNet2012(nn.Module):
         x = _flat(x)
         for name in ("fc6", "fc7"):
             x = dropout(nn.relu(nn.Dense(4096, kernel_init=init, bias_init=ones, dtype=self.dtype, name=name)(x)))
-        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x.astype(jnp.float32))
+        head = linear(4096, self.num_classes, kernel_init=init, bias_init=nn.initializers.zeros, name="head")
+        return head(x.astype(jnp.float32))
 
 
 def local_response_norm(x: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, average_pool, conv, global_average_pool, he_normal, max_pool, uniform
+from jaxcnn.layers import BatchNorm, average_pool, conv, global_average_pool, he_normal, linear, max_pool
 from jaxcnn.models.registry import check_images, variant
 
 
@@ -102,8 +102,9 @@ class DenseNet(nn.Module):
         x = global_average_pool(x)
         if self.num_classes == 0:
             return x
-        head_init = nn.initializers.glorot_uniform() if self.keras else uniform(x.shape[-1] ** -0.5)
-        return nn.Dense(self.num_classes, kernel_init=head_init, name="head")(x)
+        kernel_init = nn.initializers.glorot_uniform() if self.keras else None
+        zeros = nn.initializers.zeros
+        return linear(x.shape[-1], self.num_classes, kernel_init=kernel_init, bias_init=zeros, name="head")(x)
 
 
 BC = {"bottleneck": True, "compression": 0.5}

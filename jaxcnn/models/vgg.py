@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, adaptive_average_pool, conv, global_average_pool, he_normal, max_pool
+from jaxcnn.layers import BatchNorm, adaptive_average_pool, conv, global_average_pool, he_normal, linear, max_pool
 from jaxcnn.models.registry import check_images, variant
 
 
@@ -77,7 +77,8 @@ class VGG(nn.Module):
             x = x.reshape(len(x), -1)
             for name in ("fc1", "fc2"):
                 x = dropout(nn.relu(nn.Dense(4096, kernel_init=linear_init, dtype=self.dtype, name=name)(x)))
-        return nn.Dense(self.num_classes, kernel_init=linear_init, name="head")(x.astype(jnp.float32))
+        head = linear(x.shape[-1], self.num_classes, kernel_init=linear_init, bias_init=nn.initializers.zeros, name="head")
+        return head(x.astype(jnp.float32))
 
 
 A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)  # the paper's names
