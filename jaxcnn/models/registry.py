@@ -39,8 +39,9 @@ class Variant(NamedTuple):
 _VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
 
 
-def variant(name: str, module: type[nn.Module], *, image_size: int = 224, **fields: Any) -> None:
-    """Declares a model: `module` with these fields, meant for images of image_size×image_size pixels."""
+def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
+    """Declares a model: `module` with these fields, meant for square images of `image_size` pixels (224)."""
+    image_size = fields.pop("image_size", 224)
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"

@@ -162,6 +162,7 @@ def _table(name: str) -> tuple[Table, str]:
     table = TABLES[module, library]
     if isinstance(table, str):  # its files are in another library's form
         library, table = table, TABLES[module, table]
+    assert not isinstance(table, str)
     return table(fields) if callable(table) else table, library
 
 

@@ -8,24 +8,16 @@ Where the names depend on the variant, a function of its fields gives the table.
 library says that the files of this one are in its form.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 
-from jaxcnn.weights.names import (
-    mobile,
-    resnet,
-    resnet_cifar,
-)
-
 Table = tuple[tuple[str, str] | tuple[str, str, int], ...]
 
 TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], Table] | str] = {}
 """{(module, library): table}; the library is the prefix of the model's name, "" where it has none."""
-for _family in (
-    mobile,
-    resnet,
-    resnet_cifar,
-):
-    TABLES |= _family.TABLES
+for _file in pkgutil.iter_modules(__path__):
+    TABLES |= importlib.import_module(f"{__name__}.{_file.name}").TABLES
