@@ -1,6 +1,17 @@
 """Architectures: one file a family. `create_model(name, **arguments)` makes one, `list_models(pattern)` lists them."""
 
-from jaxcnn.models import lenet, resnet, resnet_cifar  # noqa: F401 (their variants are declared)
+from jaxcnn.models import (  # noqa: F401 (their variants are declared)
+    cbam,
+    lenet,
+    nfnet,
+    resnet,
+    resnet_cifar,
+    resnet_keras,
+    resnet_timm,
+    resnet_v2,
+    resnet_v2_cifar,
+    resnet_v2_timm,
+)
 from jaxcnn.models.features import feature_maps
 from jaxcnn.models.registry import create_model, list_models
 
