@@ -3,19 +3,26 @@
 from jaxcnn.layers.conv import conv, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
-from jaxcnn.layers.norm import BatchNorm
-from jaxcnn.layers.pool import adaptive_average_pool, average_pool, global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.norm import BatchNorm, GroupNorm
+from jaxcnn.layers.pool import adaptive_average_pool, average_pool, blur_pool, global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.sequence import in_sequence
 from jaxcnn.layers.squeeze_excite import SqueezeExcite
+from jaxcnn.layers.standardized_conv import ScaledStandardizedConv, StandardizedConv
 
 __all__ = [
     "BatchNorm",
+    "GroupNorm",
+    "ScaledStandardizedConv",
     "SqueezeExcite",
+    "StandardizedConv",
     "StochasticDepth",
     "adaptive_average_pool",
     "average_pool",
+    "blur_pool",
     "conv",
     "global_average_pool",
     "he_normal",
+    "in_sequence",
     "linear",
     "max_pool",
     "sum_pool",

@@ -50,3 +50,26 @@ class BatchNorm(nn.Module):
 
         y = (x - wide(mean)) * wide(scale * jax.lax.rsqrt(var + self.epsilon)) + wide(bias)
         return y.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Each image's channels normalised in groups of neighbours, over all positions.
+
+    Wu, He: Group Normalization. ECCV 2018, arXiv:1803.08494. In float32 like BatchNorm, and for the same reason.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H, W, C) in `dtype`."""
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
+        centred = grouped - grouped.mean((1, 2, 4), keepdims=True)
+        var = jnp.square(centred).mean((1, 2, 4), keepdims=True)
+        y = (centred * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
+        return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)

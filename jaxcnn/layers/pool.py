@@ -84,3 +84,17 @@ def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
                 parts[i, start:stop] = 1 / (stop - start)
             x = jnp.moveaxis(jnp.tensordot(x, jnp.asarray(parts, x.dtype), ((axis,), (1,))), -1, axis)
     return x
+
+
+def blur_pool(x: jax.Array, stride: int) -> jax.Array:
+    """(N, H, W, C) -> (N, H', W', C): each channel smoothed by (1, 2, 1) / 4 along both axes, edges mirrored, then strided.
+
+    Zhang: Making Convolutional Networks Shift-Invariant Again. ICML 2019, arXiv:1904.11486.
+    """
+    for axis in (1, 2):
+        padding = [(1, 1) if a == axis else (0, 0) for a in range(4)]
+        before, here, after = (
+            jax.lax.slice_in_dim(jnp.pad(x, padding, "reflect"), i, i + x.shape[axis], stride, axis) for i in range(3)
+        )
+        x = (before + 2 * here + after) / 4
+    return x
