@@ -8,11 +8,27 @@ A third entry says how many axes of length 1 theirs has at the end and ours has 
 
 import flax.linen as nn
 
-from jaxcnn.weights.names import resnet, resnet_cifar
+from jaxcnn.weights.names import (
+    googlenet,
+    inception_resnet,
+    inception_v3,
+    inception_v4,
+    resnet,
+    resnet_cifar,
+    xception,
+)
 
 Table = tuple[tuple[str, str] | tuple[str, str, int], ...]
 
 TABLES: dict[tuple[type[nn.Module], str], Table] = {}
 """{(module, library): table}; the library is the prefix of the model's name, "" where it has none."""
-for _family in (resnet, resnet_cifar):
+for _family in (
+    googlenet,
+    inception_resnet,
+    inception_v3,
+    inception_v4,
+    resnet,
+    resnet_cifar,
+    xception,
+):
     TABLES |= _family.TABLES
