@@ -7,6 +7,7 @@ from jaxcnn.models import (  # noqa: F401 (their variants are declared)
     inception_v3,
     inception_v4,
     lenet,
+    nasnet,
     resnet,
     resnet_cifar,
     xception,

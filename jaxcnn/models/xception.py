@@ -56,12 +56,13 @@ def shortcut(x: jax.Array, features: int, stride: int, conv: Callable, norm: Cal
 
 
 class Xception(nn.Module):
-    """Stem, twelve blocks, two separable convolutions, global average pool, dropout, linear head.
+    """Stem, blocks in three flows, two separable convolutions, global average pool, dropout, linear head.
 
     `drop_rate` is the dropout's, 0.5 in the paper. `freeze_norm` uses the running statistics in training too.
     """
 
     flavour: Literal["keras", "timm"]
+    middle: int  # blocks in the middle flow
     num_classes: int = 1000
     drop_rate: float = 0.0
     freeze_norm: bool = False
@@ -81,12 +82,12 @@ class Xception(nn.Module):
         x = nn.relu(norm(name="stem_norm")(convolution(32, 3, 2, padding=0, name="stem_conv")(images)))
         x = nn.relu(norm(name="stem_norm2")(convolution(64, 3, padding=0, name="stem_conv2")(x)))
         self.sow("intermediates", "stem", x)
-        widths = ((128, 128), (256, 256), (728, 728), *[(728, 728, 728)] * 8, (728, 1024))
+        widths = ((128, 128), (256, 256), (728, 728), *[(728,) * 3] * self.middle, (728, 1024))
         for number, filters in enumerate(widths, start=1):
             stride = 2 if len(filters) == 2 else 1
             block = partial(Block, same=keras, conv=convolution, norm=norm, name=f"block{number}")
             x = block(filters, stride, first_relu=number > 1)(x)
-            if number in (1, 2, 11):
+            if number in (1, 2, 3 + self.middle):
                 self.sow("intermediates", f"stage{min(number, 3)}", x)
         for n, filters in enumerate((1536, 2048), start=1):
             x = nn.relu(norm(name=f"last_norm{n}")(separable(x, filters, convolution, f"last_sepconv{n}")))
@@ -180,8 +181,8 @@ class AlignedXception(nn.Module):
         return linear(2048, self.num_classes, name="head")(x)
 
 
-variant("keras/Xception", Xception, flavour="keras")  # 22.9 M parameters
-variant("timm/legacy_xception", Xception, flavour="timm")
+variant("keras/Xception", Xception, flavour="keras", middle=8)  # 22.9 M parameters
+variant("timm/legacy_xception", Xception, flavour="timm", middle=8)
 ENTRY = ((128, 2), (256, 2), (728, 2))
 variant("timm/xception41", AlignedXception, entry=ENTRY, middle=8)  # 27.0 M
 variant("timm/xception65", AlignedXception, entry=ENTRY, middle=16)  # 39.9 M
