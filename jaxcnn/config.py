@@ -133,6 +133,10 @@ SETTINGS = (
         "(1 - 0.999^n), the effective number of examples (Cui et al. 2019)", ("none", "inverse", "effective"),
     ),
     Setting("loss.focal_gamma", 0.0, "focal loss (Lin et al. 2017): each loss times (1 - p)^gamma; 0 = off", least=0),
+    Setting(
+        "loss.auxiliary_weight", 0.3, "of the loss of each auxiliary head, where a model has any: 0.3 in GoogLeNet's paper, "
+        "0.4 for Inception v3", least=0,
+    ),
     Setting("loss.class_weights", (), "weight of each class in the training loss; () = all 1", items=float),
     # optimizer
     Setting(

@@ -1,5 +1,6 @@
 """What several families share."""
 
+from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, conv_numbers, sequence
 from jaxcnn.layers.conv import conv, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
@@ -10,8 +11,12 @@ from jaxcnn.layers.squeeze_excite import SqueezeExcite
 from jaxcnn.layers.standardized_conv import ScaledStandardizedConv, StandardizedConv
 
 __all__ = [
+    "AVERAGE_POOL",
     "BatchNorm",
+    "Branches",
+    "Conv",
     "GroupNorm",
+    "Pool",
     "ScaledStandardizedConv",
     "SqueezeExcite",
     "StandardizedConv",
@@ -20,11 +25,13 @@ __all__ = [
     "average_pool",
     "blur_pool",
     "conv",
+    "conv_numbers",
     "global_average_pool",
     "he_normal",
     "in_sequence",
     "linear",
     "max_pool",
+    "sequence",
     "sum_pool",
     "uniform",
 ]

@@ -119,6 +119,7 @@ class Experiment:
             num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
+            auxiliary_weight=config.loss.auxiliary_weight,
             unroll=self.on_cpu,
         )
 
