@@ -6,7 +6,7 @@ are three branches, whose outputs are concatenated; (Conv(384), (Conv(384, (1, 3
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -88,6 +88,6 @@ class Branches(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, C) -> (N, H', W', the branches' C')."""
-        layers = {"conv": self.conv, "norm": self.norm, "count_padding": self.count_padding}
+        layers: dict[str, Any] = {"conv": self.conv, "norm": self.norm, "count_padding": self.count_padding}
         outputs = [sequence(x, steps, prefix=f"branch{b}_", **layers) for b, steps in enumerate(self.branches, start=1)]
         return jnp.concatenate(outputs, axis=-1)

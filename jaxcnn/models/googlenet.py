@@ -8,7 +8,7 @@ parameters, is without the auxiliary heads. Initialised as torchvision does: eve
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -102,7 +102,7 @@ class GoogLeNet(nn.Module):
         check_images(self, images, at_least=15 if self.stem == "imagenet" else 2)
         init = nn.initializers.normal(0.01)
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
-        layers = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm}
+        layers: dict[str, Any] = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm}
 
         stem = STEM if self.stem == "imagenet" else (Conv(64, 3), Conv(64), Conv(192, 3))
         x = transformed(self, images) if self.transform_input else images

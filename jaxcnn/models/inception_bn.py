@@ -6,6 +6,7 @@ same on each side. The kernels start by He et al. (fan in): the paper doesn't sa
 """
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -82,7 +83,7 @@ class BNInception(nn.Module):
         check_images(self, images)
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
         convolution = partial(conv, kernel_init=he_normal("fan_in"), dtype=self.dtype)
-        layers = {"conv": convolution, "norm": norm}
+        layers: dict[str, Any] = {"conv": convolution, "norm": norm}
 
         channels = images.shape[-1]
         x = convolution(8 * channels, 7, 2, groups=channels, name="stem_conv")(images)

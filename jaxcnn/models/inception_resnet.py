@@ -9,7 +9,7 @@ ReLU, and a 1×1 convolution ends it. The modules have the names of TensorFlow's
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -167,7 +167,7 @@ class InceptionResNet(nn.Module):
         if keras:
             norm = partial(norm, momentum=0.01, unbiased=False, use_scale=False)
         init = nn.initializers.glorot_uniform() if keras else nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        layers = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm}
+        layers: dict[str, Any] = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm}
         block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
 
         x = sequence(images, self.plan.stem, prefix="stem_", **layers)
@@ -192,7 +192,7 @@ class InceptionResNet(nn.Module):
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        head = {"kernel_init": init, "bias_init": nn.initializers.zeros} if keras else {}
+        head: dict[str, Any] = {"kernel_init": init, "bias_init": nn.initializers.zeros} if keras else {}
         return linear(x.shape[-1], self.num_classes, name="head", **head)(x)
 
 

@@ -7,7 +7,7 @@ which the paper leaves open. Initialised as the library does: torchvision draws 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -115,7 +115,11 @@ class InceptionV3(nn.Module):
         if keras:
             norm = partial(norm, momentum=0.01, unbiased=False, use_scale=False)
         init = nn.initializers.glorot_uniform() if keras else nn.initializers.normal(0.1)
-        layers = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm, "count_padding": not keras}
+        layers: dict[str, Any] = {
+            "conv": partial(conv, kernel_init=init, dtype=self.dtype),
+            "norm": norm,
+            "count_padding": not keras,
+        }
 
         x = transformed(self, images) if self.transform_input else images
         x = sequence(x, STEM, prefix="stem_", **layers)

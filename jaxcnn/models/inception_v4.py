@@ -6,6 +6,7 @@ that the paper's figures leave out too. Initialised as timm does, with PyTorch's
 """
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -78,7 +79,11 @@ class InceptionV4(nn.Module):
         check_images(self, images, at_least=75)
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
-        layers = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm, "count_padding": False}
+        layers: dict[str, Any] = {
+            "conv": partial(conv, kernel_init=init, dtype=self.dtype),
+            "norm": norm,
+            "count_padding": False,
+        }
 
         x = sequence(images, STEM, prefix="stem_", **layers)
         self.sow("intermediates", "stem", x)

@@ -9,7 +9,7 @@ Initialised as the library does: Keras by He et al. (1×1) and Glorot (separable
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from jaxcnn.layers import BatchNorm, average_pool, conv, global_average_pool, linear, max_pool
 from jaxcnn.models.registry import check_images, variant
+
+Previous = Literal["as it is", "projected", "reduced"]
 
 
 class SeparableTwice(nn.Module):
@@ -43,7 +45,7 @@ class Cell(nn.Module):
 
     filters: int
     reduces: bool
-    previous: Literal["as it is", "projected", "reduced"]  # what brings that to this cell's size and width
+    previous: Previous  # what brings that to this cell's size and width
     zero_pad: bool
     conv: Callable
     conv1x1: Callable
@@ -60,7 +62,7 @@ class Cell(nn.Module):
 
         average = partial(average_pool, size=3, stride=1, padding="SAME")
         if not self.reduces:
-            sums = (
+            sums: tuple = (
                 p,
                 sep(h, 5, "block1_left") + sep(p, 3, "block1_right"),
                 sep(p, 5, "block2_left") + sep(p, 3, "block2_right"),
@@ -112,7 +114,7 @@ class NASNet(nn.Module):
     features: int  # of the last cell's output
     stem_filters: int
     stem_cells: bool  # two reduction cells after a strided convolution: ImageNet's
-    skip_reduction: bool  # the cell after a reduction takes what that took as its second input, not what that had as first
+    skip_reduction: bool  # after a reduction, the second input stays what it was; else it is the reduction's first
     num_classes: int = 1000
     drop_rate: float = 0.0
     freeze_norm: bool = False
@@ -130,26 +132,28 @@ class NASNet(nn.Module):
         pytorch = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         convolution = partial(conv, kernel_init=nn.initializers.glorot_uniform() if keras else pytorch, dtype=self.dtype)
         conv1x1 = partial(conv, kernel_init=nn.initializers.he_normal() if keras else pytorch, dtype=self.dtype)
-        layers = {"conv": convolution, "conv1x1": conv1x1, "norm": norm, "zero_pad": keras}
-        cell = partial(nn.remat(Cell) if self.remat else Cell, **layers)
+        layers: dict[str, Any] = {"conv": convolution, "conv1x1": conv1x1, "norm": norm, "zero_pad": keras}
+        cell = nn.remat(Cell) if self.remat else Cell
+        normal, reduction = (partial(cell, reduces=reduces, **layers) for reduces in (False, True))
         filters = self.features // 24
 
         stride, padding = (2, 0) if self.stem_cells else (1, 1)
         x = before = norm(name="stem_norm")(conv1x1(self.stem_filters, 3, stride, padding=padding, name="stem_conv")(images))
-        previous = "projected"
+        previous: Previous = "projected"
         if self.stem_cells:
-            x = cell(filters // 4, True, "as it is", name="stem_cell1")(x, x)
-            x, before = cell(filters // 2, True, "reduced", name="stem_cell2")(x, before), x
+            x = reduction(filters=filters // 4, previous="as it is", name="stem_cell1")(x, x)
+            x, before = reduction(filters=filters // 2, previous="reduced", name="stem_cell2")(x, before), x
             previous = "reduced"
         self.sow("intermediates", "stem", x)
         for stage in (1, 2, 3):
             if stage > 1:
+                filters *= 2
                 number, after = (stage - 1) * self.depth, before if self.skip_reduction else x
-                x = cell(filters * 2 ** (stage - 1), True, "projected", name=f"reduction{number}")(x, before)
+                x = reduction(filters=filters, previous="projected", name=f"reduction{number}")(x, before)
                 before, previous = after, "reduced"
             for index in range(self.depth):
                 number = (stage - 1) * self.depth + index + (stage > 1)  # Keras's numbers, which leave one out
-                x, before = cell(filters * 2 ** (stage - 1), False, previous, name=f"cell{number}")(x, before), x
+                x, before = normal(filters=filters, previous=previous, name=f"cell{number}")(x, before), x
                 previous = "projected"
             self.sow("intermediates", f"stage{stage}", x)
 
@@ -157,13 +161,15 @@ class NASNet(nn.Module):
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        head = {"kernel_init": nn.initializers.glorot_uniform(), "bias_init": nn.initializers.zeros} if keras else {}
+        head: dict[str, Any] = (
+            {"kernel_init": nn.initializers.glorot_uniform(), "bias_init": nn.initializers.zeros} if keras else {}
+        )
         return linear(self.features, self.num_classes, name="head", **head)(x)
 
 
-MOBILE = {"depth": 4, "features": 1056, "stem_filters": 32, "stem_cells": True, "skip_reduction": False}
-LARGE = {"depth": 6, "features": 4032, "stem_filters": 96, "stem_cells": True, "skip_reduction": True}
-CIFAR = {"depth": 6, "features": 768, "stem_filters": 96, "stem_cells": False, "skip_reduction": False}
+MOBILE: dict[str, Any] = {"depth": 4, "features": 1056, "stem_filters": 32, "stem_cells": True, "skip_reduction": False}
+LARGE: dict[str, Any] = {"depth": 6, "features": 4032, "stem_filters": 96, "stem_cells": True, "skip_reduction": True}
+CIFAR: dict[str, Any] = {"depth": 6, "features": 768, "stem_filters": 96, "stem_cells": False, "skip_reduction": False}
 variant("keras/NASNetMobile", NASNet, flavour="keras", **MOBILE)  # 5.3 M parameters
 variant("keras/NASNetLarge", NASNet, flavour="keras", **LARGE)  # 88.8 M
 variant("timm/nasnetalarge", NASNet, flavour="timm", **LARGE)

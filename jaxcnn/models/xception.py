@@ -10,7 +10,7 @@ Initialised as the library does: Keras by Glorot, legacy_xception by He et al. (
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -89,15 +89,15 @@ class Xception(nn.Module):
             x = block(filters, stride, first_relu=number > 1)(x)
             if number in (1, 2, 3 + self.middle):
                 self.sow("intermediates", f"stage{min(number, 3)}", x)
-        for n, filters in enumerate((1536, 2048), start=1):
-            x = nn.relu(norm(name=f"last_norm{n}")(separable(x, filters, convolution, f"last_sepconv{n}")))
+        for n, features in enumerate((1536, 2048), start=1):
+            x = nn.relu(norm(name=f"last_norm{n}")(separable(x, features, convolution, f"last_sepconv{n}")))
         self.sow("intermediates", "stage4", x)
 
         x = global_average_pool(x)
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        head = {"kernel_init": init, "bias_init": nn.initializers.zeros} if keras else {}
+        head: dict[str, Any] = {"kernel_init": init, "bias_init": nn.initializers.zeros} if keras else {}
         return linear(2048, self.num_classes, name="head", **head)(x)
 
 

@@ -80,6 +80,10 @@ def test_head_falls_away_without_classes(name, features):
     assert with_head == without
 
 
+def test_remat_keeps_all_names():
+    assert parameters("inception_resnet_v1", 75, remat=True) == parameters("inception_resnet_v1", 75)
+
+
 def test_too_small_images_are_refused():
     for name in ("inception_v4", "timm/inception_resnet_v2"):
         with pytest.raises(UserError, match=f"74×74 is too small for {name}: at least 75×75"):

@@ -41,7 +41,8 @@ def test_starts_as_the_libraries_do():
 
 
 def test_head_falls_away_without_classes():
-    params, _ = parameters("keras/NASNetMobile", 32, channels=1, num_classes=0)
+    params, stats = parameters("keras/NASNetMobile", 32, channels=1, num_classes=0)
+    assert (params, stats) == parameters("keras/NASNetMobile", 32, channels=1, num_classes=0, remat=True)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (3, 3, 1, 32)
 
