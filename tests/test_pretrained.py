@@ -38,11 +38,12 @@ def test_cifar_resnets_reach_their_published_accuracy_exactly(depth, correct):
 @pytest.mark.skipif(not MOBILENET.is_file(), reason="JAXCNN_TEST_DATA names no folder with pretrained/mobilenet_v1_075_224")
 @pytest.mark.parametrize(
     ("photo", "names", "least"),
-    [("dog", {"Samoyed"}, 0.8), ("cat", {"tabby", "tiger cat"}, 0.4), ("fish-bike", {"tricycle"}, 0.5)],
+    [("dog", {"Samoyed"}, 0.8), ("cat", {"tabby", "tiger cat"}, 0.5), ("fish-bike", {"tricycle"}, 0.5)],
 )
 def test_mobilenet_of_imagenet_names_what_is_in_a_photo(photo, names, least):
+    """The whole centre is shown: of its middle 0.875 the cat is a close call between tiger cat and Egyptian cat."""
     half = (0.5, 0.5, 0.5)  # its images are between -1 and 1
-    preprocessing = Preprocessing((224, 224, 3), (224, 224), "bilinear", half, half, crop_ratio=0.875)
+    preprocessing = Preprocessing((224, 224, 3), (224, 224), "bilinear", half, half)
     images = preprocessing(preprocessing.read(DATA / "photos" / f"{photo}.jpg")[None])
     variables = load(MOBILENET, "mobilenet_v1_075")
     logits = jax.jit(lambda v, x: create_model("mobilenet_v1_075").apply(v, x, train=False))(variables, images)

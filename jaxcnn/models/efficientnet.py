@@ -28,7 +28,7 @@ from jaxcnn.models.mobile_blocks import (
 from jaxcnn.models.mobile_network import Design, MobileNetwork, Plan, TimmNetwork
 from jaxcnn.models.registry import variant
 
-V1: Stages = (
+V1: tuple[Row, ...] = (
     Row("separable", 3, 1, 1, 16, 1, 0.25),
     Row("inverted", 3, 2, 6, 24, 2, 0.25),
     Row("inverted", 5, 2, 6, 40, 2, 0.25),
@@ -71,7 +71,7 @@ V2_L: Stages = (
     Row("inverted", 3, 2, 6, 384, 25, 0.25),
     Row("inverted", 3, 1, 6, 640, 7, 0.25),
 )
-LITE: Stages = tuple(row._replace(squeeze_excite=0) for row in V1)
+LITE = tuple(row._replace(squeeze_excite=0) for row in V1)
 
 
 def deeper(factor: float) -> Callable[[int], int]:

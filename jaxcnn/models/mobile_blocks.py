@@ -79,7 +79,7 @@ class Block(NamedTuple):
     """A block with its numbers of channels, as a row and the one before make it."""
 
     stage: int
-    index: int
+    number: int
     row: Row
     stride: int
     expanded: int
@@ -91,7 +91,7 @@ class Block(NamedTuple):
     @property
     def name(self) -> str:
         """As in the variables."""
-        return f"stage{self.stage}_block{self.index}"
+        return f"stage{self.stage}_block{self.number}"
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -138,18 +138,18 @@ def make_blocks(
 
     The rate of stochastic depth grows from 0 by drop_rate / drop_steps a block, by default to almost drop_rate.
     """
-    rows = [(number, row) for number, stage in enumerate(stages, start=1) for row in rows_of(stage)]
+    rows = [(stage_number, row) for stage_number, stage in enumerate(stages, start=1) for row in rows_of(stage)]
     steps = drop_steps or sum(depth(row.repeats) for _, row in rows)
     blocks: list[Block] = []
     inputs = stem
     for stage, row in rows:
         for repeat in range(depth(row.repeats)):
-            index = blocks[-1].index + 1 if blocks and blocks[-1].stage == stage else 1
+            number = blocks[-1].number + 1 if blocks and blocks[-1].stage == stage else 1
             expanded = divisible(inputs * row.expansion) if row.expansion != 1 else inputs
             blocks.append(
                 Block(
                     stage,
-                    index,
+                    number,
                     row,
                     row.stride if repeat == 0 else 1,
                     expanded,

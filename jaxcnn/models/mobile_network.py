@@ -51,7 +51,10 @@ class MobileNetwork(nn.Module, kw_only=True):
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
 
-    smallest = 1  # height and width that the network can take
+    @property
+    def smallest(self) -> int:
+        """Height and width that the network can take."""
+        return 1
 
     def plan(self) -> Plan:
         """The network that these fields make."""

@@ -28,9 +28,9 @@ class MobileNetV1(MobileNetwork, kw_only=True):
     dropout: float = 1e-3
 
     @property
-    def smallest(self):
-        """Height and width that it can take."""
-        return 31 if self.flavour.strided_padding else 1  # Keras: a single pixel, padded to two, has no 3×3 window
+    def smallest(self) -> int:
+        """In Keras's, a single pixel padded to two has no 3×3 window."""
+        return 31 if self.flavour.strided_padding else 1
 
     def plan(self) -> Plan:
         """The network that these fields make."""

@@ -85,9 +85,8 @@ class KerasMobileNetV3(MobileNetwork, kw_only=True):
         """The network that these fields make."""
         stages, activation = self.stages, nn.hard_swish
         if self.minimalistic:
-            plain = {"kernel": 3, "squeeze_excite": 0, "activation": nn.relu}
-            stages = tuple(tuple(row._replace(**plain) for row in rows_of(stage)) for stage in stages)
-            activation = nn.relu
+            stages = tuple(tuple(row._replace(kernel=3, squeeze_excite=0) for row in rows_of(stage)) for stage in stages)
+            activation = nn.relu  # so are the rows that name one
         return plan(stages, self.hidden, activation, self.alpha, self.dropout_rate)
 
 

@@ -14,7 +14,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.models.registry import find
 from jaxcnn.weights.files import read
-from jaxcnn.weights.names import TABLES, Table
+from jaxcnn.weights.names import FORMS, TABLES, Table
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 KERAS_LEAVES = {"kernel": "kernel", "scale": "gamma", "bias": "bias", "mean": "moving_mean", "var": "moving_variance"}
@@ -157,12 +157,10 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
     module, fields, library, _ = find(name)
+    library = FORMS.get((module, library), library)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
     table = TABLES[module, library]
-    if isinstance(table, str):  # its files are in another library's form
-        library, table = table, TABLES[module, table]
-    assert not isinstance(table, str)
     return table(fields) if callable(table) else table, library
 
 

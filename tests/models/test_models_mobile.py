@@ -63,18 +63,16 @@ def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"),
+    ("name", "dtype", "size"),
     [
-        ("mobilenet_v1_025", "bfloat16"),
-        ("mobilenet_v2", "float32"),
-        ("mobilenet_v2", "bfloat16"),
-        ("mobilenet_v3_small", "bfloat16"),
-        ("efficientnet_b0", "float32"),
-        ("timm/mobilenetv4_conv_small", "bfloat16"),
+        ("mobilenet_v1_025", "float32", 64),
+        ("mobilenet_v1_025", "bfloat16", 64),
+        ("mobilenet_v3_small", "bfloat16", 32),
+        ("efficientnet_b0", "float32", 32),
     ],
 )
-def test_training_lowers_the_loss(name, dtype):
-    check_training(name, 32, dtype, stem="small" if name != "efficientnet_b0" else "imagenet")
+def test_training_lowers_the_loss(name, dtype, size):
+    check_training(name, size, dtype, steps=6)
 
 
 def deviations(name, *layers):
@@ -169,7 +167,7 @@ def test_branches_are_dropped_more_the_deeper_they_are():
     rates = [block.drop_rate for block in create_model("efficientnet_b0").plan().blocks]
     np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
     keras = [block.drop_rate for block in create_model("keras/EfficientNetV2B1").plan().blocks]
-    np.testing.assert_allclose(keras, 0.2 * np.arange(26) / 21)  # its table has 21 blocks before scaling
+    np.testing.assert_allclose(keras, 0.2 * np.arange(27) / 21)  # its table has 21 blocks before scaling
     assert not any(block.drop_rate for block in create_model("timm/tf_efficientnet_b0").plan().blocks)
 
 

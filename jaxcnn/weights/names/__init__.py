@@ -4,8 +4,7 @@ A table is lines (our layer, theirs). In ours, {x} is a number and {X} a word; t
 The first line is the model's first convolution. Of a layer's arrays, PyTorch's "weight" and "bias" or Keras's "kernel",
 "gamma" and "beta" follow from what they are; a line that goes down to the array, "block{b}/layer_scale", names it whole.
 A third entry says how many axes of length 1 theirs has at the end and ours has not: 2 for a scale of shape (C, 1, 1).
-Where the names depend on the variant, a function of its fields gives the table. Instead of a table, the name of another
-library says that the files of this one are in its form.
+Where the names depend on the variant, a function of its fields gives the table.
 """
 
 import importlib
@@ -17,7 +16,11 @@ import flax.linen as nn
 
 Table = tuple[tuple[str, str] | tuple[str, str, int], ...]
 
-TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], Table] | str] = {}
+TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], Table]] = {}
 """{(module, library): table}; the library is the prefix of the model's name, "" where it has none."""
+FORMS: dict[tuple[type[nn.Module], str], str] = {}
+"""The library in whose form the weights of others are: of networks from the paper that were published by its library."""
 for _file in pkgutil.iter_modules(__path__):
-    TABLES |= importlib.import_module(f"{__name__}.{_file.name}").TABLES
+    _family = importlib.import_module(f"{__name__}.{_file.name}")
+    TABLES |= _family.TABLES
+    FORMS |= getattr(_family, "FORMS", {})

@@ -23,7 +23,7 @@ def _torchvision(module, *end):
         blocks = module(**fields).plan().blocks
         lines = [*_layer("stem", "features.0.0", "features.0.1")]
         for number, block in enumerate(blocks, start=1):
-            place = f"{block.stage}.{block.index - 1}.block" if module is EfficientNet else f"{number}.block"
+            place = f"{block.stage}.{block.number - 1}.block" if module is EfficientNet else f"{number}.block"
             place = f"features.{place}" if module is not MobileNetV2 else f"features.{number}.conv"
             for n, part in enumerate(block.parts):
                 if part == "squeeze_excite":
@@ -88,7 +88,7 @@ def _keras_efficientnet(fields):
     lines = [*_layer("stem", "stem_conv", "stem_bn")]
     depthwise = "dwconv" if fields["normalization"] == "layer" else "dwconv2"
     for block in KerasEfficientNet(**fields).plan().blocks:
-        theirs = f"block{block.stage}{chr(ord('a') + block.index - 1)}"
+        theirs = f"block{block.stage}{chr(ord('a') + block.number - 1)}"
         for part in ("expand", "project"):
             lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}_conv", f"{theirs}_{part}_bn")
         lines += _layer(f"{block.name}/depthwise", f"{theirs}_{depthwise}", f"{theirs}_bn")
@@ -110,7 +110,7 @@ def _timm(fields):
     lines = [*_layer("stem", "conv_stem", "bn1")]
     plan = TimmNetwork(**fields).plan()
     for block in plan.blocks:
-        place = f"blocks.{block.stage - 1}.{block.index - 1}"
+        place = f"blocks.{block.stage - 1}.{block.number - 1}"
         norms = 0
         for part in block.parts:
             ours = f"{block.name}/{part}"
@@ -135,9 +135,9 @@ TABLES = {
     (KerasMobileNetV2, "keras"): _keras_v2,
     (KerasMobileNetV3, "keras"): _keras_v3,
     (MNASNet, "torchvision"): _MNASNET,
-    (MobileNetV1, ""): "keras",
     (MobileNetV1, "keras"): _keras_v1,
     (MobileNetV2, "torchvision"): _torchvision(MobileNetV2, ("head", "classifier.1")),
     (MobileNetV3, "torchvision"): _torchvision(MobileNetV3, ("hidden", "classifier.0"), ("head", "classifier.3")),
     (TimmNetwork, "timm"): _timm,
 }
+FORMS = {(MobileNetV1, ""): "keras"}
