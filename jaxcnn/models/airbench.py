@@ -88,7 +88,7 @@ class Airbench(nn.Module):
     @nn.compact
     def __call__(self, images, *, train: bool):
         """Images (N, H, W, C), at least 9×9 -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images, at_least=9)
+        check_images(self, images, at_least=1 + 2 ** len(self.widths))
         convolution = partial(conv, kernel_init=dirac, dtype=self.dtype)
         norm = partial(
             BatchNorm,

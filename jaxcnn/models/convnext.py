@@ -9,7 +9,7 @@ truncation is at ±2, a hundred deviations off); Keras's flavour as Keras's laye
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -57,7 +57,7 @@ class Block(nn.Module):
         channels = x.shape[-1]
         dense = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         depthwise = partial(conv, groups=channels, use_bias=True, kernel_init=self.kernel_init, dtype=self.dtype)
-        y = depthwise(channels, 7, name="depthwise_conv")(x)
+        y = depthwise(channels, 7, name="conv7x7")(x)  # not "depthwise…": Keras lays it out as a grouped convolution
         y = LayerNorm(dtype=self.dtype, name="norm")(y)
         y = dense(4 * channels, name="expand")(y)
         y = nn.gelu(y, approximate=False)
@@ -106,9 +106,9 @@ class ConvNeXt(nn.Module):
                 x = convolution(width, 2, 2, name=f"stage{stage}_conv")(x)
             for index in range(depth):
                 drop_rate = self.stochastic_depth_prob * (before + index) / last
-                x = block(
-                    self.response_norm, drop_rate, self.kernel_init, self.dtype, name=f"stage{stage}_block{index + 1}"
-                )(x, train)
+                x = block(self.response_norm, drop_rate, self.kernel_init, self.dtype, name=f"stage{stage}_block{index + 1}")(
+                    x, train
+                )
             before += depth
             self.sow("intermediates", f"stage{stage}", x)
 

@@ -113,15 +113,12 @@ def _fused(params: Mapping[str, Any], stats: Mapping[str, Any], prefix: str) -> 
     identity = np.zeros(kernel.shape)
     identity[1, 1, np.arange(outputs) % inputs, np.arange(outputs)] = 1  # each channel's place in its group
     total, bias = np.zeros(kernel.shape), np.zeros(outputs)
-    for norm, branch in (("norm", kernel), ("norm1x1", one), ("norm_identity", identity)):
-        if prefix + norm in params:
-            (scale, shift), (mean, var) = (
-                (np.asarray(tree[prefix + norm][leaf], np.float64) for leaf in leaves)
-                for tree, leaves in ((params, ("scale", "bias")), (stats, ("mean", "var")))
-            )
-            factor = scale / np.sqrt(var + EPSILON)
+    for name, branch in (("norm", kernel), ("norm1x1", one), ("norm_identity", identity)):
+        if norm := params.get(prefix + name):
+            running = stats[prefix + name]
+            factor = np.asarray(norm["scale"], np.float64) / np.sqrt(np.asarray(running["var"], np.float64) + EPSILON)
             total += branch * factor
-            bias += shift - mean * factor
+            bias += np.asarray(norm["bias"], np.float64) - np.asarray(running["mean"], np.float64) * factor
     return {"kernel": total.astype(np.float32), "bias": bias.astype(np.float32)}
 
 

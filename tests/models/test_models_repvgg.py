@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled
-from promises import check_golden, check_training, count, initialised, parameters
+from promises import check_golden, check_training, count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -35,7 +35,9 @@ def test_deployed_form_computes_the_same(groups):
     variables = {
         kind: jax.tree_util.tree_map_with_path(
             lambda path, leaf: np.float32(
-                random.uniform(0.5, 2, leaf.shape) if path[-1].key in ("var", "scale") else leaf + random.normal(0, 0.3, leaf.shape)
+                random.uniform(0.5, 2, leaf.shape)
+                if path[-1].key in ("var", "scale")
+                else leaf + random.normal(0, 0.3, leaf.shape)
             ),
             tree,
         )
@@ -51,33 +53,42 @@ def test_deployed_form_computes_the_same(groups):
     assert np.std(expected) > 0.1
 
 
-@pytest.mark.parametrize(("name", "millions"), [("timm/repvgg_a0", 8.30), ("timm/repvgg_b1g4", 36.12), ("timm/repvgg_b3", 110.96)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("timm/repvgg_a0", 8.30), ("timm/repvgg_b1g4", 36.12), ("timm/repvgg_b3", 110.96)]
+)
 def test_deployed_count_is_the_papers(name, millions):
-    """Table 4 of the paper."""
+    """Table 4 of the paper, in hundredths of a million, not rounded up."""
     params, stats = parameters(name, deploy=True)
-    assert round(count(params) / 1e6, 2) == millions
+    assert count(params) // 10_000 == round(100 * millions)
     assert not stats
 
 
+SMALL = {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4, "num_classes": 40}
+
+
+def init(model):
+    return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0))
+
+
 def test_starts_as_timm_does():
-    params = initialised("timm/repvgg_b1g4")
-    block = params["stage3_block2"]
-    assert block["conv"]["kernel"].std() == pytest.approx((2 / (9 * 512 / 4)) ** 0.5, rel=0.01)
-    assert block["conv1x1"]["kernel"].std() == pytest.approx((2 / (512 / 4)) ** 0.5, rel=0.01)
+    params = init(RepVGG(**SMALL))["params"]
+    block = params["stage2_block2"]
+    assert block["conv"]["kernel"].std() == pytest.approx((2 / (9 * 128 / 4)) ** 0.5, rel=0.02)
+    assert block["conv1x1"]["kernel"].std() == pytest.approx((2 / (128 / 4)) ** 0.5, rel=0.05)
     for norm in ("norm", "norm1x1", "norm_identity"):
-        assert block[norm]["scale"].mean() == pytest.approx(0.1, abs=0.02)
-        assert block[norm]["scale"].std() == pytest.approx(0.1, rel=0.1)
-        assert block[norm]["bias"].std() == pytest.approx(0.1, rel=0.1)
-    assert params["head"]["kernel"].std() == pytest.approx(0.01, rel=0.01)
+        assert block[norm]["scale"].mean() == pytest.approx(0.1, abs=0.03)
+        assert block[norm]["scale"].std() == pytest.approx(0.1, rel=0.2)
+        assert block[norm]["bias"].std() == pytest.approx(0.1, rel=0.2)
+    assert params["head"]["kernel"].std() == pytest.approx(0.01, rel=0.05)
 
 
 def test_stem_of_both_branches_is_adapted_to_grey_images():
-    variables = compiled(lambda: create_model("timm/repvgg_a0").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
-    grey = adapt_stem(variables, 1)
-    one = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
-    model = create_model("timm/repvgg_a0")
-    apply = lambda v, x: model.apply(v, x, train=False)  # noqa: E731
-    np.testing.assert_allclose(compiled(apply, grey, one), compiled(apply, variables, jnp.repeat(one, 3, -1)), atol=1e-4)
+    model = RepVGG(**SMALL)
+    variables = init(model)
+    grey = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
+    adapted = compiled(lambda v, x: model.apply(v, x, train=False), adapt_stem(variables, 1), grey)
+    repeated = compiled(lambda v, x: model.apply(v, x, train=False), variables, jnp.repeat(grey, 3, -1))
+    np.testing.assert_allclose(adapted, repeated, atol=1e-5)
 
 
 def test_without_classes_it_gives_features_of_any_channels():

@@ -13,7 +13,7 @@ def _timm(name: str, fields: dict[str, Any]) -> tuple:
         ("stem_norm", "stem.1"),
         ("stage{s}_norm", "stages.{s-1}.downsample.0"),
         ("stage{s}_conv", "stages.{s-1}.downsample.1"),
-        ("stage{s}_block{b}/depthwise_conv", "stages.{s-1}.blocks.{b-1}.conv_dw"),
+        ("stage{s}_block{b}/conv7x7", "stages.{s-1}.blocks.{b-1}.conv_dw"),
         ("stage{s}_block{b}/norm", "stages.{s-1}.blocks.{b-1}.norm"),
         ("stage{s}_block{b}/expand/kernel", "stages.{s-1}.blocks.{b-1}.mlp.fc1.weight", ones),
         ("stage{s}_block{b}/expand", "stages.{s-1}.blocks.{b-1}.mlp.fc1"),
@@ -41,7 +41,7 @@ def _keras(name: str, fields: dict[str, Any]) -> tuple:
         ),
         ("stage{s}_norm", f"{model}_downsampling_block_{{s-2}}/{model}_downsampling_layernorm_{{s-2}}"),
         ("stage{s}_conv", f"{model}_downsampling_block_{{s-2}}/{model}_downsampling_conv_{{s-2}}"),
-        ("stage{s}_block{b}/depthwise_conv", model + "_stage_{s-1}_block_{b-1}_depthwise_conv"),
+        ("stage{s}_block{b}/conv7x7", model + "_stage_{s-1}_block_{b-1}_depthwise_conv"),
         ("stage{s}_block{b}/norm", model + "_stage_{s-1}_block_{b-1}_layernorm"),
         ("stage{s}_block{b}/expand", model + "_stage_{s-1}_block_{b-1}_pointwise_conv_1"),
         ("stage{s}_block{b}/reduce", model + "_stage_{s-1}_block_{b-1}_pointwise_conv_2"),
@@ -61,7 +61,7 @@ TABLES = {
             for s in (1, 2, 3, 4)
             for ours, theirs, *ones in (
                 ("layer_scale", "layer_scale", 2),
-                ("depthwise_conv", "block.0"),
+                ("conv7x7", "block.0"),
                 ("norm", "block.2"),
                 ("expand", "block.3"),
                 ("reduce", "block.5"),
