@@ -49,7 +49,10 @@ SETTINGS = (
         least=0, changes_result=False,
     ),
     # model
-    Setting("model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it"),
+    Setting(
+        "model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it; or a class of yours by its import path, "
+        "my_package.my_net:MyNet (docs/extending.md)",
+    ),
     Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
     Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
     Setting("model.pretrained", "", "file of weights to start from (.npz or .safetensors, PyTorch names); '' = none"),

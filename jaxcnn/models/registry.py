@@ -10,12 +10,16 @@ A prefix is the library whose flavour it is, to the parameter; torchvision's is 
 
 Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
 and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes. A variant may give such an
-argument a default of its own.
+argument a default of its own. A class of one's own, with defaults for all its fields, goes by its import path instead:
+"my_package.my_net:MyNet" (docs/extending.md).
 """
 
 import dataclasses
 import fnmatch
+import importlib
 import numbers
+import os
+import sys
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import flax.linen as nn
@@ -54,11 +58,38 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find(name: str) -> Variant:
-    """The variant of this name. Raises UserError if there is none."""
+    """The variant of this name, or the class "package.module:Class". Raises UserError if there is none."""
+    if ":" in name:
+        return Variant(_import(name), {})
     plain = name.removeprefix("torchvision/")
     if plain in _VARIANTS and (plain == name or _VARIANTS[plain].library == "torchvision"):
         return _VARIANTS[plain]
     raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
+
+
+def _import(name: str) -> type[nn.Module]:
+    """The class at an import path. Its module is looked for in the working directory too."""
+    where, _, class_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = getattr(importlib.import_module(where), class_name)
+    except ModuleNotFoundError as error:
+        if not f"{where}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        raise UserError(f'model.name: no module "{where}", neither installed nor in {os.getcwd()}') from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f'model.name: "{name}" should be package.module:Class') from error
+    except AttributeError as error:
+        raise UserError(f'model.name: the module "{where}" has no class "{class_name}"') from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(f"model.name: {name} is no flax.linen.Module")
+    fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
+    if unset := [field.name for field in fields if not _is_argument(field)]:
+        raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")
+    if lacking := {"num_classes", "dtype"} - {field.name for field in fields}:
+        raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(lacking))}")
+    return found
 
 
 def create_model(name: str, /, **arguments: Any) -> nn.Module:

@@ -80,13 +80,17 @@ def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
     For 1 its kernel is summed over the channels, so the network sees grey as it saw the grey repeated. For others it is
     repeated over and over and scaled so that its response keeps its size, as timm does (adapt_input_conv).
     """
-    kernel = variables["params"]["stem_conv"]["kernel"]  # HWIO
-    has = kernel.shape[2]
-    if channels == 1:
-        adapted = kernel.sum(axis=2, keepdims=True)
-    else:
-        adapted = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
-    return variables | {"params": variables["params"] | {"stem_conv": variables["params"]["stem_conv"] | {"kernel": adapted}}}
+    params = variables["params"]
+    adapted = {}
+    for layer in params.keys() & {"stem_conv", "stem_conv1x1"}:  # RepVGG's has two branches
+        kernel = params[layer]["kernel"]  # HWIO
+        has = kernel.shape[2]
+        if channels == 1:
+            kernel = kernel.sum(axis=2, keepdims=True)
+        else:
+            kernel = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
+        adapted[layer] = params[layer] | {"kernel": kernel}
+    return variables | {"params": params | adapted}
 
 
 def _listed(entries: list[str], most: int = 20) -> str:
@@ -161,7 +165,7 @@ def _table(name: str) -> tuple[Table, str]:
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
     table = TABLES[module, library]
-    return table(fields) if callable(table) else table, library
+    return table({"name": name, **fields}) if callable(table) else table, library
 
 
 def _match(path: str, table: Table) -> tuple[str, int]:

@@ -4,7 +4,7 @@ A table is lines (our layer, theirs). In ours, {x} is a number and {X} a word; t
 The first line is the model's first convolution. Of a layer's arrays, PyTorch's "weight" and "bias" or Keras's "kernel",
 "gamma" and "beta" follow from what they are; a line that goes down to the array, "block{b}/layer_scale", names it whole.
 A third entry says how many axes of length 1 theirs has at the end and ours has not: 2 for a scale of shape (C, 1, 1).
-Where the names depend on the variant, a function of its fields gives the table.
+Where the names depend on the variant, a function of its fields (and its "name") gives the table.
 """
 
 import importlib
@@ -22,5 +22,5 @@ FORMS: dict[tuple[type[nn.Module], str], str] = {}
 """The library in whose form the weights of others are: of networks from the paper that were published by its library."""
 for _file in pkgutil.iter_modules(__path__):
     _family = importlib.import_module(f"{__name__}.{_file.name}")
-    TABLES |= _family.TABLES
+    TABLES |= getattr(_family, "TABLES", {})
     FORMS |= getattr(_family, "FORMS", {})
