@@ -6,7 +6,7 @@ from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
 from jaxcnn.layers.norm import BatchNorm, GroupNorm, LayerNorm
 from jaxcnn.layers.pool import adaptive_average_pool, average_pool, blur_pool, global_average_pool, max_pool, sum_pool
-from jaxcnn.layers.sequence import in_sequence
+from jaxcnn.layers.scanned import in_sequence
 from jaxcnn.layers.shuffle import channel_shuffle
 from jaxcnn.layers.squeeze_excite import SqueezeExcite
 from jaxcnn.layers.standardized_conv import ScaledStandardizedConv, StandardizedConv
