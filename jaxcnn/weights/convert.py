@@ -133,12 +133,12 @@ class _Place(NamedTuple):
     def ours(self, key: str, tensor: np.ndarray) -> np.ndarray:
         try:
             tensor = tensor.reshape(tensor.shape[: tensor.ndim - self.ones])
-            return np.ascontiguousarray(tensor.transpose(self.axes), np.float32)
+            return np.asarray(tensor.transpose(self.axes), np.float32, order="C")  # ascontiguousarray makes () to (1,)
         except (TypeError, ValueError) as error:
             raise UserError(f"{key} holds no numbers but {tensor.dtype}") from error
 
     def theirs(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array.transpose(np.argsort(self.axes)).reshape(self.shape))
+        return np.asarray(array.transpose(np.argsort(self.axes)).reshape(self.shape), order="C")
 
 
 _NORMS = (("params", "scale"), ("batch_stats", "mean"))  # a layer that has one of these is a norm

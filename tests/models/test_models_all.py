@@ -16,7 +16,7 @@ def shapes(model, images, **options):
     return variables, jax.eval_shape(lambda v, x: model.apply(v, x, **options), variables, jnp.zeros(images))
 
 
-@pytest.mark.parametrize("name", [n for n in list_models() if n != "resnet1202"])
+@pytest.mark.parametrize("name", [n for n in list_models() if n not in ("resnet1202", "preact_resnet1001")])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_and_variables_are_float32_whatever_is_computed_in(name, dtype):
     model = create_model(name, num_classes=5, dtype=dtype)
