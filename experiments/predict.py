@@ -29,19 +29,17 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         raise UserError("--config: not taken here; the run in --workdir knows its own")
     if _MODEL.value and not _PRETRAINED.value:
         raise UserError("--model: goes with --pretrained=WEIGHTS")
-    if not _WORKDIR.value and not _PRETRAINED.value:
-        raise UserError("--workdir: say which run's network shall predict, for example --workdir=runs/digits")
-    if _WORKDIR.value and _PRETRAINED.value:
+    if _PRETRAINED.value and _WORKDIR.value:
         raise UserError("--pretrained: not together with --workdir")
+    source = _PRETRAINED.value or _WORKDIR.value
+    if not source:
+        raise UserError("--workdir: say which run's network shall predict, for example --workdir=runs/digits")
     if not arguments:
         raise UserError("name at least one picture: predict.py --workdir=RUN PHOTO…")
 
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
 
-    if _PRETRAINED.value:
-        trained = train.from_pretrained(_PRETRAINED.value, _MODEL.value)
-    else:
-        trained = train.load_trained(_WORKDIR.value)
+    trained = train.from_pretrained(source, _MODEL.value) if _PRETRAINED.value else train.load_trained(source)
     results, unreadable = train.predict_files(trained, arguments)
     for message in unreadable:
         print(f"error: {message}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in archive.files}
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".npz": _read_npz,
     ".safetensors": safetensors.numpy.load_file,
     ".pth": read_pytorch,

@@ -22,7 +22,7 @@ VARIABLES = {
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "layer_normalization": ("gamma", "beta"),
     "normalization": ("mean", "variance", "count"),
-    "layer_scale": ("variable",),
+    "layer_scale": ("variable",),  # ConvNeXt's; numbered through the model, as its layers are
 }
 """Of Keras's layers, in the order in which they are numbered."""
 
@@ -85,7 +85,8 @@ def _name(path: str, file: Any) -> str:
     name = file[holder].attrs.get("name")
     if name is None:
         raise UserError(f"holds no names of layers ({layer} has none); load it in Keras, and model.save('FILE.h5') writes them")
-    kind = re.sub(r"_\d+$", "", layer.rpartition("/")[2])
+    group = layer.rpartition("/")[2]
+    kind = re.sub(r"_\d+$", "", group)
     if kind not in VARIABLES or layer.rpartition("/")[0].rpartition("/")[2] != "layers":
         raise UserError(
             f"{layer} ({name}) is of a kind unknown here; load it in Keras, and model.save('FILE.h5') names its arrays"
@@ -93,6 +94,8 @@ def _name(path: str, file: Any) -> str:
     names = VARIABLES[kind]
     if kind == "batch_normalization" and len(file[holder]) == 3:  # without gamma
         names = names[1:]
+    if kind == "layer_scale":
+        return f"{name}/{group.replace(kind, names[0])}"
     return f"{name}/{names[int(place)]}" if int(place) < len(names) else f"{name}/{place}"
 
 

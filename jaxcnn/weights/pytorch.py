@@ -95,7 +95,7 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
                 tensors = _state_dict(path, _Unpickler(file).load())
             big = f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") == b"big"
             storages = {
-                storage: _numbers(archive.read(f"{folder}data/{storage.key}"), storage, ">" if big else "<")
+                storage: _numbers(archive.read(f"{folder}data/{storage.key}"), storage, big)
                 for storage in {tensor.storage for tensor in tensors.values()}
             }
         return {name: _array(storages[tensor.storage], tensor) for name, tensor in tensors.items()}
@@ -124,12 +124,12 @@ def _state_dict(path: Path, saved: Any) -> dict[str, _Tensor]:
     return {str(name): tensor for name, tensor in saved.items()}
 
 
-def _numbers(content: bytes, storage: _Storage, order: str) -> np.ndarray:
+def _numbers(content: bytes, storage: _Storage, big: bool) -> np.ndarray:
     """The storage, (length,)."""
     dtype = np.dtype("uint16" if storage.dtype == "bfloat16" else storage.dtype)
     if len(content) < storage.length * dtype.itemsize:
         raise ValueError(f"storage {storage.key} is cut off")
-    numbers = np.frombuffer(content, dtype.newbyteorder(order), storage.length).astype(dtype)
+    numbers = np.frombuffer(content, dtype.newbyteorder(">" if big else "<"), storage.length).astype(dtype)
     if storage.dtype == "bfloat16":  # the upper half of a float32
         return (numbers.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return numbers

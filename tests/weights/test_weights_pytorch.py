@@ -51,8 +51,9 @@ class Pickler(pickle._Pickler):
             super().save(obj, save_persistent_id)
 
 
-def write(path, saved, *, storages=(np.arange(6, dtype="<f4").tobytes(),), order=None):
-    """A file in PyTorch's form."""
+def write(path, saved, *, storages=None, order=None):
+    """A file in PyTorch's form; its one storage holds 0 … 5, float32."""
+    storages = storages or [np.arange(6, dtype="<f4").tobytes()]
     with zipfile.ZipFile(path, "w") as archive, archive.open("archive/data.pkl", "w") as file:
         Pickler(file, protocol=2).dump(saved)
     with zipfile.ZipFile(path, "a") as archive:
