@@ -55,7 +55,10 @@ SETTINGS = (
     ),
     Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
     Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
-    Setting("model.pretrained", "", "file of weights to start from (.npz or .safetensors, PyTorch names); '' = none"),
+    Setting(
+        "model.pretrained", "", "weights to start from, in the names of the library that the model is of: a file (.npz, "
+        ".safetensors, .pth, .h5) or hf:OWNER/NAME of the hub; where the data have other classes, the head is fresh; '' = none",
+    ),
     Setting(
         "model.adapt_stem", False, "where model.pretrained takes another number of channels than the data have: its first "
         "convolution is summed over them for 1 channel, else repeated over the new ones and scaled",
@@ -76,8 +79,11 @@ SETTINGS = (
         "that are read ahead; 0 = one a core, or one a process",
         least=0, changes_result=False,
     ),
-    Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),
-    Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = measured on the training set", items=float),
+    Setting(
+        "data.mean", (), "mean a channel, of pixels in 0…1; () = that of model.pretrained, or measured on the training set",
+        items=float,
+    ),
+    Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = the same way", items=float),
     Setting(
         "data.test", 0.2, "share of the data set aside for testing where it has no test part: stratified, the same "
         "whatever the seed", least=0, most=0.9,

@@ -93,6 +93,40 @@ def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
     return variables | {"params": params | adapted}
 
 
+def library(name: str) -> str:
+    """Whose names and layouts the weights of the model `name` have: "torchvision", "keras", "timm", or "" for others'."""
+    return _table(name)[1]
+
+
+def number_of_classes(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any) -> int:
+    """How many classes the head in `state_dict` tells apart; 0 if there is none."""
+    tensors = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    seven, eight = (_wanted(name, arguments | {"num_classes": number}, tensors) for number in (7, 8))
+    for key, there in seven.items():
+        axes = [axis for axis, sizes in enumerate(zip(there.shape, eight[key].shape, strict=True)) if len(set(sizes)) == 2]
+        if axes and key in tensors and np.ndim(tensors[key]) == len(there.shape):
+            return np.shape(tensors[key])[axes[0]]
+    return 0
+
+
+def with_fresh(name: str, variables: Mapping[str, Any], /, **arguments: Any) -> tuple[dict[str, Any], list[str]]:
+    """`variables` for create_model(name, **arguments), and the names of the arrays that they do not have in its shapes.
+
+    Those, a head for other classes, are fresh: as the model initialises them, always the same. What it lacks is left out.
+    """
+    model, loaded = create_model(name, **arguments), flax.traverse_util.flatten_dict(variables)
+    channels = variables["params"]["stem_conv"]["kernel"].shape[2]
+
+    def init(key: jax.Array) -> dict[tuple[str, ...], jax.Array]:
+        return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, 224, 224, channels)), train=False))
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    missing = [path for path, there in shapes.items() if path not in loaded or np.shape(loaded[path]) != there.shape]
+    fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
+    whole = {path: loaded[path] for path in shapes if path in loaded} | dict(zip(missing, map(np.asarray, fresh), strict=True))
+    return flax.traverse_util.unflatten_dict(whole), ["/".join(path[1:]) for path in missing]
+
+
 def _listed(entries: list[str], most: int = 20) -> str:
     """More than `most` belong to another architecture, and tell nothing more."""
     more = f", … and {len(entries) - most} more" if len(entries) > most else ""
