@@ -50,11 +50,11 @@ def row(name: str) -> str:
     """A line of the table."""
     from jaxcnn.models import create_model
     from jaxcnn.models.cost import cost
-    from jaxcnn.models.registry import find
+    from jaxcnn.models.registry import find, image_size
     from jaxcnn.weights.names import TABLES
 
     variant = find(name)
-    size = variant.image_size
+    size = image_size(name)
     parameters, macs = cost(create_model(name), (size, size, 3))
     weights = (variant.library or "yes") if (variant.module, variant.library) in TABLES else ""
     return f"| `{name}` | {parameters:,} | {macs / 1e6:,.0f} M | {size} | {paper(variant.module)} | {weights} |"

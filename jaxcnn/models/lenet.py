@@ -201,7 +201,7 @@ class LeNet5ReLU(nn.Module):
         return linear(84, self.num_classes, name="head")(x)
 
 
-variant("lenet1", LeNet1, image_size=32)  # 2,578 parameters for 1 channel and 10 classes
-variant("lenet4", LeNet4, image_size=32)  # 50,698
-variant("lenet5", LeNet5, image_size=32)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
-variant("lenet5_relu", LeNet5ReLU, image_size=32)  # 61,706
+variant("lenet1", LeNet1)  # 2,578 parameters for 1 channel and 10 classes
+variant("lenet4", LeNet4)  # 50,698
+variant("lenet5", LeNet5)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
+variant("lenet5_relu", LeNet5ReLU)  # 61,706

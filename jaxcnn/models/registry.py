@@ -36,20 +36,35 @@ class Variant(NamedTuple):
     fields: dict[str, Any]
     library: str = ""
     """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
-    image_size: int = 224
-    """side of the images, in pixels, that it is meant for"""
 
 
 _VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
 
 
 def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
-    """Declares a model: `module` with these fields, meant for square images of `image_size` pixels (224)."""
-    image_size = fields.pop("image_size", 224)
+    """Declares a model: `module` with these fields."""
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"
-    _VARIANTS[name] = Variant(module, fields, library, image_size)
+    _VARIANTS[name] = Variant(module, fields, library)
+
+
+def image_size(name: str) -> int:
+    """The side in pixels of the images that a model is meant for."""
+    return next(size for pattern, size in _IMAGE_SIZES if fnmatch.fnmatchcase(name, pattern))
+
+
+_IMAGE_SIZES = (
+    ("lenet*", 32), ("*_cifar", 32), ("resnet20", 32), ("resnet32", 32), ("resnet44", 32), ("resnet56", 32), ("resnet110", 32),
+    ("resnet1202", 32), ("preact_resnet*", 32), ("wrn_*", 32), ("resnext29_*", 32), ("densenet40_*", 32), ("densenet_bc*", 32),
+    ("all_cnn_*", 32), ("nin", 32), ("highway*", 32), ("fractalnet*", 32), ("airbench*", 32),
+    ("*inception_v[34]*", 299), ("*inception_resnet*", 299), ("*InceptionV3", 299), ("*InceptionResNetV2", 299),
+    ("*[xX]ception*", 299), ("*NASNetLarge", 331), ("*nasnetalarge*", 331), ("*fficient*[bB]1", 240), ("*fficient*[bB]2", 260),
+    ("*fficient*[bB]3", 300), ("*fficient*[bB]4", 380), ("*fficient*[bB]5", 456), ("*fficient*[bB]6", 528),
+    ("*fficient*[bB]7", 600), ("*efficientnet_v2_s", 384), ("*efficientnet_v2_[ml]", 480), ("*EfficientNetV2S", 384),
+    ("*EfficientNetV2[ML]", 480), ("*", 224),
+)  # fmt: skip
+"""The first pattern that matches decides."""
 
 
 def list_models(pattern: str = "*") -> list[str]:
