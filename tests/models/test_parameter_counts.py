@@ -8,7 +8,7 @@ from promises import GOLDEN, count, parameters
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.models.cost import cost
-from jaxcnn.models.registry import find
+from jaxcnn.models.registry import find, image_size
 
 COUNTS = json.loads((GOLDEN / "param_counts.json").read_text())
 
@@ -49,3 +49,11 @@ def test_keras(name):
         params, stats = parameters(f"keras/{model}", expected["input_size"][0] or 224, **arguments, **classes)
         counters = "normalization" in stats  # Keras's layer counts its batches
         assert (count(params), count(stats) + counters) == (expected[top]["trainable"], expected[top]["non_trainable"])
+
+
+@pytest.mark.parametrize("library", ["torchvision", "keras", "timm"])
+def test_models_are_meant_for_the_reference_s_size(library):
+    for name, expected in COUNTS[library].items():
+        ours = f"{library}/{name.partition('__')[0]}".removeprefix("torchvision/")
+        side = expected["input_size"][0 if library == "keras" else 1]
+        assert not known(ours) or side in (None, image_size(ours)), name
