@@ -35,7 +35,8 @@ def check_golden(file):
     if golden["mode"] == "train":
         after = export(name, {"params": variables["params"]} | updates)
         for key, mean, absolute in golden["running_stats_after"]:
-            np.testing.assert_allclose((np.mean(after[key]), np.abs(after[key]).mean()), (mean, absolute), rtol=0, atol=2e-6)
+            found = np.mean(after[key]), np.abs(after[key]).mean()
+            np.testing.assert_allclose(found, (mean, absolute), rtol=6e-6, atol=2e-6)  # the files give six digits
 
 
 def _arguments(golden):
