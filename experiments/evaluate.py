@@ -7,7 +7,9 @@ The figures are those of the end of training. --split=validation or train takes 
         --config.model.pretrained=resnet20.npz
 """
 
+import functools
 import json
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -32,7 +34,8 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
     from jaxcnn.report import results_table
 
-    trained = train.load_trained(_WORKDIR.value) if _WORKDIR.value else train.load_weights(config)
+    say = functools.partial(print, file=sys.stderr)
+    trained = train.load_trained(_WORKDIR.value) if _WORKDIR.value else train.load_weights(config, say=say)
     figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value)
     print(json.dumps(figures, indent=2) if _JSON.value else results_table(figures))
 

@@ -49,10 +49,16 @@ SETTINGS = (
         least=0, changes_result=False,
     ),
     # model
-    Setting("model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it"),
+    Setting(
+        "model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it; or a class of yours by its import path, "
+        "my_package.my_net:MyNet (docs/extending.md)",
+    ),
     Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
     Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
-    Setting("model.pretrained", "", "file of weights to start from (.npz or .safetensors, PyTorch names); '' = none"),
+    Setting(
+        "model.pretrained", "", "weights to start from, in the names of the library that the model is of: a file (.npz, "
+        ".safetensors, .pth, .h5) or hf:OWNER/NAME of the hub; where the data have other classes, the head is fresh; '' = none",
+    ),
     Setting(
         "model.adapt_stem", False, "where model.pretrained takes another number of channels than the data have: its first "
         "convolution is summed over them for 1 channel, else repeated over the new ones and scaled",
@@ -69,12 +75,15 @@ SETTINGS = (
         ("auto", "on", "off"), changes_result=False,
     ),
     Setting(
-        "data.threads", 0, "threads that read batches when the data set is streamed, and batches that are read ahead; "
-        "0 = one a core",
+        "data.threads", 0, "threads that read batches when the data set is streamed (each process has as many), and batches "
+        "that are read ahead; 0 = one a core, or one a process",
         least=0, changes_result=False,
     ),
-    Setting("data.mean", (), "mean a channel, of pixels in 0…1; () = measured on the training set", items=float),
-    Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = measured on the training set", items=float),
+    Setting(
+        "data.mean", (), "mean a channel, of pixels in 0…1; () = that of model.pretrained, or measured on the training set",
+        items=float,
+    ),
+    Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = the same way", items=float),
     Setting(
         "data.test", 0.2, "share of the data set aside for testing where it has no test part: stratified, the same "
         "whatever the seed", least=0, most=0.9,
@@ -133,6 +142,10 @@ SETTINGS = (
         "(1 - 0.999^n), the effective number of examples (Cui et al. 2019)", ("none", "inverse", "effective"),
     ),
     Setting("loss.focal_gamma", 0.0, "focal loss (Lin et al. 2017): each loss times (1 - p)^gamma; 0 = off", least=0),
+    Setting(
+        "loss.auxiliary_weight", 0.3, "of the loss of each auxiliary head, where a model has any: 0.3 in GoogLeNet's paper, "
+        "0.4 for Inception v3", least=0,
+    ),
     Setting("loss.class_weights", (), "weight of each class in the training loss; () = all 1", items=float),
     # optimizer
     Setting(

@@ -10,12 +10,16 @@ A prefix is the library whose flavour it is, to the parameter; torchvision's is 
 
 Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
 and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes. A variant may give such an
-argument a default of its own.
+argument a default of its own. A class of one's own, with defaults for all its fields, goes by its import path instead:
+"my_package.my_net:MyNet" (docs/extending.md).
 """
 
 import dataclasses
 import fnmatch
+import importlib
 import numbers
+import os
+import sys
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import flax.linen as nn
@@ -32,17 +36,20 @@ class Variant(NamedTuple):
     fields: dict[str, Any]
     library: str = ""
     """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
+    image_size: int = 224
+    """side of the images, in pixels, that it is meant for"""
 
 
 _VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
 
 
 def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
-    """Declares a model: `module` with these fields."""
+    """Declares a model: `module` with these fields, meant for square images of `image_size` pixels (224)."""
+    image_size = fields.pop("image_size", 224)
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"
-    _VARIANTS[name] = Variant(module, fields, library)
+    _VARIANTS[name] = Variant(module, fields, library, image_size)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -51,11 +58,38 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find(name: str) -> Variant:
-    """The variant of this name. Raises UserError if there is none."""
+    """The variant of this name, or the class "package.module:Class". Raises UserError if there is none."""
+    if ":" in name:
+        return Variant(_import(name), {})
     plain = name.removeprefix("torchvision/")
     if plain in _VARIANTS and (plain == name or _VARIANTS[plain].library == "torchvision"):
         return _VARIANTS[plain]
     raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
+
+
+def _import(name: str) -> type[nn.Module]:
+    """The class at an import path. Its module is looked for in the working directory too."""
+    where, _, class_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = getattr(importlib.import_module(where), class_name)
+    except ModuleNotFoundError as error:
+        if not f"{where}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        raise UserError(f'model.name: no module "{where}", neither installed nor in {os.getcwd()}') from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f'model.name: "{name}" should be package.module:Class') from error
+    except AttributeError as error:
+        raise UserError(f'model.name: the module "{where}" has no class "{class_name}"') from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(f"model.name: {name} is no flax.linen.Module")
+    fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
+    if unset := [field.name for field in fields if not _is_argument(field)]:
+        raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")
+    if lacking := {"num_classes", "dtype"} - {field.name for field in fields}:
+        raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(lacking))}")
+    return found
 
 
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
@@ -69,7 +103,7 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
     argument has a wrong type or value.
     """
-    module, fields, _ = find(name)
+    module, fields, *_ = find(name)
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument, value in arguments.items():
         if argument not in types:
@@ -90,7 +124,7 @@ def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> N
 
 
 def _name_of(model: nn.Module) -> str:
-    for name, (module, fields, _) in _VARIANTS.items():
+    for name, (module, fields, *_) in _VARIANTS.items():
         if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
             return name
     return type(model).__name__

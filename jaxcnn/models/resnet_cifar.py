@@ -86,9 +86,9 @@ class CifarResNet(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=he_normal("fan_in"), name="head")(x)
 
 
-variant("resnet20", CifarResNet, depth=3)  # 0.27 M parameters
-variant("resnet32", CifarResNet, depth=5)  # 0.46 M
-variant("resnet44", CifarResNet, depth=7)  # 0.66 M
-variant("resnet56", CifarResNet, depth=9)  # 0.85 M
-variant("resnet110", CifarResNet, depth=18)  # 1.7 M
-variant("resnet1202", CifarResNet, depth=200, scan=True)  # 19.4 M
+variant("resnet20", CifarResNet, image_size=32, depth=3)  # 0.27 M parameters
+variant("resnet32", CifarResNet, image_size=32, depth=5)  # 0.46 M
+variant("resnet44", CifarResNet, image_size=32, depth=7)  # 0.66 M
+variant("resnet56", CifarResNet, image_size=32, depth=9)  # 0.85 M
+variant("resnet110", CifarResNet, image_size=32, depth=18)  # 1.7 M
+variant("resnet1202", CifarResNet, image_size=32, depth=200, scan=True)  # 19.4 M

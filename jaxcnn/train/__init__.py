@@ -1,6 +1,6 @@
 """Training: `run(config, workdir)` is the whole of it; `load_trained(workdir)` gives back what it made."""
 
 from jaxcnn.train.loop import Interrupted, run
-from jaxcnn.train.trained import Trained, evaluate, load_trained, load_weights, predict_files
+from jaxcnn.train.trained import Trained, evaluate, from_pretrained, load_trained, load_weights, predict_files
 
-__all__ = ["Interrupted", "Trained", "evaluate", "load_trained", "load_weights", "predict_files", "run"]
+__all__ = ["Interrupted", "Trained", "evaluate", "from_pretrained", "load_trained", "load_weights", "predict_files", "run"]

@@ -13,11 +13,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from jaxcnn import data, weights
+from jaxcnn import data
 from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, make_predict
 from jaxcnn.models import create_model
+from jaxcnn.pretrained import find_pretrained, fit, for_channels
 from jaxcnn.train.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.optimizers import make_optimizer
 from jaxcnn.train.schedules import make_schedule
@@ -62,12 +63,12 @@ class Experiment:
         """Gives all of `source` once, each time that it is called."""
         return batches_once(self.config, source, self.mesh, self.reading)
 
-    def initial_state(self) -> TrainState:
-        """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained."""
+    def initial_state(self, say: Callable[[str], None] = lambda line: None) -> TrainState:
+        """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained, of which `say` tells."""
         config, everywhere = self.config, replicated(self.mesh)
         init = functools.partial(init_variables, self.model, self.preprocessing.input_shape)
         if config.model.pretrained:
-            variables = jax.device_put(self.pretrained_variables(), everywhere)
+            variables = jax.device_put(self.pretrained_variables(say), everywhere)
         else:
             variables = jax.jit(init, out_shardings=everywhere)(jax.random.key(config.seed))
         start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
@@ -82,21 +83,26 @@ class Experiment:
 
         return replicated_shapes(start, self.mesh)
 
-    def pretrained_variables(self) -> Variables:
-        """The weights in model.pretrained, for this model."""
-        config, channels = self.config.model, self.preprocessing.input_shape[2]
-        outputs = _outputs(self.task, self.dataset)
-        variables = weights.load(config.pretrained, config.name, **_arguments(config), num_classes=outputs)
-        given = variables["params"]["stem_conv"]["kernel"].shape[2]
-        if given == channels:
-            return variables
-        if not config.adapt_stem:
-            change_data = f"--config.data.channels={given} changes the images, " if {given, channels} == {1, 3} else ""
+    def pretrained_variables(self, say: Callable[[str], None] = lambda line: None, *, new_head: bool = True) -> Variables:
+        """The weights in model.pretrained, for this model: with a fresh head where the data have other classes."""
+        config, arguments, channels = self.config.model, _arguments(self.config.model), self.preprocessing.input_shape[2]
+        origin = find_pretrained(config.pretrained, config.name)
+        variables, has = origin.variables(**arguments)
+        outputs, takes = _outputs(self.task, self.dataset), variables["params"]["stem_conv"]["kernel"].shape[2]
+        if has != outputs and not new_head:
+            raise UserError(f"model.pretrained: {config.pretrained} tells {has} classes apart, but the data have {outputs}")
+        if takes != channels and not config.adapt_stem:
+            change_data = f"--config.data.channels={takes} changes the images, " if {takes, channels} == {1, 3} else ""
             raise UserError(
-                f"model.pretrained: {config.pretrained} is for images of {given} channels, but these have {channels}; "
+                f"model.pretrained: {config.pretrained} is for images of {takes} channels, but these have {channels}; "
                 f"{change_data}--config.model.adapt_stem=True its first convolution"
             )
-        return weights.adapt_stem(variables, channels)
+        variables, changes = fit(config.name, variables, has, outputs, channels, **arguments)
+        if not (self.config.data.mean or self.config.data.std):
+            mean, std = (", ".join(f"{v:.3g}" for v in values) for values in (self.preprocessing.mean, self.preprocessing.std))
+            changes.append(f"pixels as it takes them, mean {mean}, std {std}")
+        say(f"starts from {config.pretrained}" + "".join(f"; {change}" for change in changes))
+        return variables
 
     def predict(self) -> jax.stages.Wrapped:
         """The jitted forward pass of evaluation, over the views of evaluate.views."""
@@ -119,6 +125,7 @@ class Experiment:
             num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
+            auxiliary_weight=config.loss.auxiliary_weight,
             unroll=self.on_cpu,
         )
 
@@ -161,7 +168,7 @@ def prepare(config: ConfigDict) -> Experiment:
         raise UserError("data.balanced: takes one label an image, but these have several")
     if config.data.balanced and config.data.repeats > 1:
         raise UserError("data.repeats: not together with data.balanced")
-    preprocessing = data.make_preprocessing(config.data, dataset.train)
+    preprocessing = data.make_preprocessing(_with_statistics(config, dataset.train), dataset.train)
     sizes = _sizes(config, len(dataset.train))
     if isinstance(dataset.train, data.Resized):
         dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, sizes=sizes))
@@ -188,6 +195,18 @@ def prepare(config: ConfigDict) -> Experiment:
     experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
     experiment.predict()
     return experiment
+
+
+def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
+    """The settings `data.*`; mean and std, where they are not given, are those that model.pretrained was trained with."""
+    settings = config.data
+    if config.model.pretrained and not settings.mean and not settings.std:
+        assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+        origin = for_channels(find_pretrained(config.model.pretrained, config.model.name).preprocessing, train.image_shape[2])
+        settings = settings.copy_and_resolve_references()
+        with settings.unlocked():
+            settings.mean, settings.std = origin.mean, origin.std
+    return settings
 
 
 def _sizes(config: ConfigDict, examples_per_epoch: int) -> data.Sizes:
@@ -218,7 +237,7 @@ def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Prepro
 def reading(config: ConfigDict) -> data.Reading:
     """How the settings `data.*` ask for examples to be read."""
     settings = config.data
-    threads = settings.threads or data.cores()
+    threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 

@@ -70,7 +70,8 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         checkpoints = Checkpoints(
             workdir / "checkpoints", keep=config.checkpoint.keep, warn=lambda text: say(console, f"warning: {text}")
         )
-        state, meta = checkpoints.restore_latest(experiment.state_template()) or (experiment.initial_state(), {})
+        restored = checkpoints.restore_latest(experiment.state_template())
+        state, meta = restored or (experiment.initial_state(functools.partial(say, console)), {})
         interval = Interval(**meta.get("interval", {}))
         if meta:
             clock.go_on(meta["seconds"])

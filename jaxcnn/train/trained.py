@@ -12,11 +12,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import from_json, validate
+from jaxcnn.config import default_config, from_json, validate
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, collect, make_predict, measure, probabilities
 from jaxcnn.models import create_model
+from jaxcnn.pretrained import class_names, find_pretrained, load_pretrained
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
 from jaxcnn.train.losses import evaluation_losses
@@ -66,15 +67,15 @@ def load_trained(workdir: str | Path, *, warn: Callable[[str], None] = print) ->
     return Trained(model, variables, preprocessing, tuple(meta["class_names"]), meta["task"], config, step, mesh)
 
 
-def load_weights(config: ConfigDict) -> Trained:
-    """The weights in the file model.pretrained, with the preprocessing and the classes that the config and its data give."""
+def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line: None) -> Trained:
+    """The weights in model.pretrained, with the preprocessing and the classes that the config and its data give."""
     config = validate(config)
     if not config.model.pretrained:
         raise UserError("model.pretrained: say which weights are meant, --config.model.pretrained=FILE")
     experiment = prepare(config)
     return Trained(
         experiment.model,
-        jax.device_put(experiment.pretrained_variables(), replicated(experiment.mesh)),
+        jax.device_put(experiment.pretrained_variables(say, new_head=False), replicated(experiment.mesh)),
         experiment.preprocessing,
         experiment.dataset.class_names,
         experiment.task,
@@ -82,6 +83,17 @@ def load_weights(config: ConfigDict) -> Trained:
         0,
         experiment.mesh,
     )
+
+
+def from_pretrained(source: str, name: str | None = None) -> Trained:
+    """What jaxcnn.load_pretrained gives, with the names of its classes."""
+    origin, config = find_pretrained(source, name), default_config()
+    model, variables, preprocessing = load_pretrained(source, name)
+    config.model.name, config.model.pretrained = origin.name, source
+    mesh = make_mesh()
+    names = class_names(origin, model.num_classes)
+    variables = jax.device_put(variables, replicated(mesh))
+    return Trained(model, variables, preprocessing, names, "multiclass", validate(config), 0, mesh)
 
 
 def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = None) -> dict[str, float]:

@@ -14,7 +14,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.models.registry import find
 from jaxcnn.weights.files import read
-from jaxcnn.weights.names import TABLES, Table
+from jaxcnn.weights.names import FORMS, TABLES, Table
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 KERAS_LEAVES = {"kernel": "kernel", "scale": "gamma", "bias": "bias", "mean": "moving_mean", "var": "moving_variance"}
@@ -30,7 +30,9 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     shape than the model's, with their names (20 of each kind at most).
     """
     tensors = {
-        key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTERS)
+        key.removeprefix("module.").replace("/depthwise_kernel", "/kernel"): np.asarray(value)  # Keras 2 called it so
+        for key, value in state_dict.items()
+        if not key.endswith(COUNTERS)
     }
     wanted = _wanted(name, arguments, tensors)
 
@@ -78,13 +80,51 @@ def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
     For 1 its kernel is summed over the channels, so the network sees grey as it saw the grey repeated. For others it is
     repeated over and over and scaled so that its response keeps its size, as timm does (adapt_input_conv).
     """
-    kernel = variables["params"]["stem_conv"]["kernel"]  # HWIO
-    has = kernel.shape[2]
-    if channels == 1:
-        adapted = kernel.sum(axis=2, keepdims=True)
-    else:
-        adapted = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
-    return variables | {"params": variables["params"] | {"stem_conv": variables["params"]["stem_conv"] | {"kernel": adapted}}}
+    params = variables["params"]
+    adapted = {}
+    for layer in params.keys() & {"stem_conv", "stem_conv1x1"}:  # RepVGG's has two branches
+        kernel = params[layer]["kernel"]  # HWIO
+        has = kernel.shape[2]
+        if channels == 1:
+            kernel = kernel.sum(axis=2, keepdims=True)
+        else:
+            kernel = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
+        adapted[layer] = params[layer] | {"kernel": kernel}
+    return variables | {"params": params | adapted}
+
+
+def library(name: str) -> str:
+    """Whose names and layouts the weights of the model `name` have: "torchvision", "keras", "timm", or "" for others'."""
+    return _table(name)[1]
+
+
+def number_of_classes(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any) -> int:
+    """How many classes the head in `state_dict` tells apart; 0 if there is none."""
+    tensors = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    seven, eight = (_wanted(name, arguments | {"num_classes": number}, tensors) for number in (7, 8))
+    for key, there in seven.items():
+        axes = [axis for axis, sizes in enumerate(zip(there.shape, eight[key].shape, strict=True)) if len(set(sizes)) == 2]
+        if axes and key in tensors and np.ndim(tensors[key]) == len(there.shape):
+            return np.shape(tensors[key])[axes[0]]
+    return 0
+
+
+def with_fresh(name: str, variables: Mapping[str, Any], /, **arguments: Any) -> tuple[dict[str, Any], list[str]]:
+    """`variables` for create_model(name, **arguments), and the names of the arrays that they do not have in its shapes.
+
+    Those, a head for other classes, are fresh: as the model initialises them, always the same. What it lacks is left out.
+    """
+    model, loaded = create_model(name, **arguments), flax.traverse_util.flatten_dict(variables)
+    channels = variables["params"]["stem_conv"]["kernel"].shape[2]
+
+    def init(key: jax.Array) -> dict[tuple[str, ...], jax.Array]:
+        return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, 224, 224, channels)), train=False))
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    missing = [path for path, there in shapes.items() if path not in loaded or np.shape(loaded[path]) != there.shape]
+    fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
+    whole = {path: loaded[path] for path in shapes if path in loaded} | dict(zip(missing, map(np.asarray, fresh), strict=True))
+    return flax.traverse_util.unflatten_dict(whole), ["/".join(path[1:]) for path in missing]
 
 
 def _listed(entries: list[str], most: int = 20) -> str:
@@ -154,15 +194,19 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
-    module, _, library = find(name)
+    module, fields, library, _ = find(name)
+    library = FORMS.get((module, library), library)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
-    return TABLES[module, library], library
+    table = TABLES[module, library]
+    return table({"name": name, **fields}) if callable(table) else table, library
 
 
 def _match(path: str, table: Table) -> tuple[str, int]:
     """What a table calls one of our layers or arrays, "" if nothing; and how many axes of length 1 it has beyond ours."""
     for ours, theirs, *ones in table:
+        if "{" not in ours and ours != path:
+            continue
         pattern = re.sub(r"{([a-z])}", r"(?P<\1>\\d+)", re.sub(r"{([A-Z])}", r"(?P<\1>[^/]+)", ours))
         if match := re.fullmatch(pattern, path):
             key = re.sub(r"{(\w)([-+]\d+)?}", lambda part: _number(match[part[1]], part[2]), theirs)

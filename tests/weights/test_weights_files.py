@@ -77,7 +77,7 @@ def test_missing_files_folders_and_unknown_kinds_are_refused(tmp_path):
     for name, message in (
         ("absent.npz", "absent.npz: no such file"),
         ("folder.npz", "folder.npz: no such file"),
-        ("weights.pth", 'weights.pth: unknown kind of weights file ".pth"; .npz or .safetensors'),
+        ("weights.ckpt", 'weights.ckpt: unknown kind of weights file ".ckpt"; .npz, .safetensors, .pth, .pt, .h5'),
         ("weights", 'unknown kind of weights file ""'),
     ):
         with pytest.raises(UserError, match=re.escape(message)):

@@ -1,0 +1,172 @@
+"""PyTorch's files: what PyTorch wrote is read, and what holds anything but tensors is refused unrun."""
+
+import collections
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcnn.errors import UserError
+from jaxcnn.weights import read
+
+DATA = Path(__file__).parent / "data"  # its README says how they were made
+
+
+def test_reads_a_checkpoint_that_pytorch_wrote():
+    tensors = read(DATA / "checkpoint.pth")
+    numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = {"w": numbers, "turned": numbers.T, "row": numbers[1], "half": numbers, "count": np.array(7)}
+    assert set(tensors) == set(expected)
+    for name, value in expected.items():  # the first three share their storage, half is bfloat16
+        np.testing.assert_array_equal(tensors[name], value, strict=True)
+
+
+class Global:
+    """Pickled as the name of a function, called with the arguments; `pickled` below writes it."""
+
+    def __init__(self, name, *arguments):
+        self.name, self.arguments = name, arguments
+
+
+class Storage(tuple):
+    """Pickled as a persistent id."""
+
+
+class Pickler(pickle._Pickler):
+    """Writes any name, also that of a module which is not installed here."""
+
+    def save(self, obj, save_persistent_id=True):
+        if isinstance(obj, Global):
+            self.write(b"c" + obj.name.rpartition(".")[0].encode() + b"\n" + obj.name.rpartition(".")[2].encode() + b"\n")
+            if obj.arguments:
+                super().save(obj.arguments)
+                self.write(pickle.REDUCE)
+        elif isinstance(obj, Storage):
+            super().save(tuple(obj))
+            self.write(pickle.BINPERSID)
+        else:
+            super().save(obj, save_persistent_id)
+
+
+def write(path, saved, *, storages=None, order=None):
+    """A file in PyTorch's form; its one storage holds 0 … 5, float32."""
+    storages = storages or [np.arange(6, dtype="<f4").tobytes()]
+    with zipfile.ZipFile(path, "w") as archive, archive.open("archive/data.pkl", "w") as file:
+        Pickler(file, protocol=2).dump(saved)
+    with zipfile.ZipFile(path, "a") as archive:
+        for key, content in enumerate(storages):
+            archive.writestr(f"archive/data/{key}", content)
+        if order:
+            archive.writestr("archive/byteorder", order)
+    return path
+
+
+def tensor(size=(2, 3), strides=(3, 1), offset=0, kind="FloatStorage", length=6, key="0"):
+    storage = Storage(("storage", Global(f"torch.{kind}"), key, "cpu", length))
+    return Global("torch._utils._rebuild_tensor_v2", storage, offset, size, strides, False, collections.OrderedDict())
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "read_as"),
+    [
+        ("DoubleStorage", "f8", "float64"), ("HalfStorage", "f2", "float16"), ("LongStorage", "i8", "int64"),
+        ("ByteStorage", "u1", "uint8"), ("BoolStorage", "?", "bool"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_storage_types_and_byte_orders(tmp_path, kind, written, read_as, order):
+    numbers = np.arange(6).astype(read_as)
+    content = numbers.astype(np.dtype(written).newbyteorder(order)).tobytes()
+    path = write(tmp_path / "a.pt", {"a": tensor(kind=kind)}, storages=[content], order=order)
+    np.testing.assert_array_equal(read(path)["a"], numbers.reshape(2, 3), strict=True)
+
+
+def test_parameters_and_offsets(tmp_path):
+    parameter = Global("torch._utils._rebuild_parameter", tensor((2,), (2,), 3), True, collections.OrderedDict())
+    assert read(write(tmp_path / "a.pth", {"a": parameter}))["a"].tolist() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "taken"),
+    [
+        ({"epoch": 3, "state_dict": "this"}, "this"),
+        ({"model": {"model_state_dict": "this"}}, "this"),
+        ({"model_ema": "average", "model": "this", "optimizer": {"lr": 0.1}}, "this"),
+        ({"model_ema": "average", "epoch": 3}, "average"),
+    ],
+)
+def test_checkpoints_are_unwrapped(tmp_path, checkpoint, taken):
+    def filled(node):
+        if isinstance(node, dict):
+            return {key: filled(value) for key, value in node.items()}
+        return {node: tensor()} if node in ("this", "average") else node
+
+    assert list(read(write(tmp_path / "a.pth", filled(checkpoint)))) == [taken]
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "builtins.eval", "torch._utils._rebuild_tensor", "torch.load", "collections.OrderedDict.fromkeys"]
+)
+def test_code_is_named_and_not_run(tmp_path, name):
+    proof = tmp_path / "ran"
+    path = write(tmp_path / "a.pth", {"a": tensor(), "b": Global(name, f"touch {proof}")})
+    with pytest.raises(UserError, match=re.escape(f"{path}: holds code ({name}), not only tensors; it was not run")):
+        read(path)
+    assert not proof.exists()
+
+
+def test_pickle_by_itself_is_not_opened(tmp_path):
+    proof = tmp_path / "ran"
+
+    class Code:
+        def __reduce__(self):
+            return (open, (str(proof), "w"))
+
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(Code()))
+    with pytest.raises(UserError, match=r"a\.pth: damaged, or no file of PyTorch's$"):
+        read(tmp_path / "a.pth")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.95])
+def test_truncated_file_is_refused(tmp_path, share):
+    whole = (DATA / "checkpoint.pth").read_bytes()
+    path = tmp_path / "a.pth"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match=re.escape(f"{path}: damaged")):
+        read(path)
+
+
+def test_old_form_and_other_archives_are_refused_with_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"legacy\.pth: in the form from before PyTorch 1\.6; save it again"):
+        read(DATA / "legacy.pth")
+    np.savez(tmp_path / "a.npz", a=np.zeros(3))
+    (tmp_path / "a.npz").rename(tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"a\.pth: a zip archive, but no file of PyTorch's"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        ([1, 2], "no state dict: it holds a list"),
+        (tensor(), "no state dict: it holds a Tensor"),
+        ({"epoch": 3, "a": tensor()}, "no state dict: no tensors are epoch"),
+        ({"a": tensor((4, 3))}, "reaches beyond its storage"),
+        ({"a": tensor(offset=1)}, "reaches beyond its storage"),
+        ({"a": tensor(strides=(-3, 1))}, "damaged"),
+        ({"a": tensor(strides=(1,))}, "damaged"),
+        ({"a": tensor(length=7)}, "storage 0 is cut off"),
+        ({"a": tensor(key="5")}, "damaged"),
+        ({"a": Storage(("storage", "object", "0", "cpu", 6))}, "damaged"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_in_one_line(tmp_path, saved, message):
+    path = write(tmp_path / "a.pth", saved)
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
