@@ -1,12 +1,15 @@
 """Pre-activation ResNets against Keras and timm, and the paper's counts."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import check_golden, check_training, count, initialised, parameters
+from compiling import compiled
+from promises import check_golden, check_training, count, parameters
 
-from jaxcnn.layers import GroupNorm
-from jaxcnn.models.resnet_v2 import zero_padded_max_pool
+from jaxcnn.layers import BatchNorm, GroupNorm
+from jaxcnn.models.resnet_v2 import KerasResNetV2, zero_padded_max_pool
+from jaxcnn.models.resnet_v2_timm import TimmResNetV2
 
 
 @pytest.mark.parametrize("file", ["keras/ResNet50V2__97x65", "timm/resnetv2_50x1_bit__97x65", "timm/resnetv2_50d_gn"])
@@ -41,12 +44,17 @@ def test_keras_notop_count_as_keras_documents_it():
 
 
 def test_starts_as_each_library_does():
-    keras = initialised("keras/ResNet50V2", num_classes=100)
-    kernel = keras["stage4_block1"]["shortcut_conv"]["kernel"]
-    assert 0.99 * (6 / (1024 + 2048)) ** 0.5 < np.abs(kernel).max() <= (6 / (1024 + 2048)) ** 0.5
-    timm = initialised("timm/resnetv2_50", num_classes=100)
+    """Two short stages of each."""
+
+    def params(module, **fields):
+        model = module(depths=(1, 1), width=64, num_classes=100, **fields)
+        return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False)["params"], jax.random.key(0))
+
+    kernel = params(KerasResNetV2)["stage2_block1"]["shortcut_conv"]["kernel"]
+    assert 0.99 * (6 / (256 + 512)) ** 0.5 < np.abs(kernel).max() <= (6 / (256 + 512)) ** 0.5
+    timm = params(TimmResNetV2, norm=BatchNorm)
     assert timm["head"]["kernel"].std() == pytest.approx(0.01, rel=0.02)
-    assert timm["stage4_block2"]["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+    assert timm["stage2_block1"]["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
 
 
 def test_group_norm_normalises_each_group_of_each_image():
