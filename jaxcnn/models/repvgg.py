@@ -20,6 +20,11 @@ from jaxcnn.models.registry import check_images, variant
 EPSILON = 1e-5
 
 
+def small_scale(key, shape, dtype=jnp.float32, out_sharding=None):
+    """Of a norm: about 0.1, with a deviation of 0.1."""
+    return 0.1 + 0.1 * jax.random.normal(key, shape, dtype)
+
+
 class Block(nn.Module):
     """ReLU of the sum of the branches."""
 
@@ -34,10 +39,6 @@ class Block(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         return branches(x, self.filters, self.stride, self.groups, self.deploy, self.norm, self.dtype)
-
-
-def _scale_init(key, shape, dtype=jnp.float32, out_sharding=None):
-    return 0.1 + 0.1 * jax.random.normal(key, shape, dtype)
 
 
 def branches(x, filters, stride, groups, deploy, norm, dtype, prefix=""):
@@ -75,7 +76,7 @@ class RepVGG(nn.Module):
             BatchNorm,
             use_running_average=not train or self.freeze_norm,
             epsilon=EPSILON,
-            scale_init=_scale_init,
+            scale_init=small_scale,
             bias_init=nn.initializers.normal(0.1),
             dtype=self.dtype,
         )

@@ -1,8 +1,8 @@
 """ShuffleNet.
 
 Zhang, Zhou, Lin, Sun: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices. CVPR 2018,
-arXiv:1707.01083; figure 2 and table 1. s× scales the channels of all convolutions. The head starts as PyTorch's nn.Linear,
-convolutions by He et al. (fan out); the paper does not say how.
+arXiv:1707.01083; figure 2 and table 1. s× scales the channels of all convolutions, the stem too. The head starts as
+PyTorch's nn.Linear, convolutions by He et al. (fan out); the paper does not say how.
 """
 
 from functools import partial

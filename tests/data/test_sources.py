@@ -131,6 +131,7 @@ WHOLE = idx(np.zeros((30, 5, 4), np.uint8))
         (gzip.compress(idx(np.zeros((0, 5, 4), np.uint8))), "is empty"),
         (gzip.compress(idx(np.zeros((29, 5, 4), np.uint8))), "29 images, but 30 labels"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time, which names no test
 )
 def test_damaged_idx_file_is_refused_by_name(mnist, content, message):
     folder, _ = mnist
