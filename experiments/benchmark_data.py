@@ -18,6 +18,8 @@ import benchmark_contenders
 import numpy as np
 from benchmark_contenders import HEIGHT, SIZE, WIDTH, Row, figure
 
+from jaxcnn import data
+
 # glibc gives a freed photo back to the system, and each page of the next one costs a fault: 254 a photo, a third of the time
 KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**26)}
 
@@ -82,7 +84,7 @@ def _make_links(root: Path, photos: Sequence[Path], count: int, classes: int = 5
 
 def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, pythons: dict[str, str]) -> list[Row]:
     """Images a second and a CPU-second of every contender, and their ratios to the bare decoder in the same round."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = data.cores()
     bare: Row = {"contender": "bare", "workers": 0}
     specs: list[Row] = [bare | {"threads": 1, "keep": True}, bare | {"threads": cores, "keep": True}, bare | {"threads": 1}]
     specs += [{"contender": "jaxcnn", "threads": n, "workers": 0} for n in threads]

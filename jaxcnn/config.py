@@ -49,7 +49,10 @@ SETTINGS = (
         least=0, changes_result=False,
     ),
     # model
-    Setting("model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it"),
+    Setting(
+        "model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it; or a class of yours by its import path, "
+        "my_package.my_net:MyNet (docs/extending.md)",
+    ),
     Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
     Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
     Setting(
@@ -72,8 +75,8 @@ SETTINGS = (
         ("auto", "on", "off"), changes_result=False,
     ),
     Setting(
-        "data.threads", 0, "threads that read batches when the data set is streamed, and batches that are read ahead; "
-        "0 = one a core",
+        "data.threads", 0, "threads that read batches when the data set is streamed (each process has as many), and batches "
+        "that are read ahead; 0 = one a core, or one a process",
         least=0, changes_result=False,
     ),
     Setting(
@@ -139,6 +142,10 @@ SETTINGS = (
         "(1 - 0.999^n), the effective number of examples (Cui et al. 2019)", ("none", "inverse", "effective"),
     ),
     Setting("loss.focal_gamma", 0.0, "focal loss (Lin et al. 2017): each loss times (1 - p)^gamma; 0 = off", least=0),
+    Setting(
+        "loss.auxiliary_weight", 0.3, "of the loss of each auxiliary head, where a model has any: 0.3 in GoogLeNet's paper, "
+        "0.4 for Inception v3", least=0,
+    ),
     Setting("loss.class_weights", (), "weight of each class in the training loss; () = all 1", items=float),
     # optimizer
     Setting(

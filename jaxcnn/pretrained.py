@@ -23,7 +23,7 @@ from jaxcnn.data import Preprocessing
 from jaxcnn.data.files import third_party_lines
 from jaxcnn.errors import UserError, did_you_mean, first_line
 from jaxcnn.models import create_model, list_models
-from jaxcnn.models.registry import find
+from jaxcnn.models.registry import find, image_size
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of pixels in 0…1: what most networks are trained with
 SYMMETRIC = ((0.5,) * 3, (0.5,) * 3)  # -1 … 1
@@ -35,15 +35,6 @@ _KERAS = (
     ("EfficientNet*", PIXELS), ("MobileNetV3*", PIXELS), ("ConvNeXt*", PIXELS), ("*", SYMMETRIC),
 )  # fmt: skip
 """keras.applications' preprocess_input, by the model's name; the first that matches."""
-_SIZES = (
-    ("resnet20", 32), ("resnet32", 32), ("resnet44", 32), ("resnet56", 32), ("resnet110", 32), ("resnet1202", 32),
-    ("*inception_v[34]*", 299), ("*inception_resnet*", 299), ("*InceptionV3", 299), ("*InceptionResNetV2", 299),
-    ("*[xX]ception*", 299), ("*NASNetLarge", 331), ("*nasnetalarge*", 331), ("*nasnet5large*", 331),
-    ("*fficient*[bB]1", 240), ("*fficient*[bB]2", 260), ("*fficient*[bB]3", 300), ("*fficient*[bB]4", 380),
-    ("*fficient*[bB]5", 456), ("*fficient*[bB]6", 528), ("*fficient*[bB]7", 600), ("*efficientnet_v2_s", 384),
-    ("*efficientnet_v2_[ml]", 480), ("*EfficientNetV2S", 384), ("*EfficientNetV2[ML]", 480), ("*", 224),
-)  # fmt: skip
-"""Side in pixels of the images that a model was trained for."""
 
 
 class Pretrained(NamedTuple):
@@ -133,7 +124,7 @@ def find_pretrained(source: str, name: str | None = None) -> Pretrained:
         raise UserError(f'{source}: name the model that these weights are of, "resnet50" or so; a file does not say it')
     find(name)
     mean, std = _statistics(name)
-    side = next(side for pattern, side in _SIZES if fnmatch.fnmatchcase(name, pattern))
+    side = image_size(name)
     return Pretrained(source, name, Path(source), _preprocessing((side, side), mean, std, 1.0 if side < 64 else 0.875))
 
 

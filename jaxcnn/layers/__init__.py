@@ -1,23 +1,40 @@
 """What several families share."""
 
+from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, conv_numbers, sequence
 from jaxcnn.layers.conv import conv, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
-from jaxcnn.layers.norm import BatchNorm
-from jaxcnn.layers.pool import adaptive_average_pool, average_pool, global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.norm import BatchNorm, GroupNorm, LayerNorm
+from jaxcnn.layers.pool import adaptive_average_pool, average_pool, blur_pool, global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.scanned import in_sequence
+from jaxcnn.layers.shuffle import channel_shuffle
 from jaxcnn.layers.squeeze_excite import SqueezeExcite
+from jaxcnn.layers.standardized_conv import ScaledStandardizedConv, StandardizedConv
 
 __all__ = [
+    "AVERAGE_POOL",
     "BatchNorm",
+    "Branches",
+    "Conv",
+    "GroupNorm",
+    "LayerNorm",
+    "Pool",
+    "ScaledStandardizedConv",
     "SqueezeExcite",
+    "StandardizedConv",
     "StochasticDepth",
     "adaptive_average_pool",
     "average_pool",
+    "blur_pool",
+    "channel_shuffle",
     "conv",
+    "conv_numbers",
     "global_average_pool",
     "he_normal",
+    "in_sequence",
     "linear",
     "max_pool",
+    "sequence",
     "sum_pool",
     "uniform",
 ]

@@ -1,6 +1,6 @@
 """Convolution: every family's goes through `conv`, so that another implementation is put in at one place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -36,17 +36,19 @@ def conv(
     kernel_init: jax.nn.initializers.Initializer = HE_FAN_OUT,
     bias_init: jax.nn.initializers.Initializer = nn.initializers.zeros,
     dtype: jax.typing.DTypeLike = jnp.float32,
+    kind: Callable[..., nn.Conv] = nn.Conv,
     name: str | None = None,
 ) -> nn.Conv:
     """A convolution of `size` (height, width), (N, H, W, C) -> (N, H', W', features) in `dtype`; its parameters are float32.
 
     Pads explicitly, the same on each side, dilation · (size - 1) / 2 unless told otherwise: PyTorch's form. "SAME" is
     TensorFlow's, which pads a strided convolution more on the far side. `groups` of C is a depthwise convolution.
+    `kind` is what does something with the kernel first (StandardizedConv).
     """
     height, width = (size, size) if isinstance(size, int) else size
     if padding is None:
         padding = (dilation * (height - 1) // 2, dilation * (width - 1) // 2)
-    return nn.Conv(
+    return kind(
         features,
         (height, width),
         stride,

@@ -12,12 +12,12 @@ class StochasticDepth(nn.Module):
     training, as torchvision's ("row") and timm's; the paper scales in evaluation. Draws from the key "dropout".
     """
 
-    rate: float
+    rate: float | jax.Array
 
     @nn.compact
     def __call__(self, branch: jax.Array, *, train: bool) -> jax.Array:
         """(N, …) -> (N, …)."""
-        if not train or self.rate == 0:
+        if not train or (isinstance(self.rate, float) and self.rate == 0):
             return branch
         kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, (branch.shape[0],) + (1,) * (branch.ndim - 1))
         return jnp.where(kept, branch / jnp.asarray(1 - self.rate, branch.dtype), jnp.zeros((), branch.dtype))

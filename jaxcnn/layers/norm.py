@@ -21,6 +21,7 @@ class BatchNorm(nn.Module):
     unbiased: bool = True  # the running variance takes the batch variance × n / (n - 1), as PyTorch's and the paper's
     use_scale: bool = True
     scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
+    bias_init: jax.nn.initializers.Initializer = nn.initializers.zeros
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -28,7 +29,7 @@ class BatchNorm(nn.Module):
         """(…, C) -> (…, C) in `dtype`; the running statistics move only where "batch_stats" is mutable."""
         shape = (x.shape[-1],)
         scale = self.param("scale", self.scale_init, shape, jnp.float32) if self.use_scale else jnp.ones(shape)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, shape, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
 
@@ -50,3 +51,48 @@ class BatchNorm(nn.Module):
 
         y = (x - wide(mean)) * wide(scale * jax.lax.rsqrt(var + self.epsilon)) + wide(bias)
         return y.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Each image's channels normalised in groups of neighbours, over all positions.
+
+    Wu, He: Group Normalization. ECCV 2018, arXiv:1803.08494. In float32 like BatchNorm, and for the same reason.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H, W, C) in `dtype`."""
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
+        centred = grouped - grouped.mean((1, 2, 4), keepdims=True)
+        var = jnp.square(centred).mean((1, 2, 4), keepdims=True)
+        y = (centred * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
+        return (y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis: the channels of each position, by themselves.
+
+    Ba, Kiros, Hinton: Layer Normalization. 2016, arXiv:1607.06450. As in BatchNorm, only the result is `dtype`.
+    """
+
+    epsilon: float = 1e-6
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """(…, C) -> (…, C) in `dtype`."""
+        shape = (x.shape[-1],)
+        wide = (1,) * (x.ndim - 1) + shape
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32).reshape(wide)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32).reshape(wide)
+        x = x.astype(jnp.float32)
+        x = x - x.mean(-1, keepdims=True)
+        var = jnp.square(x).mean(-1, keepdims=True)
+        return (x * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(self.dtype)

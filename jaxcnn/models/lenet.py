@@ -1,7 +1,12 @@
-"""LeNet-5.
+"""LeNet-1, LeNet-4 and LeNet-5.
 
-LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition. Proceedings of the IEEE 86(11),
-1998; section II.B, figure 2 and table I.
+LeCun, Boser, Denker, Henderson, Howard, Hubbard, Jackel: Handwritten Digit Recognition with a Back-Propagation Network.
+NeurIPS 1989; figure 3 and table 1. LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document
+Recognition. Proceedings of the IEEE 86(11), 1998; section II.B, figure 2 and table I, and III.C for LeNet-1 and LeNet-4.
+
+`lenet1` is the network of 1989, to the parameter. `lenet4` is what the paper of 1998 describes: 4 maps, 8 subsampled in
+pairs from them, 16 maps, 120 units. The paper has no table of its connections from 8 to 16 maps; three inputs a map give
+the 260,000 connections that it counts. Its 17,000 parameters fit no 120 units on 16 maps of 5×5: they alone have 48,120.
 
 `lenet5` is the paper's, to the parameter, but for its output: 10 radial basis functions around 7×12 bitmaps of the ten
 digits. They exist for those classes only and their distances are no logits, so a linear layer stands there.
@@ -29,6 +34,16 @@ C3_INPUTS = (
     *[(i, (i + 1) % 6, (i + 3) % 6, (i + 4) % 6) for i in range(3)],
     (0, 1, 2, 3, 4, 5),
 )
+
+
+# LeNet-1's table 1: maps of H2 for each of the 12 maps of H3, half of which see the first two maps, half the others.
+H3_INPUTS = (
+    *((0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1)),
+    *((2,), (2, 3), (2, 3), (3,), (2, 3), (2, 3)),
+)
+
+# LeNet-4's, ours: three neighbours of the 8 maps, then every second one.
+LENET4_C3_INPUTS = tuple((i, (i + step) % 8, (i + 2 * step) % 8) for step in (1, 2) for i in range(8))
 
 
 def squash(a):
@@ -78,6 +93,60 @@ class PartialConv(nn.Module):
             x, kernel.astype(self.dtype), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+class LeNet1(nn.Module):
+    """The network of 1989; without a head (num_classes=0), the 192 units of H4.
+
+    On images larger than its 28×28 the head sees the mean of H4 over all places of its 4×4 window.
+    """
+
+    num_classes: int = 10
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C), at least 28×28 -> logits (N, num_classes) float32."""
+        check_images(self, images, at_least=28)
+        init, dtype = fan_in_uniform, self.dtype
+
+        x = squash(conv(4, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="H1")(images))
+        x = squash(Subsampling(dtype, name="H2")(x))
+        self.sow("intermediates", "stage1", x)
+        x = squash(PartialConv(H3_INPUTS, dtype, name="H3")(x))
+        x = squash(Subsampling(dtype, name="H4")(x))
+        self.sow("intermediates", "stage2", x)
+        height, width = x.shape[1:3]
+        window = [x[:, i : height - 3 + i, j : width - 3 + j] for i in range(4) for j in range(4)]
+        x = global_average_pool(jnp.concatenate(window, axis=-1))
+        if self.num_classes == 0:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x)
+
+
+class LeNet4(nn.Module):
+    """Between the two; without a head (num_classes=0), the 120 units of F5."""
+
+    num_classes: int = 10
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C), at least 32×32 -> logits (N, num_classes) float32."""
+        check_images(self, images, at_least=32)
+        init, dtype = fan_in_uniform, self.dtype
+
+        x = squash(conv(4, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="C1")(images))
+        x = squash(Subsampling(dtype, name="S2")(jnp.repeat(x, 2, axis=-1)))  # two of its maps from each of C1's
+        self.sow("intermediates", "stage1", x)
+        x = squash(PartialConv(LENET4_C3_INPUTS, dtype, name="C3")(x))
+        x = squash(Subsampling(dtype, name="S4")(x))
+        self.sow("intermediates", "stage2", x)
+        x = squash(conv(120, 5, padding=0, use_bias=True, kernel_init=init, dtype=dtype, name="F5")(x))
+        x = global_average_pool(x)
+        if self.num_classes == 0:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=init, name="head")(x)
 
 
 class LeNet5(nn.Module):
@@ -132,5 +201,7 @@ class LeNet5ReLU(nn.Module):
         return linear(84, self.num_classes, name="head")(x)
 
 
+variant("lenet1", LeNet1)  # 2,578 parameters for 1 channel and 10 classes
+variant("lenet4", LeNet4)  # 50,698
 variant("lenet5", LeNet5)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
 variant("lenet5_relu", LeNet5ReLU)  # 61,706

@@ -10,12 +10,16 @@ A prefix is the library whose flavour it is, to the parameter; torchvision's is 
 
 Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
 and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes. A variant may give such an
-argument a default of its own.
+argument a default of its own. A class of one's own, with defaults for all its fields, goes by its import path instead:
+"my_package.my_net:MyNet" (docs/extending.md).
 """
 
 import dataclasses
 import fnmatch
+import importlib
 import numbers
+import os
+import sys
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import flax.linen as nn
@@ -45,17 +49,62 @@ def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
     _VARIANTS[name] = Variant(module, fields, library)
 
 
+def image_size(name: str) -> int:
+    """The side in pixels of the images that a model is meant for."""
+    return next(size for pattern, size in _IMAGE_SIZES if fnmatch.fnmatchcase(name, pattern))
+
+
+_IMAGE_SIZES = (
+    ("lenet*", 32), ("*_cifar", 32), ("resnet20", 32), ("resnet32", 32), ("resnet44", 32), ("resnet56", 32), ("resnet110", 32),
+    ("resnet1202", 32), ("preact_resnet*", 32), ("wrn_*", 32), ("resnext29_*", 32), ("densenet40_*", 32), ("densenet_bc*", 32),
+    ("all_cnn_*", 32), ("nin", 32), ("highway*", 32), ("fractalnet*", 32), ("airbench*", 32),
+    ("*inception_v[34]*", 299), ("*inception_resnet*", 299), ("*InceptionV3", 299), ("*InceptionResNetV2", 299),
+    ("*[xX]ception*", 299), ("*NASNetLarge", 331), ("*nasnetalarge*", 331), ("*fficient*[bB]1", 240), ("*fficient*[bB]2", 260),
+    ("*fficient*[bB]3", 300), ("*fficient*[bB]4", 380), ("*fficient*[bB]5", 456), ("*fficient*[bB]6", 528),
+    ("*fficient*[bB]7", 600), ("*efficientnet_v2_s", 384), ("*efficientnet_v2_[ml]", 480), ("*EfficientNetV2S", 384),
+    ("*EfficientNetV2[ML]", 480), ("*", 224),
+)  # fmt: skip
+"""The first pattern that matches decides."""
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """The names of all models, or of those that match a shell pattern ("resnet*"), sorted."""
     return sorted(fnmatch.filter(_VARIANTS, pattern))
 
 
 def find(name: str) -> Variant:
-    """The variant of this name. Raises UserError if there is none."""
+    """The variant of this name, or the class "package.module:Class". Raises UserError if there is none."""
+    if ":" in name:
+        return Variant(_import(name), {})
     plain = name.removeprefix("torchvision/")
     if plain in _VARIANTS and (plain == name or _VARIANTS[plain].library == "torchvision"):
         return _VARIANTS[plain]
     raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
+
+
+def _import(name: str) -> type[nn.Module]:
+    """The class at an import path. Its module is looked for in the working directory too."""
+    where, _, class_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = getattr(importlib.import_module(where), class_name)
+    except ModuleNotFoundError as error:
+        if not f"{where}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        raise UserError(f'model.name: no module "{where}", neither installed nor in {os.getcwd()}') from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f'model.name: "{name}" should be package.module:Class') from error
+    except AttributeError as error:
+        raise UserError(f'model.name: the module "{where}" has no class "{class_name}"') from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(f"model.name: {name} is no flax.linen.Module")
+    fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
+    if unset := [field.name for field in fields if not _is_argument(field)]:
+        raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")
+    if lacking := {"num_classes", "dtype"} - {field.name for field in fields}:
+        raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(lacking))}")
+    return found
 
 
 def create_model(name: str, /, **arguments: Any) -> nn.Module:
@@ -69,7 +118,7 @@ def create_model(name: str, /, **arguments: Any) -> nn.Module:
     its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
     argument has a wrong type or value.
     """
-    module, fields, _ = find(name)
+    module, fields, *_ = find(name)
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument, value in arguments.items():
         if argument not in types:
@@ -90,7 +139,7 @@ def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> N
 
 
 def _name_of(model: nn.Module) -> str:
-    for name, (module, fields, _) in _VARIANTS.items():
+    for name, (module, fields, *_) in _VARIANTS.items():
         if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
             return name
     return type(model).__name__

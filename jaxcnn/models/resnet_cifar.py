@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, conv, global_average_pool, he_normal
+from jaxcnn.layers import BatchNorm, StochasticDepth, conv, global_average_pool, he_normal, in_sequence
 from jaxcnn.models.registry import check_images, variant
 
 
@@ -23,6 +23,7 @@ class Block(nn.Module):
     stride: int
     conv: Callable
     norm: Callable
+    drop_rate: float | jax.Array = 0.0  # of stochastic depth; 0 in evaluation
 
     @nn.compact
     def __call__(self, x):
@@ -31,6 +32,7 @@ class Block(nn.Module):
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.filters, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
+        y = StochasticDepth(self.drop_rate)(y, train=True)
         return nn.relu(y + self.shortcut(x))
 
     def shortcut(self, x):
@@ -43,11 +45,17 @@ class Block(nn.Module):
 class CifarResNet(nn.Module):
     """A residual network of 6·depth + 2 layers.
 
-    `freeze_norm` uses the running statistics in training too, and keeps them.
+    `stochastic_depth_prob` is the rate at which the last block is dropped in training; it grows linearly with depth (Huang
+    et al., arXiv:1603.09382, equation 4; here by image). With `scan` a stage's equal blocks are compiled once. `remat`
+    computes a block's activations again in the backward pass. `freeze_norm` uses the running statistics in training too,
+    and keeps them.
     """
 
     depth: int  # blocks in each stage
     num_classes: int = 10
+    stochastic_depth_prob: float = 0.0
+    scan: bool = False
+    remat: bool = False
     freeze_norm: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -63,9 +71,13 @@ class CifarResNet(nn.Module):
         self.sow("intermediates", "stem", x)
 
         for stage, filters in enumerate((16, 32, 64), start=1):
-            for index in range(1, self.depth + 1):
-                stride = 2 if stage > 1 and index == 1 else 1
-                x = Block(filters, stride, convolution, norm, name=f"stage{stage}_block{index}")(x)
+            names = [f"stage{stage}_block{index}" for index in range(1, self.depth + 1)]
+            last = self.stochastic_depth_prob / (3 * self.depth) if train else 0.0
+            rates = [last * ((stage - 1) * self.depth + index) for index in range(1, self.depth + 1)]
+            block = partial(Block, filters=filters, conv=convolution, norm=norm)
+            first = partial(block, stride=2 if stage > 1 else 1)
+            x = in_sequence(self, first, names[:1], rates[:1], x, remat=self.remat)
+            x = in_sequence(self, partial(block, stride=1), names[1:], rates[1:], x, scan=self.scan, remat=self.remat)
             self.sow("intermediates", f"stage{stage}", x)
 
         x = global_average_pool(x)
@@ -79,4 +91,4 @@ variant("resnet32", CifarResNet, depth=5)  # 0.46 M
 variant("resnet44", CifarResNet, depth=7)  # 0.66 M
 variant("resnet56", CifarResNet, depth=9)  # 0.85 M
 variant("resnet110", CifarResNet, depth=18)  # 1.7 M
-variant("resnet1202", CifarResNet, depth=200)  # 19.4 M
+variant("resnet1202", CifarResNet, depth=200, scan=True)  # 19.4 M

@@ -125,6 +125,7 @@ class Experiment:
             num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
+            auxiliary_weight=config.loss.auxiliary_weight,
             unroll=self.on_cpu,
         )
 
@@ -236,7 +237,7 @@ def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Prepro
 def reading(config: ConfigDict) -> data.Reading:
     """How the settings `data.*` ask for examples to be read."""
     settings = config.data
-    threads = settings.threads or data.cores()
+    threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 

@@ -33,6 +33,7 @@ def make_train_step(
     num_outputs: int = 0,
     ema_decay: float = 0.0,
     accumulate: int = 1,
+    auxiliary_weight: float = 0.0,
     unroll: bool = True,
 ) -> Step:
     """The step: batch of image (B, H, W, C) uint8 and label -> next state, metrics of this step (scalars, float32).
@@ -41,6 +42,7 @@ def make_train_step(
 
     All its randomness is that of step_keys(seed, step), so that a resumed run draws the same numbers. With `accumulate`, loss
     and gradient are the mean over the parts (with class weights: of their weighted means), and batch norm sees the parts.
+    The loss of each auxiliary head that a model has, its logits sown in "auxiliary", is added times `auxiliary_weight`.
     """
 
     def loss_and_gradient(params, batch_stats, images, labels, key):
@@ -49,10 +51,11 @@ def make_train_step(
                 {"params": params, "batch_stats": batch_stats},
                 images,
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "auxiliary"],
                 rngs={"dropout": key},
             )
-            metrics = {"loss": loss(logits, labels), "accuracy": correct(logits, labels, task).mean()}
+            auxiliary = [auxiliary_weight * loss(sown, labels) for sown in jax.tree.leaves(updates.get("auxiliary", {}))]
+            metrics = {"loss": sum(auxiliary, loss(logits, labels)), "accuracy": correct(logits, labels, task).mean()}
             return metrics["loss"], (metrics, updates.get("batch_stats", {}))
 
         (_, (metrics, batch_stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)

@@ -14,7 +14,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.models.registry import find
 from jaxcnn.weights.files import read
-from jaxcnn.weights.names import TABLES, Table
+from jaxcnn.weights.names import FORMS, TABLES, Table
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 KERAS_LEAVES = {"kernel": "kernel", "scale": "gamma", "bias": "bias", "mean": "moving_mean", "var": "moving_variance"}
@@ -30,7 +30,9 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     shape than the model's, with their names (20 of each kind at most).
     """
     tensors = {
-        key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTERS)
+        key.removeprefix("module.").replace("/depthwise_kernel", "/kernel"): np.asarray(value)  # Keras 2 called it so
+        for key, value in state_dict.items()
+        if not key.endswith(COUNTERS)
     }
     wanted = _wanted(name, arguments, tensors)
 
@@ -78,13 +80,17 @@ def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
     For 1 its kernel is summed over the channels, so the network sees grey as it saw the grey repeated. For others it is
     repeated over and over and scaled so that its response keeps its size, as timm does (adapt_input_conv).
     """
-    kernel = variables["params"]["stem_conv"]["kernel"]  # HWIO
-    has = kernel.shape[2]
-    if channels == 1:
-        adapted = kernel.sum(axis=2, keepdims=True)
-    else:
-        adapted = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
-    return variables | {"params": variables["params"] | {"stem_conv": variables["params"]["stem_conv"] | {"kernel": adapted}}}
+    params = variables["params"]
+    adapted = {}
+    for layer in params.keys() & {"stem_conv", "stem_conv1x1"}:  # RepVGG's has two branches
+        kernel = params[layer]["kernel"]  # HWIO
+        has = kernel.shape[2]
+        if channels == 1:
+            kernel = kernel.sum(axis=2, keepdims=True)
+        else:
+            kernel = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
+        adapted[layer] = params[layer] | {"kernel": kernel}
+    return variables | {"params": params | adapted}
 
 
 def library(name: str) -> str:
@@ -161,12 +167,12 @@ class _Place(NamedTuple):
     def ours(self, key: str, tensor: np.ndarray) -> np.ndarray:
         try:
             tensor = tensor.reshape(tensor.shape[: tensor.ndim - self.ones])
-            return np.ascontiguousarray(tensor.transpose(self.axes), np.float32)
+            return np.asarray(tensor.transpose(self.axes), np.float32, order="C")  # ascontiguousarray makes () to (1,)
         except (TypeError, ValueError) as error:
             raise UserError(f"{key} holds no numbers but {tensor.dtype}") from error
 
     def theirs(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array.transpose(np.argsort(self.axes)).reshape(self.shape))
+        return np.asarray(array.transpose(np.argsort(self.axes)).reshape(self.shape), order="C")
 
 
 _NORMS = (("params", "scale"), ("batch_stats", "mean"))  # a layer that has one of these is a norm
@@ -188,15 +194,19 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
-    module, _, library = find(name)
+    module, fields, library = find(name)
+    library = FORMS.get((module, library), library)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
-    return TABLES[module, library], library
+    table = TABLES[module, library]
+    return table({"name": name, **fields}) if callable(table) else table, library
 
 
 def _match(path: str, table: Table) -> tuple[str, int]:
     """What a table calls one of our layers or arrays, "" if nothing; and how many axes of length 1 it has beyond ours."""
     for ours, theirs, *ones in table:
+        if "{" not in ours and ours != path:
+            continue
         pattern = re.sub(r"{([a-z])}", r"(?P<\1>\\d+)", re.sub(r"{([A-Z])}", r"(?P<\1>[^/]+)", ours))
         if match := re.fullmatch(pattern, path):
             key = re.sub(r"{(\w)([-+]\d+)?}", lambda part: _number(match[part[1]], part[2]), theirs)

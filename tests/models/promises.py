@@ -1,6 +1,6 @@
 """What the tests of every family check, so that a new family is a few lines."""
 
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import jax
@@ -41,6 +41,8 @@ def check_golden(file):
 def _arguments(golden):
     """Arguments of the reference that change the network, by our names."""
     arguments = {k: v for k, v in golden["kwargs"].items() if k not in ("classifier_activation", "include_top", "pooling")}
+    if golden["mode"] == "train" and hasattr(create_model(f"{golden['library']}/{golden['model']}"), "dropout"):
+        arguments["dropout"] = 0.0  # it was off
     return arguments | ({"num_classes": 0} if golden["kwargs"].get("include_top") is False else {})
 
 
@@ -62,6 +64,18 @@ def initialised(name, size=64, **arguments):
     model = create_model(name, **arguments)
     images = jnp.zeros((1, size, size, 3))
     return compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))["params"]
+
+
+def initialised_layers(name, paths, size=64, **arguments):
+    """The same of some layers alone, "stage1_block1/conv1", in seconds where the whole network takes a minute."""
+    model = create_model(name, **arguments)
+    images = jnp.zeros((1, size, size, 3))
+
+    def layers(key):
+        params = model.init(key, images, train=False)["params"]
+        return [reduce(lambda tree, part: tree[part], path.split("/"), params) for path in paths]
+
+    return compiled(layers, jax.random.key(0))
 
 
 def check_training(name, size, dtype="float32", learning_rate=0.01, steps=3, **arguments):

@@ -13,7 +13,7 @@ from jaxcnn.models import create_model, list_models
 
 
 def test_list_models_matches_and_sorts():
-    assert list_models("resnet1*") == ["resnet101", "resnet110", "resnet1202", "resnet152", "resnet18"]
+    assert list_models("resnet1??") == ["resnet101", "resnet110", "resnet152"]
     assert list_models() == sorted(list_models())
     assert list_models("nothing*") == []
     assert {"lenet5", "lenet5_relu", "resnet20", "resnet50"} <= set(list_models())

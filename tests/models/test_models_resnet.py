@@ -1,15 +1,17 @@
 """ResNet against torchvision: parameter counts, logits and running statistics on regenerated weights."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from promises import check_golden, check_training
+from promises import check_golden, check_training, count, parameters
 
 from jaxcnn.layers import BatchNorm
 from jaxcnn.models import create_model
+from jaxcnn.models.resnet import BasicBlock, ResNet
 
 
 def init(name, size=32, channels=3, **arguments):
@@ -17,7 +19,7 @@ def init(name, size=32, channels=3, **arguments):
     return model.init(jax.random.key(0), jnp.zeros((1, size, size, channels)), train=False)
 
 
-@pytest.mark.parametrize("file", ["torchvision/resnet18__97x65", "torchvision/resnet18__train", "torchvision/resnet50"])
+@pytest.mark.parametrize("file", ["torchvision/resnet18__97x65", "torchvision/resnet18__train", "torchvision/resnext50_32x4d"])
 def test_network_is_torchvisions(file):
     check_golden(file)
 
@@ -92,3 +94,76 @@ def test_running_variance_may_be_the_biased_one():
     x = jax.random.normal(jax.random.key(0), (3, 5))
     _, updates = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
     np.testing.assert_allclose(updates["batch_stats"]["var"], np.asarray(x).var(0), rtol=1e-5)
+
+
+def test_resnext_on_cifar_has_as_many_parameters_as_published():
+    """Table 7 of the paper, which cuts and does not round; by hand: a 1×1 into groups, a 3×3, a 1×1, a norm behind each."""
+    for name, groups, millions in (("resnext29_8x64d", 8, "34.4"), ("resnext29_16x64d", 16, "68.1")):
+        inputs, expected = 64, 27 * 64 + 2 * 64
+        for stage in range(3):
+            width, outputs = 64 * groups * 2**stage, 256 * 2**stage
+            expected += inputs * outputs + 2 * outputs
+            for _ in range(3):
+                expected += inputs * width + 9 * width**2 // groups + width * outputs + 4 * width + 2 * outputs
+                inputs = outputs
+        expected += 1024 * 10 + 10
+        assert count(parameters(name, 32)[0]) == expected
+        assert str(expected // 10**5 / 10) == millions
+
+
+def test_the_papers_bottleneck_strides_in_its_first_convolution():
+    images = jnp.zeros((1, 64, 64, 3))
+
+    def shapes(name):
+        model = create_model(name)
+        seen = {}
+
+        def record(method, args, kwargs, context):
+            y = method(*args, **kwargs)
+            seen["/".join(context.module.path)] = getattr(y, "shape", None)
+            return y
+
+        def run(key):
+            with nn.intercept_methods(record):
+                return model.init(key, images, train=False)
+
+        jax.eval_shape(run, jax.random.key(0))
+        return seen
+
+    assert shapes("resnet50_v1")["stage2_block1/conv1"] == (1, 8, 8, 128)
+    assert shapes("resnet50")["stage2_block1/conv1"] == (1, 16, 16, 128)
+    assert shapes("resnet50_v1")["stage2_block1"] == shapes("resnet50")["stage2_block1"]
+
+
+def small(**arguments):
+    return ResNet(depths=(1, 2), block=BasicBlock, stem="small", num_classes=10, **arguments)
+
+
+def test_rematerialised_network_computes_the_same():
+    images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    variables = compiled(lambda: small().init(jax.random.key(0), images, train=False))
+
+    def step(model):
+        def loss(params):
+            logits, updates = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+            return -jax.nn.log_softmax(logits)[:, 3].mean(), updates
+
+        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+
+    plain, remat = (compiled(lambda m=model: step(m)) for model in (small(), small(remat=True)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, remat)
+
+
+def test_stochastic_depth_of_1_drops_the_last_block_in_training():
+    images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
+    model = small(stochastic_depth_prob=1.0, freeze_norm=True)
+    variables = compiled(lambda: model.init(jax.random.key(0), images, train=False))
+    other = jax.tree.map(lambda v: v, variables)
+    other["params"]["stage2_block2"]["conv2"]["kernel"] = 2 * variables["params"]["stage2_block2"]["conv2"]["kernel"]
+
+    def change(variables, other, train):
+        first, second = (model.apply(v, images, train=train, rngs={"dropout": jax.random.key(2)}) for v in (variables, other))
+        return jnp.abs(first - second).max()
+
+    assert compiled(lambda a, b: change(a, b, True), variables, other) == 0
+    assert compiled(lambda a, b: change(a, b, False), variables, other) > 0

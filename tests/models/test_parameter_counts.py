@@ -1,4 +1,4 @@
-"""Parameters of every network that torchvision and Keras have too, equal to theirs; by shapes alone."""
+"""Parameters and multiply-accumulates of all networks that torchvision and Keras have too, equal to theirs; by shapes alone."""
 
 import json
 
@@ -6,6 +6,8 @@ import pytest
 from promises import GOLDEN, count, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.models import create_model
+from jaxcnn.models.cost import cost
 from jaxcnn.models.registry import find
 
 COUNTS = json.loads((GOLDEN / "param_counts.json").read_text())
@@ -31,8 +33,9 @@ def test_torchvision(name):
         "noaux": {"aux_logits": False},
         "noaux_transform_input": {"aux_logits": False, "transform_input": True},
     }
-    params, _ = parameters(f"torchvision/{model}", expected["input_size"][1], **arguments[tag])
-    assert count(params) == expected["params"]
+    channels, height, width = expected["input_size"]
+    network = create_model(f"torchvision/{model}", **arguments[tag])
+    assert cost(network, (height, width, channels)) == (expected["params"], expected["macs"])
 
 
 @pytest.mark.parametrize("name", KERAS)
@@ -43,6 +46,6 @@ def test_keras(name):
         {"": {}, "minimalistic": {"minimalistic": True}}.get(tag) or {"alpha": float(tag.partition("=")[2])} if tag else {}
     )
     for top, classes in (("top", {}), ("notop", {"num_classes": 0})):
-        params, stats = parameters(f"keras/{model}", expected["input_size"][0], **arguments, **classes)
+        params, stats = parameters(f"keras/{model}", expected["input_size"][0] or 224, **arguments, **classes)
         counters = "normalization" in stats  # Keras's layer counts its batches
         assert (count(params), count(stats) + counters) == (expected[top]["trainable"], expected[top]["non_trainable"])

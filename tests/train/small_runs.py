@@ -45,7 +45,7 @@ def quiet():
     return Console(file=text, width=200), text.getvalue
 
 
-def command(script, *arguments):
+def command(script, *arguments, cwd=ROOT):
     """Starts experiments/SCRIPT as a person would, without the tests' settings of JAX."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     return subprocess.Popen(
@@ -53,7 +53,7 @@ def command(script, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=ROOT,
+        cwd=cwd,
         env=clean | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'train'}"},
     )
 

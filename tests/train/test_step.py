@@ -37,6 +37,18 @@ class Net(nn.Module):
         return nn.Dense(4, name="head")(x)
 
 
+class NetWithAuxiliaryHead(nn.Module):
+    """A classifier of the means, and of them another."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = images.mean(axis=(1, 2))
+        auxiliary = nn.Dense(4, name="auxiliary")(x)
+        if train:
+            self.sow("auxiliary", "aux", auxiliary)
+        return nn.Dense(4, name="head")(x)
+
+
 @pytest.fixture(scope="module")
 def batches():
     """STEPS batches of coloured noise whose label is in their brightness: (STEPS, BATCH, …)."""
@@ -112,6 +124,22 @@ def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
     assert_close(second.ema, jax.tree.map(lambda e, v: 0.15 * e + 0.85 * v, first.ema, second.variables), 1e-6)
     plain, _ = train(Net(), batches, steps=2)
     assert_close(second.variables, plain.variables, 0)
+
+
+def test_auxiliary_loss_is_added_by_its_weight_and_trains_its_head_alone(batches):
+    initial = init_variables(NetWithAuxiliaryHead(), (6, 6, 3), jax.random.key(0))
+    (off, off_losses), (on, on_losses), (twice, twice_losses) = (
+        train(NetWithAuxiliaryHead(), batches, steps=1, auxiliary_weight=weight) for weight in (0.0, 0.3, 0.6)
+    )
+    np.testing.assert_allclose(twice_losses - off_losses, 2 * (on_losses - off_losses), rtol=1e-4)
+    assert on_losses[0] > off_losses[0]
+    assert_close(on.params["head"], off.params["head"], 0)
+    assert_close(off.params["auxiliary"], initial["params"]["auxiliary"], 0)
+    moved, moved_twice = (
+        jax.tree.map(lambda p, q: p - q, state.params["auxiliary"], initial["params"]["auxiliary"]) for state in (on, twice)
+    )
+    assert_close(moved_twice, jax.tree.map(lambda m: 2 * m, moved), 1e-6)
+    assert np.abs(moved["kernel"]).max() > 1e-3
 
 
 def test_bfloat16_computes_in_it_but_keeps_float32(batches):

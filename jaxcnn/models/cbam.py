@@ -1,0 +1,44 @@
+"""Residual networks with CBAM.
+
+Woo, Park, Lee, Kweon: CBAM: Convolutional Block Attention Module. ECCV 2018, arXiv:1807.06521; figures 2 and 3.
+The blocks are torchvision's; the gates stand before the shortcut is added. As in the authors' code, the two layers of the
+channel gate have biases, and the spatial gate's convolution is normalised, by a scale that starts at 0.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers import conv, linear
+from jaxcnn.models.registry import variant
+from jaxcnn.models.resnet import BasicBlock, Bottleneck, ResNet
+
+
+class CBAM(nn.Module):
+    """Each channel times a gate from its mean and its maximum, then each position times one from its own."""
+
+    features: int
+    norm: Callable
+    dtype: jax.typing.DTypeLike
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H, W, C)."""
+        reduce = linear(self.features, self.features // 16, name="channel_reduce")
+        expand = linear(self.features // 16, self.features, name="channel_expand")
+        wide = x.astype(jnp.float32)
+        gate = nn.sigmoid(sum(expand(nn.relu(reduce(pooled))) for pooled in (wide.mean((1, 2)), wide.max((1, 2)))))
+        x = x * gate.astype(self.dtype).reshape(-1, 1, 1, self.features)
+
+        wide = x.astype(jnp.float32)
+        pooled = jnp.stack([wide.max(-1), wide.mean(-1)], axis=-1).astype(self.dtype)
+        y = conv(1, 7, dtype=self.dtype, name="spatial_conv")(pooled)
+        return x * nn.sigmoid(self.norm(momentum=0.01, scale_init=nn.initializers.zeros, name="spatial_norm")(y))
+
+
+variant("cbam_resnet18", ResNet, depths=(2, 2, 2, 2), block=partial(BasicBlock, attention=CBAM))  # 11.8 M parameters
+variant("cbam_resnet50", ResNet, depths=(3, 4, 6, 3), block=partial(Bottleneck, attention=CBAM))  # 28.1 M
+variant("cbam_resnet101", ResNet, depths=(3, 4, 23, 3), block=partial(Bottleneck, attention=CBAM))  # 49.3 M

@@ -1,0 +1,49 @@
+"""What a network costs: parameters and multiply-accumulates, by shapes alone."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Cost(NamedTuple):
+    """Of one image."""
+
+    parameters: int
+    macs: int
+    """multiply-accumulates of convolutions and matrix products; norms, activations and pooling are not counted"""
+
+
+def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
+    """That of `model` in evaluation, on an image of shape (H, W, C). Nothing is compiled or run."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
+    jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return Cost(parameters, sum(_macs(equation, times) for equation, times in _equations(jaxpr.jaxpr)))
+
+
+def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """All equations, also those within others, and how often each is computed."""
+    for equation in jaxpr.eqns:
+        yield equation, times
+        inner = times * equation.params["length"] if equation.primitive.name == "scan" else times
+        for parameter in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            below = getattr(parameter, "jaxpr", parameter)  # closed or not
+            if hasattr(below, "eqns"):
+                yield from _equations(below, inner)
+
+
+def _macs(equation: Any, times: int) -> int:
+    if equation.primitive.name not in ("conv_general_dilated", "dot_general"):
+        return 0
+    inputs, kernel = (variable.aval.shape for variable in equation.invars)
+    outputs = math.prod(equation.outvars[0].aval.shape)
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return times * outputs * math.prod(inputs[axis] for axis in contracted)
+    features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    return times * outputs * math.prod(kernel) // features

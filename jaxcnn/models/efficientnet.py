@@ -1,0 +1,203 @@
+"""EfficientNet, versions 1 and 2.
+
+Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019, arXiv:1905.11946; table 1.
+Tan, Le: EfficientNetV2: Smaller Models and Faster Training. ICML 2021, arXiv:2104.00298; table 4. The authors' code has
+more stages in V2-M and V2-L than the paper tells; all libraries follow it.
+EfficientNet-Lite, github.com/tensorflow/tpu, is B0 to B4 without squeeze-excitation, with ReLU6, stem and ends as in B0.
+
+Initialised as the three libraries do it: He, fan out (of its groups in timm and Keras, truncated in Keras); head uniform.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jaxcnn.models.mobile_blocks import (
+    HEAD_UNIFORM,
+    KERAS,
+    TIMM,
+    TIMM_TF,
+    TORCHVISION,
+    Row,
+    Stages,
+    divisible,
+)
+from jaxcnn.models.mobile_network import Design, MobileNetwork, Plan, TimmNetwork
+from jaxcnn.models.registry import variant
+
+V1: tuple[Row, ...] = (
+    Row("separable", 3, 1, 1, 16, 1, 0.25),
+    Row("inverted", 3, 2, 6, 24, 2, 0.25),
+    Row("inverted", 5, 2, 6, 40, 2, 0.25),
+    Row("inverted", 3, 2, 6, 80, 3, 0.25),
+    Row("inverted", 5, 1, 6, 112, 3, 0.25),
+    Row("inverted", 5, 2, 6, 192, 4, 0.25),
+    Row("inverted", 3, 1, 6, 320, 1, 0.25),
+)
+V2_BASE: Stages = (
+    Row("fused", 3, 1, 1, 16),
+    Row("fused", 3, 2, 4, 32, 2),
+    Row("fused", 3, 2, 4, 48, 2),
+    Row("inverted", 3, 2, 4, 96, 3, 0.25),
+    Row("inverted", 3, 1, 6, 112, 5, 0.25),
+    Row("inverted", 3, 2, 6, 192, 8, 0.25),
+)
+V2_S: Stages = (
+    Row("fused", 3, 1, 1, 24, 2),
+    Row("fused", 3, 2, 4, 48, 4),
+    Row("fused", 3, 2, 4, 64, 4),
+    Row("inverted", 3, 2, 4, 128, 6, 0.25),
+    Row("inverted", 3, 1, 6, 160, 9, 0.25),
+    Row("inverted", 3, 2, 6, 256, 15, 0.25),
+)
+V2_M: Stages = (
+    Row("fused", 3, 1, 1, 24, 3),
+    Row("fused", 3, 2, 4, 48, 5),
+    Row("fused", 3, 2, 4, 80, 5),
+    Row("inverted", 3, 2, 4, 160, 7, 0.25),
+    Row("inverted", 3, 1, 6, 176, 14, 0.25),
+    Row("inverted", 3, 2, 6, 304, 18, 0.25),
+    Row("inverted", 3, 1, 6, 512, 5, 0.25),
+)
+V2_L: Stages = (
+    Row("fused", 3, 1, 1, 32, 4),
+    Row("fused", 3, 2, 4, 64, 7),
+    Row("fused", 3, 2, 4, 96, 7),
+    Row("inverted", 3, 2, 4, 192, 10, 0.25),
+    Row("inverted", 3, 1, 6, 224, 19, 0.25),
+    Row("inverted", 3, 2, 6, 384, 25, 0.25),
+    Row("inverted", 3, 1, 6, 640, 7, 0.25),
+)
+LITE = tuple(row._replace(squeeze_excite=0) for row in V1)
+
+
+def deeper(factor: float) -> Callable[[int], int]:
+    """Compound scaling of depth: repeats × factor, rounded up."""
+    return lambda repeats: math.ceil(repeats * factor)
+
+
+def scaled(stages: Stages, width: float, depth: float, limit: float = 0.9) -> Design:
+    """The compound scaling of section 3.3: stem and last convolution too."""
+    stem, last = (divisible(channels * width, limit=limit) for channels in (32, 1280))
+    return Design(stages, stem, last, nn.silu, width, deeper(depth), limit)
+
+
+class EfficientNet(MobileNetwork, kw_only=True):
+    """torchvision's."""
+
+    design: Design
+    dropout: float = 0.2
+    stochastic_depth_prob: float = 0.2
+
+    def plan(self) -> Plan:
+        """The network that these fields make."""
+        return self.design.plan(self.dropout, self.stochastic_depth_prob)
+
+
+class Normalization(nn.Module):
+    """Subtracts a mean and divides by a standard deviation: no parameters but statistics, set from elsewhere."""
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H, W, C) float32."""
+        shape = (x.shape[-1],)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32).value
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32).value
+        return (x - mean.reshape(1, 1, 1, -1)) / jnp.maximum(jnp.sqrt(var), 1e-7).reshape(1, 1, 1, -1)
+
+
+class KerasEfficientNet(MobileNetwork, kw_only=True):
+    """Keras's: takes pixels, 0 to 255, unless `include_preprocessing` is off.
+
+    Version 1 normalises by a layer. Keras stores standard deviations where its ImageNet weights have that layer's
+    variances, and makes up for it by another factor: square "normalization/variance" before converting them.
+    """
+
+    design: Design
+    normalization: Literal["layer", "imagenet", "symmetric"]
+    include_preprocessing: bool = True
+    dropout_rate: float = 0.2
+    drop_connect_rate: float = 0.2
+
+    def preprocess(self, images):
+        """(N, H, W, C) pixels -> as the stem takes them."""
+        if not self.include_preprocessing:
+            return images
+        images = images.astype(jnp.float32)
+        if self.normalization == "layer":
+            return Normalization(name="normalization")(images / 255)
+        if self.normalization == "imagenet" and images.shape[-1] == 3:
+            mean, std = (jnp.float32(x).reshape(1, 1, 1, 3) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+            return (images / 255 - mean) / std
+        return images / 128 - 1
+
+    def plan(self) -> Plan:
+        """The network that these fields make."""
+        steps = None  # version 2 counts the blocks before scaling, and so drops more
+        if self.normalization != "layer":
+            steps = sum(row.repeats for row in self.design.stages if isinstance(row, Row))
+        return self.design.plan(self.dropout_rate, self.drop_connect_rate, steps)
+
+
+_TORCHVISION = TORCHVISION._replace(head_init=HEAD_UNIFORM)
+_TORCHVISION_TF = _TORCHVISION._replace(epsilon=1e-3, momentum=0.01)  # these weights came from TensorFlow
+_TORCHVISION_V2 = _TORCHVISION._replace(epsilon=1e-3)
+_KERAS_V1 = KERAS._replace(
+    kernel_init=nn.initializers.variance_scaling(2, "fan_out", "truncated_normal"),
+    depthwise_init=nn.initializers.variance_scaling(2, "fan_in", "truncated_normal"),
+    head_init=HEAD_UNIFORM,
+)
+_KERAS_V2 = _KERAS_V1._replace(momentum=0.1)
+
+_SCALES = (  # width, depth, dropout of B0 to B7
+    (1.0, 1.0, 0.2),
+    (1.0, 1.1, 0.2),
+    (1.1, 1.2, 0.3),
+    (1.2, 1.4, 0.3),
+    (1.4, 1.8, 0.4),
+    (1.6, 2.2, 0.4),
+    (1.8, 2.6, 0.5),
+    (2.0, 3.1, 0.5),
+)
+for _number, (_width, _depth, _dropout) in enumerate(_SCALES):  # 5.3, 7.8, 9.1, 12.2, 19.3, 30.4, 43.0, 66.3 M parameters
+    _design = scaled(V1, _width, _depth)
+    _torchvision = _TORCHVISION_TF if _number >= 5 else _TORCHVISION
+    variant(f"torchvision/efficientnet_b{_number}", EfficientNet, flavour=_torchvision, design=_design, dropout=_dropout)
+    variant(
+        f"keras/EfficientNetB{_number}",
+        KerasEfficientNet,
+        flavour=_KERAS_V1,
+        design=_design,
+        normalization="layer",
+        dropout_rate=_dropout,
+    )
+    variant(f"timm/tf_efficientnet_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design)
+
+for _number, (_width, _depth, _) in enumerate(_SCALES[:4]):  # 7.1, 8.1, 10.1, 14.4 M
+    _design = scaled(V2_BASE, _width, _depth, limit=0.0)
+    variant(f"keras/EfficientNetV2B{_number}", KerasEfficientNet, flavour=_KERAS_V2, design=_design, normalization="imagenet")
+    variant(f"timm/tf_efficientnetv2_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design)
+
+for _size, _stages, _stem, _dropout in (("s", V2_S, 24, 0.2), ("m", V2_M, 24, 0.3), ("l", V2_L, 32, 0.4)):  # 21.5, 54.1, 119 M
+    _design = Design(_stages, _stem, 1280, nn.silu)
+    variant(f"torchvision/efficientnet_v2_{_size}", EfficientNet, flavour=_TORCHVISION_V2, design=_design, dropout=_dropout)
+    variant(
+        f"keras/EfficientNetV2{_size.upper()}",
+        KerasEfficientNet,
+        flavour=_KERAS_V2,
+        design=_design,
+        normalization="symmetric",
+    )
+    variant(f"timm/tf_efficientnetv2_{_size}", TimmNetwork, flavour=TIMM_TF, design=_design)
+
+
+def _lite_depth(factor: float) -> Callable[[int], int]:
+    return lambda repeats: repeats if repeats == 1 else math.ceil(repeats * factor)  # first and last stage are the ones of 1
+
+
+for _number, (_width, _depth, _) in enumerate(_SCALES[:5]):  # 4.7, 5.4, 6.1, 8.2, 13.0 M
+    _design = Design(LITE, 32, 1280, nn.relu6, _width, _lite_depth(_depth))
+    variant(f"timm/efficientnet_lite{_number}", TimmNetwork, flavour=TIMM, design=_design)

@@ -1,0 +1,117 @@
+"""FractalNet.
+
+Larsson, Maire, Shakhnarovich: FractalNet: Ultra-Deep Neural Networks without Residuals. ICLR 2017, arXiv:1605.07648;
+equation 1, figures 1 and 2, section 4.1. A block is f_C(x) = join(conv(x), f_{C-1}(f_{C-1}(x))): C columns, the deepest of
+2^(C-1) convolutions; where columns meet, all of them are averaged at once. Initialised as Caffe's "xavier", which the
+paper names: uniform by the fan in. Each image draws its own paths, where the paper draws them for a batch.
+"""
+
+from collections.abc import Iterator
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers import BatchNorm, conv, global_average_pool, max_pool
+from jaxcnn.models.registry import check_images, variant
+
+XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+class FractalBlock(nn.Module):
+    """The columns from x to where all of them meet."""
+
+    columns: int
+    filters: int
+    drop_path: float
+    dropout: float
+    train: bool
+    freeze_norm: bool
+    dtype: jax.typing.DTypeLike
+
+    @nn.compact
+    def __call__(self, x, column):
+        """(N, H, W, C), and each image's only column (N,), -1 where all are open -> (N, H, W, filters)."""
+        return self._join(self._columns(x, self.columns, column, iter(range(1, 2**self.columns))), column)
+
+    def _columns(self, x: jax.Array, count: int, column: jax.Array, numbers: Iterator[int]) -> list[jax.Array]:
+        """What the last `count` columns make of x, the shallowest first."""
+        first = self._unit(x, next(numbers))
+        if count == 1:
+            return [first]
+        half = self._join(self._columns(x, count - 1, column, numbers), column)
+        return [first, *self._columns(half, count - 1, column, numbers)]
+
+    def _unit(self, x: jax.Array, number: int) -> jax.Array:
+        x = conv(self.filters, 3, kernel_init=XAVIER, dtype=self.dtype, name=f"conv{number}")(x)
+        norm = BatchNorm(not self.train or self.freeze_norm, dtype=self.dtype, name=f"norm{number}")
+        return nn.Dropout(self.dropout, deterministic=not self.train)(nn.relu(norm(x)))
+
+    def _join(self, inputs: list[jax.Array], column: jax.Array) -> jax.Array:
+        """The mean of those inputs, of the last columns, that an image's drawn paths have."""
+        if len(inputs) == 1:
+            return inputs[0]
+        stacked = jnp.stack(inputs)
+        if not self.train:
+            return stacked.mean(0)
+        n = stacked.shape[1]
+        keep_key, last_key = jax.random.split(self.make_rng("dropout"))
+        local = jax.random.bernoulli(keep_key, 1 - self.drop_path, (len(inputs), n))
+        survivor = jax.random.randint(last_key, (1, n), 0, len(inputs))
+        index = jnp.arange(len(inputs)).reshape(-1, 1)
+        local = jnp.where(local.any(0, keepdims=True), local, index == survivor)
+        only = index + self.columns - len(inputs) == column.reshape(1, n)  # nowhere, where that column is not among them
+        kept = jnp.where(column.reshape(1, n) < 0, local, only).astype(jnp.float32)
+        weights = kept / jnp.maximum(kept.sum(0, keepdims=True), 1)
+        return (stacked * weights.astype(stacked.dtype).reshape(len(inputs), n, 1, 1, 1)).sum(0)
+
+
+class FractalNet(nn.Module):
+    """Blocks of `columns`, each with a 2×2 max pool; global average pool, linear head.
+
+    In training, a share `global_drop_path` of the images goes through a single column, the same in all blocks; in the
+    others each input of a join is dropped with probability `drop_path`, but never all (local). `dropout` follows each
+    convolution: 0 in the first block, the full rate in the last, and linear between.
+    """
+
+    columns: int
+    widths: tuple[int, ...]  # channels of each block
+    num_classes: int = 10
+    drop_path: float = 0.15
+    global_drop_path: float = 0.5
+    dropout: float = 0.4
+    freeze_norm: bool = False
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C), at least 32×32 -> logits (N, num_classes) float32, or (N, features) if it is 0."""
+        check_images(self, images, at_least=2 ** len(self.widths))
+        column = jnp.full(images.shape[:1], -1)
+        if train:
+            which, whether = jax.random.split(self.make_rng("dropout"))
+            single = jax.random.bernoulli(whether, self.global_drop_path, column.shape)
+            column = jnp.where(single, jax.random.randint(which, column.shape, 0, self.columns), column)
+
+        x = images
+        for stage, filters in enumerate(self.widths, start=1):
+            block = FractalBlock(
+                columns=self.columns,
+                filters=filters,
+                drop_path=self.drop_path,
+                dropout=self.dropout * (stage - 1) / (len(self.widths) - 1),
+                train=train,
+                freeze_norm=self.freeze_norm,
+                dtype=self.dtype,
+                name=f"stage{stage}",
+            )
+            x = max_pool(block(x, column), 2, 2)
+            self.sow("intermediates", f"stage{stage}", x)
+
+        x = global_average_pool(x)
+        if self.num_classes == 0:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=XAVIER, name="head")(x)
+
+
+variant("fractalnet20", FractalNet, columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M

@@ -1,0 +1,83 @@
+"""Mobile networks that only timm has, a table each.
+
+FBNet-C: Wu et al., CVPR 2019, arXiv:1812.03443. PP-LCNet: Cui et al., 2021, arXiv:2109.15099. TinyNet: Han et al., Model
+Rubik's Cube, NeurIPS 2020, arXiv:2010.14819 (EfficientNet's table). MixNet: Tan, Le, BMVC 2019, arXiv:1907.09595.
+"""
+
+import flax.linen as nn
+
+from jaxcnn.models.efficientnet import V1
+from jaxcnn.models.mobile_blocks import TIMM, TIMM_TF, Row, Stages, divisible
+from jaxcnn.models.mobile_network import Design, TimmNetwork
+from jaxcnn.models.registry import variant
+
+FBNET_C: Stages = (
+    Row("inverted", 3, 1, 1, 16),
+    (Row("inverted", 3, 2, 6, 24), Row("inverted", 3, 1, 1, 24, 2)),
+    (
+        Row("inverted", 5, 2, 6, 32),
+        Row("inverted", 5, 1, 3, 32),
+        Row("inverted", 5, 1, 6, 32),
+        Row("inverted", 3, 1, 6, 32),
+    ),
+    (Row("inverted", 5, 2, 6, 64), Row("inverted", 5, 1, 3, 64), Row("inverted", 5, 1, 6, 64, 2)),
+    (Row("inverted", 5, 1, 6, 112, 3), Row("inverted", 5, 1, 3, 112)),
+    Row("inverted", 5, 2, 6, 184, 4),
+    Row("inverted", 3, 1, 6, 352),
+)
+LCNET: Stages = (
+    Row("separable_activated", 3, 1, 1, 32),
+    Row("separable_activated", 3, 2, 1, 64, 2),
+    Row("separable_activated", 3, 2, 1, 128, 2),
+    (Row("separable_activated", 3, 2, 1, 256), Row("separable_activated", 5, 1, 1, 256)),
+    Row("separable_activated", 5, 1, 1, 256, 4),
+    Row("separable_activated", 5, 2, 1, 512, 2, 0.25),
+)
+MIXNET_S: Stages = (
+    Row("separable", 3, 1, 1, 16),
+    (Row("inverted", 3, 2, 6, 24, parts=(2, 2)), Row("inverted", 3, 1, 3, 24, parts=(2, 2))),
+    (
+        Row("inverted", (3, 5, 7), 2, 6, 40, 1, 0.5, nn.silu),
+        Row("inverted", (3, 5), 1, 6, 40, 3, 0.5, nn.silu, parts=(2, 2)),
+    ),
+    (
+        Row("inverted", (3, 5, 7), 2, 6, 80, 1, 0.25, nn.silu, parts=(1, 2)),
+        Row("inverted", (3, 5), 1, 6, 80, 2, 0.25, nn.silu, parts=(1, 2)),
+    ),
+    (
+        Row("inverted", (3, 5, 7), 1, 6, 120, 1, 0.5, nn.silu, parts=(2, 2)),
+        Row("inverted", (3, 5, 7, 9), 1, 3, 120, 2, 0.5, nn.silu, parts=(2, 2)),
+    ),
+    (
+        Row("inverted", (3, 5, 7, 9, 11), 2, 6, 200, 1, 0.5, nn.silu),
+        Row("inverted", (3, 5, 7, 9), 1, 6, 200, 2, 0.5, nn.silu, parts=(1, 2)),
+    ),
+)
+
+
+def _lcnet(width: float) -> Design:
+    return Design(
+        LCNET,
+        divisible(16 * width),
+        0,
+        nn.hard_swish,
+        width,
+        hidden=1280,
+        squeeze_activation=nn.relu,
+        gate=nn.hard_sigmoid,
+    )
+
+
+def _tinynet(width: float, depth: float) -> Design:
+    return Design(V1, 32, max(1280, divisible(1280 * width)), nn.silu, width, lambda repeats: max(1, round(repeats * depth)))
+
+
+variant("timm/fbnetc_100", TimmNetwork, flavour=TIMM, design=Design(FBNET_C, 16, 1984, nn.relu))  # 5.6 M parameters
+variant("timm/lcnet_050", TimmNetwork, flavour=TIMM, design=_lcnet(0.5))  # 1.9 M
+variant("timm/lcnet_075", TimmNetwork, flavour=TIMM, design=_lcnet(0.75))  # 2.4 M
+variant("timm/lcnet_100", TimmNetwork, flavour=TIMM, design=_lcnet(1.0))  # 3.0 M
+variant("timm/lcnet_150", TimmNetwork, flavour=TIMM, design=_lcnet(1.5))  # 4.5 M
+variant("timm/tinynet_a", TimmNetwork, flavour=TIMM, design=_tinynet(1.0, 1.2))  # 6.2 M
+variant("timm/tinynet_b", TimmNetwork, flavour=TIMM, design=_tinynet(0.75, 1.1))  # 3.7 M
+variant("timm/mixnet_s", TimmNetwork, flavour=TIMM, design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M
+variant("timm/tf_mixnet_s", TimmNetwork, flavour=TIMM_TF, design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M

@@ -1,0 +1,81 @@
+"""MobileNet, version 4: the convolutional ones.
+
+Qin et al.: MobileNetV4: Universal Models for the Mobile Ecosystem. ECCV 2024, arXiv:2404.10518; tables 11 to 13, as in timm.
+The last convolution comes after the pool, with a norm.
+"""
+
+import flax.linen as nn
+
+from jaxcnn.models.mobile_blocks import TIMM, Row, Stages
+from jaxcnn.models.mobile_network import Design, TimmNetwork
+from jaxcnn.models.registry import variant
+
+
+def _row(start: int, kernel: int, stride: int, expansion: float, width: int, repeats: int = 1) -> Row:
+    """A universal inverted bottleneck: the kernels of its two depthwise convolutions, 0 for none."""
+    return Row("universal", kernel, stride, expansion, width, repeats, start=start)
+
+
+SMALL: Stages = (
+    (Row("conv", 3, 2, 1, 32), Row("conv", 1, 1, 1, 32)),
+    (Row("conv", 3, 2, 1, 96), Row("conv", 1, 1, 1, 64)),
+    (_row(5, 5, 2, 3, 96), _row(0, 3, 1, 2, 96, 4), _row(3, 0, 1, 4, 96)),
+    (_row(3, 3, 2, 6, 128), _row(5, 5, 1, 4, 128), _row(0, 5, 1, 4, 128), _row(0, 5, 1, 3, 128), _row(0, 3, 1, 4, 128, 2)),
+    Row("conv", 1, 1, 1, 960),
+)
+MEDIUM: Stages = (
+    Row("fused", 3, 2, 4, 48),
+    (_row(3, 5, 2, 4, 80), _row(3, 3, 1, 2, 80)),
+    (
+        _row(3, 5, 2, 6, 160),
+        _row(3, 3, 1, 4, 160, 2),
+        _row(3, 5, 1, 4, 160),
+        _row(3, 3, 1, 4, 160),
+        _row(3, 0, 1, 4, 160),
+        _row(0, 0, 1, 2, 160),
+        _row(3, 0, 1, 4, 160),
+    ),
+    (
+        _row(5, 5, 2, 6, 256),
+        _row(5, 5, 1, 4, 256),
+        _row(3, 5, 1, 4, 256, 2),
+        _row(0, 0, 1, 4, 256),
+        _row(3, 0, 1, 4, 256),
+        _row(3, 5, 1, 2, 256),
+        _row(5, 5, 1, 4, 256),
+        _row(0, 0, 1, 4, 256, 2),
+        _row(5, 0, 1, 2, 256),
+    ),
+    Row("conv", 1, 1, 1, 960),
+)
+LARGE: Stages = (
+    Row("fused", 3, 2, 4, 48),
+    (_row(3, 5, 2, 4, 96), _row(3, 3, 1, 4, 96)),
+    (
+        _row(3, 5, 2, 4, 192),
+        _row(3, 3, 1, 4, 192, 3),
+        _row(3, 5, 1, 4, 192),
+        _row(5, 3, 1, 4, 192, 5),
+        _row(3, 0, 1, 4, 192),
+    ),
+    (
+        _row(5, 5, 2, 4, 512),
+        _row(5, 5, 1, 4, 512, 3),
+        _row(5, 0, 1, 4, 512),
+        _row(5, 3, 1, 4, 512),
+        _row(5, 0, 1, 4, 512, 2),
+        _row(5, 3, 1, 4, 512),
+        _row(5, 5, 1, 4, 512),
+        _row(5, 0, 1, 4, 512, 3),
+    ),
+    Row("conv", 1, 1, 1, 960),
+)
+
+
+def _design(stages: Stages, stem: int) -> Design:
+    return Design(stages, stem, 0, nn.relu, hidden=1280, hidden_norm=True)
+
+
+variant("timm/mobilenetv4_conv_small", TimmNetwork, flavour=TIMM, design=_design(SMALL, 32))  # 3.8 M parameters
+variant("timm/mobilenetv4_conv_medium", TimmNetwork, flavour=TIMM, design=_design(MEDIUM, 32))  # 9.7 M
+variant("timm/mobilenetv4_conv_large", TimmNetwork, flavour=TIMM, design=_design(LARGE, 24))  # 32.6 M

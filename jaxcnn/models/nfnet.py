@@ -1,0 +1,206 @@
+"""Residual networks without normalisation: NF-ResNets and NFNets.
+
+Brock, De, Smith: Characterizing Signal Propagation to Close the Performance Gap in Unnormalized ResNets. ICLR 2021,
+arXiv:2101.08692: `nf_resnet…`, algorithm 1 and section 3.
+Brock, De, Smith, Simonyan: High-Performance Large-Scale Image Recognition Without Normalization. ICML 2021,
+arXiv:2102.06171: `dm_nfnet_f…` (figure 3, table 1), the authors' networks as timm has them.
+
+A block's branch starts with an activation and a division by the standard deviation that the input has at the start;
+each block adds alpha² to its variance, and a projected shortcut sets it back to 1. Kernels are standardised. An
+activation's output is scaled to variance 1 again: by a constant behind it, or for NF-ResNets in the kernels after it.
+Branches start at zero: by a gain (SkipInit), or in NF-ResNets by the gain of their last kernel.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers import (
+    ScaledStandardizedConv,
+    SqueezeExcite,
+    StochasticDepth,
+    average_pool,
+    conv,
+    global_average_pool,
+    max_pool,
+)
+from jaxcnn.models.registry import check_images, variant
+
+ALPHA = 0.2  # a branch's share
+RELU_GAMMA, GELU_GAMMA = 1.7139588594436646, 1.7015043497085571  # 1 / standard deviation of relu(x), gelu(x) for normal x
+LECUN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+
+def scaled_gelu(x: jax.Array) -> jax.Array:
+    """Of variance 1, for normal x."""
+    return nn.gelu(x, approximate=False) * GELU_GAMMA
+
+
+def _shortcut(block: nn.Module, x: jax.Array, activated: jax.Array, features: int) -> jax.Array:
+    """The identity, or an average pool and a projection of what goes into the branch."""
+    if block.stride == 1 and x.shape[-1] == features:
+        return x
+    if block.stride > 1:
+        activated = average_pool(activated, 2, 2, ceil_mode=True, count_padding=False)
+    return block.conv(features, 1, name="shortcut_conv")(activated)
+
+
+class NFBottleneck(nn.Module):
+    """A pre-activation bottleneck: 1×1, 3×3, 1×1 to `features`."""
+
+    features: int
+    stride: int
+    beta: float  # 1 / standard deviation of the input
+    drop_rate: float  # of stochastic depth; 0 in evaluation
+    conv: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H/stride, W/stride, features)."""
+        activated = nn.relu(x) * self.beta
+        y = self.conv(self.features // 4, 1, name="conv1")(activated)
+        y = self.conv(self.features // 4, 3, self.stride, name="conv2")(nn.relu(y))
+        zero = partial(ScaledStandardizedConv, epsilon=1e-5, gamma=RELU_GAMMA, gain_init=nn.initializers.zeros)
+        y = self.conv(self.features, 1, kind=zero, name="conv3")(nn.relu(y))
+        y = StochasticDepth(self.drop_rate)(y, train=True)
+        return y * ALPHA + _shortcut(self, x, activated, self.features)
+
+
+class NFNetBlock(nn.Module):
+    """1×1, two 3×3 in groups of 128, 1×1 to `features`, squeeze-excitation."""
+
+    features: int
+    stride: int
+    beta: float  # 1 / standard deviation of the input
+    drop_rate: float  # of stochastic depth; 0 in evaluation
+    conv: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H/stride, W/stride, features)."""
+        width = self.features // 2
+        activated = scaled_gelu(x) * self.beta
+        y = self.conv(width, 1, name="conv1")(activated)
+        y = self.conv(width, 3, self.stride, groups=width // 128, name="conv2")(scaled_gelu(y))
+        y = self.conv(width, 3, groups=width // 128, name="conv2b")(scaled_gelu(y))
+        y = self.conv(self.features, 1, name="conv3")(scaled_gelu(y))
+        y = SqueezeExcite(width, kernel_init=LECUN, dtype=y.dtype, name="attention")(y) * 2  # a gate is 1/2 at the start
+        y = StochasticDepth(self.drop_rate)(y, train=True)
+        gain = self.param("skip_gain", nn.initializers.zeros, (), jnp.float32)
+        return y * (gain * ALPHA).astype(y.dtype) + _shortcut(self, x, activated, self.features)
+
+
+class _NFNet(nn.Module):
+    """Stem, four stages of blocks, last layers, global average pool, linear head.
+
+    `drop_path_rate` is the rate at which the last block is dropped in training, from 0 for the first on; `drop_rate` that
+    of dropout before the head. `remat` computes a block's activations again in the backward pass.
+    """
+
+    depths: tuple[int, ...]  # blocks in each stage
+    features: tuple[int, ...]  # of each stage
+    num_classes: int = 1000
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    remat: bool = False
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
+        check_images(self, images)
+        convolution = partial(conv, use_bias=True, kernel_init=LECUN, dtype=self.dtype, **self.conv_options())
+        x = self.first_layers(images, convolution)
+
+        run = nn.remat(_run) if self.remat else _run
+        blocks, variance = 0, 1.0
+        for stage, (depth, features) in enumerate(zip(self.depths, self.features, strict=True), start=1):
+            for index in range(1, depth + 1):
+                block = self.block()(
+                    features=features,
+                    stride=2 if stage > 1 and index == 1 else 1,
+                    beta=variance**-0.5,
+                    drop_rate=self.drop_path_rate * blocks / (sum(self.depths) - 1) if train else 0.0,
+                    conv=convolution,
+                    name=f"stage{stage}_block{index}",
+                )
+                x = run(block, x)
+                blocks += 1
+                variance = (1.0 if index == 1 else variance) + ALPHA**2
+            if stage == len(self.depths):
+                x = self.last_layers(x, convolution)
+            self.sow("intermediates", f"stage{stage}", x)
+
+        x = global_average_pool(x)
+        if self.num_classes == 0:
+            return x
+        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="head")(x)
+
+
+def _run(block: nn.Module, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
+class NFResNet(_NFNet):
+    """ResNet's stem and bottlenecks, ReLU."""
+
+    def conv_options(self):
+        """PyTorch's padding; the kernels make up for ReLU."""
+        return {"kind": partial(ScaledStandardizedConv, epsilon=1e-5, gamma=RELU_GAMMA)}
+
+    def block(self):
+        """Of all stages."""
+        return NFBottleneck
+
+    def first_layers(self, images, convolution):
+        """(N, H, W, C) -> (N, H/4, W/4, 64)."""
+        x = convolution(64, 7, 2, name="stem_conv")(images)
+        self.sow("intermediates", "stem", x)
+        return max_pool(x, 3, 2, padding=1)
+
+    def last_layers(self, x, convolution):
+        """(N, H, W, C) -> (N, H, W, C)."""
+        return nn.relu(x)
+
+
+class NFNet(_NFNet):
+    """Four 3×3 convolutions for a stem, wide blocks with squeeze-excitation, a 1×1 convolution before the pool; GELU."""
+
+    def conv_options(self):
+        """TensorFlow's padding."""
+        return {"kind": partial(ScaledStandardizedConv, epsilon=1e-5), "padding": "SAME"}
+
+    def block(self):
+        """Of all stages."""
+        return NFNetBlock
+
+    def first_layers(self, images, convolution):
+        """(N, H, W, C) -> (N, H/4, W/4, 128)."""
+        x = scaled_gelu(convolution(16, 3, 2, name="stem_conv")(images))
+        x = scaled_gelu(convolution(32, 3, name="stem_conv2")(x))
+        x = scaled_gelu(convolution(64, 3, name="stem_conv3")(x))
+        self.sow("intermediates", "stem", x)
+        return convolution(128, 3, 2, name="stem_conv4")(x)
+
+    def last_layers(self, x, convolution):
+        """(N, H, W, C) -> (N, H, W, 2·C)."""
+        return scaled_gelu(convolution(2 * x.shape[-1], 1, name="head_conv")(x))
+
+
+nf_resnet = partial(variant, module=NFResNet, features=(256, 512, 1024, 2048))
+nf_resnet("timm/nf_resnet26", depths=(2, 2, 2, 2))  # 16.0 M parameters
+nf_resnet("timm/nf_resnet50", depths=(3, 4, 6, 3))  # 25.6 M
+nf_resnet("timm/nf_resnet101", depths=(3, 4, 23, 3))  # 44.5 M
+
+nfnet = partial(variant, module=NFNet, features=(256, 512, 1536, 1536))
+nfnet("timm/dm_nfnet_f0", depths=(1, 2, 6, 3))  # 71.5 M
+nfnet("timm/dm_nfnet_f1", depths=(2, 4, 12, 6))  # 132.6 M
+nfnet("timm/dm_nfnet_f2", depths=(3, 6, 18, 9))  # 193.8 M
+nfnet("timm/dm_nfnet_f3", depths=(4, 8, 24, 12))  # 254.9 M
+nfnet("timm/dm_nfnet_f4", depths=(5, 10, 30, 15))  # 316.1 M
+nfnet("timm/dm_nfnet_f5", depths=(6, 12, 36, 18))  # 377.2 M
+nfnet("timm/dm_nfnet_f6", depths=(7, 14, 42, 21))  # 438.4 M

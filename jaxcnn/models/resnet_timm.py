@@ -1,0 +1,98 @@
+"""timm's residual networks with squeeze-excitation, efficient channel attention, a deeper stem or antialiasing.
+
+Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, arXiv:1709.01507: `seresnet…`.
+Wang, Wu, Zhu, Li, Zuo, Hu: ECA-Net: Efficient Channel Attention. CVPR 2020, arXiv:1910.03151: `ecaresnet…`.
+He, Zhang, Zhang, Zhang, Xie, Li: Bag of Tricks for Image Classification. CVPR 2019, arXiv:1812.01187, figure 2: `resnet…d`
+has three 3×3 convolutions for a stem (ResNet-C) and averages before it projects a shortcut (ResNet-D).
+Zhang: Making Convolutional Networks Shift-Invariant Again. ICML 2019, arXiv:1904.11486: `resnetblur…`.
+
+Every block starts as its shortcut (zero_init_last), as timm has it.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers import SqueezeExcite, blur_pool, max_pool, uniform
+from jaxcnn.models.registry import variant
+from jaxcnn.models.resnet import BasicBlock, Bottleneck, ResNet
+
+
+def squeeze_excite(features: int, *, norm: Callable, dtype: jax.typing.DTypeLike, name: str) -> nn.Module:
+    """Reduces to a 16th of the features, rounded to a multiple of 8."""
+    return SqueezeExcite(max(8, int(features / 16 + 4) // 8 * 8), dtype=dtype, name=name)
+
+
+class EfficientChannelAttention(nn.Module):
+    """Each channel times a gate, computed from the means of its neighbours: some for few channels, more for many."""
+
+    features: int
+    norm: Callable
+    dtype: jax.typing.DTypeLike
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H, W, C)."""
+        size = int((math.log2(self.features) + 1) / 2)  # equation 12
+        size += 1 - size % 2
+        kernel = self.param("kernel", uniform(size**-0.5), (1, 1, size), jnp.float32)  # a Conv1d's, as published
+        means = jnp.pad(x.astype(jnp.float32).mean((1, 2)), ((0, 0), (size // 2, size // 2)))
+        y = sum(means[:, i : i + self.features] * kernel[0, 0, i] for i in range(size))
+        return x * nn.sigmoid(y).astype(x.dtype).reshape(-1, 1, 1, self.features)
+
+
+class ResNetD(ResNet, kw_only=True):
+    """A ResNet with three 3×3 convolutions for a stem; the first of them strides, unless the stem is "small"."""
+
+    stem_widths: tuple[int, int]  # of the first two
+
+    def first_layers(self, images: jax.Array, convolution: Callable, norm: Callable) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4, W/4, 64), or (N, H, W, 64) with the small stem."""
+        first, second = self.stem_widths
+        x = convolution(first, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(images)
+        x = convolution(second, 3, name="stem_conv2")(nn.relu(norm(name="stem_norm1")(x)))
+        x = convolution(64, 3, name="stem_conv3")(nn.relu(norm(name="stem_norm2")(x)))
+        x = nn.relu(norm(name="stem_norm3")(x))
+        self.sow("intermediates", "stem", x)
+        return self.stem_pool(x) if self.stem == "imagenet" else x
+
+
+class BlurResNet(ResNet):
+    """A ResNet whose stem pools without stride and blurs then."""
+
+    def stem_pool(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        return blur_pool(max_pool(x, 3, 1, padding=1), 2)
+
+
+timm = partial(variant, zero_init_last=True)
+
+se = partial(Bottleneck, attention=squeeze_excite)
+x32x4d = partial(se, groups=32, width_per_group=4)
+timm("timm/seresnet18", ResNet, depths=(2, 2, 2, 2), block=partial(BasicBlock, attention=squeeze_excite))  # 11.8 M parameters
+timm("timm/seresnet34", ResNet, depths=(3, 4, 6, 3), block=partial(BasicBlock, attention=squeeze_excite))  # 22.0 M
+timm("timm/seresnet50", ResNet, depths=(3, 4, 6, 3), block=se)  # 28.1 M
+timm("timm/seresnet101", ResNet, depths=(3, 4, 23, 3), block=se)  # 49.3 M
+timm("timm/seresnet152", ResNet, depths=(3, 8, 36, 3), block=se)  # 66.8 M
+timm("timm/seresnext50_32x4d", ResNet, depths=(3, 4, 6, 3), block=x32x4d)  # 27.6 M
+timm("timm/seresnext101_32x4d", ResNet, depths=(3, 4, 23, 3), block=x32x4d)  # 49.0 M
+
+bottleneck_d = partial(Bottleneck, average_shortcut=True)
+eca = partial(bottleneck_d, attention=EfficientChannelAttention)
+resnet_d = partial(timm, module=ResNetD, stem_widths=(32, 32))
+resnet_d("timm/resnet18d", depths=(2, 2, 2, 2), block=partial(BasicBlock, average_shortcut=True))  # 11.7 M
+resnet_d("timm/resnet34d", depths=(3, 4, 6, 3), block=partial(BasicBlock, average_shortcut=True))  # 21.8 M
+resnet_d("timm/resnet50d", depths=(3, 4, 6, 3), block=bottleneck_d)  # 25.6 M
+resnet_d("timm/resnet101d", depths=(3, 4, 23, 3), block=bottleneck_d)  # 44.6 M
+resnet_d("timm/resnet152d", depths=(3, 8, 36, 3), block=bottleneck_d)  # 60.2 M
+resnet_d("timm/resnet200d", depths=(3, 24, 36, 3), block=bottleneck_d)  # 64.7 M
+resnet_d("timm/ecaresnet50d", depths=(3, 4, 6, 3), block=eca)  # 25.6 M
+resnet_d("timm/ecaresnet101d", depths=(3, 4, 23, 3), block=eca)  # 44.6 M
+timm("timm/ecaresnet26t", ResNetD, stem_widths=(24, 32), depths=(2, 2, 2, 2), block=eca)  # 16.0 M
+
+timm("timm/resnetblur18", BlurResNet, depths=(2, 2, 2, 2), block=partial(BasicBlock, blur=True))  # 11.7 M
+timm("timm/resnetblur50", BlurResNet, depths=(3, 4, 6, 3), block=partial(Bottleneck, blur=True))  # 25.6 M

@@ -1,0 +1,107 @@
+"""ShuffleNet.
+
+Zhang, Zhou, Lin, Sun: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices. CVPR 2018,
+arXiv:1707.01083; figure 2 and table 1. s× scales the channels of all convolutions. The head starts as PyTorch's nn.Linear,
+convolutions by He et al. (fan out); the paper does not say how.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers import BatchNorm, average_pool, channel_shuffle, conv, global_average_pool, linear, max_pool
+from jaxcnn.models.registry import check_images, variant
+
+WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
+"""{groups: channels of stage 2}; they double at each stage. All need about as many operations."""
+
+
+class Block(nn.Module):
+    """Grouped 1×1 to a quarter of the channels, shuffled, 3×3 depthwise, grouped 1×1; and the shortcut around them.
+
+    With a stride the shortcut is a 3×3 average pool, and is concatenated instead of added.
+    """
+
+    filters: int
+    stride: int
+    groups: int
+    first_groups: int  # 1 where the input is too narrow to be split
+    conv: partial
+    norm: partial
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
+        narrow = self.filters // 4
+        outputs = self.filters if self.stride == 1 else self.filters - x.shape[-1]
+        y = self.conv(narrow, 1, groups=self.first_groups, name="conv1")(x)
+        y = nn.relu(self.norm(name="norm1")(y))
+        y = channel_shuffle(y, self.groups)
+        y = self.conv(narrow, 3, self.stride, groups=narrow, name="depthwise_conv")(y)
+        y = self.norm(name="norm2")(y)
+        y = self.conv(outputs, 1, groups=self.groups, name="conv2")(y)
+        y = self.norm(name="norm3")(y)
+        if self.stride == 1:
+            return nn.relu(x + y)
+        return nn.relu(jnp.concatenate([average_pool(x, 3, self.stride, padding=1), y], axis=-1))
+
+
+class ShuffleNetV1(nn.Module):
+    """Stem, three stages of blocks, global average pool, linear head; "stage1" is the pooled stem.
+
+    `freeze_norm` uses the running statistics in training too, and keeps them.
+    """
+
+    groups: int
+    scale: float
+    num_classes: int = 1000
+    freeze_norm: bool = False
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
+        check_images(self, images)
+        convolution = partial(conv, dtype=self.dtype)
+        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
+
+        x = convolution(int(24 * self.scale), 3, 2, name="stem_conv")(images)
+        x = nn.relu(norm(name="stem_norm")(x))
+        self.sow("intermediates", "stem", x)
+        x = max_pool(x, 3, 2, padding=1)
+        self.sow("intermediates", "stage1", x)
+
+        filters = int(WIDTHS[self.groups] * self.scale)
+        for stage, depth in enumerate((4, 8, 4), start=2):
+            for index in range(1, depth + 1):
+                x = Block(
+                    filters=filters,
+                    stride=2 if index == 1 else 1,
+                    groups=self.groups,
+                    first_groups=1 if stage == 2 and index == 1 else self.groups,
+                    conv=convolution,
+                    norm=norm,
+                    name=f"stage{stage}_block{index}",
+                )(x)
+            self.sow("intermediates", f"stage{stage}", x)
+            filters *= 2
+
+        x = global_average_pool(x)
+        if self.num_classes == 0:
+            return x
+        return linear(x.shape[-1], self.num_classes, name="head")(x)
+
+
+variant("shufflenet_v1_g1", ShuffleNetV1, groups=1, scale=1.0)  # 1.5 M parameters
+variant("shufflenet_v1_g2", ShuffleNetV1, groups=2, scale=1.0)  # 1.7 M
+variant("shufflenet_v1_g3", ShuffleNetV1, groups=3, scale=1.0)  # 1.9 M
+variant("shufflenet_v1_g4", ShuffleNetV1, groups=4, scale=1.0)  # 2.0 M
+variant("shufflenet_v1_g8", ShuffleNetV1, groups=8, scale=1.0)  # 2.4 M
+variant("shufflenet_v1_g1_x0_25", ShuffleNetV1, groups=1, scale=0.25)  # 0.2 M
+variant("shufflenet_v1_g1_x0_5", ShuffleNetV1, groups=1, scale=0.5)  # 0.5 M
+variant("shufflenet_v1_g3_x0_25", ShuffleNetV1, groups=3, scale=0.25)  # 0.3 M
+variant("shufflenet_v1_g3_x0_5", ShuffleNetV1, groups=3, scale=0.5)  # 0.7 M
+variant("shufflenet_v1_g3_x1_5", ShuffleNetV1, groups=3, scale=1.5)  # 3.4 M
+variant("shufflenet_v1_g3_x2_0", ShuffleNetV1, groups=3, scale=2.0)  # 5.4 M

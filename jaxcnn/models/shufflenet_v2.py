@@ -1,0 +1,91 @@
+"""ShuffleNet V2.
+
+Ma, Zhang, Zheng, Sun: ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design. ECCV 2018,
+arXiv:1807.11164; figure 3 (c, d) and table 5. The channels of stage 4 at 2.0× are 976 as in the paper, and all weights
+start uniform within ±1/sqrt(fan in) (PyTorch's default), as torchvision's.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers import BatchNorm, channel_shuffle, conv, global_average_pool, linear, max_pool
+from jaxcnn.models.registry import check_images, variant
+
+
+class Block(nn.Module):
+    """Half of the channels go through 1×1, 3×3 depthwise, 1×1, the others past them; then both are shuffled.
+
+    With a stride all channels go through both branches, each with a depthwise convolution, and their number changes.
+    """
+
+    filters: int
+    stride: int
+    conv: partial
+    norm: partial
+
+    @nn.compact
+    def __call__(self, x):
+        """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
+        half = self.filters // 2
+        if self.stride == 1:
+            past, y = jnp.split(x, 2, axis=-1)
+        else:
+            past = self.conv(x.shape[-1], 3, self.stride, groups=x.shape[-1], name="shortcut_depthwise")(x)
+            past = self.norm(name="shortcut_norm1")(past)
+            past = self.conv(half, 1, name="shortcut_conv")(past)
+            past = nn.relu(self.norm(name="shortcut_norm2")(past))
+            y = x
+        y = self.conv(half, 1, name="conv1")(y)
+        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.conv(half, 3, self.stride, groups=half, name="depthwise_conv")(y)
+        y = self.norm(name="norm2")(y)
+        y = self.conv(half, 1, name="conv2")(y)
+        y = nn.relu(self.norm(name="norm3")(y))
+        return channel_shuffle(jnp.concatenate([past, y], axis=-1), 2)
+
+
+class ShuffleNetV2(nn.Module):
+    """Stem, three stages of blocks, 1×1 convolution, global average pool, linear head; "stage1" is the pooled stem.
+
+    `freeze_norm` uses the running statistics in training too, and keeps them.
+    """
+
+    widths: tuple[int, int, int, int]  # channels of stages 2 to 4 and of the last convolution
+    num_classes: int = 1000
+    freeze_norm: bool = False
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train: bool):
+        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
+        check_images(self, images)
+        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        convolution = partial(conv, kernel_init=init, dtype=self.dtype)
+        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
+
+        x = convolution(24, 3, 2, name="stem_conv")(images)
+        x = nn.relu(norm(name="stem_norm")(x))
+        self.sow("intermediates", "stem", x)
+        x = max_pool(x, 3, 2, padding=1)
+        self.sow("intermediates", "stage1", x)
+
+        for stage, (depth, filters) in enumerate(zip((4, 8, 4), self.widths[:3], strict=True), start=2):
+            for index in range(1, depth + 1):
+                stride = 2 if index == 1 else 1
+                x = Block(filters, stride, convolution, norm, name=f"stage{stage}_block{index}")(x)
+            self.sow("intermediates", f"stage{stage}", x)
+
+        x = convolution(self.widths[3], 1, name="conv5")(x)
+        x = global_average_pool(nn.relu(norm(name="norm5")(x)))
+        if self.num_classes == 0:
+            return x
+        return linear(x.shape[-1], self.num_classes, name="head")(x)
+
+
+variant("torchvision/shufflenet_v2_x0_5", ShuffleNetV2, widths=(48, 96, 192, 1024))  # 1.4 M parameters
+variant("torchvision/shufflenet_v2_x1_0", ShuffleNetV2, widths=(116, 232, 464, 1024))  # 2.3 M
+variant("torchvision/shufflenet_v2_x1_5", ShuffleNetV2, widths=(176, 352, 704, 1024))  # 3.5 M
+variant("torchvision/shufflenet_v2_x2_0", ShuffleNetV2, widths=(244, 488, 976, 2048))  # 7.4 M

@@ -1,0 +1,143 @@
+"""The mobile families, from MobileNet v1 to EfficientNetV2: tables made from the blocks that a variant has."""
+
+from jaxcnn.models.efficientnet import EfficientNet, KerasEfficientNet
+from jaxcnn.models.mnasnet import MNASNet
+from jaxcnn.models.mobile_network import TimmNetwork
+from jaxcnn.models.mobilenet_v1 import MobileNetV1
+from jaxcnn.models.mobilenet_v2 import KerasMobileNetV2, MobileNetV2
+from jaxcnn.models.mobilenet_v3 import KerasMobileNetV3, MobileNetV3
+
+
+def _layer(ours, conv, norm):
+    return ((f"{ours}_conv", conv), (f"{ours}_norm", norm))
+
+
+def _squeeze_excite(block, reduce, expand):
+    return ((f"{block.name}/squeeze_excite/reduce", reduce), (f"{block.name}/squeeze_excite/expand", expand))
+
+
+def _torchvision(module, *end):
+    """MobileNet v2 and v3, where the blocks follow each other in one sequence, and EfficientNet, a sequence a stage."""
+
+    def table(fields):
+        blocks = module(**fields).plan().blocks
+        lines = [*_layer("stem", "features.0.0", "features.0.1")]
+        for number, block in enumerate(blocks, start=1):
+            place = f"{block.stage}.{block.number - 1}.block" if module is EfficientNet else f"{number}.block"
+            place = f"features.{place}" if module is not MobileNetV2 else f"features.{number}.conv"
+            for n, part in enumerate(block.parts):
+                if part == "squeeze_excite":
+                    lines += _squeeze_excite(block, f"{place}.{n}.fc1", f"{place}.{n}.fc2")
+                elif part == "project" and module is MobileNetV2:
+                    lines += _layer(f"{block.name}/{part}", f"{place}.{n}", f"{place}.{n + 1}")
+                else:
+                    lines += _layer(f"{block.name}/{part}", f"{place}.{n}.0", f"{place}.{n}.1")
+        last = 1 + (blocks[-1].stage if module is EfficientNet else len(blocks))
+        return (*lines, *_layer("last", f"features.{last}.0", f"features.{last}.1"), *end)
+
+    return table
+
+
+_MNASNET = (
+    ("stem_conv", "layers.0"),
+    ("stem_norm", "layers.1"),
+    ("stage1_block1/depthwise_conv", "layers.3"),
+    ("stage1_block1/depthwise_norm", "layers.4"),
+    ("stage1_block1/project_conv", "layers.6"),
+    ("stage1_block1/project_norm", "layers.7"),
+    ("stage{s}_block{b}/expand_conv", "layers.{s+6}.{b-1}.layers.0"),
+    ("stage{s}_block{b}/expand_norm", "layers.{s+6}.{b-1}.layers.1"),
+    ("stage{s}_block{b}/depthwise_conv", "layers.{s+6}.{b-1}.layers.3"),
+    ("stage{s}_block{b}/depthwise_norm", "layers.{s+6}.{b-1}.layers.4"),
+    ("stage{s}_block{b}/project_conv", "layers.{s+6}.{b-1}.layers.6"),
+    ("stage{s}_block{b}/project_norm", "layers.{s+6}.{b-1}.layers.7"),
+    ("last_conv", "layers.14"),
+    ("last_norm", "layers.15"),
+    ("head", "classifier.1"),
+)
+
+
+def _keras_v1(fields):
+    lines = [*_layer("stem", "conv1", "conv1_bn")]
+    for number, block in enumerate(MobileNetV1(**fields).plan().blocks, start=1):
+        lines += _layer(f"{block.name}/depthwise", f"conv_dw_{number}", f"conv_dw_{number}_bn")
+        lines += _layer(f"{block.name}/project", f"conv_pw_{number}", f"conv_pw_{number}_bn")
+    return (*lines, ("head", "conv_preds"))
+
+
+def _keras_v2(fields):
+    lines = [*_layer("stem", "Conv1", "bn_Conv1")]
+    for number, block in enumerate(KerasMobileNetV2(**fields).plan().blocks):
+        theirs = f"block_{number}" if number else "expanded_conv"
+        for part in block.parts:
+            lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}", f"{theirs}_{part}_BN")
+    return (*lines, *_layer("last", "Conv_1", "Conv_1_bn"), ("head", "predictions"))
+
+
+def _keras_v3(fields):
+    lines = [*_layer("stem", "conv", "conv_bn")]
+    for number, block in enumerate(KerasMobileNetV3(**fields).plan().blocks):
+        theirs = f"expanded_conv_{number}" if number else "expanded_conv"
+        for part in ("expand", "depthwise", "project"):
+            lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}", f"{theirs}_{part}_bn")
+        lines += _squeeze_excite(block, f"{theirs}_squeeze_excite_conv", f"{theirs}_squeeze_excite_conv_1")
+    return (*lines, *_layer("last", "conv_1", "conv_1_bn"), ("hidden", "conv_2"), ("head", "logits"))
+
+
+def _keras_efficientnet(fields):
+    lines = [*_layer("stem", "stem_conv", "stem_bn")]
+    depthwise = "dwconv" if fields["normalization"] == "layer" else "dwconv2"
+    for block in KerasEfficientNet(**fields).plan().blocks:
+        theirs = f"block{block.stage}{chr(ord('a') + block.number - 1)}"
+        for part in ("expand", "project"):
+            lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}_conv", f"{theirs}_{part}_bn")
+        lines += _layer(f"{block.name}/depthwise", f"{theirs}_{depthwise}", f"{theirs}_bn")
+        lines += _squeeze_excite(block, f"{theirs}_se_reduce", f"{theirs}_se_expand")
+    normalization = (("normalization/mean", "normalization/mean"), ("normalization/var", "normalization/variance"))
+    return (*lines, *_layer("last", "top_conv", "top_bn"), *normalization, ("head", "predictions"))
+
+
+_TIMM_CONVS = {
+    "separable": {"depthwise": "conv_dw", "project": "conv_pw"},
+    "separable_activated": {"depthwise": "conv_dw", "project": "conv_pw"},
+    "inverted": {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"},
+    "fused": {"expand": "conv_exp", "project": "conv_pwl"},
+    "universal": {"start_depthwise": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"},
+}
+
+
+def _timm(fields):
+    lines = [*_layer("stem", "conv_stem", "bn1")]
+    plan = TimmNetwork(**fields).plan()
+    for block in plan.blocks:
+        place = f"blocks.{block.stage - 1}.{block.number - 1}"
+        norms = 0
+        for part in block.parts:
+            ours = f"{block.name}/{part}"
+            if part == "squeeze_excite":
+                lines += _squeeze_excite(block, f"{place}.se.conv_reduce", f"{place}.se.conv_expand")
+            elif block.row.kind == "universal":
+                theirs = f"{place}.{_TIMM_CONVS['universal'][part]}"
+                lines += _layer(ours, f"{theirs}.conv", f"{theirs}.bn")
+            else:
+                norms += 1
+                alone = block.parts == ("project",)
+                theirs = f"{place}.{'conv' if alone else _TIMM_CONVS[block.row.kind][part]}"
+                lines += _layer(ours, theirs, f"{place}.bn{norms}")
+                lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
+    end = _layer("last", "conv_head", "bn2") if plan.last else (("hidden", "conv_head"), ("hidden_norm", "norm_head"))
+    return (*lines, *end, ("head", "classifier"))
+
+
+TABLES = {
+    (EfficientNet, "torchvision"): _torchvision(EfficientNet, ("head", "classifier.1")),
+    (KerasEfficientNet, "keras"): _keras_efficientnet,
+    (KerasMobileNetV2, "keras"): _keras_v2,
+    (KerasMobileNetV3, "keras"): _keras_v3,
+    (MNASNet, "torchvision"): _MNASNET,
+    (MobileNetV1, "keras"): _keras_v1,
+    (MobileNetV2, "torchvision"): _torchvision(MobileNetV2, ("head", "classifier.1")),
+    (MobileNetV3, "torchvision"): _torchvision(MobileNetV3, ("hidden", "classifier.0"), ("head", "classifier.3")),
+    (TimmNetwork, "timm"): _timm,
+}
+FORMS = {(MobileNetV1, ""): "keras"}

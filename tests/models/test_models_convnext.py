@@ -1,0 +1,113 @@
+"""ConvNeXt against torchvision and Keras, ConvNeXt V2 against timm."""
+
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiling import compiled
+from promises import GOLDEN, check_golden, check_training, count, parameters
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model, list_models
+from jaxcnn.models.convnext import ConvNeXt, KerasConvNeXt
+
+COUNTS = json.loads((GOLDEN / "param_counts.json").read_text())
+
+
+@pytest.mark.parametrize("file", ["torchvision/convnext_tiny__97x65", "timm/convnextv2_atto__97x65", "keras/ConvNeXtTiny"])
+def test_network_is_that_of_the_reference(file):
+    check_golden(file)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype):
+    check_training("timm/convnextv2_atto", 32, dtype, learning_rate=0.02, stochastic_depth_prob=0.1)
+
+
+@pytest.mark.parametrize("name", list_models("timm/convnextv2_*"))
+def test_counts_are_timms(name):
+    assert count(parameters(name, 32)[0]) == COUNTS["timm"][name.removeprefix("timm/")]["params"]
+
+
+SMALL = {"depths": (1, 1, 1, 1), "widths": (32, 32, 64, 64), "num_classes": 40}
+
+
+def init(model):
+    images = jnp.zeros((1, 32, 32, 3))
+    return compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+
+
+def test_starts_as_torchvision_does():
+    params = init(ConvNeXt(**SMALL, response_norm=False))["params"]
+    block = params["stage4_block1"]
+    for layer in (block["conv7x7"], block["expand"], block["reduce"], params["stage3_conv"], params["head"]):
+        assert layer["kernel"].std() == pytest.approx(0.02, rel=0.05)
+        assert (layer["bias"] == 0).all()
+    assert np.abs(block["expand"]["kernel"]).max() > 3 * 0.02  # not truncated
+    assert (block["layer_scale"] == np.float32(1e-6)).all()
+
+
+def test_second_version_starts_without_response_norm():
+    block = init(ConvNeXt(**SMALL, response_norm=True))["params"]["stage1_block1"]
+    assert (block["response_norm"]["scale"] == 0).all()
+    assert (block["response_norm"]["bias"] == 0).all()
+    assert "layer_scale" not in block
+
+
+def test_kerass_flavour_starts_by_glorot():
+    kernel = init(KerasConvNeXt(**SMALL, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
+    bound = (6 / (64 + 256)) ** 0.5
+    assert 0.99 * bound < np.abs(kernel).max() <= bound
+    assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def test_kerass_flavour_may_leave_images_as_they_are():
+    pixels = 255 * jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
+    inside, outside = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=given) for given in (True, False))
+    variables = init(inside)
+    standardised = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
+    np.testing.assert_allclose(
+        compiled(lambda v, x: inside.apply(v, x, train=False), variables, pixels),
+        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardised)),
+        atol=1e-5,
+    )
+
+
+def test_stochastic_depth_rises_to_the_last_block():
+    module = create_model("convnext_tiny", stochastic_depth_prob=0.34)
+    images = jnp.zeros((1, 32, 32, 3))
+    rates = []
+
+    def note(next_method, arguments, options, context):
+        if type(context.module).__name__ == "StochasticDepth":
+            rates.append(context.module.rate)
+        return next_method(*arguments, **options)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=False))
+    np.testing.assert_allclose(rates, np.arange(18) * 0.02)
+
+
+def test_rematerialised_blocks_have_the_same_gradient():
+    images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    plain, remat = (ConvNeXt(**SMALL, response_norm=True, remat=given) for given in (False, True))
+    variables = init(plain)
+
+    def gradient(model):
+        return compiled(jax.grad(lambda v: model.apply(v, images, train=True)[:, 0].sum()), variables)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradient(plain), gradient(remat))
+
+
+def test_without_classes_it_gives_normed_features_of_any_channels():
+    params, _ = parameters("convnext_tiny", 33, channels=5, num_classes=0)
+    assert "head" not in params
+    assert params["stem_conv"]["kernel"].shape == (4, 4, 5, 96)
+
+
+def test_too_small_images_are_refused_by_name():
+    with pytest.raises(UserError, match="31×31 is too small for timm/convnextv2_atto: at least 32×32"):
+        parameters("timm/convnextv2_atto", 31)

@@ -1,0 +1,57 @@
+"""Inception v3 against torchvision and Keras."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from promises import check_golden, check_training, initialised_layers, parameters
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model, inception_v3
+from jaxcnn.models.inception_v3 import STAGES
+
+
+@pytest.mark.parametrize("file", ["torchvision/inception_v3__transform", "keras/InceptionV3"])
+def test_network_is_that_of_the_reference(file):
+    check_golden(file)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype, monkeypatch):
+    monkeypatch.setattr(inception_v3, "STAGES", ({}, {}, {"mixed_7c": STAGES[2]["mixed_7c"]}))  # the rest takes minutes
+    check_training("inception_v3", 75, dtype, learning_rate=0.002, aux_logits=False)
+
+
+def sown(size, **arguments):
+    """The shapes of auxiliary logits that training at this size gives."""
+    model = create_model("inception_v3", num_classes=5, **arguments)
+    images, rngs = jnp.zeros((2, size, size, 3)), {"dropout": jax.random.key(0)}
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    assert set(variables) == {"params", "batch_stats"}
+    apply = lambda v: model.apply(v, images, train=True, mutable=["batch_stats", "auxiliary"], rngs=rngs)[1]  # noqa: E731
+    return jax.tree.map(jnp.shape, jax.eval_shape(apply, variables).get("auxiliary", {}))
+
+
+def test_auxiliary_logits_are_sown_in_training():
+    assert sown(299) == {"aux": ((2, 5),)}
+    assert sown(96, aux_logits=False) == {}
+    with pytest.raises(UserError, match=r"298×298 is too small for the auxiliary head .* at least 299×299"):
+        sown(298)
+
+
+def test_starts_as_the_libraries_do():
+    layers = initialised_layers("inception_v3", ["mixed_7c/branch3_conv2", "aux_head/conv2", "head", "aux_head/fc"], 75)
+    for layer, std in zip(layers, (0.1, 0.1, 0.1, 0.001), strict=True):
+        assert layer["kernel"].std() == pytest.approx(std, rel=0.01)
+    convolution, head = initialised_layers("keras/InceptionV3", ["mixed_7c/branch3_conv2", "head"], 75)
+    assert convolution["kernel"].std() == pytest.approx((2 / (9 * (448 + 384))) ** 0.5, rel=0.01)
+    assert (head["bias"] == 0).all()
+
+
+def test_without_classes_there_is_no_head_of_any_kind():
+    params, _ = parameters("inception_v3", 75, channels=1, num_classes=0)
+    assert not {"head", "aux_head"} & set(params)
+
+
+def test_too_small_images_are_refused():
+    with pytest.raises(UserError, match="74×74 is too small for keras/InceptionV3: at least 75×75"):
+        parameters("keras/InceptionV3", 74)

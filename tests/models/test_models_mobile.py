@@ -1,0 +1,203 @@
+"""The mobile families, MobileNet v1 to v4, MnasNet, EfficientNet v1 and v2: against their references, and their promises."""
+
+import json
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiling import compiled
+from promises import GOLDEN, check_golden, check_training, count, initialised_layers, parameters
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model, feature_maps
+from jaxcnn.models.mobile_blocks import divisible
+from jaxcnn.weights import convert, export
+
+FILES = [
+    "keras/EfficientNetB0",
+    "keras/MobileNet",
+    "keras/MobileNetV3Small__97x65",
+    "timm/lcnet_050",
+    "timm/mobilenetv4_conv_small__97x65",
+    "timm/tf_efficientnetv2_b0__97x65",
+    "torchvision/mobilenet_v2__97x65",
+    "torchvision/mobilenet_v2__train",
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_network_is_that_of_the_reference(file):
+    check_golden(file)
+
+
+TIMM = [
+    "efficientnet_lite4",
+    "fbnetc_100",
+    "lcnet_150",
+    "mixnet_s",
+    "mobilenetv1_125",
+    "mobilenetv4_conv_large",
+    "tf_efficientnet_b7",
+    "tf_efficientnetv2_b3",
+    "tinynet_b",
+]
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_parameters_are_as_many_as_in_timm(name):
+    expected = json.loads((GOLDEN / "param_counts.json").read_text())["timm"][name]["params"]
+    assert count(parameters(f"timm/{name}")[0]) == expected
+
+
+@pytest.mark.parametrize(("percent", "paper"), [(100, 4.2), (75, 2.6), (50, 1.3), (25, 0.5)])
+def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
+    """Table 6 of arXiv:1704.04861; each convolution has a norm of two parameters a channel."""
+    widths = [percent * w // 100 for w in (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)]
+    separable = sum(9 * a + 2 * a + a * b + 2 * b for a, b in pairwise(widths))
+    by_hand = 27 * widths[0] + 2 * widths[0] + separable + 1000 * widths[-1] + 1000
+    found = count(parameters(f"mobilenet_v1_{percent:03}")[0])
+    assert found == by_hand
+    assert found / 1e6 == pytest.approx(paper, abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "size"),
+    [
+        ("mobilenet_v1_025", "float32", 64),
+        ("mobilenet_v1_025", "bfloat16", 64),
+        ("mobilenet_v3_small", "bfloat16", 32),
+        ("efficientnet_b0", "float32", 32),
+    ],
+)
+def test_training_lowers_the_loss(name, dtype, size):
+    check_training(name, size, dtype, steps=6)
+
+
+def deviations(name, *layers):
+    """The standard deviation of each kernel."""
+    return [layer["kernel"].std() for layer in initialised_layers(name, layers)]
+
+
+BLOCK = "stage4_block2"  # of 384 channels between 64 in MobileNet v2, 240 between 40 in EfficientNet's third stage
+
+
+def test_starts_as_torchvision_does():
+    expand, depthwise, project, head = deviations(
+        "mobilenet_v2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", f"{BLOCK}/project_conv", "head"
+    )
+    found = np.array([expand, depthwise, project, head])
+    np.testing.assert_allclose(found, [(2 / 384) ** 0.5, (2 / (9 * 384)) ** 0.5, (2 / 64) ** 0.5, 0.01], rtol=0.05)
+
+
+def test_starts_as_keras_does():
+    expand, depthwise, head = deviations("keras/MobileNetV2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", "head")
+    glorot = [(2 / (64 + 384)) ** 0.5, (2 / (9 * 385)) ** 0.5, (2 / 2280) ** 0.5]
+    np.testing.assert_allclose([expand, depthwise, head], glorot, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "keras/EfficientNetB0", "timm/tf_efficientnet_b0"])
+def test_efficientnet_starts_as_its_library_does(name):
+    block = "stage3_block2"
+    layers = (f"{block}/expand_conv", f"{block}/depthwise_conv", f"{block}/squeeze_excite/expand", "head")
+    expand, depthwise, excite, head = initialised_layers(name, layers)
+    groups = 240 if name == "efficientnet_b0" else 1  # torchvision counts the outputs of all of them
+    found = [expand["kernel"].std(), depthwise["kernel"].std(), excite["kernel"].std()]
+    np.testing.assert_allclose(found, [(2 / 240) ** 0.5, (2 / (25 * groups)) ** 0.5, (2 / 240) ** 0.5], rtol=0.07)
+    assert (np.abs(expand["kernel"]).max() > 3 * found[0]) == (name != "keras/EfficientNetB0")  # truncated
+    assert 0.99 * 1000**-0.5 < np.abs(head["kernel"]).max() <= 1000**-0.5
+    assert (head["bias"] == 0).all()
+
+
+def test_mnasnet_starts_its_head_as_torchvision_does():
+    (head,) = initialised_layers("mnasnet0_5", ["head"])
+    assert head["kernel"].std() == pytest.approx(1000**-0.5, rel=0.02)
+    assert np.abs(head["kernel"]).max() <= (3 / 1000) ** 0.5
+
+
+def shapes(name, images, **arguments):
+    model = create_model(name, **arguments)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(images), train=False))
+    return variables["params"], jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, jnp.zeros(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [
+        ("mobilenet_v1_050", 512),
+        ("mobilenet_v2", 1280),
+        ("keras/MobileNetV3Small", 576),
+        ("efficientnet_b0", 1280),
+        ("timm/mobilenetv4_conv_small", 960),
+    ],
+)
+def test_without_classes_there_are_pooled_features_and_no_head(name, features):
+    params, pooled = shapes(name, (2, 45, 33, 5), num_classes=0)
+    assert (pooled.shape, pooled.dtype) == ((2, features), jnp.float32)
+    assert not {"head", "hidden", "hidden_norm"} & set(params)
+    assert params["stem_conv"]["kernel"].shape[2] == 5
+
+
+def test_a_too_small_image_is_refused_by_name():
+    with pytest.raises(UserError, match="30×64 is too small for keras/MobileNet: at least 31×31"):
+        shapes("keras/MobileNet", (1, 30, 64, 3))
+    assert shapes("keras/MobileNet", (1, 31, 31, 3))[1].shape == (1, 1000)
+    assert shapes("mobilenet_v2", (1, 1, 1, 3))[1].shape == (1, 1000)
+    with pytest.raises(UserError, match="0×8 is too small for mobilenet_v2"):
+        shapes("mobilenet_v2", (1, 0, 8, 3))
+
+
+def test_feature_maps_are_those_of_the_stages():
+    model, images = create_model("timm/lcnet_050", num_classes=2), jnp.zeros((1, 64, 64, 3))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    maps = jax.eval_shape(lambda v: feature_maps(model, v, images), variables)
+    assert {name: x.shape[1:] for name, x in maps.items()} == {
+        "stem": (32, 32, 8), "stage1": (32, 32, 16), "stage2": (16, 16, 32), "stage3": (8, 8, 64), "stage4": (4, 4, 128),
+        "stage5": (4, 4, 128), "stage6": (2, 2, 256)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("channels", "rounded"), [(33.6, 32), (8.4, 8), (2, 8), (11.2, 16), (22.4, 24), (26.7, 32), (26, 24)])
+def test_widths_are_rounded_to_eights_but_never_down_by_more_than_a_tenth(channels, rounded):
+    assert divisible(channels) == rounded
+
+
+def test_branches_are_dropped_more_the_deeper_they_are():
+    rates = [block.drop_rate for block in create_model("efficientnet_b0").plan().blocks]
+    np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
+    keras = [block.drop_rate for block in create_model("keras/EfficientNetV2B1").plan().blocks]
+    np.testing.assert_allclose(keras, 0.2 * np.arange(27) / 21)  # its table has 21 blocks before scaling
+    assert not any(block.drop_rate for block in create_model("timm/tf_efficientnet_b0").plan().blocks)
+
+
+def test_only_the_minimalistic_network_is_without_squeeze_excitation():
+    for minimalistic in (False, True):
+        params, _ = shapes("keras/MobileNetV3Small", (1, 32, 32, 3), minimalistic=minimalistic)
+        kernels = {tree["depthwise_conv"]["kernel"].shape[0] for name, tree in params.items() if name.startswith("stage")}
+        assert kernels == ({3} if minimalistic else {3, 5})
+        assert ("squeeze_excite" in params["stage5_block1"]) != minimalistic
+
+
+def test_remat_and_preprocessing_outside_change_nothing():
+    images = 255 * jax.random.uniform(jax.random.key(1), (2, 32, 32, 3))
+    model = create_model("keras/MobileNetV3Small", alpha=0.25, num_classes=3)
+    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    other = create_model("keras/MobileNetV3Small", alpha=0.25, num_classes=3, remat=True, include_preprocessing=False)
+    logits = compiled(lambda v, x: model.apply(v, x, train=False), variables, images)
+    same = compiled(lambda v, x: other.apply(v, x, train=False), variables, images / 127.5 - 1)
+    np.testing.assert_allclose(logits, same, atol=1e-6)
+    assert np.ptp(logits) > 0
+
+
+def test_names_of_keras_2_are_read_too():
+    shapes_, stats = parameters("mobilenet_v1_025", 32)
+    variables = jax.tree.map(
+        lambda x: np.arange(x.size, dtype=np.float32).reshape(x.shape), {"params": shapes_, "batch_stats": stats}
+    )
+    keras_3 = export("mobilenet_v1_025", variables)
+    keras_2 = {
+        key.replace("/kernel", "/depthwise_kernel") if "conv_dw" in key else key: value for key, value in keras_3.items()
+    }
+    assert keras_2["conv_dw_1/depthwise_kernel"].shape == (3, 3, 8, 1)
+    jax.tree.map(np.testing.assert_array_equal, convert("mobilenet_v1_025", keras_2), variables)

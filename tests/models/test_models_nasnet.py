@@ -1,0 +1,52 @@
+"""NASNet-A against Keras and timm."""
+
+import pytest
+from promises import check_golden, check_training, count, initialised_layers, parameters
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import registry
+from jaxcnn.models.nasnet import NASNet
+
+
+def test_network_is_keras():
+    check_golden("keras/NASNetMobile")
+
+
+def test_parameters_are_those_of_timm_and_the_paper():
+    assert count(parameters("timm/nasnetalarge")[0]) == 88_753_150
+    assert round(count(parameters("nasnet_cifar", 32)[0]) / 1e6, 1) == 3.3  # table 1, 6 @ 768
+    assert count(parameters("nasnet_cifar", 32)[0]) == 3_328_234
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype, monkeypatch):
+    """With one cell a stage: all of them take minutes."""
+    fields = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False, "flavour": "timm"}
+    monkeypatch.setitem(registry._VARIANTS, "short", registry.Variant(NASNet, fields))
+    check_training("short", 16, dtype, learning_rate=0.1)
+
+
+def test_starts_as_the_libraries_do():
+    projection, separable, head = initialised_layers(
+        "keras/NASNetMobile", ["cell12/conv", "cell12/block1_left/sepconv1_pointwise", "head"], 32
+    )
+    kernel = projection["kernel"]
+    assert kernel.std() == pytest.approx((2 / 1056) ** 0.5, rel=0.01)
+    assert abs(kernel).max() < 2.3 * kernel.std()  # truncated
+    assert separable["kernel"].std() == pytest.approx(176**-0.5, rel=0.02)
+    assert (head["bias"] == 0).all()
+    (projection,) = initialised_layers("timm/nasnetalarge", ["cell13/conv"], 32)
+    inputs = projection["kernel"].shape[2]
+    assert 0.99 * inputs**-0.5 < abs(projection["kernel"]).max() <= inputs**-0.5
+
+
+def test_head_falls_away_without_classes():
+    params, stats = parameters("keras/NASNetMobile", 32, channels=1, num_classes=0)
+    assert (params, stats) == parameters("keras/NASNetMobile", 32, channels=1, num_classes=0, remat=True)
+    assert "head" not in params
+    assert params["stem_conv"]["kernel"].shape == (3, 3, 1, 32)
+
+
+def test_too_small_images_are_refused():
+    with pytest.raises(UserError, match="31×31 is too small for keras/NASNetMobile: at least 32×32"):
+        parameters("keras/NASNetMobile", 31)

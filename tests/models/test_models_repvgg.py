@@ -1,0 +1,102 @@
+"""RepVGG against timm, and its deployed form against the trained one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compiling import compiled
+from promises import check_golden, check_training, count, parameters
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model
+from jaxcnn.models.repvgg import RepVGG, deployed
+from jaxcnn.weights.convert import adapt_stem
+
+
+@pytest.mark.parametrize("file", ["timm/repvgg_a0__97x65", "timm/repvgg_b1g4"])
+def test_network_is_timms(file):
+    check_golden(file)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype):
+    check_training("timm/repvgg_a0", 32, dtype, learning_rate=0.05)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_deployed_form_computes_the_same(groups):
+    """On random parameters and running statistics, of a small network with every kind of block."""
+    trained, fused = (
+        RepVGG(depths=(2, 3), widths=(8, 16, 16), groups=groups, num_classes=5, deploy=given) for given in (False, True)
+    )
+    images = jax.random.normal(jax.random.key(0), (2, 33, 29, 3))
+    variables = compiled(lambda key: trained.init(key, images, train=False), jax.random.key(1))
+    random = np.random.default_rng(0)
+    variables = {
+        kind: jax.tree_util.tree_map_with_path(
+            lambda path, leaf: np.float32(
+                random.uniform(0.5, 2, leaf.shape)
+                if path[-1].key in ("var", "scale")
+                else leaf + random.normal(0, 0.3, leaf.shape)
+            ),
+            tree,
+        )
+        for kind, tree in variables.items()
+    }
+    single = deployed(variables)
+    assert jax.tree.map(jnp.shape, single) == jax.tree.map(
+        jnp.shape, jax.eval_shape(lambda: fused.init(jax.random.key(0), images, train=False))
+    )
+    expected = compiled(lambda v, x: trained.apply(v, x, train=False), variables, images)
+    logits = compiled(lambda v, x: fused.apply(v, x, train=False), single, images)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert np.std(expected) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("timm/repvgg_a0", 8.30), ("timm/repvgg_b1g4", 36.12), ("timm/repvgg_b3", 110.96)]
+)
+def test_deployed_count_is_the_papers(name, millions):
+    """Table 4 of the paper, in hundredths of a million, not rounded up."""
+    params, stats = parameters(name, deploy=True)
+    assert count(params) // 10_000 == round(100 * millions)
+    assert not stats
+
+
+SMALL = {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4, "num_classes": 40}
+
+
+def init(model):
+    return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0))
+
+
+def test_starts_as_timm_does():
+    params = init(RepVGG(**SMALL))["params"]
+    block = params["stage2_block2"]
+    assert block["conv"]["kernel"].std() == pytest.approx((2 / (9 * 128 / 4)) ** 0.5, rel=0.02)
+    assert block["conv1x1"]["kernel"].std() == pytest.approx((2 / (128 / 4)) ** 0.5, rel=0.05)
+    for norm in ("norm", "norm1x1", "norm_identity"):
+        assert block[norm]["scale"].mean() == pytest.approx(0.1, abs=0.03)
+        assert block[norm]["scale"].std() == pytest.approx(0.1, rel=0.2)
+        assert block[norm]["bias"].std() == pytest.approx(0.1, rel=0.2)
+    assert params["head"]["kernel"].std() == pytest.approx(0.01, rel=0.05)
+
+
+def test_stem_of_both_branches_is_adapted_to_grey_images():
+    model = RepVGG(**SMALL)
+    variables = init(model)
+    grey = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
+    adapted = compiled(lambda v, x: model.apply(v, x, train=False), adapt_stem(variables, 1), grey)
+    repeated = compiled(lambda v, x: model.apply(v, x, train=False), variables, jnp.repeat(grey, 3, -1))
+    np.testing.assert_allclose(adapted, repeated, atol=1e-5)
+
+
+def test_without_classes_it_gives_features_of_any_channels():
+    params, _ = parameters("timm/repvgg_a0", 33, channels=5, num_classes=0)
+    assert "head" not in params
+    assert params["stem_conv"]["kernel"].shape == (3, 3, 5, 48)
+
+
+def test_images_without_channels_are_refused():
+    with pytest.raises(UserError, match="timm/repvgg_a0: images of shape"):
+        create_model("timm/repvgg_a0").init({}, np.zeros((2, 32, 32)), train=False)

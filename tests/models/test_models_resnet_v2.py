@@ -1,0 +1,62 @@
+"""Pre-activation ResNets against Keras and timm, and the paper's counts."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from promises import check_golden, check_training, count, initialised, parameters
+
+from jaxcnn.layers import GroupNorm
+from jaxcnn.models.resnet_v2 import zero_padded_max_pool
+
+
+@pytest.mark.parametrize("file", ["keras/ResNet50V2__97x65", "timm/resnetv2_50x1_bit__97x65", "timm/resnetv2_50d_gn"])
+def test_network_is_that_of_the_reference(file):
+    check_golden(file)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("resnet50_v2", "float32"), ("timm/resnetv2_50x1_bit", "bfloat16")])
+def test_training_lowers_the_loss(name, dtype):
+    check_training(name, 32, dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "millions"), [("resnet50_v2", (3, 4, 6, 3), "25.5"), ("resnet200_v2", (3, 24, 36, 3), "64.7")]
+)
+def test_parameter_count_by_hand(name, depths, millions):
+    expected = 49 * 3 * 64 + 2 * 64  # the stem and its norm, which the first block has no other of
+    inputs = 64
+    for depth, filters in zip(depths, (64, 128, 256, 512), strict=True):
+        expected += inputs * 4 * filters  # the projected shortcut, without a norm
+        for _ in range(depth):
+            expected += 2 * inputs + inputs * filters + 2 * filters + 9 * filters**2 + 2 * filters + 4 * filters**2
+            inputs = 4 * filters
+    expected += -2 * 64 + 2 * 2048 + 2048 * 1000 + 1000
+    assert count(parameters(name)[0]) == expected
+    assert f"{expected / 1e6:.1f}" == millions
+
+
+def test_keras_notop_count_as_keras_documents_it():
+    params, stats = parameters("keras/ResNet152V2", num_classes=0)
+    assert count(params) + count(stats) == 58_331_648
+
+
+def test_starts_as_each_library_does():
+    keras = initialised("keras/ResNet50V2", num_classes=100)
+    kernel = keras["stage4_block1"]["shortcut_conv"]["kernel"]
+    assert 0.99 * (6 / (1024 + 2048)) ** 0.5 < np.abs(kernel).max() <= (6 / (1024 + 2048)) ** 0.5
+    timm = initialised("timm/resnetv2_50", num_classes=100)
+    assert timm["head"]["kernel"].std() == pytest.approx(0.01, rel=0.02)
+    assert timm["stage4_block2"]["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+
+
+def test_group_norm_normalises_each_group_of_each_image():
+    x = np.random.default_rng(0).normal(3, 2, (2, 5, 4, 12)).astype(np.float32)
+    y = GroupNorm(groups=3).apply({"params": {"scale": jnp.ones(12), "bias": jnp.zeros(12)}}, x)
+    groups = np.asarray(y).reshape(2, 20, 3, 4)
+    np.testing.assert_allclose(groups.mean((1, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(groups.std((1, 3)), 1, atol=1e-4)
+
+
+def test_zeros_around_the_image_count_in_its_maximum():
+    x = -jnp.ones((1, 4, 4, 1))
+    np.testing.assert_array_equal(zero_padded_max_pool(x)[0, :, :, 0], [[0, 0], [0, -1]])
