@@ -79,24 +79,23 @@ def _datasets(group: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _name(path: str, file: Any) -> str:
-    """layers/conv2d_3/vars/0 -> conv1_conv/kernel."""
-    holder, _, place = path.rpartition("/")
-    layer = holder.removesuffix("/vars")
-    name = file[holder].attrs.get("name")
-    if name is None:
+    """layers/conv2d_3/vars/0 -> conv1_conv/kernel; that of layers/sequential/layers/… begins with the name of the outer one."""
+    layer, _, place = path.rpartition("/vars/")
+    outer, _, group = layer.rpartition("/layers/") if "/layers/" in layer else ("", "", layer.removeprefix("layers/"))
+    names = [file[f"{holder}/vars"].attrs.get("name") for holder in (outer, layer) if holder == layer or "sequential" in holder]
+    if None in names:
         raise UserError(f"holds no names of layers ({layer} has none); load it in Keras, and model.save('FILE.h5') writes them")
-    group = layer.rpartition("/")[2]
-    kind = re.sub(r"_\d+$", "", group)
-    if kind not in VARIABLES or layer.rpartition("/")[0].rpartition("/")[2] != "layers":
+    name, kind = "/".join(names), re.sub(r"_\d+$", "", group)
+    if kind not in VARIABLES:
         raise UserError(
             f"{layer} ({name}) is of a kind unknown here; load it in Keras, and model.save('FILE.h5') names its arrays"
         )
-    names = VARIABLES[kind]
-    if kind == "batch_normalization" and len(file[holder]) == 3:  # without gamma
-        names = names[1:]
     if kind == "layer_scale":
-        return f"{name}/{group.replace(kind, names[0])}"
-    return f"{name}/{names[int(place)]}" if int(place) < len(names) else f"{name}/{place}"
+        return f"{name}/{group.replace(kind, VARIABLES[kind][0])}"
+    variables = VARIABLES[kind]
+    if kind == "batch_normalization" and len(file[f"{layer}/vars"]) == 3:  # without gamma
+        variables = variables[1:]
+    return f"{name}/{variables[int(place)] if int(place) < len(variables) else place}"
 
 
 def _renumbered(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
