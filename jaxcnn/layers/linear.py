@@ -14,10 +14,17 @@ def uniform(bound: float) -> jax.nn.initializers.Initializer:
     return init
 
 
-def linear(inputs: int, features: int, *, name: str | None = None) -> nn.Dense:
+def linear(
+    inputs: int,
+    features: int,
+    *,
+    kernel_init: jax.nn.initializers.Initializer | None = None,
+    bias_init: jax.nn.initializers.Initializer | None = None,
+    name: str | None = None,
+) -> nn.Dense:
     """(N, inputs) -> (N, features) float32, whatever the compute type: it makes logits.
 
-    Kernel and bias start uniform within ±1/sqrt(inputs), as PyTorch's nn.Linear.
+    Kernel and bias start uniform within ±1/sqrt(inputs), as PyTorch's nn.Linear, unless told otherwise.
     """
     init = uniform(inputs**-0.5)
-    return nn.Dense(features, kernel_init=init, bias_init=init, dtype=jnp.float32, name=name)
+    return nn.Dense(features, kernel_init=kernel_init or init, bias_init=bias_init or init, dtype=jnp.float32, name=name)

@@ -30,13 +30,16 @@ def average_pool(
     PyTorch counts its padding by default (count_include_pad), but never what `ceil_mode` adds; TensorFlow never does.
     """
     window, strides, pads = (size, size), (stride, stride), _padding(x, size, stride, padding, ceil_mode)
-    if isinstance(pads, str) or not count_padding:
-        return nn.avg_pool(x, window, strides, pads, count_include_pad=False)
-    if not ceil_mode:
-        return nn.avg_pool(x, window, strides, pads)
-    both = [(before, before) for before, _ in pads]  # PyTorch's padding; only what is beyond it does not count
-    rest = [(0, after - before) for before, after in pads]
-    return nn.avg_pool(jnp.pad(x, ((0, 0), *both, (0, 0))), window, strides, rest, count_include_pad=False)
+    if isinstance(pads, str):
+        pads = jax.lax.padtype_to_pads(x.shape[1:3], window, strides, pads)
+    counted = 0 if isinstance(padding, str) or not count_padding else padding
+    zero = np.zeros((), x.dtype)
+    sums = jax.lax.reduce_window(x, zero, jax.lax.add, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+    counts = []
+    for length, (before, _), windows in zip(x.shape[1:3], pads, sums.shape[1:3], strict=True):
+        start = np.arange(windows) * stride - before
+        counts.append(np.minimum(start + size, length + counted) - np.maximum(start, -counted))
+    return sums / jnp.asarray(np.multiply.outer(*counts)[None, :, :, None], x.dtype)
 
 
 def _padding(

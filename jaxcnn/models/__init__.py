@@ -1,6 +1,10 @@
 """Architectures: one file a family. `create_model(name, **arguments)` makes one, `list_models(pattern)` lists them."""
 
-from jaxcnn.models import lenet, resnet, resnet_cifar  # noqa: F401 (their variants are declared)
+from jaxcnn.models import (  # noqa: F401 (their variants are declared)
+    lenet,
+    resnet,
+    resnet_cifar,
+)
 from jaxcnn.models.features import feature_maps
 from jaxcnn.models.registry import create_model, list_models
 

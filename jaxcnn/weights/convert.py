@@ -154,10 +154,11 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
-    module, _, library = find(name)
+    module, fields, library = find(name)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")
-    return TABLES[module, library], library
+    table = TABLES[module, library]
+    return table(fields) if callable(table) else table, library
 
 
 def _match(path: str, table: Table) -> tuple[str, int]:

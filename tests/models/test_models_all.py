@@ -20,7 +20,8 @@ def shapes(model, images, **options):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_logits_and_variables_are_float32_whatever_is_computed_in(name, dtype):
     model = create_model(name, num_classes=5, dtype=dtype)
-    variables, (logits, updates) = shapes(model, (2, 45, 32, 1), train=True, mutable=["batch_stats"])
+    training = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
+    variables, (logits, updates) = shapes(model, (2, 97, 80, 1), **training)
     assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, updates))} == {jnp.dtype("float32")}
     assert jax.tree.map(jnp.shape, updates.get("batch_stats")) == jax.tree.map(jnp.shape, variables.get("batch_stats"))
