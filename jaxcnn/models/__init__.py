@@ -4,6 +4,7 @@ from jaxcnn.models import (  # noqa: F401 (their variants are declared)
     lenet,
     resnet,
     resnet_cifar,
+    vgg,
 )
 from jaxcnn.models.features import feature_maps
 from jaxcnn.models.registry import create_model, list_models

@@ -15,6 +15,7 @@ import flax.linen as nn
 from jaxcnn.weights.names import (
     resnet,
     resnet_cifar,
+    vgg,
 )
 
 Table = tuple[tuple[str, str] | tuple[str, str, int], ...]
@@ -24,5 +25,6 @@ TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], 
 for _family in (
     resnet,
     resnet_cifar,
+    vgg,
 ):
     TABLES |= _family.TABLES

@@ -1,0 +1,30 @@
+"""VGG; torchvision numbers its layers through, pooling and activations too."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxcnn.models.vgg import VGG, layer_name
+
+
+def torchvision(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The table of the variant with these fields."""
+    lines, position = [], 0
+    for stage, depth in enumerate(fields["depths"], start=1):
+        for index in range(1, depth + 1):
+            for layer in ("conv", "norm") if fields["batch_norm"] else ("conv",):
+                lines.append((layer_name(layer, stage, index), f"features.{position}"))
+                position += 1
+            position += 1  # the activation
+        position += 1  # the pooling
+    return *lines, ("fc1", "classifier.0"), ("fc2", "classifier.3"), ("head", "classifier.6")
+
+
+TABLES = {
+    (VGG, "torchvision"): torchvision,
+    (VGG, "keras"): (
+        ("stem_conv", "block1_conv1"),
+        ("stage{s}_conv{n}", "block{s}_conv{n}"),
+        ("fc{n}", "fc{n}"),
+        ("head", "predictions"),
+    ),
+}
