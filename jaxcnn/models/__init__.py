@@ -1,6 +1,7 @@
 """Architectures: one file a family. `create_model(name, **arguments)` makes one, `list_models(pattern)` lists them."""
 
 from jaxcnn.models import (  # noqa: F401 (their variants are declared)
+    alexnet,
     lenet,
     resnet,
     resnet_cifar,

@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 
 from jaxcnn.weights.names import (
+    alexnet,
     resnet,
     resnet_cifar,
     vgg,
@@ -23,6 +24,7 @@ Table = tuple[tuple[str, str] | tuple[str, str, int], ...]
 TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], Table]] = {}
 """{(module, library): table}; the library is the prefix of the model's name, "" where it has none."""
 for _family in (
+    alexnet,
     resnet,
     resnet_cifar,
     vgg,
