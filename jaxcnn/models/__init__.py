@@ -5,6 +5,7 @@ from jaxcnn.models import (  # noqa: F401 (their variants are declared)
     lenet,
     resnet,
     resnet_cifar,
+    squeezenet,
     vgg,
 )
 from jaxcnn.models.features import feature_maps

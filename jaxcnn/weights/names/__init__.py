@@ -16,6 +16,7 @@ from jaxcnn.weights.names import (
     alexnet,
     resnet,
     resnet_cifar,
+    squeezenet,
     vgg,
 )
 
@@ -27,6 +28,7 @@ for _family in (
     alexnet,
     resnet,
     resnet_cifar,
+    squeezenet,
     vgg,
 ):
     TABLES |= _family.TABLES
