@@ -2,6 +2,7 @@
 
 from jaxcnn.models import (  # noqa: F401 (their variants are declared)
     alexnet,
+    densenet,
     lenet,
     resnet,
     resnet_cifar,

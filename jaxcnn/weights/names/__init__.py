@@ -14,6 +14,7 @@ import flax.linen as nn
 
 from jaxcnn.weights.names import (
     alexnet,
+    densenet,
     resnet,
     resnet_cifar,
     squeezenet,
@@ -26,6 +27,7 @@ TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], 
 """{(module, library): table}; the library is the prefix of the model's name, "" where it has none."""
 for _family in (
     alexnet,
+    densenet,
     resnet,
     resnet_cifar,
     squeezenet,
