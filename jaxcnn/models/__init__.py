@@ -2,8 +2,10 @@
 
 from jaxcnn.models import (  # noqa: F401 (their variants are declared)
     alexnet,
+    all_cnn,
     densenet,
     lenet,
+    nin,
     resnet,
     resnet_cifar,
     squeezenet,
