@@ -18,12 +18,11 @@ def test_parameters_are_those_of_timm_and_the_paper():
     assert count(parameters("nasnet_cifar", 32)[0]) == 3_328_234
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_lowers_the_loss(dtype, monkeypatch):
-    """With one cell a stage: all of them take minutes."""
+def test_training_lowers_the_loss(monkeypatch):
+    """With one cell a stage, and in one type: all of them take minutes."""
     fields = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False, "flavour": "timm"}
     monkeypatch.setitem(registry._VARIANTS, "short", registry.Variant(NASNet, fields))
-    check_training("short", 16, dtype, learning_rate=0.1)
+    check_training("short", 16, "bfloat16", learning_rate=0.1)
 
 
 def test_starts_as_the_libraries_do():
