@@ -1,5 +1,7 @@
 """The mobile families, from MobileNet v1 to EfficientNetV2: tables made from the blocks that a variant has."""
 
+import flax.linen as nn
+
 from jaxcnn.models.efficientnet import EfficientNet, KerasEfficientNet
 from jaxcnn.models.mnasnet import MNASNet
 from jaxcnn.models.mobile_network import TimmNetwork
@@ -140,4 +142,4 @@ TABLES = {
     (MobileNetV3, "torchvision"): _torchvision(MobileNetV3, ("hidden", "classifier.0"), ("head", "classifier.3")),
     (TimmNetwork, "timm"): _timm,
 }
-FORMS = {(MobileNetV1, ""): "keras"}
+FORMS: dict[tuple[type[nn.Module], str], str] = {(MobileNetV1, ""): "keras"}
