@@ -126,7 +126,8 @@ def _timm(fields):
                 alone = block.parts == ("project",)
                 theirs = f"{place}.{'conv' if alone else _TIMM_CONVS[block.row.kind][part]}"
                 lines += _layer(ours, theirs, f"{place}.bn{norms}")
-                lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
+                if block.row.parts != (1, 1) or isinstance(block.row.kernel, tuple):
+                    lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
     end = _layer("last", "conv_head", "bn2") if plan.last else (("hidden", "conv_head"), ("hidden_norm", "norm_head"))
     return (*lines, *end, ("head", "classifier"))
 
