@@ -1,5 +1,7 @@
 """The mobile families, from MobileNet v1 to EfficientNetV2: tables made from the blocks that a variant has."""
 
+import flax.linen as nn
+
 from jaxcnn.models.efficientnet import EfficientNet, KerasEfficientNet
 from jaxcnn.models.mnasnet import MNASNet
 from jaxcnn.models.mobile_network import TimmNetwork
@@ -124,7 +126,8 @@ def _timm(fields):
                 alone = block.parts == ("project",)
                 theirs = f"{place}.{'conv' if alone else _TIMM_CONVS[block.row.kind][part]}"
                 lines += _layer(ours, theirs, f"{place}.bn{norms}")
-                lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
+                if block.row.parts != (1, 1) or isinstance(block.row.kernel, tuple):
+                    lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
     end = _layer("last", "conv_head", "bn2") if plan.last else (("hidden", "conv_head"), ("hidden_norm", "norm_head"))
     return (*lines, *end, ("head", "classifier"))
 
@@ -140,4 +143,4 @@ TABLES = {
     (MobileNetV3, "torchvision"): _torchvision(MobileNetV3, ("hidden", "classifier.0"), ("head", "classifier.3")),
     (TimmNetwork, "timm"): _timm,
 }
-FORMS = {(MobileNetV1, ""): "keras"}
+FORMS: dict[tuple[type[nn.Module], str], str] = {(MobileNetV1, ""): "keras"}
