@@ -18,9 +18,8 @@ def test_network_is_timms(file):
     check_golden(file)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_lowers_the_loss(dtype):
-    check_training("timm/repvgg_a0", 32, dtype, learning_rate=0.05)
+def test_training_lowers_the_loss():  # in bfloat16 alone: it takes long to compile
+    check_training("timm/repvgg_a0", 32, "bfloat16", learning_rate=0.05)
 
 
 @pytest.mark.parametrize("groups", [1, 4])
