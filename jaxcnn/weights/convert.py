@@ -29,11 +29,7 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     convolution decides the number of input channels. Raises UserError if a tensor is missing, left over or of another
     shape than the model's, with their names (20 of each kind at most).
     """
-    tensors = {
-        key.removeprefix("module.").replace("/depthwise_kernel", "/kernel"): np.asarray(value)  # Keras 2 called it so
-        for key, value in state_dict.items()
-        if not key.endswith(COUNTERS)
-    }
+    tensors = {_today(key, state_dict): np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTERS)}
     wanted = _wanted(name, arguments, tensors)
 
     problems = []
@@ -125,6 +121,14 @@ def with_fresh(name: str, variables: Mapping[str, Any], /, **arguments: Any) -> 
     fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
     whole = {path: loaded[path] for path in shapes if path in loaded} | dict(zip(missing, map(np.asarray, fresh), strict=True))
     return flax.traverse_util.unflatten_dict(whole), ["/".join(path[1:]) for path in missing]
+
+
+def _today(key: str, keys: Collection[str]) -> str:
+    """The name without what DataParallel puts in front; Keras 2 called a depthwise convolution's kernel as a separable's."""
+    layer = key.removesuffix("/depthwise_kernel")
+    if layer != key and f"{layer}/pointwise_kernel" not in keys:
+        return f"{layer}/kernel"
+    return key.removeprefix("module.")
 
 
 def _listed(entries: list[str], most: int = 20) -> str:
