@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled
-from promises import check_golden, check_training, count, parameters
+from promises import check_golden, count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -16,10 +16,6 @@ from jaxcnn.weights.convert import adapt_stem
 @pytest.mark.parametrize("file", ["timm/repvgg_a0__97x65", "timm/repvgg_b1g4"])
 def test_network_is_timms(file):
     check_golden(file)
-
-
-def test_training_lowers_the_loss():  # in bfloat16 alone: it takes long to compile
-    check_training("timm/repvgg_a0", 32, "bfloat16", learning_rate=0.05)
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -67,6 +63,20 @@ SMALL = {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4, "num_classes": 
 
 def init(model):
     return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_branch_gets_a_gradient(dtype):
+    model = RepVGG(**SMALL, dtype=dtype)
+    images, variables = jax.random.normal(jax.random.key(1), (2, 32, 32, 3)), init(model)
+
+    def loss(params):
+        logits, _ = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+        return -jax.nn.log_softmax(logits)[:, 3].mean()
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(compiled(jax.grad(loss), variables["params"])):
+        assert np.isfinite(gradient).all(), path
+        assert np.abs(gradient).max() > 0, path
 
 
 def test_starts_as_timm_does():
