@@ -1,6 +1,6 @@
 """Every golden file: the reference's parameter count, logits and running statistics, on weights rebuilt from a rule.
 
-Minutes, so all of them only where JAXCNN_ALL_GOLDEN is set, as .ci/run does; each family's own tests take one or two.
+Many minutes, so all of them only where JAXCNN_ALL_GOLDEN is set; each family's own tests take one or two.
 """
 
 import os
