@@ -1,5 +1,6 @@
 """The network that the mobile families share: what a plan of blocks asks for, in the flavour of a library."""
 
+import abc
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
@@ -56,9 +57,9 @@ class MobileNetwork(nn.Module, kw_only=True):
         """Height and width that the network can take."""
         return 1
 
+    @abc.abstractmethod
     def plan(self) -> Plan:
         """The network that these fields make."""
-        raise NotImplementedError
 
     def preprocess(self, images):
         """Keras has some of it inside the network."""
