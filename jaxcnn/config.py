@@ -98,6 +98,10 @@ SETTINGS = (
     Setting("data.fit", "crop", "pictures: centre cut out, padded, or stretched", ("crop", "pad", "stretch")),
     Setting("data.crop_ratio", 0.875, "pictures: share of the shorter side that the centre shows", least=0.1, most=1),
     Setting(
+        "data.interpolation", "area", "pictures: how the centre is resized: area (by OpenCV, fast), or as Pillow does, to the "
+        "pixels of torchvision's and timm's transforms", ("area", "bilinear", "bicubic", "lanczos"),
+    ),
+    Setting(
         "data.random_crop", (), "pictures, in training: ranges of a random crop's share of the area and of width / height, "
         "((0.08, 1.0), (0.75, 1.33)); () = the centre",
     ),

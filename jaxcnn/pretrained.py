@@ -6,6 +6,7 @@
 A source is a file (see jaxcnn.weights.read) or "hf:OWNER/NAME[@REVISION]", a model of timm's on the hub.
 """
 
+import csv
 import dataclasses
 import fnmatch
 import json
@@ -82,8 +83,8 @@ def load_pretrained(
     weights.adapt_stem); `say` is called with a line that names what is not the source's. The other arguments are
     create_model's.
 
-    The preprocessing is the source's; for a file, that of the library whose names the weights have. Resizing is ours:
-    averaged or bilinear, where the library's may be bicubic.
+    The preprocessing is the source's; for a file, that of the library whose names the weights have: of this very file where
+    torchvision publishes one of its name, else of the first weights of this model that it or timm published.
 
     Raises:
       UserError: no such source or model, a damaged file, weights of another network.
@@ -123,9 +124,7 @@ def find_pretrained(source: str, name: str | None = None) -> Pretrained:
     if not name:
         raise UserError(f'{source}: name the model that these weights are of, "resnet50" or so; a file does not say it')
     find(name)
-    mean, std = _statistics(name)
-    side = image_size(name)
-    return Pretrained(source, name, Path(source), _preprocessing((side, side), mean, std, 1.0 if side < 64 else 0.875))
+    return Pretrained(source, name, Path(source), _preprocessing_of_file(Path(source), name))
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
@@ -149,8 +148,26 @@ def class_names(origin: Pretrained, classes: int) -> tuple[str, ...]:
     return tuple(names) or tuple(map(str, range(classes)))
 
 
-def _preprocessing(size: tuple[int, int], mean: Any, std: Any, crop_ratio: float, fit: str = "crop") -> Preprocessing:
-    return Preprocessing((*size, 3), size, "bilinear", tuple(mean), tuple(std), fit, crop_ratio)
+def _preprocessing(
+    size: tuple[int, int], mean: Any, std: Any, crop_ratio: float, fit: str = "crop", interpolation: str = "bilinear"
+) -> Preprocessing:
+    return Preprocessing((*size, 3), size, "bilinear", tuple(mean), tuple(std), fit, crop_ratio, interpolation)
+
+
+def _preprocessing_of_file(file: Path, name: str) -> Preprocessing:
+    library = weights.library(name)
+    plain = name.removeprefix(f"{library}/")
+    rows = []
+    if library in ("torchvision", "timm"):
+        rows = list(csv.DictReader(third_party_lines(f"preprocessing/{library}.csv")))
+    of_model = [row for row in rows if row["model"] == plain]
+    if chosen := [row for row in rows if Path(row["weights"]).stem == file.stem] or of_model:
+        row = chosen[0]
+        side = int(row["size"])
+        mean, std = (tuple(map(float, row[key].split())) for key in ("mean", "std"))
+        return _preprocessing((side, side), mean, std, side / int(row["resize"]), row["fit"], row["interpolation"])
+    side, (mean, std) = image_size(name), _statistics(name)
+    return _preprocessing((side, side), mean, std, 1.0 if side < 64 else 0.875)
 
 
 def _statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -183,7 +200,9 @@ def _from_hub(source: str, name: str | None) -> Pretrained:
         _, height, width = settings.get("input_size", (3, 224, 224))
         mean, std = (settings.get(key, usual) for key, usual in zip(("mean", "std"), IMAGENET, strict=True))
         fit = "stretch" if settings.get("crop_mode") == "squash" else "crop"
-        preprocessing = _preprocessing((height, width), mean, std, settings.get("crop_pct", 0.875), fit)
+        interpolation = settings.get("interpolation")
+        interpolation = interpolation if interpolation in ("bicubic", "lanczos") else "bilinear"  # timm's "random" too
+        preprocessing = _preprocessing((height, width), mean, std, settings.get("crop_pct", 0.875), fit, interpolation)
         architecture, names = config["architecture"], config.get("label_names") or settings.get("label_names") or ()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{source}: its config.json is none of timm's ({first_line(error)[:200]})") from error

@@ -1,5 +1,6 @@
 """Networks that others trained: what load_pretrained, a config and predict.py make of them, and of what is wrong with them."""
 
+import csv
 import json
 import re
 import socket
@@ -17,6 +18,7 @@ from weights.test_weights_pytorch import Global, write
 
 from jaxcnn import create_model, load_pretrained, train, weights
 from jaxcnn.config import validate
+from jaxcnn.data.files import third_party_lines
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained import find_pretrained
 from jaxcnn.train.experiment import prepare
@@ -105,6 +107,31 @@ def test_keras_networks_get_the_pixels_that_they_were_trained_with(name, ours):
     np.testing.assert_allclose(found, ours(images.astype(np.float64)), atol=1e-3, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "expected"),  # the figures of torchvision's documentation, and of timm's default weights
+    [
+        ("resnet50-0676ba61.pth", "resnet50", (224, 256, "bilinear")),
+        ("resnet50-11ad3fa6.safetensors", "resnet50", (224, 232, "bilinear")),  # version 2
+        ("mine.pth", "torchvision/efficientnet_b3", (300, 320, "bicubic")),
+        ("mine.pth", "timm/mobilenetv4_conv_medium", (256, 269, "bicubic")),
+        ("mine.npz", "mobilenet_v1_075", (224, 256, "bilinear")),
+    ],
+)
+def test_preprocessing_is_that_of_the_published_weights(file, name, expected):
+    found = find_pretrained(file, name).preprocessing
+    assert (found.size[0], round(found.size[0] / found.crop_ratio), found.interpolation) == expected
+
+
+def test_every_published_preprocessing_is_of_a_model_that_is_here():
+    for library, many in (("torchvision", 97), ("timm", 84)):
+        rows = list(csv.DictReader(third_party_lines(f"preprocessing/{library}.csv")))
+        assert len(rows) == many
+        for row in rows:
+            found = find_pretrained(row["weights"], f"{library}/{row['model']}").preprocessing
+            assert (found.size[0], found.interpolation) == (int(row["size"]), row["interpolation"])
+            assert round(found.size[0] / found.crop_ratio) == int(row["resize"])
+
+
 def test_blue_comes_first_in_the_weights_of_some_keras_networks(file, state, monkeypatch):
     plain = weights.convert("resnet20", state)["params"]["stem_conv"]["kernel"]
     monkeypatch.setattr("jaxcnn.pretrained._is_caffe", lambda name: True)
@@ -177,14 +204,15 @@ def cached(tmp_path, monkeypatch):
 
 
 def test_model_of_the_hub_brings_name_weights_and_preprocessing(cached, state):
-    settings = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 160, 192], "crop_pct": 0.95}
+    settings = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 160, 192]}
+    settings |= {"crop_pct": 0.95, "interpolation": "bicubic"}
     config = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": settings, "label_names": list("abcdefghij")}
     cached("timm/resnet18.test", config, {name: np.ascontiguousarray(value, np.float32) for name, value in state.items()})
     origin = find_pretrained("hf:timm/resnet18.test")
     assert (origin.name, origin.class_names) == ("torchvision/resnet18", tuple("abcdefghij"))
     model, variables, preprocessing = load_pretrained("hf:timm/resnet18.test", "resnet20")
     assert (model.num_classes, preprocessing.size, preprocessing.crop_ratio) == (10, (160, 192), 0.95)
-    assert (preprocessing.mean, preprocessing.std) == ((0.5,) * 3, (0.25,) * 3)
+    assert (preprocessing.mean, preprocessing.std, preprocessing.interpolation) == ((0.5,) * 3, (0.25,) * 3, "bicubic")
     np.testing.assert_array_equal(variables["params"]["head"]["bias"], np.float32(state["linear.bias"]))
 
 

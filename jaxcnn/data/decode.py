@@ -31,6 +31,7 @@ class Window(NamedTuple):
     width: float
     size: tuple[int, int]
     averages: float = 1.0
+    interpolation: str = "area"
 
 
 View = Callable[[int, int], Window]
@@ -41,22 +42,37 @@ View = Callable[[int, int], Window]
 class Centre:
     """Evaluation's view: the shorter side is resized to size / ratio, and the centre cut out ("crop").
 
-    "pad" shows the whole picture, with black beside it; "stretch" changes its proportions.
+    "pad" shows the whole picture, with black beside it; "stretch" changes its proportions. Where the interpolation is one
+    of Pillow's, sizes are whole pixels as in torchvision's and timm's transforms, and so are the pixels that come out.
     """
 
     size: tuple[int, int]
     fit: str = "crop"
     ratio: float = 1.0
+    interpolation: str = "area"
 
     def __call__(self, height: int, width: int) -> Window:
         """The window of a picture of this size."""
         out_height, out_width = self.size
+        if self.interpolation != "area" and self.fit != "pad":
+            return self._cut_out_after_resizing(height, width)
         if self.fit == "stretch":
             return Window(0, 0, height, width, self.size)
         scales = height / out_height, width / out_width
         scale = max(scales) if self.fit == "pad" else min(scales) * self.ratio
         h, w = out_height * scale, out_width * scale
-        return Window((height - h) / 2, (width - w) / 2, h, w, self.size)
+        return Window((height - h) / 2, (width - w) / 2, h, w, self.size, interpolation=self.interpolation)
+
+    def _cut_out_after_resizing(self, height: int, width: int) -> Window:
+        """The window that torchvision's Resize and CenterCrop see, and timm's, with their rounding."""
+        down, across = (math.floor(side / self.ratio + 1e-6) for side in self.size)  # timm's rule: 224 / 0.95 is 235
+        if self.fit == "crop" and down * width >= across * height:
+            across = down * width // height
+        elif self.fit == "crop":
+            down = across * height // width
+        top, left = round((down - self.size[0]) / 2), round((across - self.size[1]) / 2)
+        whole = Window(top, left, *self.size, self.size, interpolation=self.interpolation)
+        return scaled(whole, height / down, width / across)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +147,11 @@ def _opencv() -> Any:
 def look(image: np.ndarray, window: Window) -> np.ndarray:
     """The window of an image (H, W[, C]) uint8, resized to its size; black where it lies outside.
 
-    Bilinear; averaged over areas where it shrinks by more than `window.averages`, so that nothing is aliased.
+    Bilinear by OpenCV; averaged over areas where it shrinks by more than `window.averages`, so that nothing is aliased. Or
+    by Pillow, with the interpolation that the window names, widened where it shrinks.
     """
+    if window.interpolation != "area":
+        return _look_by_pillow(image, window)
     cv2 = _opencv()
     height, width = image.shape[:2]
     top, left = math.floor(window.top + 0.5), math.floor(window.left + 0.5)
@@ -147,6 +166,21 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
         interpolation = cv2.INTER_AREA if shrinks > window.averages else cv2.INTER_LINEAR
         part = cv2.resize(part, window.size[::-1], interpolation=interpolation)
     return np.ascontiguousarray(part).reshape(*window.size, *image.shape[2:])
+
+
+def _look_by_pillow(image: np.ndarray, window: Window) -> np.ndarray:
+    from PIL import Image
+
+    sides = list(zip(image.shape, (window.top, window.left), (window.height, window.width), strict=False))
+    outside = [(max(0, math.ceil(-start)), max(0, math.ceil(start + length - side - 1e-6))) for side, start, length in sides]
+    if any(map(any, outside)):
+        image = np.pad(image, outside + [(0, 0)] * (image.ndim - 2))
+    starts = [start + before for (_, start, _), (before, _) in zip(sides, outside, strict=True)]
+    stops = [min(start + length, side) for start, (_, _, length), side in zip(starts, sides, image.shape, strict=False)]
+    picture = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    box = (starts[1], starts[0], stops[1], stops[0])
+    resized = picture.resize(window.size[::-1], Image.Resampling[window.interpolation.upper()], box)
+    return np.asarray(resized).reshape(*window.size, *image.shape[2:])
 
 
 def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -210,6 +244,8 @@ def read_bytes(path: str | Path) -> bytes:
 
 def _reduction(window: Window) -> int:
     """By how much a JPEG may be shrunk while it is decoded: 1, 2, 4 or 8, as long as the rest still shrinks by averaging."""
+    if window.interpolation != "area":
+        return 1  # torchvision and timm resize the whole picture
     spare = min(window.height / window.size[0], window.width / window.size[1])
     return max((r for r in (1, 2, 4, 8) if r <= spare * window.averages / 2), default=1)
 

@@ -60,9 +60,10 @@ def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
         return known[key]
 
     def resized(source: Source, crop: tuple) -> Source:
-        kept = Centre((side, side), "stretch") if crop else Centre((size, size), config.fit, config.crop_ratio)
+        centre = config.fit, config.crop_ratio, config.interpolation
+        kept = Centre((side, side), "stretch") if crop else Centre((size, size), *centre)
         source = _below(source, lambda below: stored(below, kept))
-        return Resized(source, (size, size, channels), config.fit, config.crop_ratio, crop, seed)
+        return Resized(source, (size, size, channels), *centre, crop, seed)
 
     return _each(dataset, lambda part, source: resized(source, crop if part == "train" else ()))
 

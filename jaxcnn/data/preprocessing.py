@@ -33,6 +33,8 @@ class Preprocessing:
     fit: str = "crop"
     """how a picture is brought to image_shape, see data.fit"""
     crop_ratio: float = 1.0
+    interpolation: str = "area"
+    """of pictures: "area", or Pillow's, see data.interpolation"""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -59,7 +61,8 @@ class Preprocessing:
         height, width, channels = self.image_shape
         if channels not in (1, 3):
             raise UserError(f"{path}: pictures have 1 or 3 channels, but the network takes {channels}")
-        return decode(read_bytes(path), str(path), channels, Centre((height, width), self.fit, self.crop_ratio))
+        view = Centre((height, width), self.fit, self.crop_ratio, self.interpolation)
+        return decode(read_bytes(path), str(path), channels, view)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
@@ -85,7 +88,7 @@ def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
     if any(value <= 0 for value in config.std):
         raise UserError(f"data.std: {config.std} should be above 0")
     mean, std = (config.mean, config.std) if config.mean and config.std else _statistics(train)
-    seen = {"fit": config.fit, "crop_ratio": config.crop_ratio} if isinstance(train, Resized) else {}
+    seen = {name: config[name] for name in ("fit", "crop_ratio", "interpolation")} if isinstance(train, Resized) else {}
     return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std, **seen)
 
 

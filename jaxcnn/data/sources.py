@@ -170,6 +170,7 @@ class Resized(Derived):
     shape: tuple[int, int, int]
     fit: str = "crop"
     ratio: float = 1.0
+    interpolation: str = "area"
     crop: tuple[tuple[float, float], tuple[float, float]] | tuple[()] = ()
     seed: int = 0
     sizes: Sizes = ONE_SIZE
@@ -180,7 +181,7 @@ class Resized(Derived):
         return self.shape
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self.source.view(index, Centre(self.shape[:2], self.fit, self.ratio))
+        return self.source.view(index, Centre(self.shape[:2], self.fit, self.ratio, self.interpolation))
 
     def at(self, index: int, place: int) -> np.ndarray:
         """A random crop that is a function of (seed, place)."""

@@ -152,3 +152,28 @@ def test_crop_that_fits_nowhere_becomes_the_largest_centre():
     assert (window.top, window.height) == (0, 20)
     assert window.width == pytest.approx(20 * 4 / 3)
     assert window.left == pytest.approx((400 - window.width) / 2)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize(("side", "resized"), [(64, 73), (96, 96), (200, 232)])  # shrinks much, a little, enlarges
+def test_pillows_interpolation_gives_the_pixels_of_resizing_the_whole_and_cutting_out_the_centre(interpolation, side, resized):
+    view = Centre((side, side), "crop", side / resized, interpolation)
+    for photo in (PHOTO, PHOTO.rotate(90, expand=True)):
+        width, height = (resized * length // min(photo.size) for length in photo.size)
+        whole = photo.resize((width, height), getattr(Image.Resampling, interpolation.upper()))
+        left, top = round((width - side) / 2), round((height - side) / 2)
+        expected = np.asarray(whole.crop((left, top, left + side, top + side))).astype(int)
+        found = decode(encoded(photo, "PNG"), "", 3, view)
+        difference = np.abs(found - expected)  # ties, rounded twice: half a pixel off would be 3 and more
+        assert difference.mean() < 0.2
+        assert difference.max() <= 6
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_pillows_interpolation_stretches_and_pads(fit):
+    image = np.asarray(PHOTO)[:, :, :1]
+    found = look(image, Centre((96, 96), fit, 1.0, "bicubic")(*image.shape[:2]))
+    if fit == "pad":
+        image = np.pad(image, ((53, 53), (0, 0), (0, 0)))
+    expected = Image.fromarray(image[..., 0]).resize((96, 96), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(found[..., 0], expected)
