@@ -1,5 +1,7 @@
 """Normalisation."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,24 +35,64 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
 
-        x = x.astype(jnp.float32)
         if self.use_running_average:
-            mean, var = running_mean.value, running_var.value
-        else:
-            axes = tuple(range(x.ndim - 1))
-            mean = x.mean(axes)
-            var = jnp.square(x - jnp.expand_dims(mean, axes)).mean(axes)
-            if not self.is_initializing():
-                n = x.size // x.shape[-1]
-                new_var = var * (n / max(n - 1, 1)) if self.unbiased else var
-                running_mean.value += self.momentum * (mean - running_mean.value)
-                running_var.value += self.momentum * (new_var - running_var.value)
-
-        def wide(v):  # (C,) -> (1, …, 1, C): no implicit rank promotion
-            return v.reshape((1,) * (x.ndim - 1) + shape)
-
-        y = (x - wide(mean)) * wide(scale * jax.lax.rsqrt(var + self.epsilon)) + wide(bias)
+            return _affine(x, running_mean.value, running_var.value, scale, bias, self.epsilon).astype(self.dtype)
+        y, mean, var = normalized_by_batch(x, scale, bias, self.epsilon)
+        if not self.is_initializing():
+            n = x.size // x.shape[-1]
+            new_var = var * (n / max(n - 1, 1)) if self.unbiased else var
+            running_mean.value += self.momentum * (mean - running_mean.value)
+            running_var.value += self.momentum * (new_var - running_var.value)
         return y.astype(self.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalized_by_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x (…, C) normalised by its own statistics (…, C), these: mean (C,) and biased variance (C,). All results are float32.
+
+    The gradients are Ioffe and Szegedy's (section 3) in one pass over the data. They take x again, which is there anyway,
+    where JAX would keep x - mean as well: half the memory, and two thirds of the time of both passes on a CPU.
+    """
+    wide = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))
+    # Mean and variance in one pass, of x less a sample of it: of x itself, a mean far from 0 would cancel the variance.
+    sample = wide[(0,) * len(axes)]
+    shifted = wide - jnp.expand_dims(sample, axes)
+    offset = shifted.mean(axes)
+    var = jnp.maximum(jnp.square(shifted).mean(axes) - jnp.square(offset), 0)
+    mean = sample + offset
+    return _affine(x, mean, var, scale, bias, epsilon), mean, var
+
+
+def _affine(x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    axes = tuple(range(x.ndim - 1))
+    factor = jnp.expand_dims(scale * jax.lax.rsqrt(var + epsilon), axes)
+    return (x.astype(jnp.float32) - jnp.expand_dims(mean, axes)) * factor + jnp.expand_dims(bias, axes)
+
+
+def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[tuple, tuple]:
+    y, mean, var = normalized_by_batch(x, scale, bias, epsilon)
+    return (y, mean, var), (x, mean, var, scale)
+
+
+def _vjp_backward(epsilon: float, residuals: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
+    (x, mean, var, scale), (y_gradient, mean_gradient, var_gradient) = residuals, gradients
+    axes, n = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    inverse = jax.lax.rsqrt(var + epsilon)
+    centred = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
+    bias_gradient = y_gradient.sum(axes)
+    scale_gradient = (y_gradient * centred).sum(axes) * inverse
+    factor = scale * inverse
+    of_centred = (2 * var_gradient - factor * inverse * scale_gradient) / n
+    constant = (mean_gradient - factor * bias_gradient) / n
+    of_y, of_centred, constant = (jnp.expand_dims(v, axes) for v in (factor, of_centred, constant))
+    x_gradient = y_gradient * of_y + centred * of_centred + constant
+    return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
+
+
+normalized_by_batch.defvjp(_vjp_forward, _vjp_backward)
 
 
 class GroupNorm(nn.Module):

@@ -9,29 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled
-from promises import GOLDEN, check_golden, check_training, count, initialised_layers, parameters
+from promises import GOLDEN, check_training, count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
 from jaxcnn.models.mobile_blocks import divisible
 from jaxcnn.weights import convert, export
-
-FILES = [
-    "keras/EfficientNetB0",
-    "keras/MobileNet",
-    "keras/MobileNetV3Small__97x65",
-    "timm/lcnet_050",
-    "timm/mobilenetv4_conv_small__97x65",
-    "timm/tf_efficientnetv2_b0__97x65",
-    "torchvision/mobilenet_v2__97x65",
-    "torchvision/mobilenet_v2__train",
-]
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_network_is_that_of_the_reference(file):
-    check_golden(file)
-
 
 TIMM = [
     "efficientnet_lite4",
@@ -63,16 +46,9 @@ def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
     assert found / 1e6 == pytest.approx(paper, abs=0.051)
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "size"),
-    [
-        ("mobilenet_v1_025", "float32", 64),
-        ("mobilenet_v1_025", "bfloat16", 64),
-        ("mobilenet_v3_small", "bfloat16", 32),
-    ],
-)
-def test_training_lowers_the_loss(name, dtype, size):
-    check_training(name, size, dtype, steps=6)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype):
+    check_training("mobilenet_v1_025", 64, dtype, steps=6)
 
 
 def deviations(name, *layers):

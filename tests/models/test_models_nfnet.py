@@ -4,20 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import check_golden, check_training, count, initialised, parameters
+from promises import count, initialised, parameters
 
 from jaxcnn.layers import ScaledStandardizedConv, conv
 from jaxcnn.models.nfnet import scaled_gelu
 
 COUNTS = (71489284, 132634256, 193779228, 254924200, 316069172, 377214144, 438359116)  # timm's dm_nfnet_f0 to f6
-
-
-def test_network_is_timms():
-    check_golden("timm/nf_resnet50")
-
-
-def test_training_lowers_the_loss():
-    check_training("timm/nf_resnet26", 32, "bfloat16", learning_rate=0.1, drop_rate=0.1, drop_path_rate=0.1)
 
 
 @pytest.mark.parametrize("number", range(7))

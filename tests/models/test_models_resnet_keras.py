@@ -3,15 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from promises import check_golden, check_training, initialised, parameters
-
-
-def test_network_is_keras():
-    check_golden("keras/ResNet50")
-
-
-def test_training_lowers_the_loss():
-    check_training("keras/ResNet50", 32, "bfloat16", zero_init_last=True)
+from promises import initialised, parameters
 
 
 def test_starts_as_keras_does():

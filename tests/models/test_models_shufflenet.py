@@ -5,23 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import check_golden, check_training, count, initialised, parameters
+from promises import check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import channel_shuffle
 from jaxcnn.models import create_model
 
 
-def test_network_is_torchvisions():
-    check_golden("torchvision/shufflenet_v2_x0_5")
-
-
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [("shufflenet_v2_x0_5", "float32"), ("shufflenet_v2_x0_5", "bfloat16"), ("shufflenet_v1_g3_x0_25", "bfloat16")],
-)
-def test_training_lowers_the_loss(name, dtype):
-    check_training(name, 32, dtype, learning_rate=0.01 if "v2" in name else 0.03, steps=8)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_lowers_the_loss(dtype):
+    check_training("shufflenet_v2_x0_5", 32, dtype, steps=8)
 
 
 def test_shuffle_takes_one_channel_of_each_group_in_turn():

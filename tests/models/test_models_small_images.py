@@ -36,8 +36,7 @@ def test_lenet4_has_the_papers_connections():
 
 
 @pytest.mark.parametrize(("name", "size", "features"), [("lenet1", 28, 192), ("lenet4", 32, 120)])
-def test_small_lenets_train_and_refuse_small_images(name, size, features):
-    check_training(name, size, learning_rate=1.0, steps=8)
+def test_small_lenets_refuse_small_images(name, size, features):
     with pytest.raises(UserError, match=f"{size - 1}×{size - 1} is too small for {name}: at least {size}×{size}"):
         parameters(name, size - 1)
     model = create_model(name, num_classes=0, dtype="bfloat16")
