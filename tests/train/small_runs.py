@@ -46,7 +46,7 @@ def quiet():
 
 
 def command(script, *arguments, cwd=ROOT, cache=""):
-    """Starts experiments/SCRIPT as a person would, without the tests' settings of JAX; compiled programs are kept in `cache`."""
+    """As a person starts experiments/SCRIPT, without the tests' settings of JAX; compiled programs are kept in `cache`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
