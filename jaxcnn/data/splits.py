@@ -36,7 +36,7 @@ def _stratified(labels: np.ndarray, smaller: int, seed: int) -> tuple[np.ndarray
     larger = len(labels) - smaller
     if counts.min() < 2 or min(larger, smaller) < len(classes):
         return None
-    generator = np.random.RandomState(seed)  # noqa: NPY002 (scikit-learn's)
+    generator = np.random.RandomState(seed)
     in_larger = _shares(counts, larger, generator)
     in_smaller = _shares(counts - in_larger, smaller, generator)
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
