@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import flags
 from benchmark_process import Row
-from benchmark_tables import ROOT, table, write_page
+from benchmark_tables import PAGE, ROOT, page, table
 from ml_collections import ConfigDict
 
 from jaxcnn import command
@@ -57,7 +57,9 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     if arguments or config is not None:
         raise UserError("benchmark.py takes flags alone, and no config")
     if _PAGE.value:
-        print(f"docs/performance.md: tables of {', '.join(write_page())}")
+        text, made = page(PAGE.read_text(encoding="utf-8"))
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"docs/performance.md: tables of {', '.join(made)}")
         return
     _check_choices("parts", _PARTS.value, PARTS)
     _check_choices("modes", _MODES.value, ("forward", "train"))

@@ -118,13 +118,13 @@ def _imports(rounds: int) -> list[Row]:
     commands = {
         f"{file.name} --help": [str(file), "--help"]
         for file in sorted(FOLDER.glob("*.py"))
-        if "command.run(main)" in file.read_text(encoding="utf-8")
+        if file.read_text(encoding="utf-8").endswith("command.run(main)\n")
     }
     parse = ["experiments/train.py", "--config=configs/resnet_cifar10.py:20", "--print_config"]
     commands |= {"train.py --print_config": parse}
     commands |= {f"import {name}": ["-c", f"import {name}"] for name in ("jax", "jaxcnn", "jaxcnn.models", "jaxcnn.train")}
     measured: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(max(rounds, 3)):
+    for _ in range(rounds):
         for name, command in commands.items():
             start = time.perf_counter()
             subprocess.run(

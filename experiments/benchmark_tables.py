@@ -39,20 +39,16 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines[1:])
 
 
-def write_page() -> list[str]:
-    """Renews the tables of docs/performance.md, each between its two marks, from results/benchmarks; names those that were."""
-    text, renewed = PAGE.read_text(encoding="utf-8"), []
+def page(text: str) -> tuple[str, list[str]]:
+    """docs/performance.md with its tables, each between two marks, made from results/benchmarks; and which were."""
+    made = []
     for suite in re.findall(r"<!-- table: (\w+) -->", text):
         if (file := RESULTS / f"{suite}.json").exists():
             rows = json.loads(file.read_text())
-            start, end = (
-                text.index(mark := f"<!-- table: {suite} -->") + len(mark),
-                text.index("<!-- end -->", text.index(mark)),
-            )
-            text = f"{text[:start]}\n{_machine(rows)}\n\n{table(rows)}\n{text[end:]}"
-            renewed.append(suite)
-    PAGE.write_text(text, encoding="utf-8")
-    return renewed
+            start = text.index(mark := f"<!-- table: {suite} -->") + len(mark)
+            text = f"{text[:start]}\n{_machine(rows)}\n\n{table(rows)}\n{text[text.index('<!-- end -->', start) :]}"
+            made.append(suite)
+    return text, made
 
 
 def _part(row: Row) -> str | None:
