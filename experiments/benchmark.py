@@ -43,6 +43,8 @@ _ROUNDS = flags.DEFINE_integer("rounds", None, f"how often the contenders take t
 _MODES = flags.DEFINE_list("modes", ["forward", "train"], "cpu, gpu: which of the two")
 _DTYPES = flags.DEFINE_list("dtypes", None, "cpu, gpu: float32, bfloat16; None = float32 on cpu, bfloat16 on gpu")
 _TURN = flags.DEFINE_float("turn_seconds", 2.0, "cpu, gpu: least seconds of a turn", lower_bound=0.0)
+_COMPILED = flags.DEFINE_list("torch_compile", ["train"], "cpu: the modes in which torch.compile is measured beside eager")
+_LIMIT = flags.DEFINE_float("compile_limit", 120.0, "cpu: seconds after which torch.compile is given up", lower_bound=1.0)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images a batch; 0 = each model's own, data: 64", lower_bound=0)
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"data: which parts of it: {', '.join(PARTS)}")
 _IMAGES = flags.DEFINE_integer("images", 200, "data: different photos that are made", lower_bound=20)
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
         return
     _check_choices("parts", _PARTS.value, PARTS)
     _check_choices("modes", _MODES.value, ("forward", "train"))
+    _check_choices("torch_compile", _COMPILED.value, ("forward", "train"))
     _check_choices("dtypes", _DTYPES.value or [], ("float32", "bfloat16"))
     _check_choices("against", _AGAINST.value, {"data": ("torch", "tensorflow"), "compile": ()}.get(_SUITE.value, ("torch",)))
     pythons = {name: _interpreter(name) for name in _AGAINST.value}
@@ -106,6 +109,8 @@ def _models(pythons: dict[str, str]) -> list[Row]:
         turn_seconds=_TURN.value,
         threads=cores(),
         torch_python=pythons.get("torch"),
+        compiled_modes=_COMPILED.value,
+        compile_limit=_LIMIT.value,
     )
     return benchmark_models.run(models, settings, say)
 

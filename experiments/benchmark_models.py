@@ -16,7 +16,6 @@ from benchmark_process import Row, Worker, WorkerFailed, figure
 from jaxcnn.errors import UserError
 
 FOLDER = Path(__file__).parent
-MODES = ("forward", "train")
 
 
 class Case(NamedTuple):
@@ -60,6 +59,8 @@ class Settings(NamedTuple):
     turn_seconds: float
     threads: int
     torch_python: str | None  # None: not measured
+    compiled_modes: Sequence[str]  # on the CPU: those in which torch.compile is measured too
+    compile_limit: float  # and the seconds that it may take to compile
 
 
 def run(models: Sequence[str], settings: Settings, say: Callable[[str], None]) -> list[Row]:
@@ -93,7 +94,8 @@ def _spec(model: str, mode: str, dtype: str, settings: Settings) -> Row:
 def _measure(spec: Row, settings: Settings, peak: Worker, product: float) -> Row:
     names = ["jaxcnn"]
     if settings.torch_python:  # on a GPU nobody trains without torch.compile
-        names += ["torch", "torch_compile"] if settings.suite == "cpu" else ["torch_compile"]
+        compiled = ["torch_compile"] * (spec["mode"] in settings.compiled_modes)
+        names += ["torch", *compiled] if settings.suite == "cpu" else ["torch_compile"]
     row = {name: spec[name] for name in ("model", "mode", "dtype", "batch_size", "image_size")} | {"suite": settings.suite}
     failed: Row = {}
     with contextlib.ExitStack() as stack:
@@ -113,12 +115,13 @@ def _measure(spec: Row, settings: Settings, peak: Worker, product: float) -> Row
             if name == "jaxcnn":
                 ready[name] = attempt(name, workers[name].answer)  # alone: what it takes to compile is one of the figures
         for name in names[1:]:
-            ready[name] = attempt(name, workers[name].answer)
+            limit = settings.compile_limit if name == "torch_compile" and settings.suite == "cpu" else None
+            ready[name] = attempt(name, lambda name=name, limit=limit: workers[name].answer(limit))  # type: ignore[misc]
         turns: dict[str, list[Row]] = {name: [] for name in names}
         products = []
         for turn in range(settings.rounds):  # to and fro, so that nobody always comes after the same
             for name in list(workers)[:: -1 if turn % 2 else 1]:
-                ask = {"seconds": settings.turn_seconds, "least": 2}
+                ask = {"seconds": settings.turn_seconds, "least": 1}
                 if answer := attempt(name, lambda name=name, ask=ask: workers[name].ask(ask)):  # type: ignore[misc]
                     turns[name].append(answer)
             answer = peak.ask({"seconds": settings.turn_seconds / 4, "least": 1})

@@ -7,10 +7,12 @@ import contextlib
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +40,7 @@ class Worker(contextlib.AbstractContextManager):
         self._process = subprocess.Popen(
             [python or sys.executable, program, json.dumps(spec)], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+            start_new_session=True,  # a group with its compilers, which end with it
         )  # fmt: skip
 
     def ask(self, message: Any = None) -> Any:
@@ -47,15 +50,32 @@ class Worker(contextlib.AbstractContextManager):
             print(json.dumps(message), file=self._process.stdin, flush=True)
         return self.answer()
 
-    def answer(self) -> Any:
-        """The next line that comes; the first of some programs comes unasked, when they are ready."""
+    def answer(self, limit: float | None = None) -> Any:
+        """The next line that comes; the first of some programs comes unasked, when they are ready, within `limit` seconds."""
         assert self._process.stdout is not None
-        if line := self._process.stdout.readline():
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._kill()
+
+        timer = threading.Timer(limit or 0, give_up)
+        if limit:
+            timer.start()
+        line = self._process.stdout.readline()
+        timer.cancel()
+        if line:
             return json.loads(line)
         code = self._process.wait()
+        if late.is_set():
+            raise WorkerFailed(f"{self.title}: not ready within {limit:g} s")
         self._errors.seek(0)
         said = [text for line in self._errors if (text := line.strip())]
         raise WorkerFailed(f"{self.title}: ended with code {code}", said[-1] if said else "")
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def __exit__(self, kind: object, *_: object) -> None:
         assert self._process.stdin is not None
@@ -65,7 +85,7 @@ class Worker(contextlib.AbstractContextManager):
         try:
             self._process.wait(20 if kind is None else 0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._kill()
             self._process.wait()
         self._process.stdout.close()
         self._errors.close()

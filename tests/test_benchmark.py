@@ -13,12 +13,14 @@ import benchmark_tables
 from benchmark_process import Worker, WorkerFailed
 
 COUNTS = """
-import json, sys
+import json, sys, time
 sys.path.insert(0, {experiments!r})
 from benchmark_process import answers, serve_steps
 spec, done = json.loads(sys.argv[1]), []
 out = answers()
 print("a library's chatter")
+if spec["fail"] == "late":
+    time.sleep(100)
 if spec["fail"]:
     sys.exit("no such card")
 serve_steps(out, {{"steps_before": len(done)}}, lambda count: done.append(count), lambda: sum(done))
@@ -147,6 +149,14 @@ def test_worker_that_ends_says_its_last_line(program):
         assert failure.value.said == "no such card"
         with pytest.raises(WorkerFailed):
             worker.ask({"seconds": 0, "least": 1})
+
+
+def test_worker_that_is_not_ready_in_time_is_given_up(program):
+    with (
+        Worker(program, {"fail": "late"}, title="slow") as worker,
+        pytest.raises(WorkerFailed, match=r"^slow: not ready within 0.5 s$"),
+    ):
+        worker.answer(0.5)
 
 
 def test_figures_are_medians_and_ratios_are_taken_within_a_round():
