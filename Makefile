@@ -1,11 +1,12 @@
 # make train   a first network, trained on real data, with a report
 # make test    formatting, types and tests
 # Both make .venv first if it is missing; python3.11 or newer is all they need.
+# make bench-env   .venv-bench, PyTorch and its models for experiments/benchmark.py --against=torch
 
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: train test clean
+.PHONY: train test bench-env clean
 
 train: .venv/installed
 	$(PY) experiments/train.py --config=configs/lenet5_digits.py --workdir=runs/digits
@@ -22,5 +23,15 @@ test: .venv/installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+bench-env: .venv-bench/installed
+
+# torchvision and timm without what they ask for: their pins of PyTorch would bring another one
+.venv-bench/installed: Makefile constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 numpy pillow \
+		opencv-python-headless pyyaml huggingface_hub safetensors
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0 timm==1.0.31
+	touch $@
+
 clean:
-	rm -rf .venv build runs
+	rm -rf .venv .venv-bench build runs

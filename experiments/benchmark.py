@@ -1,102 +1,169 @@
-"""Measures speed: python experiments/benchmark.py --suite=data --json=results/benchmarks/data.json.
+"""Measures speed: python experiments/benchmark.py --suite=cpu --json=results/benchmarks/cpu.json.
 
-Prints a table of medians (and ranges); --json=FILE keeps it as a list of rows. --against=torch,tensorflow measures these
-in the same run, with the interpreters --torch_python and --tensorflow_python, which need not have JAX. What the rows
-mean, and what was found, is in docs/performance.md.
+    cpu      images a second of nine models, forward and in a train step, in float32
+    gpu      the same of five in bfloat16 at batch 256
+    compile  seconds from train.py to its first step, with and without the cache of compiled programs; imports
+    data     reading photos, augmentation, memory
+
+Prints a table of medians (and ranges); --json=FILE keeps the rows. --against=torch measures PyTorch in the same run, with
+the interpreter that `make bench-env` makes (or --torch_python), which need not have JAX. --page renews the tables of
+docs/performance.md from results/benchmarks. What the rows mean, and what was found, is there.
 """
 
 import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark_data
 from absl import flags
+from benchmark_process import Row
+from benchmark_tables import PAGE, ROOT, page, table
 from ml_collections import ConfigDict
 
 from jaxcnn import command
 from jaxcnn.errors import UserError
 
 PARTS = ("jpeg", "cifar", "memory")
+ROUNDS = {"cpu": 3, "gpu": 5, "compile": 2, "data": 5}
 
-_SUITE = flags.DEFINE_enum("suite", "data", ["data"], "what is measured")
-_PARTS = flags.DEFINE_list("parts", list(PARTS), f"which parts of it: {', '.join(PARTS)}")
+_SUITE = flags.DEFINE_enum("suite", "cpu", list(ROUNDS), "what is measured")
 _JSON = flags.DEFINE_string("json", None, "file that keeps the rows")
-_AGAINST = flags.DEFINE_list("against", [], "torch, tensorflow: measured too")
-_TORCH = flags.DEFINE_string("torch_python", None, "an interpreter with torch, numpy and opencv-python-headless")
+_PAGE = flags.DEFINE_bool("page", False, "measure nothing; renew the tables of docs/performance.md")
+_MODELS = flags.DEFINE_list(
+    "models", None, "which models (all but data; data: whose step is compared with); None = the suite's"
+)
+_AGAINST = flags.DEFINE_list("against", [], "torch (cpu, gpu, data), tensorflow (data): measured too")
+_TORCH = flags.DEFINE_string("torch_python", None, "an interpreter with PyTorch; None = that of `make bench-env`")
 _TENSORFLOW = flags.DEFINE_string("tensorflow_python", None, "an interpreter with tensorflow")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "how often the contenders take turns", lower_bound=1)
-_IMAGES = flags.DEFINE_integer("images", 200, "different photos that are made", lower_bound=20)
-_BATCHES = flags.DEFINE_integer("batches", 16, "batches a turn", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "photos a batch", lower_bound=1)
-_THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "threads that our reader is measured with")
-_WORKERS = flags.DEFINE_integer("workers", 2, "processes that it is measured with; 0 = none", lower_bound=0)
-_FILES = flags.DEFINE_list("files", ["1000", "50000"], "sizes of the folders of the part memory")
-_MODELS = flags.DEFINE_list("models", ["resnet20"], "the model whose step the part cifar is compared with")
+_ROUNDS = flags.DEFINE_integer("rounds", None, f"how often the contenders take turns; None = {ROUNDS}", lower_bound=1)
+_MODES = flags.DEFINE_list("modes", ["forward", "train"], "cpu, gpu: which of the two")
+_DTYPES = flags.DEFINE_list("dtypes", None, "cpu, gpu: float32, bfloat16; None = float32 on cpu, bfloat16 on gpu")
+_TURN = flags.DEFINE_float("turn_seconds", 2.0, "cpu, gpu: least seconds of a turn", lower_bound=0.0)
+_COMPILED = flags.DEFINE_list("torch_compile", ["train"], "cpu: the modes in which torch.compile is measured beside eager")
+_LIMIT = flags.DEFINE_float("compile_limit", 120.0, "cpu: seconds after which torch.compile is given up", lower_bound=1.0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images a batch; 0 = each model's own, data: 64", lower_bound=0)
+_PARTS = flags.DEFINE_list("parts", list(PARTS), f"data: which parts of it: {', '.join(PARTS)}")
+_IMAGES = flags.DEFINE_integer("images", 200, "data: different photos that are made", lower_bound=20)
+_BATCHES = flags.DEFINE_integer("batches", 16, "data: batches a turn", lower_bound=1)
+_THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "data: threads that our reader is measured with")
+_WORKERS = flags.DEFINE_integer("workers", 2, "data: processes that it is measured with; 0 = none", lower_bound=0)
+_FILES = flags.DEFINE_list("files", ["1000", "50000"], "data: sizes of the folders of the part memory")
 
 
 def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     """Measures, prints, keeps."""
     if arguments or config is not None:
         raise UserError("benchmark.py takes flags alone, and no config")
-    for part in _PARTS.value:
-        if part not in PARTS:
-            raise UserError(f"--parts: {part!r} is none of {', '.join(PARTS)}")
-    interpreters = {"torch": _TORCH.value, "tensorflow": _TENSORFLOW.value}
-    for name in _AGAINST.value:
-        if name not in interpreters:
-            raise UserError(f"--against: {name!r} is none of {', '.join(interpreters)}")
-        if not interpreters[name]:
-            raise UserError(f"--against={name}: say with which interpreter, --{name}_python=PATH")
-    rows = benchmark_data.run(
-        parts=_PARTS.value,
-        rounds=_ROUNDS.value,
-        images=_IMAGES.value,
-        batches=_BATCHES.value,
-        batch_size=_BATCH_SIZE.value,
-        threads=_integers("threads", _THREADS.value, 1),
-        workers=_WORKERS.value,
-        files=_integers("files", _FILES.value, 100),
-        model=_MODELS.value[0],
-        pythons={name: interpreters[name] for name in _AGAINST.value},
-    )
-    rows.insert(0, {"suite": _SUITE.value, "part": "machine", **_machine()})
+    if _PAGE.value:
+        text, made = page(PAGE.read_text(encoding="utf-8"))
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"docs/performance.md: tables of {', '.join(made)}")
+        return
+    _check_choices("parts", _PARTS.value, PARTS)
+    _check_choices("modes", _MODES.value, ("forward", "train"))
+    _check_choices("torch_compile", _COMPILED.value, ("forward", "train"))
+    _check_choices("dtypes", _DTYPES.value or [], ("float32", "bfloat16"))
+    _check_choices("against", _AGAINST.value, {"data": ("torch", "tensorflow"), "compile": ()}.get(_SUITE.value, ("torch",)))
+    pythons = {name: _interpreter(name) for name in _AGAINST.value}
+    _check_writable(_JSON.value)
+    machine = _machine()
+    if _SUITE.value == "data":
+        rows = [{"suite": "data", "part": "machine", **machine}, *_data(pythons)]
+    else:
+        rows = [{**row, "machine": machine} for row in _models(pythons)]
     print(table(rows))
     if _JSON.value:
-        Path(_JSON.value).parent.mkdir(parents=True, exist_ok=True)
         Path(_JSON.value).write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as Markdown, one table a part, medians with their ranges."""
-    columns = {
-        "jpeg": ("images_per_second", "images_per_cpu_second", "ratio", "wall_ratio"),
-        "cifar": ("seconds", "cpu_seconds", "share", "cpu_share"),
-        "memory": ("peak_bytes", "grown_bytes", "load_seconds", "first_batch_seconds", "statistics_seconds"),
-    }
-    lines = []
-    for part, figures in columns.items():
-        of_part = [row for row in rows if row["part"] == part]
-        if of_part:
-            lines += ["", f"| {part} | {' | '.join(figure.replace('_', ' ') for figure in figures)} |"]
-            lines += ["|---" * (len(figures) + 1) + "|"]
-            lines += [f"| {row['name']} | {' | '.join(_cell(row, figure) for figure in figures)} |" for row in of_part]
-    return "\n".join(lines[1:])
+def _models(pythons: dict[str, str]) -> list[Row]:
+    import benchmark_compile
+    import benchmark_models
+
+    from jaxcnn.data import cores
+    from jaxcnn.models.registry import find
+
+    suite, rounds = _SUITE.value, _ROUNDS.value or ROUNDS[_SUITE.value]
+    models = _MODELS.value or (benchmark_compile.MODELS if suite == "compile" else tuple(benchmark_models.CASES[suite]))
+    for model in models:
+        try:
+            find(model)
+        except UserError as mistake:
+            raise UserError(str(mistake).replace("model.name", "--models", 1)) from None
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    if suite == "compile":
+        return benchmark_compile.run(models, rounds, say)
+    settings = benchmark_models.Settings(
+        suite=suite,
+        modes=_MODES.value,
+        dtypes=_DTYPES.value or ["float32" if suite == "cpu" else "bfloat16"],
+        batch_size=_BATCH_SIZE.value,
+        rounds=rounds,
+        turn_seconds=_TURN.value,
+        threads=cores(),
+        torch_python=pythons.get("torch"),
+        compiled_modes=_COMPILED.value,
+        compile_limit=_LIMIT.value,
+    )
+    return benchmark_models.run(models, settings, say)
 
 
-def _cell(row: dict[str, Any], figure: str) -> str:
-    def number(value: float) -> str:
-        if figure.endswith("bytes"):
-            return f"{value / 2**20:,.0f} MiB"
-        if figure.endswith("share"):
-            return f"{value:.1%}"
-        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value * 1000:.2f}e-3"
+def _data(pythons: dict[str, str]) -> list[Row]:
+    import benchmark_data
 
-    low_high = row.get(f"{figure}_range")
-    return number(row[figure]) + (f" ({number(low_high[0])} to {number(low_high[1])})" if low_high else "")
+    return benchmark_data.run(
+        parts=_PARTS.value,
+        rounds=_ROUNDS.value or ROUNDS["data"],
+        images=_IMAGES.value,
+        batches=_BATCHES.value,
+        batch_size=_BATCH_SIZE.value or 64,
+        threads=_integers("threads", _THREADS.value, 1),
+        workers=_WORKERS.value,
+        files=_integers("files", _FILES.value, 100),
+        model=(_MODELS.value or ["resnet20"])[0],
+        pythons=pythons,
+    )
+
+
+def _interpreter(library: str) -> str:
+    """One that has the library: the flag's, or for torch that of `make bench-env`."""
+    given = {"torch": _TORCH.value, "tensorflow": _TENSORFLOW.value}[library]
+    made = ROOT / ".venv-bench" / "bin" / "python"
+    python = given or (str(made) if library == "torch" and made.exists() else None)
+    if not python:
+        hint = "; `make bench-env` makes one" if library == "torch" else ""
+        raise UserError(f"--against={library}: say with which interpreter, --{library}_python=PATH{hint}")
+    try:
+        done = subprocess.run([python, "-c", f"import {library}"], capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"--{library}_python: {python} can't be started: {error.strerror}") from None
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise UserError(f"--{library}_python: {python} has no {library} that can be imported: {said}")
+    return python
+
+
+def _check_choices(flag: str, values: Sequence[str], choices: Sequence[str]) -> None:
+    for value in values:
+        if value not in choices:
+            raise UserError(f"--{flag}: {value!r} is none of {', '.join(choices) or 'nothing'}")
+
+
+def _check_writable(file: str | None) -> None:
+    """Said before the minutes that measuring takes."""
+    if file:
+        try:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).open("a").close()
+        except OSError as error:
+            raise UserError(f"--json: {file} can't be written: {error.strerror}") from None
 
 
 def _machine() -> dict[str, Any]:

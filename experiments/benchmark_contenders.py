@@ -12,22 +12,17 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmark_process import Row, answers, figure, peak_bytes
 
-Row = dict[str, Any]
 HEIGHT, WIDTH = 400, 500
 SIZE = 224
 SCALE, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 WARM = 12  # batches before the clock starts: at least what any contender had read ahead while it waited
-
-
-def figure(name: str, values: Sequence[float]) -> Row:
-    """The median, and the least and greatest."""
-    return {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
 
 
 def _serve(spec: Row, batches: Iterator[Any], out: Any) -> None:
@@ -187,24 +182,13 @@ def _tensorflow(spec: Row) -> Iterator[Any]:
     return iter(files.map(read, num_parallel_calls=spec["threads"]).batch(spec["batch_size"]).prefetch(2))
 
 
-def _peak_bytes() -> int:
-    """Most memory that this process ever held. (getrusage would start with what its parent held when it was forked.)"""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def _memory_once(spec: Row) -> Row:
     """Peak memory after some batches, and seconds to the first one, imports left out."""
     from jaxcnn import data
     from jaxcnn.train import experiment
 
     experiment.make_mesh(1)  # starts JAX
-    before, start = _peak_bytes(), time.perf_counter()
+    before, start = peak_bytes(), time.perf_counter()
     config = _config(spec["root"]).data
     dataset = data.load(config, 0)
     loaded = time.perf_counter() - start
@@ -213,7 +197,7 @@ def _memory_once(spec: Row) -> Row:
     first = time.perf_counter() - start
     for _ in range(spec["batches"]):
         next(batches)
-    peak = _peak_bytes()
+    peak = peak_bytes()
     _close(batches)
     start = time.perf_counter()
     data.make_preprocessing(config, dataset.train)
@@ -228,24 +212,16 @@ def _memory_once(spec: Row) -> Row:
 
 def _cifar(spec: Row) -> list[Row]:
     """Data and augmentation as shares of a training step, each compiled by itself and timed in turns."""
+    import benchmark_jaxcnn
     import jax
 
     from jaxcnn import data
-    from jaxcnn.config import default_config
-    from jaxcnn.train import experiment
     from jaxcnn.train.step import jit_steps
 
-    generator, size = np.random.default_rng(0), 128
-    arrays = {
-        f"{part}_images": generator.integers(0, 256, (n, 32, 32, 3), np.uint8) for part, n in (("train", 5000), ("test", 20))
-    }
-    arrays |= {name.replace("images", "labels"): np.arange(len(images)) % 10 for name, images in arrays.items()}
-    np.savez(Path(spec["root"]) / "cifar.npz", **arrays)  # type: ignore[arg-type]
-    config = default_config()
-    config.data.name, config.data.root = "arrays", str(Path(spec["root"]) / "cifar.npz")
-    config.model.name, config.devices, config.batch_size = spec["model"], 1, size
-    prepared = experiment.prepare(config)
-    batches = prepared.reader(prepared.dataset.train)(data.Order(4500, 0), 0, size, [1] * 1_000_000)
+    case = {"image_size": 32, "padded": 32, "channels": 3, "classes": 10, "batch_size": 128, "arguments": {}}
+    prepared = benchmark_jaxcnn.prepare(case | {"model": spec["model"], "dtype": "float32"}, 5000)
+    size = case["batch_size"]
+    batches = prepared.reader(prepared.dataset.train)(prepared.order(), 0, size, [1] * 1_000_000)
     batch, state = next(batches), prepared.initial_state()
     steps = jit_steps(prepared.train_step(), prepared.mesh, unroll=True)
 
@@ -287,8 +263,7 @@ def _close(batches: Iterable[Any]) -> None:
 
 
 def _main(spec: Row) -> None:
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints does not get between the figures
+    out = answers()
     once = {"memory": _memory_once, "cifar": _cifar}
     if spec["contender"] in once:
         print(json.dumps(once[spec["contender"]](spec)), file=out, flush=True)

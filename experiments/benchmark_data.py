@@ -16,7 +16,8 @@ from typing import Any
 
 import benchmark_contenders
 import numpy as np
-from benchmark_contenders import HEIGHT, SIZE, WIDTH, Row, figure
+from benchmark_contenders import HEIGHT, SIZE, WIDTH
+from benchmark_process import Row, Worker, figure
 
 from jaxcnn import data
 
@@ -95,10 +96,10 @@ def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, python
     if "tensorflow" in pythons:
         specs += [{"contender": "tensorflow", "threads": cores, "workers": 0, "whole": whole} for whole in (False, True)]
     with contextlib.ExitStack() as stack:
-        contenders = [stack.enter_context(_Contender(common | spec, pythons.get(spec["contender"]))) for spec in specs]
+        contenders = [stack.enter_context(_contender(common | spec, pythons)) for spec in specs]
         measured = []
         for turn in range(rounds):  # to and fro, so that nobody always comes after the same
-            results = [contender.measure() for contender in contenders[:: -1 if turn % 2 else 1]]
+            results = [contender.ask() for contender in contenders[:: -1 if turn % 2 else 1]]
             measured.append(results[:: -1 if turn % 2 else 1])
     number = common["batches"] * common["batch_size"]
     rows = []
@@ -111,6 +112,13 @@ def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, python
         row |= figure("wall_ratio", [turn[1][0] / turn[index][0] for turn in measured])  # to OpenCV on all cores
         rows.append(row | ({"aim": "ratio >= 0.9"} if spec["contender"] == "jaxcnn" else {}))
     return rows
+
+
+def _contender(spec: Row, pythons: dict[str, str]) -> Worker:
+    return Worker(
+        benchmark_contenders.__file__, spec, title=_title(spec), python=pythons.get(spec["contender"]),
+        environment=os.environ | (KEEP if spec.get("keep") else {}),
+    )  # fmt: skip
 
 
 def _title(spec: Row) -> str:
@@ -134,40 +142,6 @@ def _memory(root: Path, common: Row, rounds: int, files: Sequence[int]) -> list[
             row |= figure(name, [turn[name] for turn in turns])
         rows.append(row | {"aim": "first_batch_seconds <= 3, peak_bytes flat"})
     return rows
-
-
-class _Contender(contextlib.AbstractContextManager):
-    """A process that reads batches whenever it is told to."""
-
-    def __init__(self, spec: Row, python: str | None):
-        self.process = subprocess.Popen(
-            [python or sys.executable, benchmark_contenders.__file__, json.dumps(spec)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if python else None, text=True,
-            env=os.environ | (KEEP if spec.get("keep") else {}),
-        )  # fmt: skip
-        self.spec = spec
-
-    def measure(self) -> tuple[float, float]:
-        """Seconds on the clock and of CPU time for the batches."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            print(file=self.process.stdin, flush=True)
-        if not (line := self.process.stdout.readline()):
-            raise RuntimeError(f"{_title(self.spec)}: the process ended with code {self.process.wait()}")
-        seconds, cpu = json.loads(line)
-        return seconds, cpu
-
-    def __exit__(self, *error: object) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
 
 
 def _child(spec: Row) -> Any:

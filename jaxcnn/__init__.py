@@ -5,9 +5,11 @@ preprocessing; jaxcnn.train.run(config, workdir) trains one.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxcnn.models import create_model, feature_maps, list_models
+if TYPE_CHECKING:
+    from jaxcnn.models import create_model, feature_maps, list_models
+    from jaxcnn.pretrained import load_pretrained
 
 __all__ = ["create_model", "feature_maps", "list_models", "load_pretrained"]
 
@@ -15,9 +17,13 @@ _ROOMS = ("config", "data", "evaluate", "layers", "models", "pretrained", "repor
 
 
 def __getattr__(name: str) -> Any:
-    """jaxcnn.train and the other rooms, imported when they are first used: `import jaxcnn` stays quick."""
-    if name == "load_pretrained":
-        return importlib.import_module("jaxcnn.pretrained").load_pretrained
+    """All of it, imported when it is first used: `import jaxcnn` and every command's --help stay quick.
+
+    And nothing of JAX is imported before a command has set its environment (jaxcnn/start.py).
+    """
+    if name in __all__:
+        room = "pretrained" if name == "load_pretrained" else "models"
+        return getattr(importlib.import_module(f"jaxcnn.{room}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"jaxcnn.{name}")
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")

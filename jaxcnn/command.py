@@ -3,7 +3,6 @@
 import ast
 import importlib.util
 import inspect
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
+from jaxcnn import start
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
 _CONFIG = flags.DEFINE_string(
@@ -26,8 +26,7 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
 
     Mistakes end in one line on stderr and the exit code of their `UserError` (2), never in a traceback.
     """
-    # Orbax and JAX log through absl and C++; what matters is said by our own log.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    start.prepare()
     try:
         app.define_help_flags()
         overrides: list[str] = []

@@ -1,10 +1,30 @@
-"""The benchmark's command: the form of its rows. It is not run for its figures here."""
+"""The benchmark's command: the form of its rows, and of its tables. It is not run for its figures here."""
 
 import json
 import os
+import sys
 
 import pytest
-from train.small_runs import command, finished
+from train.small_runs import ROOT, command, finished
+
+sys.path.insert(0, str(ROOT / "experiments"))
+import benchmark_models
+import benchmark_tables
+from benchmark_process import Worker, WorkerFailed
+
+COUNTS = """
+import json, sys, time
+sys.path.insert(0, {experiments!r})
+from benchmark_process import answers, serve_steps
+spec, done = json.loads(sys.argv[1]), []
+out = answers()
+print("a library's chatter")
+if spec["fail"] == "late":
+    time.sleep(100)
+if spec["fail"]:
+    sys.exit("no such card")
+serve_steps(out, {{"steps_before": len(done)}}, lambda count: done.append(count), lambda: sum(done))
+"""
 
 
 def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
@@ -36,16 +56,143 @@ def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
             assert 0 < least <= row[figure] <= most
 
 
+def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
+    kept = tmp_path / "kept" / "cpu.json"
+    code, out, err = finished(
+        command(
+            "benchmark.py", "--suite=cpu", "--models=lenet5", "--batch_size=4", "--rounds=2", "--turn_seconds=0",
+            f"--json={kept}",
+        )
+    )  # fmt: skip
+    assert code == 0, err
+    rows = json.loads(kept.read_text())
+    assert [row["mode"] for row in rows] == ["forward", "train"]
+    for row in rows:
+        asked = {name: row[name] for name in ("model", "dtype", "batch_size", "image_size")}
+        assert asked == {"model": "lenet5", "dtype": "float32", "batch_size": 4, "image_size": 28}
+        least, most = row["images_per_second_range"]
+        assert 0 < least <= row["images_per_second"] <= most == row["images_per_second_best"]
+        assert row["peak_share"] == pytest.approx(row["images_per_second"] * row["flops"] / row["peak_flops"])
+        assert row["peak_bytes"] > 2**26  # a process with JAX in it
+        assert row["compile_seconds"] > 0
+        assert row["torch_images_per_second"] is None
+        assert row["ratio"] is None
+        assert row["parameters"] == 60_850
+        assert "failed" not in row
+        assert row["machine"]["versions"]["jax"]
+    assert rows[1]["flops"] == 3 * rows[0]["flops"]
+    assert rows[0]["flops"] > 2 * 60_000  # every weight is used at least once
+    assert out.count("| lenet5, 4 × 28 |") == 2
+
+
+def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_path):
+    kept = tmp_path / "compile.json"
+    code, _, err = finished(command("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
+    assert code == 0, err
+    start, *imports = json.loads(kept.read_text())
+    assert (start["part"], start["model"]) == ("start", "lenet5")
+    assert start["cold_seconds"] > 0
+    assert start["cached_seconds"] > 0
+    names = [row["name"] for row in imports]
+    assert {"train.py --help", "evaluate.py --help", "benchmark.py --help", "import jaxcnn"} <= set(names)
+    assert not any(name.startswith("benchmark_") for name in names)  # these are no commands
+    assert all(row["part"] == "import" and row["seconds"] > 0 for row in imports)
+
+
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("arguments", "message"),
     [
-        ("--parts=jpg", "--parts: 'jpg' is none of jpeg, cifar, memory"),
-        ("--against=torch", "--against=torch: say with which interpreter, --torch_python=PATH"),
-        ("--against=keras", "--against: 'keras' is none of torch, tensorflow"),
-        ("--threads=0", "--threads: '0' should be whole numbers, 1 or more, with commas between them"),
+        (["--parts=jpg"], "--parts: 'jpg' is none of jpeg, cifar, memory"),
+        (["--modes=backward"], "--modes: 'backward' is none of forward, train"),
+        (["--dtypes=float16"], "--dtypes: 'float16' is none of float32, bfloat16"),
+        (["--against=torch", "--torch_python=/no/python"],
+         "--torch_python: /no/python can't be started: No such file or directory"),
+        (["--against=torch", f"--torch_python={sys.executable}"],
+         f"--torch_python: {sys.executable} has no torch that can be imported: ModuleNotFoundError: No module named 'torch'"),
+        (["--suite=data", "--against=tensorflow"],
+         "--against=tensorflow: say with which interpreter, --tensorflow_python=PATH"),
+        (["--against=tensorflow"], "--against: 'tensorflow' is none of torch"),
+        (["--suite=data", "--against=keras"], "--against: 'keras' is none of torch, tensorflow"),
+        (["--suite=data", "--threads=0"], "--threads: '0' should be whole numbers, 1 or more, with commas between them"),
+        (["--models=resnt20"], '--models: no model "resnt20" (did you mean "resnet20" or "resnet1202" or "resnet50"?)'),
+        (["--suite=gpu"], "--suite=gpu: JAX finds no GPU, only cpu"),
+        (["--json=/proc/none/file.json"], "--json: /proc/none/file.json can't be written: No such file or directory"),
+        (["resnet20"], "benchmark.py takes flags alone, and no config"),
     ],
-)
-def test_mistakes_end_in_one_line(argument, message):
-    code, _, err = finished(command("benchmark.py", argument))
-    assert code == 2
+)  # fmt: skip
+def test_mistakes_end_in_one_line(arguments, message):
+    code, out, err = finished(command("benchmark.py", *arguments))
+    assert code == 2, out
     assert err.strip() == f"error: {message}"
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A worker's program that counts its steps."""
+    file = tmp_path / "counts.py"
+    file.write_text(COUNTS.format(experiments=str(ROOT / "experiments")))
+    return str(file)
+
+
+def test_worker_does_at_least_the_steps_that_it_is_told_to(program):
+    with Worker(program, {"fail": False}, title="counter") as worker:
+        assert worker.answer() == {"steps_before": 0}
+        assert worker.ask({"seconds": 0, "least": 3})["steps"] == 3
+        assert worker.ask({"seconds": 0, "least": 2})["peak_bytes"] == 1 + 3 + 2  # 1 to warm up
+        assert worker.ask({"seconds": 0.001, "least": 1})["steps"] > 1
+
+
+def test_worker_that_ends_says_its_last_line(program):
+    with Worker(program, {"fail": True}, title="a contender") as worker:
+        with pytest.raises(WorkerFailed, match=r"^a contender: ended with code 1: no such card$") as failure:
+            worker.answer()
+        assert failure.value.said == "no such card"
+        with pytest.raises(WorkerFailed):
+            worker.ask({"seconds": 0, "least": 1})
+
+
+def test_worker_that_is_not_ready_in_time_is_given_up(program):
+    with (
+        Worker(program, {"fail": "late"}, title="slow") as worker,
+        pytest.raises(WorkerFailed, match=r"^slow: not ready within 0.5 s$"),
+    ):
+        worker.answer(0.5)
+
+
+def test_figures_are_medians_and_ratios_are_taken_within_a_round():
+    def answer(seconds, memory):
+        return {"steps": 10, "seconds": seconds, "peak_bytes": memory}
+
+    turns = {
+        "jaxcnn": [answer(1, 5), answer(4, 7), answer(2, 6)],
+        "torch": [answer(2, 9), answer(4, 9), answer(8, 9)],
+        "torch_compile": [answer(1, 9)],
+    }
+    ours = {"images_a_step": 4, "parameters": 10, "flops": 50, "device": "cpu", "compile_seconds": 3}
+    ready = {"jaxcnn": ours, "torch": ours, "torch_compile": ours}
+    failed = {"torch_compile": "out of memory"}
+    row = benchmark_models._figures(turns, ready, failed, peak=2000.0)
+    assert (row["images_per_second"], row["images_per_second_range"]) == (20, [10, 40])
+    assert row["torch_images_per_second"] == 10
+    assert (row["ratio"], row["ratio_range"]) == (2, [1, 4])  # not 20 / 10 of other rounds' noise: 2, 1 and 4
+    assert row["peak_share"] == 0.5
+    assert (row["peak_bytes"], row["torch_peak_bytes"]) == (7, 9)
+    assert "torch_compile_images_per_second" not in row
+
+
+def test_another_network_on_the_other_side_is_no_comparison():
+    def ready(parameters):
+        return {"images_a_step": 1, "parameters": parameters, "flops": 1, "device": "cpu", "compile_seconds": 1}
+
+    turn, failed = [{"steps": 1, "seconds": 1, "peak_bytes": 1}], {}
+    row = benchmark_models._figures(
+        {"jaxcnn": turn, "torch": turn}, {"jaxcnn": ready(1000), "torch": ready(999)}, failed, peak=1.0
+    )
+    assert failed == {"torch": "torch: another network, of 999 parameters; ours has 1,000"}
+    assert row["ratio"] is None
+
+
+def test_the_pages_tables_are_those_of_the_kept_results():
+    """`benchmark.py --page` has been run since results/benchmarks changed."""
+    before = benchmark_tables.PAGE.read_text(encoding="utf-8")
+    assert benchmark_tables.page(before)[0] == before

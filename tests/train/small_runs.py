@@ -45,8 +45,8 @@ def quiet():
     return Console(file=text, width=200), text.getvalue
 
 
-def command(script, *arguments, cwd=ROOT):
-    """Starts experiments/SCRIPT as a person would, without the tests' settings of JAX."""
+def command(script, *arguments, cwd=ROOT, cache=""):
+    """As a person starts experiments/SCRIPT, without the tests' settings of JAX; compiled programs are kept in `cache`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
@@ -54,7 +54,12 @@ def command(script, *arguments, cwd=ROOT):
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env=clean | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'train'}"},
+        env=clean
+        | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'train'}",
+        },
     )
 
 

@@ -27,9 +27,10 @@ def uninterrupted(tmp_path_factory):
 
 
 def start(workdir):
+    """What goes on runs the programs that the first part compiled, from the cache, as it does by default."""
     config = workdir.parent / "small.py"
     config.write_text(FILE)
-    return command("train.py", f"--config={config}", f"--workdir={workdir}")
+    return command("train.py", f"--config={config}", f"--workdir={workdir}", cache=workdir.parent / "xla")
 
 
 def outcome(workdir):
@@ -63,6 +64,7 @@ def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterr
     code, out, err = finished(start(workdir))
     assert code == 0, out + err
     assert "goes on from step" in out
+    assert list((tmp_path / "xla").glob("jit_steps-*")), "nothing came from the cache: the test shows less than it should"
     assert_same_result(workdir, uninterrupted)
 
 

@@ -1,0 +1,114 @@
+"""Our contender of the suites "cpu" and "gpu" of benchmark.py, in a process of its own; and the peak that it is compared with.
+
+It runs what training and evaluation run: the compiled step of an experiment (augmentation none, SGD with momentum), on uint8
+images that lie on the device, normalised in the step.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmark_process import Row, answers, peak_bytes, serve_steps
+
+from jaxcnn.config import default_config
+from jaxcnn.data import Batch
+from jaxcnn.models.cost import cost
+from jaxcnn.train import experiment
+from jaxcnn.train.state import count_parameters
+from jaxcnn.train.step import jit_steps
+
+STEPS_PER_DISPATCH = 8  # on accelerators, of the 32 of training: batches of 256 photos take memory
+
+
+def prepare(spec: Row, examples: int) -> experiment.Experiment:
+    """The experiment that trains spec["model"] on `examples` images of noise, with what else `spec` says."""
+    shape = (spec["image_size"], spec["image_size"], spec["channels"])
+    generator = np.random.default_rng(0)
+    arrays = {"class_names": np.arange(spec["classes"]).astype(str)}
+    for part, number in (("train", examples), ("test", 2)):
+        arrays[f"{part}_images"] = generator.integers(0, 256, (number, *shape), np.uint8)
+        arrays[f"{part}_labels"] = generator.integers(0, spec["classes"], number)
+    config = default_config()
+    config.model.name, config.model.dtype = spec["model"], spec["dtype"]
+    config.model.arguments.update(spec["arguments"])
+    config.batch_size, config.devices = spec["batch_size"], 1
+    config.data.validation, config.data.image_size, config.data.resize = 0.0, spec["padded"], "pad"
+    config.data.mean, config.data.std = (0.5,) * shape[2], (0.25,) * shape[2]
+    with tempfile.TemporaryDirectory() as folder:
+        config.data.name, config.data.root = "arrays", str(Path(folder) / "images.npz")
+        np.savez(config.data.root, **arrays)  # type: ignore[arg-type]
+        return experiment.prepare(config)
+
+
+def first_batches(prepared: experiment.Experiment, number: int) -> Batch:
+    """`number` batches on the device."""
+    size = prepared.config.batch_size
+    return next(prepared.reader(prepared.dataset.train)(prepared.order(), 0, size, [number]))
+
+
+def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
+    """What is said once it is compiled, and what does n steps."""
+    prepared = prepare(spec, spec["batch_size"])
+    costs = cost(prepared.model, prepared.preprocessing.input_shape)
+    a_call = 1 if prepared.on_cpu or spec["mode"] == "forward" else STEPS_PER_DISPATCH
+    batches, state = first_batches(prepared, a_call), prepared.initial_state()
+    start = time.perf_counter()
+    steps: Callable[[int], Any]
+    if spec["mode"] == "train":
+        train = jit_steps(prepared.train_step(), prepared.mesh, unroll=prepared.on_cpu).lower(state, batches).compile()
+
+        def steps(count: int) -> None:
+            nonlocal state
+            for _ in range(count):
+                state, metrics = train(state, batches)
+            jax.block_until_ready(metrics)
+
+    else:
+        images, variables = batches["image"], state.variables
+        predict = prepared.predict().lower(variables, images).compile()
+
+        def steps(count: int) -> None:
+            for _ in range(count):
+                logits = predict(variables, images)
+            jax.block_until_ready(logits)
+
+    return {
+        "compile_seconds": time.perf_counter() - start,
+        "parameters": count_parameters(state.params),
+        "flops": 2 * costs.macs * (3 if spec["mode"] == "train" else 1),  # an image; the backward pass is twice the forward
+        "images_a_step": a_call * spec["batch_size"],
+        "device": jax.devices()[0].device_kind,
+    }, steps
+
+
+def _peak(spec: Row) -> tuple[Row, Callable[[int], Any]]:
+    """Products of square matrices."""
+    size = 2048 if jax.devices()[0].platform == "cpu" else 8192
+    x = jnp.ones((size, size), spec["dtype"])
+    product = jax.jit(jnp.matmul).lower(x, x).compile()
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            y = product(x, x)
+        y.block_until_ready()
+
+    return {"flops": 2 * size**3, "device": jax.devices()[0].device_kind}, steps
+
+
+def _peak_of_device() -> int:
+    statistics = jax.devices()[0].memory_stats() or {}
+    return statistics.get("peak_bytes_in_use") or peak_bytes()
+
+
+if __name__ == "__main__":
+    _out, _spec = answers(), json.loads(sys.argv[1])
+    if _spec["device"] == "gpu" and jax.devices()[0].platform != "gpu":
+        sys.exit(f"JAX finds no GPU, only {jax.devices()[0].platform}")
+    serve_steps(_out, *(_peak if _spec["contender"] == "peak" else _contend)(_spec), _peak_of_device)

@@ -1,0 +1,82 @@
+"""What a command puts into the environment before JAX is imported: the cache of compiled programs, and flags for GPUs.
+
+What the user has set there already stays as it is. A library call (a notebook's) sets nothing.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import tempfile
+import warnings
+from pathlib import Path
+
+CACHE_BYTES = 2 * 2**30
+"""What the cache may grow to; at a command's start the oldest entries are dropped until it is less."""
+
+COMPILED_SECONDS = "0.2"
+"""Programs that took longer to compile are kept: those of a run, not the hundreds of single operations."""
+
+GPU_FLAGS = {
+    # collectives and copies run beside the computation that does not need them
+    "xla_gpu_enable_latency_hiding_scheduler": "true",
+    # matrix products (1×1 convolutions are such) with what is around them may be cuDNN's, where autotuning finds that faster
+    "xla_gpu_cudnn_gemm_fusion_level": "2",
+}
+_FLAGS_KNOWN_TO = "0.10."  # the jaxlib that has been asked; one that does not know a flag ends the process
+
+
+def prepare() -> None:
+    """Sets the environment. Has to come before JAX is imported."""
+    # Orbax and JAX log through absl and C++; what matters is said by our own log.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (folder := _cache_folder()):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", COMPILED_SECONDS)
+    # An entry that can't be read or written is compiled again, and no more need be said.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache", category=UserWarning)
+    if _has_nvidia_gpu() and importlib.metadata.version("jaxlib").startswith(_FLAGS_KNOWN_TO):
+        given = os.environ.get("XLA_FLAGS", "")
+        new = [f"--{name}={value}" for name, value in GPU_FLAGS.items() if name not in given]
+        os.environ["XLA_FLAGS"] = " ".join([*filter(None, [given]), *new])
+
+
+def _cache_folder() -> Path | None:
+    """A folder that can be written to, of this kind of processor alone; None where there is none."""
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcnn" / "xla"
+        folder = root / _processor()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # permission bits do not tell of a read-only file system
+        _drop_oldest(root)
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        return None
+    return folder
+
+
+def _processor() -> str:
+    """Names what compiled programs depend on: a home folder may be shared by machines that lack each other's instructions."""
+    flags = ""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{hashlib.sha256((platform.processor() + flags).encode()).hexdigest()[:8]}"
+
+
+def _drop_oldest(root: Path) -> None:
+    files = []
+    for file in root.glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be dropping it
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    total = sum(size for _, size, _ in files)
+    for _, size, file in sorted(files):
+        if total <= CACHE_BYTES:
+            return
+        file.unlink(missing_ok=True)
+        total -= size
+
+
+def _has_nvidia_gpu() -> bool:
+    """Whether JAX may find one. Asking JAX itself would start it."""
+    return Path("/proc/driver/nvidia/version").exists() and os.environ.get("JAX_PLATFORMS", "cuda") != "cpu"

@@ -1,0 +1,121 @@
+"""What a command sets before JAX starts: the cache of compiled programs works, never hurts, and stays where it may be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxcnn import start
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+import sys
+from jaxcnn import command
+
+def main(arguments, config):
+    import jax, jax.numpy as jnp
+    hits = []
+    jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None)
+    print(float(jax.jit(lambda x: jnp.sin(x).sum() + 1)(jnp.arange(8.0))), len(hits))
+
+assert "jax" not in sys.modules, "it was imported before its environment stood"
+command.run(main)
+"""
+
+
+@pytest.fixture
+def clean(monkeypatch, tmp_path):
+    """An environment without settings of JAX, whose cache folder is a test's own."""
+    for name in list(os.environ):
+        if name.startswith(("JAX_", "XLA_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return monkeypatch
+
+
+def program(**environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        | environment,
+    )  # fmt: skip
+
+
+def outcome(process):
+    """(value, programs that came from the cache); nothing was said on stderr."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert not err
+    value, hits = out.split()
+    return value, int(hits)
+
+
+def test_second_start_takes_the_first_ones_programs_and_computes_the_same(clean, tmp_path):
+    value, hits = outcome(program())
+    again, hits_again = outcome(program())
+    assert value == again
+    assert hits == 0
+    assert hits_again > 0
+    assert all(file.relative_to(tmp_path).parts[:3] == ("cache", "jaxcnn", "xla") for file in tmp_path.rglob("jit_*"))
+
+
+def test_damaged_entries_are_compiled_again_without_a_word(clean, tmp_path):
+    value, _ = outcome(program())
+    entries = list(tmp_path.rglob("jit_*"))
+    for entry in entries:  # as a write that a kill cut off leaves it
+        entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+    assert entries
+    assert outcome(program()) == (value, 0)
+
+
+def test_two_processes_at_once_share_the_cache(clean):
+    value, _ = outcome(program())
+    both = [program(), program()]
+    assert {outcome(process)[0] for process in both} == {value}
+
+
+def test_folder_that_cannot_be_written_is_done_without(clean, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert outcome(program())[1] == 0
+    start.prepare()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+@pytest.mark.parametrize("given", ["", "/elsewhere"])
+def test_what_the_user_set_stays(clean, tmp_path, given):
+    clean.setenv("JAX_COMPILATION_CACHE_DIR", given)
+    clean.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "7")
+    start.prepare()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == given
+    assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "7"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_oldest_programs_are_dropped_when_the_cache_is_full(clean, tmp_path):
+    clean.setattr(start, "CACHE_BYTES", 25)
+    other = tmp_path / "cache" / "jaxcnn" / "xla" / "another-processor"
+    other.mkdir(parents=True)
+    for age, name in enumerate(("new", "middle", "old")):
+        (other / name).write_bytes(b"x" * 10)
+        os.utime(other / name, (1000 - age, 1000 - age))
+    start.prepare()
+    assert sorted(file.name for file in other.iterdir()) == ["middle", "new"]
+
+
+def test_gpu_flags_are_set_where_there_is_a_gpu_and_the_users_own_stay(clean):
+    start.prepare()
+    assert "xla_gpu" not in os.environ.get("XLA_FLAGS", ""), "this machine has a GPU: the test has to be told"
+    clean.setattr(start, "_has_nvidia_gpu", lambda: True)
+    clean.setenv("XLA_FLAGS", "--xla_gpu_cudnn_gemm_fusion_level=0")
+    start.prepare()
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_gpu_cudnn_gemm_fusion_level=0", "--xla_gpu_enable_latency_hiding_scheduler=true",
+    ]  # fmt: skip
+
+
+def test_gpu_flags_are_known_to_the_installed_jaxlib(clean):
+    """XLA ends the process at one that it does not know, on any device."""
+    flags = " ".join(f"--{name}={value}" for name, value in start.GPU_FLAGS.items())
+    outcome(program(XLA_FLAGS=flags))
