@@ -1,7 +1,7 @@
 """What several families share."""
 
 from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, conv_numbers, sequence
-from jaxcnn.layers.conv import conv, he_normal
+from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
 from jaxcnn.layers.norm import BatchNorm, GroupNorm, LayerNorm
@@ -29,6 +29,8 @@ __all__ = [
     "channel_shuffle",
     "conv",
     "conv_numbers",
+    "convolve",
+    "cpu_convolution",
     "global_average_pool",
     "he_normal",
     "in_sequence",

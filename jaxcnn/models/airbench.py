@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, conv, max_pool, uniform
+from jaxcnn.layers import BatchNorm, conv, convolve, max_pool, uniform
 from jaxcnn.models.registry import check_images, variant
 
 TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's default: within ±1/sqrt(fan in)
@@ -51,9 +51,7 @@ class Whitening(nn.Module):
         kernel = self.param("kernel", TORCH, (2, 2, channels, 2 * patch), jnp.float32)
         bias = self.param("bias", uniform(patch**-0.5), (2 * patch,), jnp.float32)
         kernel = jax.lax.stop_gradient(kernel).astype(self.dtype)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype), kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = convolve(x.astype(self.dtype), kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 

@@ -38,12 +38,13 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
 
 
 def _macs(equation: Any, times: int) -> int:
-    if equation.primitive.name not in ("conv_general_dilated", "dot_general"):
+    if equation.primitive.name not in ("conv_general_dilated", "jaxcnn_convolution", "dot_general"):
         return 0
     inputs, kernel = (variable.aval.shape for variable in equation.invars)
     outputs = math.prod(equation.outvars[0].aval.shape)
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return times * outputs * math.prod(inputs[axis] for axis in contracted)
-    features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    numbers = equation.params.get("dimension_numbers")  # of conv_general_dilated alone
+    features = kernel[numbers.rhs_spec[0] if numbers else -1]
     return times * outputs * math.prod(kernel) // features

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import conv, global_average_pool, he_normal, linear, max_pool, sum_pool, uniform
+from jaxcnn.layers import conv, convolve, global_average_pool, he_normal, linear, max_pool, sum_pool, uniform
 from jaxcnn.models.registry import check_images, variant
 
 # Table I: the maps of S2 that each of the 16 maps of C3 is connected to: every 3 neighbours, every 4 neighbours,
@@ -89,9 +89,7 @@ class PartialConv(nn.Module):
         connected = self.param("kernel", init, (5, 5, len(sources)))
         bias = self.param("bias", nn.initializers.zeros, (len(self.inputs),), jnp.float32)
         kernel = jnp.zeros((5, 5, x.shape[-1], len(self.inputs))).at[:, :, sources, targets].set(connected)
-        y = jax.lax.conv_general_dilated(
-            x, kernel.astype(self.dtype), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = convolve(x, kernel.astype(self.dtype), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 

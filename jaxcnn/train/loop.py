@@ -25,6 +25,7 @@ from jaxcnn import config as settings
 from jaxcnn.data import Sizes
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
+from jaxcnn.layers import cpu_convolution
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.experiment import Experiment, prepare
@@ -66,6 +67,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
             return json.loads((workdir / "summary.json").read_text())
 
         # ── what is to be done, and what was done already ───────────────────────────────────────────────────────────
+        convolutions = cpu_convolution()
         experiment = prepare(config)
         checkpoints = Checkpoints(
             workdir / "checkpoints", keep=config.checkpoint.keep, warn=lambda text: say(console, f"warning: {text}")
@@ -76,7 +78,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         if meta:
             clock.go_on(meta["seconds"])
         write_text(workdir / "config.json", settings.to_json(config))
-        _introduce(console, experiment, state)
+        _introduce(console, experiment, state, convolutions)
 
         # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
         predict = AheadOfTime(experiment.predict(), clock)
@@ -90,14 +92,16 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
     return summary
 
 
-def _introduce(console: Console, experiment: Experiment, state: TrainState) -> None:
+def _introduce(console: Console, experiment: Experiment, state: TrainState, convolutions: str) -> None:
     dataset, device, step = experiment.dataset, experiment.mesh.devices.flat[0], int(state.step)
     sizes = [f"{len(source):,} {name}" for name in ("train", "validation", "test") if (source := getattr(dataset, name))]
     say(
         console,
         f"{experiment.config.model.name}, {count_parameters(state.params):,} parameters, on {experiment.config.data.name} "
         f"({', '.join(sizes)}), {experiment.total_steps:,} steps of {experiment.config.batch_size} on "
-        f"{experiment.mesh.size} × {device.device_kind}" + (f"; goes on from step {step:,}" if step else ""),
+        f"{experiment.mesh.size} × {device.device_kind}"
+        + (f", convolutions by {convolutions}" if convolutions else "")
+        + (f"; goes on from step {step:,}" if step else ""),
     )
 
 

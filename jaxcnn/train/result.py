@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxcnn import config as settings
 from jaxcnn.evaluate import collect, measure
+from jaxcnn.layers import cpu_convolution
 from jaxcnn.report import summarize, write_report
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
@@ -62,6 +63,7 @@ def write_result(
         "seed": config.seed,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "device": f"{experiment.mesh.size} × {device.device_kind} ({device.platform})",
+        **({"cpu_convolution": convolutions} if (convolutions := cpu_convolution()) else {}),
         "command": shlex.join(sys.argv),
     }
     write_report(

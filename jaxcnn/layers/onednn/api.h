@@ -1,0 +1,77 @@
+/* The part of oneDNN's public C API (version 3) that is used here, declared by hand: neither its headers nor linking to it is
+   needed, for `load` takes the functions from the shared library at the path that Python found. */
+#include <dlfcn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef void* Handle; /* of an engine, stream, memory descriptor, memory, primitive descriptor, primitive or attributes */
+typedef const int64_t* Dims;
+typedef struct { int arg; Handle memory; } Arg;
+typedef struct { int major, minor, patch; } Version; /* more follows in dnnl_version_t */
+
+enum { SUCCESS = 0, CPU = 1, IN_ORDER = 1, BF16 = 2, F32 = 3, ANY_LAYOUT = 1, MAX_DIMS = 12 };
+enum { FORWARD_TRAINING = 64, DIRECT = 1, USER_SCRATCHPAD = 1 };
+enum { QUERY_IMPLEMENTATION = 8, QUERY_WEIGHTS = 131, QUERY_DIFF_WEIGHTS = 132, QUERY_SCRATCHPAD = 136 };
+enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DST = 145, DIFF_WEIGHTS = 161 };
+
+#define ONEDNN_FUNCTIONS(F)                                                                                                \
+  F(const Version*, version, (void))                                                                                       \
+  F(int, get_effective_cpu_isa, (void))                                                                                    \
+  F(int, set_primitive_cache_capacity, (int))                                                                              \
+  F(int, engine_create, (Handle*, int kind, size_t index))                                                                 \
+  F(int, stream_create, (Handle*, Handle engine, unsigned flags))                                                          \
+  F(int, primitive_attr_create, (Handle*))                                                                                 \
+  F(int, primitive_attr_set_scratchpad_mode, (Handle, int mode))                                                           \
+  F(int, memory_desc_create_with_tag, (Handle*, int rank, Dims, int type, int tag))                                        \
+  F(int, memory_desc_create_with_strides, (Handle*, int rank, Dims, int type, Dims strides))                               \
+  F(int, memory_desc_destroy, (Handle))                                                                                    \
+  F(int, memory_desc_equal, (Handle, Handle))                                                                              \
+  F(size_t, memory_desc_get_size, (Handle))                                                                                \
+  F(int, memory_create, (Handle*, Handle description, Handle engine, void* data))                                          \
+  F(int, memory_set_data_handle, (Handle, void* data))                                                                     \
+  F(int, memory_destroy, (Handle))                                                                                         \
+  F(int, convolution_forward_primitive_desc_create,                                                                        \
+    (Handle*, Handle engine, int propagation, int algorithm, Handle src, Handle weights, Handle bias, Handle dst,          \
+     Dims strides, Dims dilations, Dims before, Dims after, Handle attributes))                                            \
+  F(int, convolution_backward_data_primitive_desc_create,                                                                  \
+    (Handle*, Handle engine, int algorithm, Handle diff_src, Handle weights, Handle diff_dst, Dims strides,                \
+     Dims dilations, Dims before, Dims after, Handle forward, Handle attributes))                                          \
+  F(int, convolution_backward_weights_primitive_desc_create,                                                               \
+    (Handle*, Handle engine, int algorithm, Handle src, Handle diff_weights, Handle diff_bias, Handle diff_dst,            \
+     Dims strides, Dims dilations, Dims before, Dims after, Handle forward, Handle attributes))                            \
+  F(int, reorder_primitive_desc_create, (Handle*, Handle from, Handle engine, Handle to, Handle same_engine, Handle))      \
+  F(int, primitive_desc_query, (Handle, int what, int index, void* result))                                                \
+  F(Handle, primitive_desc_query_md, (Handle, int what, int index))                                                        \
+  F(int, primitive_desc_destroy, (Handle))                                                                                 \
+  F(int, primitive_create, (Handle*, Handle description))                                                                  \
+  F(int, primitive_execute, (Handle, Handle stream, int count, const Arg*))                                                \
+  F(int, primitive_destroy, (Handle))
+
+#define MEMBER(result, name, arguments) result(*name) arguments;
+static struct { ONEDNN_FUNCTIONS(MEMBER) } dnnl;
+static Handle engine, stream, attributes;
+
+static const char* status_name(int status) {
+  static const char* const names[] = {"success", "out of memory", "invalid arguments", "unimplemented", "last implementation",
+                                      "runtime error", "not required"};
+  return status >= 0 && status < 7 ? names[status] : "unknown status";
+}
+
+/* Opens the library and makes the engine. Returns 0, or 1 with the reason in `error`. */
+static int load(const char* path, char* error, size_t size) {
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) return snprintf(error, size, "%s", dlerror()), 1;
+#define FIND(result, name, arguments) \
+  if (!(*(void**)&dnnl.name = dlsym(library, "dnnl_" #name))) return snprintf(error, size, "%s has no dnnl_" #name, path), 1;
+  ONEDNN_FUNCTIONS(FIND)
+  if (dnnl.version()->major != 3)
+    return snprintf(error, size, "%s is version %d of oneDNN, not 3", path, dnnl.version()->major), 1;
+  int status = dnnl.engine_create(&engine, CPU, 0);
+  if (!status) status = dnnl.stream_create(&stream, engine, IN_ORDER);
+  if (!status) status = dnnl.primitive_attr_create(&attributes);
+  if (!status) status = dnnl.primitive_attr_set_scratchpad_mode(attributes, USER_SCRATCHPAD);
+  if (!status) status = dnnl.set_primitive_cache_capacity(0); /* plans.h keeps them, and forgets them in time */
+  if (status) return snprintf(error, size, "oneDNN doesn't start: %s", status_name(status)), 1;
+  return 0;
+}

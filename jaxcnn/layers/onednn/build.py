@@ -1,0 +1,71 @@
+"""Compiles the handler, once for each version of its source and of jaxlib, into the user's cache folder."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import jax
+import jaxlib
+
+SOURCES = ("handler.c", "plans.h", "api.h")
+FLAGS = ("-O2", "-shared", "-fPIC", "-pthread")
+
+
+class Unavailable(Exception):
+    """Why oneDNN's convolutions can't be used, in one line."""
+
+
+def handler() -> Path:
+    """The compiled handler, in the cache or, where that can't be written, in a folder of this process.
+
+    Raises:
+      Unavailable: there is no compiler, or it fails.
+    """
+    cached = cache_folder() / f"onednn-{_key()}.so"
+    if cached.exists():
+        return cached
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if not compiler:
+        raise Unavailable("no C compiler (cc, gcc or clang) to build its handler with")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=cached.parent, suffix=".so", delete=False) as file:
+            own = Path(file.name)
+    except OSError:  # read-only
+        return _compile(compiler, Path(tempfile.mkdtemp(prefix="jaxcnn-")) / "handler.so")
+    try:
+        _compile(compiler, own)
+        os.replace(own, cached)  # at once, so that another process sees all of it or nothing
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            own.unlink()
+    return cached
+
+
+def cache_folder() -> Path:
+    """Where programs keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcnn"
+
+
+def _compile(compiler: str, target: Path) -> Path:
+    folder = Path(__file__).parent
+    command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", str(folder / SOURCES[0]), "-o", str(target), "-ldl"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{compiler} does not run: {error}") from error
+    if done.returncode:
+        lines = done.stderr.splitlines() or [f"exit code {done.returncode}"]
+        raise Unavailable(f"{compiler} can't build its handler: {next((line for line in lines if 'error' in line), lines[0])}")
+    return target
+
+
+def _key() -> str:
+    digest = hashlib.sha256(repr((jaxlib.__version__, FLAGS)).encode())
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return digest.hexdigest()[:16]

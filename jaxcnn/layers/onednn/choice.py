@@ -1,0 +1,73 @@
+"""Whether oneDNN computes the convolutions on this CPU, decided once a process when the first one is traced."""
+
+import dataclasses
+import functools
+import logging
+import os
+import platform
+import sys
+
+from jaxcnn.errors import UserError
+from jaxcnn.layers.onednn import library, self_test
+from jaxcnn.layers.onednn.build import Unavailable
+from jaxcnn.layers.onednn.library import Library
+
+VARIABLE = "JAXCNN_CPU_CONV"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """oneDNN, or None and why not; the reason is "" where nobody expects it: not installed, or XLA asked for."""
+
+    library: Library | None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """What a run's log and summary say."""
+        return str(self.library) if self.library else "xla" + (f" (not onednn: {self.reason})" if self.reason else "")
+
+
+@functools.cache
+def choice() -> Choice:
+    """What JAXCNN_CPU_CONV says, "onednn" or "xla"; without it, oneDNN where it is installed and works.
+
+    Raises:
+      UserError: the variable has another value, or asks for oneDNN where that can't be.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted not in ("", "onednn", "xla"):
+        raise UserError(f"{VARIABLE}={wanted}: should be onednn, xla, or not set")
+    if wanted == "xla" or not (wanted or library.installed()):
+        return Choice(None)
+    try:
+        return Choice(_working())
+    except Unavailable as why:
+        if wanted:
+            raise UserError(f"{VARIABLE}=onednn: {why}") from None
+        return Choice(None, str(why))
+
+
+_told = False
+
+
+def described() -> str:
+    """The choice in words, for a log that says it; `warn_once` says nothing more then."""
+    global _told
+    _told = True
+    return str(choice())
+
+
+def warn_once() -> None:
+    """Says why oneDNN is not used, where it is installed and nobody asked."""
+    global _told
+    if choice().reason and not _told:
+        logging.getLogger("jaxcnn").warning("convolutions by XLA, not oneDNN: %s", choice().reason)
+    _told = True
+
+
+def _working() -> Library:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise Unavailable(f"only on Linux and x86-64, not on {sys.platform} and {platform.machine()}")
+    loaded = library.load()
+    self_test.check(loaded)
+    return loaded

@@ -1,0 +1,128 @@
+/* What XLA calls for a convolution on the CPU: decodes the call, and has oneDNN compute it on XLA's own buffers.
+
+   No Python runs here, so no call waits for the interpreter's lock. The operation is one of three, see plans.h: (images, kernel)
+   -> results, (results' gradient, kernel) -> images' gradient, (images, results' gradient) -> kernel's gradient. Each operand may
+   have one more axis in front, of convolutions that are computed one after the other; an operand without it serves them all. */
+#include "plans.h"
+#include "xla/ffi/api/c_api.h"
+
+enum { SETTINGS = 10 }; /* kind, strides, top, bottom, left, right, dilations, groups */
+static int64_t calls[3], images[3];
+static char start_error[512];
+
+/* "", or why the library at `path` can't be used. */
+const char* jaxcnn_load(const char* path) {
+  pthread_mutex_lock(&lock);
+  if (!engine) load(path, start_error, sizeof start_error);
+  pthread_mutex_unlock(&lock);
+  return start_error;
+}
+
+/* major, minor, patch, instruction set (dnnl_cpu_isa_t). */
+void jaxcnn_about(int64_t* about) {
+  const Version* v = dnnl.version();
+  about[0] = v->major, about[1] = v->minor, about[2] = v->patch, about[3] = dnnl.get_effective_cpu_isa();
+}
+
+/* How many calls and images there were of each kind, plans there are, were made and were forgotten. */
+void jaxcnn_counters(int64_t* counters) {
+  pthread_mutex_lock(&lock);
+  for (int kind = 0; kind < 3; kind++) counters[kind] = calls[kind], counters[3 + kind] = images[kind];
+  counters[6] = count, counters[7] = made, counters[8] = forgotten;
+  pthread_mutex_unlock(&lock);
+}
+
+/* Keeps at most so many plans, and forgets those that there are. */
+void jaxcnn_keep(int64_t plans_kept) {
+  pthread_mutex_lock(&lock);
+  while (count) destroy(plans[--count]), forgotten++;
+  capacity = plans_kept < 1 ? 1 : plans_kept > MAX_PLANS ? MAX_PLANS : plans_kept;
+  pthread_mutex_unlock(&lock);
+}
+
+/* The name of oneDNN's implementation, such as "brgconv:avx512_core" or "ref:any"; "" where it has none. */
+void jaxcnn_implementation(const Convolution* c, char* name, size_t size) {
+  Handle description = 0, layouts[3] = {0};
+  const char* found = "";
+  pthread_mutex_lock(&lock);
+  if (!describe(&description, layouts, c)) dnnl.primitive_desc_query(description, QUERY_IMPLEMENTATION, 0, &found);
+  snprintf(name, size, "%s", found);
+  for (int i = 0; i < 3; i++)
+    if (layouts[i]) dnnl.memory_desc_destroy(layouts[i]);
+  if (description) dnnl.primitive_desc_destroy(description);
+  pthread_mutex_unlock(&lock);
+}
+
+/* `times` convolutions one after the other; steps are the bytes from one to the next of images, kernel and results. */
+static int run(const Convolution* c, int64_t times, char* const data[3], const int64_t steps[3]) {
+  Plan* plan;
+  pthread_mutex_lock(&lock);
+  int status = find(&plan, c);
+  for (int64_t i = 0; i < times && !status; i++)
+    status = execute(plan, data[0] + i * steps[0], data[1] + i * steps[1], data[2] + i * steps[2]);
+  calls[c->kind]++, images[c->kind] += c->images * times;
+  pthread_mutex_unlock(&lock);
+  return status;
+}
+
+/* One convolution outside XLA. Returns a oneDNN status. */
+int jaxcnn_run(const Convolution* c, void* x, void* kernel, void* y) {
+  char* const data[] = {x, kernel, y};
+  const int64_t steps[3] = {0};
+  return run(c, 1, data, steps);
+}
+
+static XLA_FFI_Error* fail(XLA_FFI_CallFrame* frame, const char* what, const char* why) {
+  char message[256];
+  snprintf(message, sizeof message, "jaxcnn: oneDNN's convolution: %s%s", what, why);
+  XLA_FFI_Error_Create_Args arguments = {XLA_FFI_Error_Create_Args_STRUCT_SIZE, 0, message, XLA_FFI_Error_Code_INTERNAL};
+  return frame->api->XLA_FFI_Error_Create(&arguments);
+}
+
+/* Answers XLA's question which version of its interface this was compiled for. */
+static int is_question(XLA_FFI_CallFrame* frame) {
+  XLA_FFI_Extension_Base* extension = frame->extension_start;
+  if (!extension || extension->type != XLA_FFI_Extension_Metadata) return 0;
+  XLA_FFI_Metadata* metadata = ((XLA_FFI_Metadata_Extension*)extension)->metadata;
+  metadata->api_version.major_version = XLA_FFI_API_MAJOR;
+  metadata->api_version.minor_version = XLA_FFI_API_MINOR;
+  metadata->traits = 0;
+  metadata->state_type_id.type_id = 0;
+  return 1;
+}
+
+XLA_FFI_Error* jaxcnn_convolution(XLA_FFI_CallFrame* frame) {
+  if (is_question(frame)) return 0;
+  if (frame->args.size != 2 || frame->rets.size != 1 || frame->attrs.size != 1 || frame->attrs.types[0] != XLA_FFI_AttrType_ARRAY)
+    return fail(frame, "not called as expected", "");
+  const XLA_FFI_Array* settings = frame->attrs.attrs[0];
+  if (settings->dtype != XLA_FFI_DataType_S64 || settings->size != SETTINGS) return fail(frame, "settings expected", "");
+  const int64_t* s = settings->data;
+  if (s[0] < FORWARD || s[0] > KERNEL_GRADIENT) return fail(frame, "kind expected", "");
+
+  /* which of operand, operand, result are images, kernel, results */
+  static const int order[3][3] = {{0, 1, 2}, {2, 1, 0}, {0, 2, 1}};
+  const XLA_FFI_Buffer* given[3] = {frame->args.args[0], frame->args.args[1], frame->rets.rets[0]};
+  const XLA_FFI_Buffer* buffers[3];
+  const int64_t* dims[3];
+  char* data[3];
+  int64_t times = given[2]->rank == 5 ? given[2]->dims[0] : 1, steps[3];
+  for (int i = 0; i < 3; i++) {
+    const XLA_FFI_Buffer* b = buffers[i] = given[order[s[0]][i]];
+    int stacked = b->rank == 5;
+    if (b->dtype != given[0]->dtype || (b->dtype != XLA_FFI_DataType_F32 && b->dtype != XLA_FFI_DataType_BF16))
+      return fail(frame, "float32 or bfloat16 expected", "");
+    if ((b->rank != 4 && !stacked) || (stacked && b->dims[0] != times)) return fail(frame, "shapes don't fit", "");
+    dims[i] = b->dims + stacked;
+    data[i] = b->data;
+    int64_t bytes = b->dtype == XLA_FFI_DataType_F32 ? 4 : 2;
+    steps[i] = stacked ? bytes * dims[i][0] * dims[i][1] * dims[i][2] * dims[i][3] : 0;
+  }
+  const int64_t *x = dims[0], *kernel = dims[1], *y = dims[2];
+  if (x[0] != y[0] || kernel[3] != y[3] || kernel[2] * s[9] != x[3]) return fail(frame, "shapes don't fit", "");
+  Convolution c = {s[0], given[0]->dtype == XLA_FFI_DataType_F32 ? F32 : BF16,
+                   x[0], x[1], x[2], x[3], kernel[3], kernel[0], kernel[1], y[1], y[2],
+                   {s[1], s[2]}, s[3], s[4], s[5], s[6], {s[7], s[8]}, s[9]};
+  int status = run(&c, times, data, steps);
+  return status ? fail(frame, "", status_name(status)) : 0;
+}

@@ -1,0 +1,141 @@
+"""The compiled handler together with oneDNN, for Python: what it can do, what it did, and a call without JAX."""
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxcnn.layers.onednn.build import Unavailable, handler
+
+PACKAGE = "onednn-cpu-gomp"
+TARGET = "jaxcnn_convolution"
+KINDS = FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = 0, 1, 2
+AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: sets of bits, each with those before
+_SETS = {"avx512_core_amx": 0xFEF, "avx512_core_bf16": AVX512_BF16, "avx512_core": 0x27, "avx2": AVX2}
+
+
+class Shape(NamedTuple):
+    """A convolution's sizes, as plans.h has them; images are N×H×W×C, kernels H×W×I×O."""
+
+    images: int
+    height: int
+    width: int
+    inputs: int
+    outputs: int
+    kernel: tuple[int, int]
+    output: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+class Counters(NamedTuple):
+    """What was computed by this process: calls and images of each kind; and plans that there are, were made and forgotten."""
+
+    calls: tuple[int, int, int]
+    images: tuple[int, int, int]
+    plans: int
+    made: int
+    forgotten: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """oneDNN, loaded; its handler is known to XLA by the name TARGET."""
+
+    version: str
+    instructions: str  # the best set that it uses here
+    native_bfloat16: bool
+    _handler: ctypes.CDLL = dataclasses.field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"onednn {self.version} ({self.instructions})"
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019  one library a process
+    def implementation(self, kind: int, dtype: np.dtype, shape: Shape) -> str:
+        """Which of its programs oneDNN takes, such as "jit:avx2"; "ref:any" is a plain loop, "" none."""
+        name = ctypes.create_string_buffer(128)
+        self._handler.jaxcnn_implementation(_convolution(kind, dtype, shape), name, ctypes.c_size_t(128))
+        return name.value.decode()
+
+    def run(self, kind: int, shape: Shape, images: np.ndarray, kernel: np.ndarray, results: np.ndarray) -> int:
+        """Computes one of the three from the others, in place, float32; returns oneDNN's status, 0 where all is well."""
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (images, kernel, results)]
+        return self._handler.jaxcnn_run(_convolution(kind, np.dtype("float32"), shape), *pointers)
+
+    def counters(self) -> Counters:
+        """The counters of this process."""
+        c = (ctypes.c_int64 * 9)()
+        self._handler.jaxcnn_counters(c)
+        return Counters((c[0], c[1], c[2]), (c[3], c[4], c[5]), c[6], c[7], c[8])
+
+    def keep(self, plans: int) -> None:
+        """Keeps that many plans at most, and forgets those of now."""
+        self._handler.jaxcnn_keep(ctypes.c_int64(plans))
+
+
+def load() -> Library:
+    """Builds the handler if need be, loads oneDNN into it and makes it known to XLA.
+
+    Raises:
+      Unavailable: with what is missing.
+    """
+    path = shared_library()
+    so = ctypes.CDLL(str(handler()))
+    so.jaxcnn_load.restype = ctypes.c_char_p
+    with _openmp_settings():
+        error = so.jaxcnn_load(os.fsencode(path)).decode()
+    if error:
+        raise Unavailable(error)
+    about = (ctypes.c_int64 * 4)()
+    so.jaxcnn_about(about)
+    *version, isa = about
+    if isa & AVX2 != AVX2:
+        raise Unavailable("this CPU has no AVX2")
+    try:
+        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(getattr(so, TARGET)), platform="cpu")
+    except Exception as error:  # jaxlib's, of no documented kind, where its interface has another version
+        raise Unavailable(f"jaxlib does not take its handler: {' '.join(str(error).split())}") from error
+    instructions = next(name for name, bits in _SETS.items() if isa & bits == bits)
+    return Library(".".join(map(str, version[:2])), instructions, isa & AVX512_BF16 == AVX512_BF16, so)
+
+
+def installed() -> bool:
+    """Whether the package that brings oneDNN is there."""
+    try:
+        return bool(metadata.distribution(PACKAGE))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def shared_library() -> Path:
+    """The file of oneDNN in the installed package."""
+    try:
+        distribution = metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        raise Unavailable(f"{PACKAGE} is not installed (pip install 'jaxcnn[cpu]')") from None
+    for file in distribution.files or ():
+        if file.name == "libdnnl.so.3":
+            return Path(str(distribution.locate_file(file))).resolve()
+    raise Unavailable(f"{PACKAGE} {distribution.version} has no libdnnl.so.3")
+
+
+@contextlib.contextmanager
+def _openmp_settings() -> Iterator[None]:
+    """What OpenMP reads as it is loaded, and nothing else shall see."""
+    yield
+
+
+def _convolution(kind: int, dtype: np.dtype, s: Shape) -> ctypes.Array:
+    flat = [kind, 3 if dtype == np.dtype("float32") else 2, s.images, s.height, s.width, s.inputs, s.outputs, *s.kernel]
+    flat += [*s.output, *s.strides, *s.padding[0], *s.padding[1], *s.dilation, s.groups]
+    return (ctypes.c_int64 * len(flat))(*flat)

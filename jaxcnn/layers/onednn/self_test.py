@@ -1,0 +1,59 @@
+"""Whether oneDNN computes the right numbers on this machine: forward and both gradients, against the definition in float64."""
+
+import numpy as np
+
+from jaxcnn.layers.onednn.build import Unavailable
+from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, Library, Shape
+
+SHAPES = (
+    Shape(2, 9, 8, 16, 24, (3, 3), (9, 8), padding=((1, 1), (1, 1))),
+    Shape(2, 9, 8, 3, 16, (5, 5), (4, 4), strides=(2, 2), padding=((0, 2), (1, 2))),
+    Shape(3, 7, 7, 16, 8, (1, 1), (4, 4), strides=(2, 2)),
+    Shape(2, 8, 8, 16, 16, (3, 3), (8, 8), padding=((2, 2), (2, 2)), dilation=(2, 2), groups=2),
+    Shape(2, 8, 9, 16, 16, (3, 3), (4, 5), strides=(2, 2), padding=((1, 1), (1, 1)), groups=16),
+)
+
+
+def check(library: Library) -> None:
+    """A few milliseconds.
+
+    Raises:
+      Unavailable: a number is wrong.
+    """
+    random = np.random.default_rng(0)
+    for shape in SHAPES:
+        x = random.standard_normal((shape.images, shape.height, shape.width, shape.inputs)).astype(np.float32)
+        kernel = random.standard_normal((*shape.kernel, shape.inputs // shape.groups, shape.outputs)).astype(np.float32)
+        y = random.standard_normal((shape.images, *shape.output, shape.outputs)).astype(np.float32)
+        expected = by_definition(shape, x, kernel, y)
+        for kind, position, what in (
+            (FORWARD, 2, "forward"),
+            (INPUT_GRADIENT, 0, "input gradient"),
+            (KERNEL_GRADIENT, 1, "kernel gradient"),
+        ):
+            arrays = [x, kernel, y]
+            arrays[position] = np.full_like(arrays[position], np.nan)
+            status = library.run(kind, shape, *arrays)
+            error = np.abs(arrays[position] - expected[kind]).max() / np.abs(expected[kind]).max()
+            if status or not error < 1e-4:  # 1e-6 as a rule; NaN is wrong too
+                raise Unavailable(f"its self-test fails: {what} of {shape} is off by {error:.2g} of the largest value")
+
+
+def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The results of (x, kernel), the gradient of x by (kernel, y), the gradient of the kernel by (x, y), in float64."""
+    x, kernel, y = (array.astype(np.float64) for array in (x, kernel, y))
+    (top, bottom), (left, right) = shape.padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    results, x_gradient, kernel_gradient = np.zeros_like(y), np.zeros_like(padded), np.zeros_like(kernel)
+    inputs, outputs = shape.inputs // shape.groups, shape.outputs // shape.groups
+    for row, column, group in np.ndindex(*shape.kernel, shape.groups):
+        i, o = slice(group * inputs, (group + 1) * inputs), slice(group * outputs, (group + 1) * outputs)
+        rows, columns = (
+            slice(at * dilation, at * dilation + (length - 1) * stride + 1, stride)
+            for at, dilation, length, stride in zip((row, column), shape.dilation, shape.output, shape.strides, strict=True)
+        )
+        seen = (slice(None), rows, columns, i)  # what this pixel of the kernel sees, for each result
+        results[..., o] += padded[seen] @ kernel[row, column, :, o]
+        x_gradient[seen] += y[..., o] @ kernel[row, column, :, o].T
+        kernel_gradient[row, column, :, o] = np.einsum("nhwi,nhwo->io", padded[seen], y[..., o])
+    return results, x_gradient[:, top : top + shape.height, left : left + shape.width], kernel_gradient
