@@ -107,7 +107,8 @@ class Airbench(nn.Module):
             x = gelu(norm(name=f"stage{stage}_norm2")(x))
             self.sow("intermediates", f"stage{stage}", x)
 
-        x = x.max((1, 2)).astype(jnp.float32)
+        # a pool, and no x.max((1, 2)): its gradient goes to one of equal maxima, as the original's, and is not shared by all
+        x = nn.max_pool(x, x.shape[1:3])[:, 0, 0].astype(jnp.float32)
         if self.num_classes == 0:
             return x
         head = nn.Dense(self.num_classes, use_bias=False, kernel_init=unit_deviation, name="head")

@@ -228,6 +228,14 @@ def test_whitening_filters_are_the_scaled_eigenvectors_of_the_patches_covariance
     np.testing.assert_allclose(norms**-2, np.sort(np.linalg.eigvalsh(covariance))[::-1] + 5e-4, rtol=1e-3)
 
 
+def test_gradient_of_airbench_goes_to_one_of_equal_maxima():
+    model, image = Airbench(widths=(24,), num_classes=0), jnp.ones((1, 12, 12, 3))  # all filters copy: all places are equal
+    variables = init(model, 12)
+    gradient = compiled(jax.grad(lambda image: model.apply(variables, image, train=False).sum()), image)
+    rows, columns = np.nonzero(np.asarray(gradient[0]).any(-1))
+    assert {*rows, *columns} == {0, 1}  # the first of the 2×2 patches
+
+
 def test_airbench_divides_its_logits_by_the_width():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     with_head, without = Airbench(widths=(8, 16)), Airbench(widths=(8, 16), num_classes=0)
