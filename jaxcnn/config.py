@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -62,6 +62,10 @@ SETTINGS = (
     Setting(
         "model.adapt_stem", False, "where model.pretrained takes another number of channels than the data have: its first "
         "convolution is summed over them for 1 channel, else repeated over the new ones and scaled",
+    ),
+    Setting(
+        "model.whiten", 0, "training images that the filters of a whitening first layer (airbench94's) are made from; 0 = they "
+        "stay as they were drawn", least=0,
     ),
     # data
     Setting("data.name", "digits", "the data set"),
@@ -171,6 +175,17 @@ SETTINGS = (
         "factor), the first that matches decides; 1 where none does",
     ),
     Setting("optimizer.learning_rate_factors", (), "the same form; multiplies the learning rate"),
+    Setting(
+        "optimizer.groups", (), 'parameters with settings optimizer.* and schedule.* of their own: (("bias$", '
+        '{"optimizer.name": "sgd", "schedule.total": "3epochs"}), …), regular expressions over paths, the first that matches',
+    ),
+    Setting("optimizer.muon_steps", 5, "muon: Newton-Schulz iterations", least=1),
+    Setting("optimizer.muon_coefficients", (3.4445, -4.775, 2.0315), "muon: of x, x³ and x⁵ in them", items=float),
+    Setting("optimizer.muon_dtype", "float32", "muon: what they are computed in", ("float32", "bfloat16")),
+    Setting(
+        "optimizer.rescale_filters", False, "brings each convolution kernel to the norm √filters before its update "
+        "(airbench): a weight decay that knows its aim",
+    ),
     Setting("optimizer.freeze", (), "regular expressions; the parameters that match are not trained", items=str),
     Setting("optimizer.clip_norm", 0.0, "gradients are scaled down to this global norm; 0 = not", least=0),
     Setting("optimizer.accumulate", 1, "parts that a batch is computed in, one after the other, to save memory", least=1),
@@ -179,6 +194,7 @@ SETTINGS = (
         "schedule.name", "cosine", "course of the learning rate after the warm-up",
         ("constant", "steps", "cosine", "linear", "one_cycle"),
     ),
+    Setting("schedule.total", "", 'the rate has reached its end after this, and stays; "" = as training ends', duration=True),
     Setting("schedule.warmup", "0steps", "linear rise to the peak; one_cycle: its rising part, 30 % if 0", duration=True),
     Setting("schedule.warmup_start", 0.0, "share of the peak at which the warm-up starts", least=0, most=1),
     Setting("schedule.boundaries", (), "steps: durations after which the rate is multiplied by schedule.factor", items=str),
@@ -254,8 +270,17 @@ def validate(config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: names the first setting that is wrong, and what would be right.
     """
+    return _resolved(flatten(config))
+
+
+def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """`validate` of `config` with other values for some settings: {"optimizer.learning_rate": 0.1, …}."""
+    return _resolved(flatten(config) | dict(changes))
+
+
+def _resolved(values: Mapping[str, Any]) -> ConfigDict:
     checked = default_config()
-    for path, value in flatten(config).items():
+    for path, value in values.items():
         if path not in _BY_NAME:
             raise UserError(f"config: no setting {path!r}{did_you_mean(path, _BY_NAME)}")
         room, _, leaf = path.rpartition(".")
@@ -282,7 +307,7 @@ def _checked(setting: Setting, value: Any) -> Any:
         raise UserError(f"{name}: {value!r} is not {_KINDS[type(default)]}")
     if setting.choices and value not in setting.choices:
         raise UserError(f"{name}: no {value!r}{did_you_mean(value, setting.choices)}; there are {', '.join(setting.choices)}")
-    if setting.duration:
+    if setting.duration and value != default:
         _parse_duration(name, value)
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}: {value} is not a finite number")
@@ -344,15 +369,7 @@ def to_json(config: ConfigDict) -> str:
 
 def from_json(text: str) -> ConfigDict:
     """The inverse of `to_json`; a setting that is newer than the text gets its default."""
-    config = default_config()
-    for path, value in json.loads(text).items():
-        if path not in _BY_NAME:
-            raise UserError(f"config: no setting {path!r}{did_you_mean(path, _BY_NAME)}")
-        room, _, leaf = path.rpartition(".")
-        holder = config[room] if room else config
-        with holder.ignore_type():
-            holder[leaf] = ConfigDict(value) if isinstance(value, dict) else _with_tuples(value)
-    return validate(config)
+    return _resolved(json.loads(text))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

@@ -1,6 +1,6 @@
 """Data: where examples come from, their order and batches, their preprocessing and augmentation."""
 
-from jaxcnn.data.augment import Augmentation, View, make_augmentation, make_views, step_keys
+from jaxcnn.data.augment import Augmentation, View, key_of_run, make_augmentation, make_views, step_keys
 from jaxcnn.data.load import load
 from jaxcnn.data.order import BalancedOrder, Once, Order
 from jaxcnn.data.pipeline import batches_once, make_reader
@@ -26,6 +26,7 @@ __all__ = [
     "View",
     "batches_once",
     "cores",
+    "key_of_run",
     "load",
     "make_augmentation",
     "make_preprocessing",

@@ -34,13 +34,23 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     instead = _next_whole(whole)
     on_device = jax.device_put({"image": images, "label": source.labels}, everywhere)
 
-    @functools.partial(jax.jit, out_shardings=sharded)
     def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
         there = jnp.maximum(indices, 0)
         examples = {name: array[there] for name, array in everything.items()}
         return examples | {"mask": indices >= 0, "index": there, "epoch": epochs}
 
+    @functools.cache
+    def compiled(count: int, batch_size: int) -> jax.stages.Compiled:
+        places = jax.ShapeDtypeStruct((count, batch_size), np.int32, sharding=sharded)
+        return jax.jit(gather, out_shardings=sharded).lower(on_device, places, places).compile()
+
     def read(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
+        counts = list(counts)
+        for count in set(counts):
+            compiled(count, batch_size)  # now, before any clock runs
+        return batches(places, start, batch_size, counts)
+
+    def batches(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
         for count in counts:
             end = start + count * batch_size
             indices = places[np.arange(start, end)].reshape(count, batch_size)
@@ -49,7 +59,8 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
                 indices = np.where(
                     indices < 0, -1, instead[indices] if places.training else np.where(whole[indices], indices, -1)
                 )
-            yield gather(on_device, *jax.device_put((indices.astype(np.int32), epochs.astype(np.int32)), sharded))
+            on_their_way = jax.device_put((indices.astype(np.int32), epochs.astype(np.int32)), sharded)
+            yield compiled(count, batch_size)(on_device, *on_their_way)
             start = end
 
     return read

@@ -37,10 +37,11 @@ def collect(predict: Predict, networks: Sequence[dict], batches: Iterable[Batch]
     logits: list[list[np.ndarray]] = [[] for _ in networks]
     labels = []
     for batch in batches:
-        mask = np.asarray(batch["mask"][0])
-        labels.append(np.asarray(batch["label"][0])[mask])
-        for variables, of_network in zip(networks, logits, strict=True):
-            of_network.append(np.asarray(predict(variables, batch["image"]))[mask])
+        predicted = [predict(variables, batch["image"]) for variables in networks]
+        predicted, label, mask = jax.device_get((predicted, batch["label"], batch["mask"]))
+        labels.append(label[0][mask[0]])
+        for of_network, of_batch in zip(logits, predicted, strict=True):
+            of_network.append(of_batch[mask[0]])
     return [np.concatenate(of_network) for of_network in logits], np.concatenate(labels)
 
 

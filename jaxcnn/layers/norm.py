@@ -50,7 +50,7 @@ class BatchNorm(nn.Module):
 def normalized_by_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """x (…, C) normalised by its own statistics (…, C), these: mean (C,) and biased variance (C,). All results are float32.
+    """Normalises x (…, C) by its own statistics: (…, C), mean (C,) and biased variance (C,). All results are float32.
 
     The gradients are Ioffe and Szegedy's (section 3) in one pass over the data. They take x again, which is there anyway,
     where JAX would keep x - mean as well: half the memory, and two thirds of the time of both passes on a CPU.

@@ -3,13 +3,11 @@
 Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU. 2024, arXiv:2404.00498; section 3.
 github.com/KellerJordan/airbench, airbench94_muon.py.
 
-The first layer is no trained one: `whiten` makes its filters from the training images, and no gradient reaches them (where
-weights decay, freeze "stem_conv/kernel" too); its bias is trained.
+The first layer is no trained one: `whiten` makes its filters from the training images (model.whiten), and no gradient reaches
+them (where weights decay, freeze "stem_conv/kernel" too); its bias is trained.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -55,20 +53,20 @@ class Whitening(nn.Module):
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 
-def whiten(variables: Mapping[str, Any], images: np.ndarray, epsilon: float = 5e-4) -> dict[str, Any]:
-    """The variables with the first layer's kernel from `images` (N, H, W, C), preprocessed as the network sees them.
+def whiten(images: jax.Array, size: tuple[int, int] = (2, 2), epsilon: float = 5e-4) -> jax.Array:
+    """The first layer's filters (h, w, C, 2 h w C) from images (N, H, W, C) as the network sees them; h, w = `size`.
 
-    The eigenvectors of the covariance of all 2×2 patches, those of most variance first, each divided by the square root of
+    The eigenvectors of the covariance of all h×w patches, those of most variance first, each divided by the square root of
     its eigenvalue + epsilon; and their negatives.
     """
-    images = np.asarray(images, np.float64)
-    windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2))  # (N, H - 1, W - 1, C, 2, 2)
-    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * images.shape[-1])
-    eigenvalues, vectors = np.linalg.eigh(patches.T @ patches / len(patches))  # not centred, as the original's
-    filters = (vectors / np.sqrt(eigenvalues + epsilon))[:, ::-1]
-    kernel = np.concatenate([filters, -filters], axis=1).reshape(2, 2, images.shape[-1], -1).astype(np.float32)
-    params = variables["params"]
-    return {**variables, "params": {**params, "stem_conv": {**params["stem_conv"], "kernel": kernel}}}
+    (h, w), channels = size, images.shape[3]
+    rows, columns = images.shape[1] - h + 1, images.shape[2] - w + 1
+    shifted = [images[:, y : y + rows, x : x + columns] for y in range(h) for x in range(w)]
+    patches = jnp.concatenate(shifted, axis=3).reshape(-1, h * w * channels)
+    covariance = jnp.matmul(patches.T, patches, precision="highest") / patches.shape[0]  # not centred, as the original's
+    eigenvalues, vectors = jnp.linalg.eigh(covariance)
+    filters = (vectors / jnp.sqrt(eigenvalues + epsilon)[None])[:, ::-1]
+    return jnp.concatenate([filters, -filters], axis=1).reshape(h, w, channels, -1)
 
 
 class Airbench(nn.Module):
@@ -107,7 +105,8 @@ class Airbench(nn.Module):
             x = gelu(norm(name=f"stage{stage}_norm2")(x))
             self.sow("intermediates", f"stage{stage}", x)
 
-        x = x.max((1, 2)).astype(jnp.float32)
+        # a pool, and no x.max((1, 2)): its gradient goes to one of equal maxima, as the original's, and is not shared by all
+        x = nn.max_pool(x, x.shape[1:3])[:, 0, 0].astype(jnp.float32)
         if self.num_classes == 0:
             return x
         head = nn.Dense(self.num_classes, use_bias=False, kernel_init=unit_deviation, name="head")

@@ -91,7 +91,8 @@ def training_examples(
     @jax.jit
     def as_in_training(images: jax.Array, index: jax.Array, epoch: jax.Array, step: jax.Array) -> jax.Array:
         augment_key, _, mix_key = data.step_keys(seed, step)
-        inputs = preprocessing(images, lambda images: augment(images, augment_key, index=index, epoch=epoch))
+        places = {"run_key": data.key_of_run(seed), "index": index, "epoch": epoch}
+        inputs = preprocessing(images, lambda images: augment(images, augment_key, **places))
         return augment.mix(inputs, jnp.zeros((len(images), 1)), mix_key)[0]
 
     looks = _looks(order, size, chosen, times)

@@ -1,18 +1,21 @@
-"""Where the time of a run goes: all of it, compilation, training steps."""
+"""Where the time of a run goes: all of it, compilation, initial parameters, training steps, the final test."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import jax
 
 
 class Clock:
-    """Seconds over all parts of a run, if it was resumed: `wall`, `compile` and `training`."""
+    """Seconds over all parts of a run, if it was resumed: `wall`, `compile`, and what else is named below."""
 
     def __init__(self) -> None:
         self.compile = 0.0
+        self.initial = 0.0  # making the initial state
         self.training = 0.0
+        self.test = 0.0  # the test set through the network
         self._earlier = 0.0
         self._started = time.perf_counter()
 
@@ -21,14 +24,23 @@ class Clock:
         """Everything, from start to now."""
         return self._earlier + time.perf_counter() - self._started
 
+    @contextlib.contextmanager
+    def counting(self, part: Literal["initial", "test"]) -> Iterator[None]:
+        """Adds what the block takes to `part`, but for compilation."""
+        started, compiled = time.perf_counter(), self.compile
+        yield
+        elapsed = time.perf_counter() - started - (self.compile - compiled)
+        setattr(self, part, getattr(self, part) + elapsed)
+
     def to_json(self) -> dict[str, float]:
         """For a checkpoint."""
-        return {"wall": self.wall, "compile": self.compile, "training": self.training}
+        return {"wall": self.wall, "compile": self.compile, "initial": self.initial, "training": self.training}
 
     def go_on(self, seconds: dict[str, float]) -> None:
         """Adds what the earlier parts of the run took, as `to_json` gave it."""
         self._earlier += seconds["wall"]
         self.compile += seconds["compile"]
+        self.initial += seconds["initial"]
         self.training += seconds["training"]
 
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -18,9 +20,11 @@ from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, make_predict
 from jaxcnn.models import create_model
+from jaxcnn.models.airbench import whiten
 from jaxcnn.pretrained import find_pretrained, fit, for_channels
+from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.losses import make_loss, num_outputs, task_of
-from jaxcnn.train.optimizers import make_optimizer
+from jaxcnn.train.optimizers import make_groups, make_optimizer
 from jaxcnn.train.schedules import make_schedule
 from jaxcnn.train.state import TrainState, Variables, init_state, init_variables
 from jaxcnn.train.step import Step, make_train_step
@@ -63,18 +67,30 @@ class Experiment:
         """Gives all of `source` once, each time that it is called."""
         return batches_once(self.config, source, self.mesh, self.reading)
 
-    def initial_state(self, say: Callable[[str], None] = lambda line: None) -> TrainState:
-        """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained, of which `say` tells."""
-        config, everywhere = self.config, replicated(self.mesh)
-        init = functools.partial(init_variables, self.model, self.preprocessing.input_shape)
+    def initial_state(self, say: Callable[[str], None] = lambda line: None, clock: Clock | None = None) -> TrainState:
+        """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained, of which `say` tells.
+
+        `clock` is told what was compilation.
+        """
+        config, everywhere, clock = self.config, replicated(self.mesh), clock or Clock()
+
+        def fresh(seed: jax.Array, images: jax.Array | None) -> Variables:
+            variables = init_variables(self.model, self.preprocessing.input_shape, jax.random.key(seed))
+            if images is not None:
+                stem = variables["params"]["stem_conv"]
+                stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])
+            return variables
+
         if config.model.pretrained:
             variables = jax.device_put(self.pretrained_variables(say), everywhere)
         else:
+            first = [self.dataset.train[i] for i in range(config.model.whiten)]
+            inputs = jax.device_put((np.uint32(config.seed), np.stack(first) if first else None), everywhere)
             # Run once: on CPU, LLVM's first level makes the same numbers and is compiled in a third of the time.
             options = {"xla_backend_optimization_level": 1} if self.on_cpu else {}
-            variables = jax.jit(init, out_shardings=everywhere, compiler_options=options)(jax.random.key(config.seed))
+            variables = AheadOfTime(jax.jit(fresh, out_shardings=everywhere, compiler_options=options), clock)(*inputs)
         start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
-        return jax.jit(start, out_shardings=everywhere)(variables)
+        return jax.block_until_ready(AheadOfTime(jax.jit(start, out_shardings=everywhere), clock)(variables))
 
     def state_template(self) -> TrainState:
         """The shapes and shardings of the state, to restore a checkpoint into."""
@@ -184,12 +200,14 @@ def prepare(config: ConfigDict) -> Experiment:
     init = functools.partial(init_variables, model, preprocessing.input_shape)
     params = jax.eval_shape(init, jax.random.key(0))["params"]
     _check_sizes(sizes, model, preprocessing, params)
+    _check_whitening(config.model, params, len(dataset.train))
     durations = {"batch_size": config.batch_size, "examples_per_epoch": len(dataset.train)}
     total_steps = duration_in_steps("total", config.total, **durations)
     if not total_steps:
         raise UserError(f"total: {config.total} is no training")
-    schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=len(dataset.train))
-    optimizer = make_optimizer(config.optimizer, schedule, params)
+    schedules = functools.partial(make_schedule, total_steps=total_steps, examples_per_epoch=len(dataset.train))
+    schedule = schedules(config)
+    optimizer = make_optimizer(config.optimizer, schedule, params, make_groups(config, schedules))
     experiment = Experiment(
         config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config), sizes
     )
@@ -234,6 +252,19 @@ def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Prepro
             raise UserError(
                 f"data.sizes: the model has other parameters at {side}×{side} than at {height}×{width}; it takes one size"
             )
+
+
+def _check_whitening(config: ConfigDict, params: Any, examples: int) -> None:
+    """That model.whiten has a first layer to make, and images to make it from."""
+    if not config.whiten:
+        return
+    *size, channels, filters = jnp.shape(params.get("stem_conv", {}).get("kernel", ()))[-4:] or (0, 0, 0)
+    if not filters or filters != 2 * math.prod(size) * channels:
+        raise UserError(f"model.whiten: the first layer of {config.name} is no whitening; that of airbench94 is")
+    if config.pretrained:
+        raise UserError("model.whiten: not together with model.pretrained, which has a first layer of its own")
+    if config.whiten > examples:
+        raise UserError(f"model.whiten: {config.whiten:,} images, but there are {examples:,} to train on")
 
 
 def reading(config: ConfigDict) -> data.Reading:

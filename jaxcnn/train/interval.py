@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
 
 from jaxcnn.errors import RunFailed
@@ -26,7 +27,8 @@ class Interval:
         """Adds the steps up to `step`, waiting for them; RunFailed if one's loss or gradient is not finite."""
         if not pending:
             return
-        metrics = {name: np.concatenate([np.asarray(m[name], np.float64) for m in pending]) for name in pending[0]}
+        rows = jax.device_get(pending)
+        metrics = {name: np.concatenate([row[name] for row in rows]).astype(np.float64) for name in rows[0]}
         finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
             bad = int(np.argmin(finite))

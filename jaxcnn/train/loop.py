@@ -72,8 +72,11 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         checkpoints = Checkpoints(
             workdir / "checkpoints", keep=config.checkpoint.keep, warn=lambda text: say(console, f"warning: {text}")
         )
-        restored = checkpoints.restore_latest(experiment.state_template())
-        state, meta = restored or (experiment.initial_state(functools.partial(say, console)), {})
+        if restored := checkpoints.restore_latest(experiment.state_template()):
+            state, meta = restored
+        else:
+            with clock.counting("initial"):
+                state, meta = experiment.initial_state(functools.partial(say, console), clock), {}
         interval = Interval(**meta.get("interval", {}))
         if meta:
             clock.go_on(meta["seconds"])

@@ -1,20 +1,26 @@
-"""Optimisers by name, from optax's parts: clip, decay, the rule itself, factors a parameter, learning rate, freeze."""
+"""Optimisers by name, from optax's parts: clip, decay, the rule itself, factors a parameter, learning rate, freeze.
+
+Parameters may be of several groups, each with a rule, rates and a schedule of its own.
+"""
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from jaxcnn.config import changed
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.train.schedules import with_standard_promotion
 
 Params = Any
 Rules = Sequence[tuple[str, float]]
 _COUPLED = ("sgd", "adam", "rmsprop")  # weight decay is part of the gradient (L2), elsewhere of the update
+_OF_ALL = ("groups", "freeze", "clip_norm", "accumulate")  # settings optimizer.* that no group has for itself
 
 
 def parameter_paths(params: Params) -> list[str]:
@@ -26,27 +32,79 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule, params: Params) -> optax.GradientTransformation:
-    """The update rule that the settings `optimizer.*` ask for. `params` may be shapes.
+class Group(NamedTuple):
+    """Parameters whose path matches `pattern`, and the settings `optimizer.*` and the schedule that they have."""
+
+    pattern: str
+    config: ConfigDict
+    schedule: optax.Schedule
+
+
+def make_groups(config: ConfigDict, make_schedule: Callable[[ConfigDict], optax.Schedule]) -> list[Group]:
+    """The setting optimizer.groups: the whole `config`, as each group changes it, and the schedule made of that.
+
+    Raises:
+      UserError: an entry of another form; a setting that a group can't have for itself, or a wrong value of one.
+    """
+    groups = []
+    for entry in config.optimizer.groups:
+        match entry:
+            case (str(pattern), Mapping() as changes):
+                pass
+            case _:
+                form = '("regular expression", {"optimizer.learning_rate": value, …})'
+                raise UserError(f"optimizer.groups: {entry!r} should be {form}")
+        for name in changes:
+            room, _, leaf = str(name).partition(".")
+            if room not in ("optimizer", "schedule") or leaf in _OF_ALL:
+                raise UserError(f"optimizer.groups: {pattern!r}: {name!r} is no setting that a group has for itself")
+        of_group = changed(config, changes)
+        groups.append(Group(pattern, of_group.optimizer, make_schedule(of_group)))
+    return groups
+
+
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, params: Params, groups: Sequence[Group] = ()
+) -> optax.GradientTransformation:
+    """The update rule that the settings `optimizer.*` ask for, and those of `groups`. `params` may be shapes.
 
     Raises:
       UserError: a regular expression that is none, or that matches no parameter; everything frozen.
     """
     paths = parameter_paths(params)
-    _check_factors("weight_decay_factors", config.weight_decay_factors, paths, must_match=False)
-    _check_factors("learning_rate_factors", config.learning_rate_factors, paths, must_match=True)
+    for of_part in (config, *(group.config for group in groups)):
+        _check_factors("weight_decay_factors", of_part.weight_decay_factors, paths, must_match=False)
+        _check_factors("learning_rate_factors", of_part.learning_rate_factors, paths, must_match=True)
     _check_patterns("freeze", config.freeze, paths, must_match=True)
+    _check_patterns("groups", [group.pattern for group in groups], paths, must_match=True)
+    trained = _update(config, schedule)
+    if groups:
+        trained = optax.partition(
+            {f"group{i}": _update(group.config, group.schedule) for i, group in enumerate(groups)} | {"rest": trained},
+            lambda params: jax.tree.map_with_path(lambda path, _: _label(groups, _name(path)), params),
+        )
+    if config.clip_norm:
+        trained = optax.chain(optax.clip_by_global_norm(config.clip_norm), trained)
+    optimizer = trained if not config.freeze else _without_frozen(trained, config.freeze, paths)
+    return optax.GradientTransformation(optimizer.init, with_standard_promotion(optimizer.update))
+
+
+def _label(groups: Sequence[Group], path: str) -> str:
+    """The first group that matches."""
+    return next((f"group{i}" for i, group in enumerate(groups) if re.search(group.pattern, path)), "rest")
+
+
+def _update(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """From the gradient to what is added to the parameters, of one group."""
     decay = _add_decayed_weights(config.weight_decay, config.weight_decay_factors)
     rule = _rule(config)
-    trained = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
+    return optax.chain(
         *((decay, rule) if config.name in _COUPLED else (rule, decay)),
         optax.scale_by_trust_ratio() if config.name == "lamb" else optax.identity(),
         _scale_by_factors(config.learning_rate_factors),
         optax.scale_by_learning_rate(schedule),
+        optax.stateless(_rescale_filters) if config.rescale_filters else optax.identity(),
     )
-    optimizer = trained if not config.freeze else _without_frozen(trained, config.freeze, paths)
-    return optax.GradientTransformation(optimizer.init, with_standard_promotion(optimizer.update))
 
 
 def _without_frozen(
@@ -80,26 +138,46 @@ def _rule(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def _muon(config: ConfigDict, adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Muon for convolution kernels, as matrices (h·w·in, out); Adam for the rest (Jordan et al. 2024).
+    """Muon for convolution kernels, as matrices (h·w·in, out); Adam for the rest.
 
-    As there, the update of a matrix that widens is enlarged by √(out / in).
+    Jordan et al.: Muon: An optimizer for hidden layers in neural networks. 2024, kellerjordan.github.io/posts/muon.
+    SGD's momentum, orthogonalised; as there, the update of a matrix that widens is enlarged by √(out / in). Kernels of one
+    shape are orthogonalised as one batch. optax's scale_by_muon does it, without its own momentum: that is corrected for
+    the zeros it starts from, which the original's is not.
     """
-    matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
-
-    def matrices(params: Params) -> Params:
-        return jax.tree.map(lambda _: matrix, params)
-
-    def widening(update: jax.Array) -> jax.Array:
-        return update * max(1.0, update.shape[3] / math.prod(update.shape[:3])) ** 0.5
-
-    muon = optax.chain(
-        optax.contrib.scale_by_muon(beta=config.momentum, nesterov=config.nesterov, weight_dimension_numbers=matrices),
-        optax.stateless(lambda updates, _: jax.tree.map(widening, updates)),
+    if len(config.muon_coefficients) != 3:
+        raise UserError(f"optimizer.muon_coefficients: {config.muon_coefficients} should be three, of x, x³ and x⁵")
+    matrices = optax.contrib.MuonDimensionNumbers(reduction_axis=(1, 2, 3), output_axis=4)
+    newton_schulz = optax.contrib.scale_by_muon(
+        config.muon_coefficients, config.muon_steps, beta=0.0, nesterov=False, weight_dimension_numbers=matrices
     )
+
+    def orthogonalise(updates: Params, _: Params) -> Params:
+        kernels, structure = jax.tree.flatten(updates)
+        done = list(kernels)
+        for shape in {kernel.shape for kernel in kernels}:
+            places = [place for place, kernel in enumerate(kernels) if kernel.shape == shape]
+            batch = jnp.stack([kernels[place] for place in places]).astype(config.muon_dtype)
+            batch, _ = newton_schulz.update(batch, newton_schulz.init(batch))
+            batch = batch.astype(kernels[places[0]].dtype) * max(1.0, shape[3] / math.prod(shape[:3])) ** 0.5
+            for place, kernel in zip(places, batch, strict=True):
+                done[place] = kernel
+        return jax.tree.unflatten(structure, done)
+
+    momentum = optax.trace(config.momentum, config.nesterov) if config.momentum else optax.identity()
     return optax.partition(
-        {"convolution": muon, "rest": adam},
+        {"convolution": optax.chain(momentum, optax.stateless(orthogonalise)), "rest": adam},
         lambda params: jax.tree.map(lambda p: "convolution" if p.ndim == 4 else "rest", params),
     )
+
+
+def _rescale_filters(updates: Params, params: Params) -> Params:
+    """Updates that lead from a convolution kernel p to √filters · p / |p| + its update. Last in a chain: no rate scales it."""
+
+    def rescale(update: jax.Array, p: jax.Array) -> jax.Array:
+        return update + p * (p.shape[3] ** 0.5 / jnp.maximum(jnp.linalg.norm(p), 1e-30) - 1) if p.ndim == 4 else update
+
+    return jax.tree.map(rescale, updates, params)
 
 
 def _add_decayed_weights(weight_decay: float, rules: Rules) -> optax.GradientTransformation:

@@ -39,7 +39,9 @@ def write_result(
     config, dataset, test = experiment.config, experiment.dataset, experiment.dataset.test
     assert test is not None, "data.load cuts one off"
     tested_step, variables = selected_variables(checkpoints, config, state.variables, best_step)
-    (logits,), labels = collect(predict, [variables], experiment.batches_once(test)())
+    batches = experiment.batches_once(test)()
+    with clock.counting("test"):
+        (logits,), labels = collect(predict, [variables], batches)
     figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
     counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested
@@ -54,6 +56,9 @@ def write_result(
         "epochs": steps * config.batch_size / len(dataset.train),
         "wall_seconds": clock.wall,
         "compile_seconds": clock.compile,
+        "initial_seconds": clock.initial,
+        "training_seconds": clock.training,
+        "test_seconds": clock.test,
         "images_per_second": steps * config.batch_size / max(clock.training, 1e-9),
         "params": count_parameters(state.params),
         "params_sha256": variables_sha256(state.variables),

@@ -15,10 +15,14 @@ T = TypeVar("T")
 
 
 def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: int) -> optax.Schedule:
-    """What the settings `schedule.*` and `optimizer.learning_rate` ask for, over `total_steps` steps."""
+    """What the settings `schedule.*` and `optimizer.learning_rate` ask for, over schedule.total or else `total_steps` steps."""
     settings, peak = config.schedule, config.optimizer.learning_rate
 
     durations = {"batch_size": config.batch_size, "examples_per_epoch": examples_per_epoch}
+    if settings.total:
+        total_steps = duration_in_steps("schedule.total", settings.total, **durations)
+        if not total_steps:
+            raise UserError(f"schedule.total: {settings.total} is no time to train in")
     warmup = duration_in_steps("schedule.warmup", settings.warmup, **durations)
     if warmup >= total_steps and warmup:
         raise UserError(f"schedule.warmup: {warmup:,} steps leave nothing of the {total_steps:,} steps of training")

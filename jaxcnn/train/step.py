@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.data import Augmentation, Batch, Preprocessing, step_keys
+from jaxcnn.data import Augmentation, Batch, Preprocessing, key_of_run, step_keys
 from jaxcnn.evaluate import Task
 from jaxcnn.train.losses import Loss, correct, targets_of
 from jaxcnn.train.state import TrainState
@@ -83,7 +83,9 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, mix_key = step_keys(seed, state.step)
-        places = {"index": batch["index"], "epoch": batch["epoch"]} if augment.by_epoch else {}
+        places = {}
+        if augment.by_epoch:
+            places = {"run_key": key_of_run(seed), "index": batch["index"], "epoch": batch["epoch"]}
         images, labels = preprocessing(batch["image"], lambda images: augment(images, augment_key, **places)), batch["label"]
         if augment.mixes:
             images, labels = augment.mix(images, targets_of(labels, num_outputs), mix_key)

@@ -1,5 +1,7 @@
 """LeNet-1 and LeNet-4, highway networks, FractalNet and airbench94 against what their papers count and say."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -189,8 +191,9 @@ def test_airbench_starts_as_the_original():
 def test_whitened_patches_have_unit_covariance_and_their_filters_no_gradient():
     model = Airbench(widths=(8,))
     images = np.random.default_rng(0).normal(size=(50, 12, 12, 3)).cumsum(1).astype(np.float32)  # neighbours correlate
-    variables = whiten(init(model, 12), images, epsilon=0.0)
-    kernel = variables["params"]["stem_conv"]["kernel"]
+    variables = init(model, 12)
+    kernel = compiled(functools.partial(whiten, epsilon=0.0), images)
+    variables["params"]["stem_conv"] = {**variables["params"]["stem_conv"], "kernel": kernel}
     response = jax.lax.conv_general_dilated(
         images, kernel[..., :12], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     ).reshape(-1, 12)
@@ -203,6 +206,33 @@ def test_whitened_patches_have_unit_covariance_and_their_filters_no_gradient():
     gradient = compiled(jax.grad(loss), variables["params"])
     assert (gradient["stem_conv"]["kernel"] == 0).all()
     assert (gradient["stem_conv"]["bias"] != 0).any()
+
+
+@pytest.mark.parametrize(("size", "channels"), [((2, 2), 3), ((3, 2), 1)])
+def test_whitening_filters_are_the_scaled_eigenvectors_of_the_patches_covariance(size, channels):
+    images = np.random.default_rng(1).normal(size=(20, 9, 10, channels)).cumsum(2) + 0.5
+    windows = np.lib.stride_tricks.sliding_window_view(images, size, axis=(1, 2))  # (N, rows, columns, C, h, w)
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size[0] * size[1] * channels)
+    covariance = patches.T @ patches / len(patches)
+    kernel = np.asarray(compiled(functools.partial(whiten, size=size), images.astype(np.float32)))
+    assert kernel.shape == (*size, channels, 2 * len(covariance))
+    filters = kernel.reshape(len(covariance), -1).T.astype(np.float64)
+    found = filters[: len(covariance)]
+    np.testing.assert_array_equal(filters[len(covariance) :], -found)
+    # Σ f fᵀ of filters v / √(λ + ε) is (covariance + ε)⁻¹, whatever their signs; and λ falls
+    inverse = np.linalg.inv(covariance + 5e-4 * np.eye(len(covariance)))
+    np.testing.assert_allclose(found.T @ found, inverse, atol=2e-3 * np.abs(inverse).max())
+    norms = np.linalg.norm(found, axis=1)
+    assert (np.diff(norms) >= 0).all()
+    np.testing.assert_allclose(norms**-2, np.sort(np.linalg.eigvalsh(covariance))[::-1] + 5e-4, rtol=1e-3)
+
+
+def test_gradient_of_airbench_goes_to_one_of_equal_maxima():
+    model, image = Airbench(widths=(24,), num_classes=0), jnp.ones((1, 12, 12, 3))  # all filters copy: all places are equal
+    variables = init(model, 12)
+    gradient = compiled(jax.grad(lambda image: model.apply(variables, image, train=False).sum()), image)
+    rows, columns = np.nonzero(np.asarray(gradient[0]).any(-1))
+    assert {*rows, *columns} == {0, 1}  # the first of the 2×2 patches
 
 
 def test_airbench_divides_its_logits_by_the_width():

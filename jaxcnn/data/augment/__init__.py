@@ -5,7 +5,7 @@ policy.py has the tables of all operations; geometry.py, colour.py, erasing.py a
 images with each other; test_time.py gives the views that a prediction may be averaged over.
 """
 
-from jaxcnn.data.augment.policy import Augmentation, make_augmentation, step_keys
+from jaxcnn.data.augment.policy import Augmentation, key_of_run, make_augmentation, step_keys
 from jaxcnn.data.augment.test_time import View, make_views
 
-__all__ = ["Augmentation", "View", "make_augmentation", "make_views", "step_keys"]
+__all__ = ["Augmentation", "View", "key_of_run", "make_augmentation", "make_views", "step_keys"]

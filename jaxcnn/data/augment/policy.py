@@ -41,7 +41,7 @@ OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "aug_mix": recipes.aug_mix,
     "three_augment": recipes.three_augment,
 }
-# (images, index, epoch, **settings) -> images
+# (images, key of the run, index, epoch, **settings) -> images
 BY_EPOCH: dict[str, Callable[..., jax.Array]] = {"alternating_flip": geometry.alternating_flip}
 # (images, targets, key, **settings) -> (images, targets)
 MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
@@ -64,7 +64,7 @@ class Augmentation:
 
     @property
     def by_epoch(self) -> bool:
-        """Whether an operation needs each example's index and epoch."""
+        """Whether an operation needs the run's key, and each example's index and epoch."""
         return any(entry.name in BY_EPOCH for entry in self.entries)
 
     def __call__(
@@ -72,23 +72,28 @@ class Augmentation:
         images: jax.Array,
         key: jax.Array,
         *,
+        run_key: jax.Array | None = None,
         index: jax.Array | None = None,
         epoch: jax.Array | None = None,
     ) -> jax.Array:
-        """All but the mixers: (N, H, W, C) of values 0…255 -> the same, of the same dtype. index, epoch: (N,) integers."""
-        if self.by_epoch and (index is None or epoch is None):
-            raise ValueError("this policy needs the index and the epoch of each example")
+        """All but the mixers: (N, H, W, C) of values 0…255 -> the same, of the same dtype.
+
+        `key` is the step's; `run_key` the same in all steps of a run; index and epoch are (N,) integers.
+        """
+        if self.by_epoch and (run_key is None or index is None or epoch is None):
+            raise ValueError("this policy needs the run's key, and the index and the epoch of each example")
         for place, entry in enumerate(self.entries):
             if entry.name in OPERATIONS:
                 images = entry(images, jax.random.fold_in(key, place))
             elif entry.name in BY_EPOCH:
-                images = entry(images, index, epoch)
+                images = entry(images, run_key, index, epoch)
         return images
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raises UserError where an operation can't take images (H, W, C)."""
         images, places = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8), jnp.zeros(1, jnp.int32)
-        jax.eval_shape(lambda *inputs: self(*inputs, index=places, epoch=places), images, jax.random.key(0))
+        key = jax.random.key(0)
+        jax.eval_shape(lambda images: self(images, key, run_key=key, index=places, epoch=places), images)
 
     def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
         """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
@@ -102,6 +107,11 @@ def step_keys(seed: int, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arr
     """All randomness of a training step: its keys for the augmentation, for dropout, and for the mixers."""
     augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
     return augment_key, dropout_key, mix_key
+
+
+def key_of_run(seed: int) -> jax.Array:
+    """For what is drawn once a run; no step's."""
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 def make_augmentation(policy: Sequence[Any]) -> Augmentation:
