@@ -26,8 +26,9 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
 
     Mistakes end in one line on stderr and the exit code of their `UserError` (2), never in a traceback.
     """
-    start.prepare()
     try:
+        start.use_huge_pages()
+        start.prepare()
         app.define_help_flags()
         overrides: list[str] = []
         others: list[str] = []

@@ -1,4 +1,5 @@
-"""What a command puts into the environment before JAX is imported: the cache of compiled programs, and flags for GPUs.
+"""What a command puts into the environment before JAX is imported: the cache of compiled programs, flags for GPUs,
+huge pages.
 
 What the user has set there already stays as it is. A library call (a notebook's) sets nothing.
 """
@@ -8,9 +9,12 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import sys
 import tempfile
 import warnings
 from pathlib import Path
+
+from jaxcnn.errors import UserError
 
 CACHE_BYTES = 2 * 2**30
 """What the cache may grow to; at a command's start the oldest entries are dropped until it is less."""
@@ -24,6 +28,8 @@ GPU_FLAGS = {
     # matrix products (1×1 convolutions are such) with what is around them may be cuDNN's, where autotuning finds that faster
     "xla_gpu_cudnn_gemm_fusion_level": "2",
 }
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+
 _FLAGS_KNOWN_TO = "0.10."  # the jaxlib that has been asked; one that does not know a flag ends the process
 
 
@@ -40,6 +46,38 @@ def prepare() -> None:
         given = os.environ.get("XLA_FLAGS", "")
         new = [f"--{name}={value}" for name, value in GPU_FLAGS.items() if name not in given]
         os.environ["XLA_FLAGS"] = " ".join([*filter(None, [given]), *new])
+
+
+def use_huge_pages() -> None:
+    """Starts this process again, once, with an allocator that asks for huge pages, where that pays: on a CPU under Linux.
+
+    XLA takes its temporary memory anew for each step, and page by page that costs a CPU up to half as much time as all else.
+    glibc reads its settings as a process starts, hence again; the peak of memory stays what it was. JAXCNN_HUGE_PAGES=off
+    leaves it as it is, and so does a GLIBC_TUNABLES that names glibc.malloc.hugetlb.
+
+    Raises:
+      UserError: JAXCNN_HUGE_PAGES is neither on nor off.
+    """
+    wanted = os.environ.get("JAXCNN_HUGE_PAGES", "on")
+    if wanted not in ("on", "off"):
+        raise UserError(f'JAXCNN_HUGE_PAGES: "{wanted}" is neither on nor off')
+    given = os.environ.get("GLIBC_TUNABLES", "")
+    if wanted == "off" or HUGE_PAGES.partition("=")[0] in given or _has_nvidia_gpu() or not _huge_pages_are_there():
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join([*filter(None, [given]), HUGE_PAGES])
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _huge_pages_are_there() -> bool:
+    """Whether glibc can ask for them (2.35 and newer), and Linux gives them to who asks."""
+    library, version = platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split(".")[:2])) < (2, 35):
+        return False
+    try:
+        return "[madvise]" in Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()  # [always] needs no asking
+    except OSError:
+        return False
 
 
 def _cache_folder() -> Path | None:

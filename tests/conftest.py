@@ -5,6 +5,7 @@ import os
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing is left in, or comes out of, the cache of whoever runs the tests
+os.environ["JAXCNN_HUGE_PAGES"] = "off"  # commands that tests run would start twice
 
 import jax
 

@@ -119,3 +119,24 @@ def test_gpu_flags_are_known_to_the_installed_jaxlib(clean):
     """XLA ends the process at one that it does not know, on any device."""
     flags = " ".join(f"--{name}={value}" for name, value in start.GPU_FLAGS.items())
     outcome(program(XLA_FLAGS=flags))
+
+
+TUNABLES = (
+    "import os, sys; from jaxcnn import command; command.run(lambda *_: print(sys.argv, os.environ.get('GLIBC_TUNABLES')))"
+)
+
+
+def tunables(**environment):
+    inherited = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    command = [sys.executable, "-c", TUNABLES, "photo.png"]
+    return subprocess.run(command, env=inherited | environment, capture_output=True, text=True)
+
+
+def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
+    with_pages = start.HUGE_PAGES if start._huge_pages_are_there() else None
+    assert tunables(JAXCNN_HUGE_PAGES="on").stdout == f"['-c', 'photo.png'] {with_pages}\n"
+    assert tunables(JAXCNN_HUGE_PAGES="off").stdout == "['-c', 'photo.png'] None\n"
+    own = "glibc.malloc.hugetlb=0"
+    assert tunables(JAXCNN_HUGE_PAGES="on", GLIBC_TUNABLES=own).stdout == f"['-c', 'photo.png'] {own}\n"
+    mistaken = tunables(JAXCNN_HUGE_PAGES="yes")
+    assert (mistaken.returncode, mistaken.stderr) == (2, 'error: JAXCNN_HUGE_PAGES: "yes" is neither on nor off\n')
