@@ -5,7 +5,16 @@ from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
 from jaxcnn.layers.norm import BatchNorm, GroupNorm, LayerNorm
-from jaxcnn.layers.pool import adaptive_average_pool, average_pool, blur_pool, global_average_pool, max_pool, sum_pool
+from jaxcnn.layers.pool import (
+    adaptive_average_pool,
+    average_pool,
+    blur_pool,
+    global_average_pool,
+    global_max_pool,
+    largest,
+    max_pool,
+    sum_pool,
+)
 from jaxcnn.layers.scanned import in_sequence
 from jaxcnn.layers.shuffle import channel_shuffle
 from jaxcnn.layers.squeeze_excite import SqueezeExcite
@@ -32,8 +41,10 @@ __all__ = [
     "convolve",
     "cpu_convolution",
     "global_average_pool",
+    "global_max_pool",
     "he_normal",
     "in_sequence",
+    "largest",
     "linear",
     "max_pool",
     "sequence",

@@ -70,6 +70,20 @@ def global_average_pool(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32).mean((1, 2))
 
 
+def largest(x: jax.Array, axis: int) -> jax.Array:
+    """The maximum along an axis, which goes; the gradient goes to one of equal ones.
+
+    The gradient of jnp.max goes to what equals the maximum. Where XLA computes x twice and rounds it in two ways, nothing
+    does, and the gradient is infinite.
+    """
+    return jnp.take_along_axis(x, x.argmax(axis, keepdims=True), axis).squeeze(axis)
+
+
+def global_max_pool(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) -> (N, C): the maximum over all positions."""
+    return largest(x.reshape(x.shape[0], -1, x.shape[3]), 1)
+
+
 def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
     """(N, H, W, C) -> (N, size, size, C): means over size×size parts that may overlap by a pixel, as PyTorch's.
 

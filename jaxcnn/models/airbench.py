@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, conv, convolve, max_pool, uniform
+from jaxcnn.layers import BatchNorm, conv, convolve, global_max_pool, max_pool, uniform
 from jaxcnn.models.registry import check_images, variant
 
 TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's default: within ±1/sqrt(fan in)
@@ -105,8 +105,7 @@ class Airbench(nn.Module):
             x = gelu(norm(name=f"stage{stage}_norm2")(x))
             self.sow("intermediates", f"stage{stage}", x)
 
-        # a pool, and no x.max((1, 2)): its gradient goes to one of equal maxima, as the original's, and is not shared by all
-        x = nn.max_pool(x, x.shape[1:3])[:, 0, 0].astype(jnp.float32)
+        x = global_max_pool(x).astype(jnp.float32)
         if self.num_classes == 0:
             return x
         head = nn.Dense(self.num_classes, use_bias=False, kernel_init=unit_deviation, name="head")

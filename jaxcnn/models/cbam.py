@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import conv, linear
+from jaxcnn.layers import conv, global_max_pool, largest, linear
 from jaxcnn.models.registry import variant
 from jaxcnn.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -30,11 +30,11 @@ class CBAM(nn.Module):
         reduce = linear(self.features, self.features // 16, name="channel_reduce")
         expand = linear(self.features // 16, self.features, name="channel_expand")
         wide = x.astype(jnp.float32)
-        gate = nn.sigmoid(sum(expand(nn.relu(reduce(pooled))) for pooled in (wide.mean((1, 2)), wide.max((1, 2)))))
+        gate = nn.sigmoid(sum(expand(nn.relu(reduce(pooled))) for pooled in (wide.mean((1, 2)), global_max_pool(wide))))
         x = x * gate.astype(self.dtype).reshape(-1, 1, 1, self.features)
 
         wide = x.astype(jnp.float32)
-        pooled = jnp.stack([wide.max(-1), wide.mean(-1)], axis=-1).astype(self.dtype)
+        pooled = jnp.stack([largest(wide, -1), wide.mean(-1)], axis=-1).astype(self.dtype)
         y = conv(1, 7, dtype=self.dtype, name="spatial_conv")(pooled)
         return x * nn.sigmoid(self.norm(momentum=0.01, scale_init=nn.initializers.zeros, name="spatial_norm")(y))
 

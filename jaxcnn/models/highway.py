@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import conv, global_average_pool, he_normal, max_pool
+from jaxcnn.layers import conv, global_average_pool, global_max_pool, he_normal, max_pool
 from jaxcnn.models.registry import check_images, variant
 
 GATE_BIAS = -2.0
@@ -64,7 +64,7 @@ class Highway(nn.Module):
             self.sow("intermediates", f"stage{stage}", x)
 
         if self.hidden:
-            x = nn.relu(dense(self.hidden, name="hidden")(x.max((1, 2)).astype(jnp.float32)))
+            x = nn.relu(dense(self.hidden, name="hidden")(global_max_pool(x).astype(jnp.float32)))
         elif self.num_classes == 0:
             return global_average_pool(x)
         else:
