@@ -106,8 +106,9 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
         read = pool.map if isinstance(source, Resized) else map  # decoding lets go of Python's lock
         for start in range(0, many, 512):
             images = [image for image in read(source.readable, chosen[start : start + 512].tolist()) if image is not None]
-            for channel in range(channels if images else 0):
-                counts[channel] += np.bincount(np.stack(images)[..., channel].ravel(), minlength=256)
+            pixels = np.stack(images) if images else np.zeros((0, 0, 0, channels), np.uint8)
+            for channel in range(channels):
+                counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
     if not counts.any():
         raise source.none_readable()
     values = np.arange(256) / 255
