@@ -1,17 +1,18 @@
 """Convolutions by oneDNN, Intel's library, on CPUs where it is there (pip install 'jaxcnn[cpu]', Linux on x86-64).
 
-    api.h, plans.h, handler.c   what runs: oneDNN's interface, a convolution made ready, the call from XLA
+    api.h, plans.h, worker.h    oneDNN's interface, a convolution made ready, the thread that computes it
+    handler.c                   the call from XLA
     build.py                    compiles them at first use
     library.py                  the compiled handler with oneDNN, for Python
     self_test.py                whether its numbers are right
-    choice.py                   whether it is used, and if not, why
+    decide.py                   whether it is used, and if not, why
     primitives.py, lowering.py  the convolution and its gradients as JAX sees them, and what they become
 
 XLA's own convolutions are 2 to 11 times slower on CPUs (docs/performance.md). `jaxcnn.layers.convolve` decides what goes here.
 """
 
 from jaxcnn.layers.onednn import lowering as _lowering  # noqa: F401  registers what the operations become
-from jaxcnn.layers.onednn.choice import choice, described, warn_once
+from jaxcnn.layers.onednn.decide import choice, described, warn_once
 from jaxcnn.layers.onednn.library import KINDS
 from jaxcnn.layers.onednn.primitives import Settings, convolution, shape_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
-SOURCES = ("handler.c", "plans.h", "api.h")
+SOURCES = ("handler.c", "worker.h", "plans.h", "api.h")
 FLAGS = ("-O2", "-shared", "-fPIC", "-pthread")
 
 

@@ -3,17 +3,17 @@
    No Python runs here, so no call waits for the interpreter's lock. The operation is one of three, see plans.h: (images, kernel)
    -> results, (results' gradient, kernel) -> images' gradient, (images, results' gradient) -> kernel's gradient. Each operand may
    have one more axis in front, of convolutions that are computed one after the other; an operand without it serves them all. */
-#include "plans.h"
+#include "worker.h"
 #include "xla/ffi/api/c_api.h"
 
 enum { SETTINGS = 10 }; /* kind, strides, top, bottom, left, right, dilations, groups */
-static int64_t calls[3], images[3];
 static char start_error[512];
 
 /* "", or why the library at `path` can't be used. */
 const char* jaxcnn_load(const char* path) {
   pthread_mutex_lock(&lock);
-  if (!engine) load(path, start_error, sizeof start_error);
+  if (!engine && !load(path, start_error, sizeof start_error) && start_worker())
+    snprintf(start_error, sizeof start_error, "its thread can't be started");
   pthread_mutex_unlock(&lock);
   return start_error;
 }
@@ -53,23 +53,11 @@ void jaxcnn_implementation(const Convolution* c, char* name, size_t size) {
   pthread_mutex_unlock(&lock);
 }
 
-/* `times` convolutions one after the other; steps are the bytes from one to the next of images, kernel and results. */
-static int run(const Convolution* c, int64_t times, char* const data[3], const int64_t steps[3]) {
-  Plan* plan;
-  pthread_mutex_lock(&lock);
-  int status = find(&plan, c);
-  for (int64_t i = 0; i < times && !status; i++)
-    status = execute(plan, data[0] + i * steps[0], data[1] + i * steps[1], data[2] + i * steps[2]);
-  calls[c->kind]++, images[c->kind] += c->images * times;
-  pthread_mutex_unlock(&lock);
-  return status;
-}
-
 /* One convolution outside XLA. Returns a oneDNN status. */
 int jaxcnn_run(const Convolution* c, void* x, void* kernel, void* y) {
   char* const data[] = {x, kernel, y};
   const int64_t steps[3] = {0};
-  return run(c, 1, data, steps);
+  return run(&(Job){c, 1, data, steps, 0});
 }
 
 static XLA_FFI_Error* fail(XLA_FFI_CallFrame* frame, const char* what, const char* why) {
@@ -123,6 +111,6 @@ XLA_FFI_Error* jaxcnn_convolution(XLA_FFI_CallFrame* frame) {
   Convolution c = {s[0], given[0]->dtype == XLA_FFI_DataType_F32 ? F32 : BF16,
                    x[0], x[1], x[2], x[3], kernel[3], kernel[0], kernel[1], y[1], y[2],
                    {s[1], s[2]}, s[3], s[4], s[5], s[6], {s[7], s[8]}, s[9]};
-  int status = run(&c, times, data, steps);
+  int status = run(&(Job){&c, times, data, steps, 0});
   return status ? fail(frame, "", status_name(status)) : 0;
 }

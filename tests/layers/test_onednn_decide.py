@@ -1,0 +1,212 @@
+"""Whether oneDNN is used: what it needs, who decides, and what is said where it can't be."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from onednn_cases import CAN_BE, needs_onednn, normal, ours, xlas
+
+from jaxcnn.errors import UserError
+from jaxcnn.layers.onednn import build, decide, library, self_test
+
+ROOT = Path(__file__).parents[2]
+choose = decide.choice.__wrapped__  # anew, each time
+PROGRAM = """
+import jax, jax.numpy as jnp
+from jaxcnn.layers import convolve, cpu_convolution
+said = cpu_convolution()
+y = jax.jit(lambda x, k: convolve(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))(
+    jnp.ones((2, 6, 6, 8)), jnp.ones((3, 3, 8, 8)))
+print(said, float(y.sum()))
+"""
+
+
+def start(*, cache, **environment):
+    """A program of its own, which prints what it uses and a sum."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("JAXCNN_CPU_CONV", "XLA_FLAGS")}
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        env=clean | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    said, _, total = out.strip().rpartition(" ")
+    assert float(total) == 2 * 8 * 8 * 16 * 16, "6×6 ones: 4 windows of 4, 16 of 6, 16 of 9"
+    return said
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """A cache folder without a handler."""
+    monkeypatch.delenv("JAXCNN_CPU_CONV", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def refused(monkeypatch):
+    """The reason: given with XLA's convolution, and by a UserError if oneDNN was asked for."""
+    chosen = choose()
+    assert chosen.library is None
+    monkeypatch.setenv("JAXCNN_CPU_CONV", "onednn")
+    with pytest.raises(UserError) as error:
+        choose()
+    assert str(error.value) == f"JAXCNN_CPU_CONV=onednn: {chosen.reason}"
+    assert "\n" not in chosen.reason
+    assert str(chosen) == f"xla (not onednn: {chosen.reason})"
+    return chosen.reason
+
+
+@needs_onednn
+def test_it_is_used_where_it_is():
+    assert decide.choice().library
+    assert str(decide.choice()).startswith("onednn 3.")
+
+
+def test_variable_decides(monkeypatch):
+    monkeypatch.setenv("JAXCNN_CPU_CONV", "xla")
+    assert (choose().library, choose().reason, str(choose())) == (None, "", "xla")
+    monkeypatch.setenv("JAXCNN_CPU_CONV", "mkl")
+    with pytest.raises(UserError, match="JAXCNN_CPU_CONV=mkl: should be onednn, xla, or not set"):
+        choose()
+
+
+def test_not_installed_is_xla_without_a_word(monkeypatch):
+    monkeypatch.delenv("JAXCNN_CPU_CONV", raising=False)
+    monkeypatch.setattr(library, "PACKAGE", "onednn-cpu-nowhere")
+    assert str(choose()) == "xla"
+    if CAN_BE:
+        monkeypatch.setenv("JAXCNN_CPU_CONV", "onednn")
+        with pytest.raises(UserError, match=r"onednn-cpu-nowhere is not installed \(pip install 'jaxcnn\[cpu\]'\)"):
+            choose()
+
+
+def test_another_machine(monkeypatch):
+    monkeypatch.delenv("JAXCNN_CPU_CONV", raising=False)
+    monkeypatch.setattr(library, "installed", lambda: True)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert "aarch64" in refused(monkeypatch)
+
+
+@needs_onednn
+def test_no_compiler(empty_cache, monkeypatch):
+    monkeypatch.setenv("PATH", str(empty_cache))
+    assert refused(monkeypatch) == "no C compiler (cc, gcc or clang) to build its handler with"
+
+
+@needs_onednn
+def test_compiler_that_fails(empty_cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(jax.ffi, "include_dir", lambda: str(tmp_path))
+    assert "xla/ffi/api/c_api.h" in refused(monkeypatch)
+    assert not list(empty_cache.glob("**/*.so")), "what was half built is gone"
+
+
+@needs_onednn
+def test_no_libgomp(empty_cache, monkeypatch, tmp_path):
+    """A library that needs one which is not there, as oneDNN's needs OpenMP's."""
+    build_shared(tmp_path / "libgomp_of_old.so", "int gone;")
+    build_shared(tmp_path / "libdnnl.so.3", "extern int gone; int *there = &gone;", tmp_path / "libgomp_of_old.so")
+    (tmp_path / "libgomp_of_old.so").unlink()
+    monkeypatch.setattr(library, "shared_library", lambda: tmp_path / "libdnnl.so.3")
+    assert "libgomp_of_old.so: cannot open shared object file" in refused(monkeypatch)
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("int nothing;", "has no dnnl_version"),
+        ("int version[] = {4, 0, 0}; int *dnnl_version(void) { return version; }", "has no dnnl_get_effective_cpu_isa"),
+    ],
+)
+def test_another_library(empty_cache, monkeypatch, tmp_path, source, reason):
+    build_shared(tmp_path / "libdnnl.so.3", source)
+    monkeypatch.setattr(library, "shared_library", lambda: tmp_path / "libdnnl.so.3")
+    assert reason in refused(monkeypatch)
+
+
+def build_shared(target, source, *needs):
+    file = target.with_suffix(".c")
+    file.write_text(source)
+    paths = [str(path) for path in needs]
+    subprocess.run(["cc", "-shared", "-fPIC", str(file), *paths, "-o", str(target)], check=True)
+
+
+@needs_onednn
+def test_jaxlib_of_another_interface(empty_cache, monkeypatch, tmp_path):
+    """The handler says for which version of the interface it was compiled, and jaxlib refuses another."""
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    copy = tmp_path / "include" / "xla" / "ffi" / "api" / "c_api.h"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(header.read_text().replace("#define XLA_FFI_API_MAJOR 0", "#define XLA_FFI_API_MAJOR 97"))
+    monkeypatch.setattr(jax.ffi, "include_dir", lambda: str(tmp_path / "include"))
+    reason = refused(monkeypatch)
+    assert reason.startswith("jaxlib does not take its handler: ")
+    assert "97" in reason
+
+
+@needs_onednn
+def test_wrong_numbers(monkeypatch):
+    """A self-test that fails in one of the three."""
+    monkeypatch.delenv("JAXCNN_CPU_CONV", raising=False)
+    right = library.Library.run
+
+    def wrong_by_a_hundredth(self, kind, shape, x, kernel, y):
+        status = right(self, kind, shape, x, kernel, y)
+        if kind == library.KERNEL_GRADIENT and shape.groups == 2:
+            kernel *= 1.01
+        return status
+
+    monkeypatch.setattr(library.Library, "run", wrong_by_a_hundredth)
+    reason = refused(monkeypatch)
+    assert reason.startswith("its self-test fails: kernel gradient of Shape(")
+
+
+@needs_onednn
+def test_self_test_fails_where_nothing_is_computed(monkeypatch):
+    monkeypatch.setattr(library.Library, "run", lambda *arguments: 0)
+    with pytest.raises(build.Unavailable, match="self-test fails: forward"):
+        self_test.check(decide.choice().library)
+
+
+@needs_onednn
+def test_cpu_without_avx2(tmp_path):
+    assert finished(start(cache=tmp_path, ONEDNN_MAX_CPU_ISA="SSE41")) == "xla (not onednn: this CPU has no AVX2)"
+
+
+@needs_onednn
+def test_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "a_file").touch()
+    assert finished(start(cache=tmp_path / "a_file")).startswith("onednn")
+
+
+@needs_onednn
+def test_two_processes_build_at_once(tmp_path):
+    processes = [start(cache=tmp_path) for _ in range(3)]
+    for process in processes:
+        assert finished(process).startswith("onednn")
+    (built,) = (tmp_path / "jaxcnn").iterdir()
+    assert built.name.startswith("onednn-")
+
+
+def test_reason_is_logged_once_unless_somebody_says_it(monkeypatch, caplog):
+    monkeypatch.setattr(decide, "choice", lambda: decide.Choice(None, "no reason"))
+    monkeypatch.setattr(sys.modules["jaxcnn.layers.conv"], "choice", decide.choice)
+    for told, lines in ((False, ["convolutions by XLA, not oneDNN: no reason"]), (True, [])):
+        monkeypatch.setattr(decide, "_told", told)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "jaxcnn"):
+            x, kernel = normal(0, 2, 6, 6, 8), normal(1, 3, 3, 8, 8)
+            for _ in range(2):
+                np.testing.assert_array_equal(ours()(x, kernel), xlas()(x, kernel))
+        assert [record.message for record in caplog.records] == lines
