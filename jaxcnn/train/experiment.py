@@ -81,21 +81,21 @@ class Experiment:
                 stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])
             return variables
 
+        first = [self.dataset.train[i] for i in range(config.model.whiten)]
+        images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
         if config.model.pretrained:
             variables = jax.device_put(self.pretrained_variables(say), everywhere)
         else:
-            first = [self.dataset.train[i] for i in range(config.model.whiten)]
-            inputs = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
-            variables = AheadOfTime(jax.jit(fresh, out_shardings=everywhere), clock)(*inputs)
+            variables = AheadOfTime(jax.jit(fresh, out_shardings=everywhere), clock)(images, seed)
         start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
-        return jax.block_until_ready(AheadOfTime(jax.jit(start, out_shardings=everywhere), clock)(variables))
+        return jax.block_until_ready(AheadOfTime(jax.jit(start, out_shardings=everywhere), clock)(variables, seed))
 
     def state_template(self) -> TrainState:
         """The shapes and shardings of the state, to restore a checkpoint into."""
 
         def start(key: jax.Array) -> TrainState:
             variables = init_variables(self.model, self.preprocessing.input_shape, key)
-            return init_state(variables, self.optimizer, ema=self.config.ema.decay > 0)
+            return init_state(variables, 0, self.optimizer, ema=self.config.ema.decay > 0)
 
         return replicated_shapes(start, self.mesh)
 
@@ -137,7 +137,6 @@ class Experiment:
             task=self.task,
             preprocessing=preprocessing,
             augment=data.make_augmentation(config.data.augment),
-            seed=config.seed,
             num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
