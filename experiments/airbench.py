@@ -65,7 +65,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
 
 
 def _spread(figures: dict[str, Any], name: str, unit: float) -> str:
-    """Such as "94.01 ± 0.14", of a sample's standard deviation; of one run only the figure."""
+    """The mean ± the standard deviation of a sample; of one run the figure alone."""
     mean, std = figures[f"{name}_mean"], figures[f"{name}_std"]
     return f"{unit * mean:.2f}" + ("" if std is None else f" ± {unit * std:.2f}")
 

@@ -4,7 +4,7 @@ checkpoints/STEP/ holds three trees and what is needed to use them without the c
 
     variables   {"params", "batch_stats"}
     ema         the same, averaged; only where the run has it
-    training    {"step", "opt_state"}
+    training    {"step", "seed", "opt_state"}
     meta        model name and arguments, class names, preprocessing, config, the best step, a checksum of each tree
 """
 
@@ -76,6 +76,7 @@ class Checkpoints:
             if all(tree is not None for tree in trees.values()):
                 state = TrainState(
                     trees["training"]["step"],
+                    trees["training"]["seed"],
                     trees["variables"]["params"],
                     trees["variables"]["batch_stats"],
                     trees["training"]["opt_state"],
@@ -128,7 +129,7 @@ class Checkpoints:
 
 
 def _trees(state: TrainState) -> dict[str, Any]:
-    trees = {"variables": state.variables, "training": {"step": state.step, "opt_state": state.opt_state}}
+    trees = {"variables": state.variables, "training": {"step": state.step, "seed": state.seed, "opt_state": state.opt_state}}
     return trees | ({} if state.ema is None else {"ema": state.ema})
 
 

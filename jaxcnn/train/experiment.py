@@ -74,30 +74,31 @@ class Experiment:
         """
         config, everywhere, clock = self.config, replicated(self.mesh), clock or Clock()
 
-        def fresh(seed: jax.Array, images: jax.Array | None) -> Variables:
+        def fresh(images: jax.Array | None, seed: jax.Array) -> Variables:
             variables = init_variables(self.model, self.preprocessing.input_shape, jax.random.key(seed))
             if images is not None:
                 stem = variables["params"]["stem_conv"]
                 stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])
             return variables
 
+        first = [self.dataset.train[i] for i in range(config.model.whiten)]
+        images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
         if config.model.pretrained:
             variables = jax.device_put(self.pretrained_variables(say), everywhere)
         else:
-            first = [self.dataset.train[i] for i in range(config.model.whiten)]
-            inputs = jax.device_put((np.uint32(config.seed), np.stack(first) if first else None), everywhere)
             # Run once: on CPU, LLVM's first level makes the same numbers and is compiled in a third of the time.
             options = {"xla_backend_optimization_level": 1} if self.on_cpu else {}
-            variables = AheadOfTime(jax.jit(fresh, out_shardings=everywhere, compiler_options=options), clock)(*inputs)
+            make = jax.jit(fresh, out_shardings=everywhere, compiler_options=options)
+            variables = AheadOfTime(make, clock)(images, seed)
         start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
-        return jax.block_until_ready(AheadOfTime(jax.jit(start, out_shardings=everywhere), clock)(variables))
+        return jax.block_until_ready(AheadOfTime(jax.jit(start, out_shardings=everywhere), clock)(variables, seed))
 
     def state_template(self) -> TrainState:
         """The shapes and shardings of the state, to restore a checkpoint into."""
 
         def start(key: jax.Array) -> TrainState:
             variables = init_variables(self.model, self.preprocessing.input_shape, key)
-            return init_state(variables, self.optimizer, ema=self.config.ema.decay > 0)
+            return init_state(variables, 0, self.optimizer, ema=self.config.ema.decay > 0)
 
         return replicated_shapes(start, self.mesh)
 
@@ -139,7 +140,6 @@ class Experiment:
             task=self.task,
             preprocessing=preprocessing,
             augment=data.make_augmentation(config.data.augment),
-            seed=config.seed,
             num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
@@ -258,8 +258,8 @@ def _check_whitening(config: ConfigDict, params: Any, examples: int) -> None:
     """That model.whiten has a first layer to make, and images to make it from."""
     if not config.whiten:
         return
-    *size, channels, filters = jnp.shape(params.get("stem_conv", {}).get("kernel", ()))[-4:] or (0, 0, 0)
-    if not filters or filters != 2 * math.prod(size) * channels:
+    kernel = params.get("stem_conv", {}).get("kernel")
+    if kernel is None or kernel.shape[-1] != 2 * math.prod(kernel.shape[:-1]):
         raise UserError(f"model.whiten: the first layer of {config.name} is no whitening; that of airbench94 is")
     if config.pretrained:
         raise UserError("model.whiten: not together with model.pretrained, which has a first layer of its own")

@@ -156,11 +156,12 @@ def _train(
     mark = time.perf_counter()
     for count in counts:
         waiting = time.perf_counter()
-        batch = next(batches)
-        interval.waited += time.perf_counter() - waiting
-        compiled = clock.compile
-        state, metrics = train_steps(experiment.sizes.at_step(step))(state, batch)
-        mark += clock.compile - compiled  # that was no training
+        with jax.transfer_guard("disallow"):  # what goes to the device is put there by the reader, and nothing comes back
+            batch = next(batches)
+            interval.waited += time.perf_counter() - waiting
+            compiled = clock.compile
+            state, metrics = train_steps(experiment.sizes.at_step(step))(state, batch)
+            mark += clock.compile - compiled  # that was no training
         if experiment.on_cpu and experiment.mesh.size > 1:
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
         pending.append(metrics)

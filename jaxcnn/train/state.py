@@ -16,9 +16,13 @@ Variables = dict[str, Any]
 
 @flax.struct.dataclass
 class TrainState:
-    """A pytree. `ema` is the moving average of both `params` and `batch_stats`, or None."""
+    """A pytree. `ema` is the moving average of both `params` and `batch_stats`, or None.
+
+    The seed is in it, and not in the step's code, so that runs of other seeds need not be compiled again.
+    """
 
     step: jax.Array
+    seed: jax.Array  # uint32
     params: Any
     batch_stats: Any
     opt_state: Any
@@ -36,10 +40,13 @@ def init_variables(model: nn.Module, input_shape: tuple[int, int, int], key: jax
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
-def init_state(variables: Variables, optimizer: optax.GradientTransformation, *, ema: bool) -> TrainState:
+def init_state(
+    variables: Variables, seed: int | jax.Array, optimizer: optax.GradientTransformation, *, ema: bool
+) -> TrainState:
     """Step 0 of a training that starts from `variables`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=optimizer.init(variables["params"]),

@@ -29,7 +29,6 @@ def make_train_step(
     task: Task,
     preprocessing: Preprocessing,
     augment: Augmentation,
-    seed: int,
     num_outputs: int = 0,
     ema_decay: float = 0.0,
     accumulate: int = 1,
@@ -82,10 +81,10 @@ def make_train_step(
         return metrics, batch_stats, gradient
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key, mix_key = step_keys(seed, state.step)
+        augment_key, dropout_key, mix_key = step_keys(state.seed, state.step)
         places = {}
         if augment.by_epoch:
-            places = {"run_key": key_of_run(seed), "index": batch["index"], "epoch": batch["epoch"]}
+            places = {"run_key": key_of_run(state.seed), "index": batch["index"], "epoch": batch["epoch"]}
         images, labels = preprocessing(batch["image"], lambda images: augment(images, augment_key, **places)), batch["label"]
         if augment.mixes:
             images, labels = augment.mix(images, targets_of(labels, num_outputs), mix_key)
@@ -101,7 +100,7 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1 + count) / (10 + count))
             ema = optax.incremental_update(new_variables, state.ema, 1 - decay)
         metrics |= {"gradient_norm": optax.tree.norm(gradient), "learning_rate": jnp.asarray(schedule(state.step))}
-        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
+        return TrainState(state.step + 1, state.seed, params, batch_stats, opt_state, ema), metrics
 
     return step
 

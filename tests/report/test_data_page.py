@@ -81,12 +81,12 @@ def inputs_of_training(settings, source, order, preprocessing, augment, steps):
 
     step = make_train_step(
         model=None, optimizer=None, schedule=None, loss=None, task="multiclass", preprocessing=recorded,
-        augment=augment, seed=settings.seed,
+        augment=augment,
     )  # fmt: skip
     reader = data.make_reader(source, make_mesh(1), data.Reading())
     for number, batch in enumerate(reader(order, 0, settings.batch_size, [1] * steps)):
         with pytest.raises(EnoughSeen):
-            step(SimpleNamespace(step=np.int32(number)), jax.tree.map(lambda array: array[0], batch))
+            step(SimpleNamespace(step=np.int32(number), seed=settings.seed), jax.tree.map(lambda array: array[0], batch))
     return np.concatenate(seen)
 
 

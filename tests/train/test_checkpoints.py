@@ -14,7 +14,7 @@ from jaxcnn.train.state import init_state
 
 def state_at(step, devices=1):
     variables = {"params": {"conv": {"kernel": jnp.full((3, 3, 2, 4), step, jnp.float32)}}, "batch_stats": {}}
-    state = init_state(variables, optax.chain(optax.trace(0.9), optax.identity()), ema=True)
+    state = init_state(variables, 0, optax.chain(optax.trace(0.9), optax.identity()), ema=True)
     return jax.device_put(state.replace(step=jnp.asarray(step, jnp.int32)), replicated(make_mesh(devices)))
 
 

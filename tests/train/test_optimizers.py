@@ -7,7 +7,8 @@ import pytest
 
 from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
-from jaxcnn.train.optimizers import make_optimizer, parameter_paths
+from jaxcnn.train.optimizers import make_groups, make_optimizer, parameter_paths
+from jaxcnn.train.schedules import make_schedule
 
 RNG = np.random.default_rng(0)
 SHAPES = {
@@ -227,6 +228,71 @@ def test_frozen_parameters_stay_and_the_others_train_as_if_they_were_alone(name)
     alone = without(PARAMS, "fc", "large")
     expected = trained(optimizer(name, alone, **changes), alone, [without(g, "fc", "large") for g in GRADIENTS])
     assert_equal(without(found, "fc", "large"), expected)
+
+
+# ── Groups ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ADAM = {"optimizer.name": "adam", "optimizer.learning_rate": 0.3, "optimizer.b1": 0.5}
+SHORT = {"optimizer.momentum": 0.0, "optimizer.learning_rate": 2.0, "schedule.total": "2steps"}
+
+
+def grouped(groups, **changes):
+    """An optimiser of 10 steps at 0.1, falling linearly, with momentum 0.9 where no group has another."""
+    config = default_config()
+    config.schedule.name, config.optimizer.groups = "linear", groups
+    for setting, value in changes.items():
+        config.optimizer[setting] = value
+
+    def schedule(config):
+        return make_schedule(config, total_steps=10, examples_per_epoch=1000)
+
+    return make_optimizer(config.optimizer, schedule(config), PARAMS, make_groups(config, schedule))
+
+
+def test_each_group_trains_as_if_its_settings_were_everybodys_and_the_first_that_matches_decides():
+    linear = optax.linear_schedule(0.1, 0.0, 10)
+    alone = {
+        "fc": optimizer("adam", rate=lambda step: 0.3 * (1 - step / 10), b1=0.5),
+        "stage1": optimizer("sgd", rate=lambda step: 2.0 * jax.numpy.maximum(1 - step / 2, 0), momentum=0.0),
+        "large": optimizer("sgd", rate=linear),
+        "wide": optimizer("sgd", rate=linear),
+    }
+    with jax.numpy_dtype_promotion("standard"):
+        found = trained(grouped((("^fc/", ADAM), ("^stage1|^fc/bias", SHORT))))
+        expected = {layer: trained(each)[layer] for layer, each in alone.items()}
+    assert_equal(found, expected)
+
+
+def test_groups_share_the_norm_that_gradients_are_clipped_to_and_what_is_frozen():
+    found = trained(grouped((("^stage1/", SHORT),), clip_norm=1.0, freeze=("^large/",)), gradients=GRADIENTS[:1])
+    norm = optax.tree.norm(without(GRADIENTS[0], "large"))
+    for layer, rate in {"fc": 0.1, "stage1": 2.0, "wide": 0.1}.items():
+        assert_equal(found[layer], jax.tree.map(lambda p, g: p - rate * g / norm, PARAMS[layer], GRADIENTS[0][layer]))  # noqa: B023
+    np.testing.assert_array_equal(found["large"]["kernel"], PARAMS["large"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ("fc", "'fc' should be "),
+        (("fc", 0.1), r"\('fc', 0.1\) should be "),
+        (("stem", ADAM), "'stem' is found in no parameter's path"),
+        (("fc(", ADAM), r"'fc\(' is no regular expression"),
+        (("fc", {"optimizer.freeze": ("fc",)}), "'fc': 'optimizer.freeze' is no setting that a group has for itself"),
+        (("fc", {"learning_rate": 1.0}), "'fc': 'learning_rate' is no setting that a group has"),
+        (("fc", {"loss.name": "x"}), "'fc': 'loss.name' is no setting that a group has"),
+    ],
+)
+def test_group_that_can_not_be_meant_is_refused(group, message):
+    with pytest.raises(UserError, match=rf"^optimizer\.groups: {message}"):
+        grouped((group,))
+
+
+def test_wrong_values_in_a_group_are_refused_by_their_names():
+    with pytest.raises(UserError, match=r"no setting 'optimizer\.learning_rat' .did you mean"):
+        grouped((("fc", {"optimizer.learning_rat": 1.0}),))
+    with pytest.raises(UserError, match=r"optimizer\.name: no 'sdg' .did you mean"):
+        grouped((("fc", {"optimizer.name": "sdg"}),))
 
 
 def test_frozen_parameters_take_no_memory_in_the_optimizer():

@@ -57,6 +57,15 @@ def test_linear_falls_over_what_the_warmup_leaves(warmup, final):
     close(rates("linear", steps, warmup=f"{warmup}steps", final=final), PEAK * (1 - share * (1 - final)))
 
 
+@pytest.mark.parametrize("name", ["linear", "cosine", "one_cycle"])
+def test_course_of_its_own_length_ends_there_and_stays(name):
+    found = rates(name, warmup="10steps", total="5epochs")
+    close(found[:51], rates(name, warmup="10steps", total_steps=50))
+    close(found[51:], found[50])
+    with pytest.raises(UserError, match=r"schedule\.total: 0steps is no time to train in"):
+        rates(name, total="0steps")
+
+
 @pytest.mark.parametrize("warmup", ["0steps", "25steps", "100steps"])
 def test_boundaries_are_counted_from_the_start_of_training_whatever_the_warmup(warmup):
     found = rates("steps", warmup=warmup, boundaries=("10epochs", "15_000examples", "190steps"), factor=0.1)

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_runs import small_config
 
 from jaxcnn import layers
+from jaxcnn.config import validate
 from jaxcnn.data import Preprocessing, make_augmentation
-from jaxcnn.train.experiment import make_mesh, replicated
+from jaxcnn.train.experiment import make_mesh, prepare, replicated
 from jaxcnn.train.losses import softmax_cross_entropy
 from jaxcnn.train.state import init_state, init_variables
 from jaxcnn.train.step import jit_steps, make_train_step
@@ -65,7 +67,7 @@ def train(
     mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
     preprocessing = Preprocessing((6, 6, 3), (6, 6), "bilinear", (0.5,) * 3, (0.25,) * 3)
     variables = init_variables(model, (6, 6, 3), jax.random.key(0))
-    state = jax.device_put(init_state(variables, optimizer, ema=ema > 0), replicated(mesh))
+    state = jax.device_put(init_state(variables, 0, optimizer, ema=ema > 0), replicated(mesh))
     step = make_train_step(
         model=model,
         optimizer=optimizer,
@@ -74,7 +76,6 @@ def train(
         task="multiclass",
         preprocessing=preprocessing,
         augment=make_augmentation(policy),
-        seed=0,
         ema_decay=ema,
         unroll=unroll,
         **settings,
@@ -157,6 +158,18 @@ def test_steps_draw_different_augmentation_but_the_same_when_repeated(batches):
     _, again = train(Net(norm=False), same, optimizer=frozen)
     assert len(np.unique(losses)) > STEPS // 2  # parameters stand still: only the key of the step differs
     np.testing.assert_array_equal(losses, again)
+
+
+def test_runs_of_two_seeds_are_the_same_program():
+    texts, keys = [], []
+    for seed in (0, 1):
+        experiment = prepare(validate(small_config(seed=seed, **{"data.mean": (0.3,), "data.std": (0.4,)})))
+        step, state = experiment.train_step(), experiment.initial_state()
+        batch = next(experiment.reader(experiment.dataset.train)(experiment.order(), 0, 64, [1]))
+        texts.append(jit_steps(step, experiment.mesh, unroll=True).lower(state, batch).as_text())
+        keys.append(state.seed)
+    assert texts[0] == texts[1]
+    assert keys == [0, 1]
 
 
 @pytest.mark.parametrize("policy", [("mixup",), ("cutmix",), ("alternating_flip", ("cutout", {"size": 2}), "mixup_or_cutmix")])

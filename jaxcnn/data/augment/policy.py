@@ -103,13 +103,13 @@ class Augmentation:
         return images, targets
 
 
-def step_keys(seed: int, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def step_keys(seed: int | jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """All randomness of a training step: its keys for the augmentation, for dropout, and for the mixers."""
     augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
     return augment_key, dropout_key, mix_key
 
 
-def key_of_run(seed: int) -> jax.Array:
+def key_of_run(seed: int | jax.Array) -> jax.Array:
     """For what is drawn once a run; no step's."""
     return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 

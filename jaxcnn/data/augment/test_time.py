@@ -29,7 +29,7 @@ class View:
 def make_views(policy: Sequence[Any]) -> list[View]:
     """Every combination of one view from each entry; the first is the image itself, unless "scale" leaves that out.
 
-    ("flip", ("shift", {"pixels": 1})) is the six views of airbench (Jordan, arXiv:2404.00498, section 3.5): the image
+    (("shift", {"pixels": 1}), "flip") is the six views of airbench (Jordan, arXiv:2404.00498, section 3.5): the image
     and two translations, each with its mirror image, the translations together of half the weight.
 
     Raises:
