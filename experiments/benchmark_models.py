@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmark_process import Row, Worker, WorkerFailed, figure
 
+from jaxcnn import start
 from jaxcnn.errors import UserError
 
 FOLDER = Path(__file__).parent
@@ -176,7 +177,7 @@ def _ours(spec: Row, settings: Settings) -> Worker:
 
 
 def _torch(spec: Row, settings: Settings) -> Worker:
-    return _worker("benchmark_torch.py", spec, settings, settings.torch_python, dict(os.environ))
+    return _worker("benchmark_torch.py", spec, settings, settings.torch_python, start.without_our_huge_pages(os.environ))
 
 
 def _worker(program: str, spec: Row, settings: Settings, python: str | None, environment: dict[str, str]) -> Worker:

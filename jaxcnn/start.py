@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from jaxcnn.errors import UserError
@@ -29,6 +30,7 @@ GPU_FLAGS = {
     "xla_gpu_cudnn_gemm_fusion_level": "2",
 }
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
+_BY_US = "JAXCNN_GAVE_HUGE_PAGES"
 
 _FLAGS_KNOWN_TO = "0.10."  # the jaxlib that has been asked; one that does not know a flag ends the process
 
@@ -65,8 +67,17 @@ def use_huge_pages() -> None:
     if wanted == "off" or HUGE_PAGES.partition("=")[0] in given or _has_nvidia_gpu() or not _huge_pages_are_there():
         return
     os.environ["GLIBC_TUNABLES"] = ":".join([*filter(None, [given]), HUGE_PAGES])
+    os.environ[_BY_US] = "1"
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def without_our_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment as it was before `use_huge_pages`, for another program that shall run as its users start it."""
+    there = dict(environment)
+    if there.pop(_BY_US, None):
+        there["GLIBC_TUNABLES"] = there["GLIBC_TUNABLES"].removesuffix(HUGE_PAGES).removesuffix(":")
+    return there
 
 
 def _huge_pages_are_there() -> bool:

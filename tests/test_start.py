@@ -127,7 +127,7 @@ TUNABLES = (
 
 
 def tunables(**environment):
-    inherited = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    inherited = {key: value for key, value in os.environ.items() if key not in ("GLIBC_TUNABLES", start._BY_US)}
     command = [sys.executable, "-c", TUNABLES, "photo.png"]
     return subprocess.run(command, env=inherited | environment, capture_output=True, text=True)
 
@@ -140,3 +140,20 @@ def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
     assert tunables(JAXCNN_HUGE_PAGES="on", GLIBC_TUNABLES=own).stdout == f"['-c', 'photo.png'] {own}\n"
     mistaken = tunables(JAXCNN_HUGE_PAGES="yes")
     assert (mistaken.returncode, mistaken.stderr) == (2, 'error: JAXCNN_HUGE_PAGES: "yes" is neither on nor off\n')
+
+
+@pytest.mark.parametrize("own", [{}, {"GLIBC_TUNABLES": "glibc.malloc.perturb=1"}])
+def test_programs_beside_ours_get_the_environment_of_before(clean, own):
+    for name in ("GLIBC_TUNABLES", start._BY_US):
+        clean.delenv(name, raising=False)
+    for name, value in own.items():
+        clean.setenv(name, value)
+    before = dict(os.environ)
+    assert start.without_our_huge_pages(os.environ) == before
+    clean.setattr(start, "_huge_pages_are_there", lambda: True)
+    clean.setattr(os, "execv", lambda *_: None)
+    clean.setenv("JAXCNN_HUGE_PAGES", "on")
+    start.use_huge_pages()
+    assert start.HUGE_PAGES in os.environ["GLIBC_TUNABLES"]
+    found = start.without_our_huge_pages(os.environ)
+    assert {k: v for k, v in found.items() if v} == {**before, "JAXCNN_HUGE_PAGES": "on"}
