@@ -26,7 +26,8 @@ def check_golden(file):
     model, variables = create_model(name, **arguments), convert(name, state_dict, **arguments)
     apply = partial(model.apply, train=golden["mode"] == "train", mutable=["batch_stats"])
     logits, updates = compiled(lambda v, x: apply(v, x), variables, reference_weights.inputs(golden))
-    np.testing.assert_allclose(logits, golden["logits"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
+    # err32 is of one order of summation; rtol is for oneDNN's, in logits far from 0 (efficientnet_b0__97x65: 8.8e-6 of 5.4)
+    np.testing.assert_allclose(logits, golden["logits"], rtol=2e-6, atol=max(1e-5, 6 * golden["err32"]))
     there = export(name, variables)
     for key, value in there.items():
         np.testing.assert_array_equal(value, state_dict[key], err_msg=key)
