@@ -15,6 +15,7 @@ from tensorboard_rows import scalars
 from jaxcnn import data, train
 from jaxcnn.config import from_json, validate
 from jaxcnn.errors import RunFailed, UserError
+from jaxcnn.layers import cpu_convolution
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
@@ -22,6 +23,7 @@ from jaxcnn.train.log import read_history
 SUMMARY = {
     "test_accuracy", "test_loss", "test_examples", "validation_accuracy", "steps", "epochs", "wall_seconds",
     "compile_seconds", "images_per_second", "params", "params_sha256", "seed", "versions", "device", "command",
+    "cpu_convolution",
 }  # fmt: skip
 
 
@@ -49,6 +51,8 @@ def test_run_leaves_everything(finished):
     assert summary["validation_accuracy"] > 0.3, "it did not learn"
     assert from_json((workdir / "config.json").read_text()) == validate(small_config(**{"checkpoint.every": "20steps"}))
     assert "step     40" in said
+    assert summary["cpu_convolution"] == cpu_convolution()
+    assert f"convolutions by {cpu_convolution()}" in said.splitlines()[0]
 
 
 def test_rows_come_at_their_intervals_and_reach_tensorboard(finished):

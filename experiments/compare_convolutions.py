@@ -1,0 +1,66 @@
+"""Whether oneDNN's convolutions and XLA's train the same network (on a CPU):
+
+    python experiments/compare_convolutions.py --config=configs/resnet_cifar10.py:20 --config.data.root=DIR \
+        --config.total=200steps --workdir=runs/convolutions
+
+Trains three times: by XLA, by oneDNN, and by XLA on two virtual devices, which adds the same numbers up in another order. Two
+runs that differ by rounding alone drift apart as training goes on; the third shows how fast. Prints the loss and both distances
+from it, and fails if oneDNN's is ever more than ten times what the third has reached by then.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from jaxcnn import command
+from jaxcnn.errors import RunFailed, UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "where the three runs leave their results")
+_RUNS = {
+    "xla": {"JAXCNN_CPU_CONV": "xla"},
+    "onednn": {"JAXCNN_CPU_CONV": "onednn"},
+    "xla on 2 devices": {"JAXCNN_CPU_CONV": "xla", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+}
+
+
+def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+    """Prints a table of losses and distances."""
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: compare_convolutions.py takes flags alone")
+    if config is None or _WORKDIR.value is None:
+        raise UserError("say --config=FILE and --workdir=DIR")
+
+    from jaxcnn.train.log import read_history
+
+    settings = [argument for argument in sys.argv[1:] if argument.lstrip("-").startswith("config")]
+    losses = []
+    for name, environment in _RUNS.items():
+        workdir = Path(_WORKDIR.value) / name.replace(" ", "_")
+        program = [sys.executable, str(Path(__file__).with_name("train.py")), *settings, f"--workdir={workdir}"]
+        every = ["--config.log.every=1steps", "--config.evaluate.every=1_000_000steps"]
+        print(f"training by {name} …", file=sys.stderr)
+        done = subprocess.run(
+            [*program, *every], env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment, stdout=subprocess.DEVNULL
+        )
+        if done.returncode:
+            raise RunFailed(f"training by {name} ended with exit code {done.returncode}")
+        losses.append([row["train_loss"] for row in read_history(workdir) if "train_loss" in row])
+
+    print("| step | loss | onednn | xla on 2 devices |\n|---|---|---|---|")
+    reached, failed = 1e-6, 0
+    for step, (xla, onednn, again) in enumerate(zip(*losses, strict=True), start=1):
+        reached = max(reached, abs(again - xla))
+        failed = failed or (step if abs(onednn - xla) > 10 * reached else 0)
+        if step in (1, 2, 5) or step % 10 == 0:
+            print(f"| {step} | {xla:.6f} | {abs(onednn - xla):.1e} | {abs(again - xla):.1e} |")
+    if failed:
+        raise RunFailed(f"from step {failed} on the losses differ by more than rounding")
+
+
+if __name__ == "__main__":
+    command.run(main)
