@@ -198,8 +198,10 @@ def _train(
 
 
 def _plan(step: int, total: int, most: int, intervals: Collection[int], sizes: Sizes) -> Iterator[int]:
-    """How many steps each call makes: `most` where that leads past no interval's end and no other size, else 1."""
-    most = min(most, sizes.most_steps)
+    """How many steps each call makes: `most`, or those of the shortest interval, where that leads past no interval's end and
+    to no other size; else 1. So there are two programs to compile.
+    """
+    most = min(most, sizes.most_steps, *intervals)
     while step < total:
         stop = min([sizes.until(step, total), *((step // n + 1) * n for n in intervals)])
         count = most if step + most <= stop else 1

@@ -7,6 +7,7 @@ from small_runs import quiet, small_config
 
 from jaxcnn import train
 from jaxcnn.config import validate
+from jaxcnn.data.sizes import ONE_SIZE
 from jaxcnn.train import loop
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.step import jit_steps
@@ -53,6 +54,19 @@ def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
     assert f'"known_trip_count":{{"n":"{STEPS}"}}' in text
     for word in ("infeed", "outfeed", "callback", "send(", "recv("):
         assert word not in text, word
+
+
+@pytest.mark.parametrize(
+    ("total", "intervals", "calls"),
+    [
+        (200, (25, 200), [25] * 8),  # a row an epoch is no reason to make single steps
+        (100, (50, 100), [32, *[1] * 18] * 2),
+        (70, (100, 1000), [32, 32, *[1] * 6]),
+        (3, (1, 3), [1, 1, 1]),
+    ],
+)
+def test_calls_end_where_rows_are_due(total, intervals, calls):
+    assert list(loop._plan(0, total, 32, intervals, ONE_SIZE)) == calls
 
 
 def test_state_is_donated_and_the_batch_is_not(experiment, steps):
