@@ -7,38 +7,22 @@ from promises import check_training
 from jaxcnn.models import registry
 from jaxcnn.models.efficientnet import V1, scaled
 from jaxcnn.models.fractalnet import FractalNet
-from jaxcnn.models.nasnet import NASNet
 from jaxcnn.models.registry import find
-from jaxcnn.models.repvgg import RepVGG
 
-CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False, "flavour": "timm"}
 SHORT = {
-    "nasnet": (NASNet, CELL),
-    "repvgg": (RepVGG, {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4}),
     "fractalnet": (FractalNet, {"columns": 2, "widths": (16, 32)}),
     "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1, 0.5, 0.3)}),
     "keras_resnet": ("keras/ResNet50", {"depths": (1, 1, 1, 1)}),
-    "resnet_v2": ("resnet50_v2", {"depths": (1, 1, 1, 1)}),
-    "resnetv2_bit": ("timm/resnetv2_50x1_bit", {"depths": (1, 1, 1, 1)}),
 }
-LENETS, SIX_STEPS = {"learning_rate": 1.0, "steps": 8}, {"steps": 6}
+LENETS = {"learning_rate": 1.0, "steps": 8}
 SETTINGS = {
     "lenet1": {"size": 28, **LENETS},
     "lenet4": LENETS,
     "lenet5": LENETS,
-    "nasnet": {"size": 16, "learning_rate": 0.1},
-    "shufflenet_v1_g3_x0_25": {"learning_rate": 0.03, "steps": 8},
-    "timm/nf_resnet26": {"learning_rate": 0.1, "drop_rate": 0.1, "drop_path_rate": 0.1},
-    "wrn_16_4": {"dropout": 0.3},
     "efficientnet": {"size": 64, "learning_rate": 0.003, "steps": 6, "dropout": 0.0, "stochastic_depth_prob": 0.0},
     "mnasnet0_5": {"size": 64, "learning_rate": 0.0003, "steps": 6, "dropout": 0.0},
-    "mobilenet_v2": SIX_STEPS,
-    "mobilenet_v3_small": SIX_STEPS,
-    "resnet20": SIX_STEPS,
-    "timm/lcnet_050": SIX_STEPS,
+    "mobilenet_v2": {"steps": 6},
     "cbam_resnet18": {},
-    "timm/mobilenetv4_conv_small": {},
-    "timm/seresnet18": {},
 }
 
 
