@@ -72,6 +72,11 @@ def convolve(
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`; by oneDNN where that is here, on a CPU, and knows how (see jaxcnn.layers.onednn)."""
     settings = _for_onednn(x, kernel, window_strides, padding, **options)
+    if settings and settings.kernel == (1, 1) and settings.strides != (1, 1) and not any(map(any, settings.padding)):
+        # Of some positions only: taken out here. oneDNN does it itself, beyond the end of its memory where channels are no
+        # multiple of 8 (3.2, jit_1x1:avx2, the kernel's gradient): wrong numbers, or threads that wait for ever.
+        rows, columns = settings.strides
+        return convolve(x[:, ::rows, ::columns], kernel, (1, 1), padding, **options)
     if settings:
         return convolution(x, kernel, settings)
     return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)

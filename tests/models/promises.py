@@ -1,6 +1,6 @@
 """What the tests of every family check, so that a new family is a few lines."""
 
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from pathlib import Path
 
 import jax
@@ -80,6 +80,12 @@ def initialised_layers(name, paths, size=64, **arguments):
     return compiled(layers, jax.random.key(0))
 
 
+@lru_cache(maxsize=1)  # both types start from the same
+def _initial(model, size):
+    variables = compiled(lambda key: model.init(key, jnp.zeros((1, size, size, 3)), train=False), jax.random.key(0))
+    return variables["params"], variables.get("batch_stats", {})
+
+
 def check_training(name, size, dtype="float32", learning_rate=0.01, steps=3, **arguments):
     """A few steps of SGD on crops of two real photos lower the loss; returns the losses."""
     photos = load_sample_images().images
@@ -88,8 +94,8 @@ def check_training(name, size, dtype="float32", learning_rate=0.01, steps=3, **a
     labels = jnp.asarray([0] * 4 + [1] * 4)
     model = create_model(name, num_classes=2, dtype=dtype, **arguments)
     optimizer = optax.sgd(learning_rate, momentum=0.9)
-    variables = compiled(lambda key: model.init(key, images[:1], train=False), jax.random.key(0))
-    params, stats, state = variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
+    params, stats = _initial(create_model(name, num_classes=2, **arguments), size)
+    state = optimizer.init(params)
 
     def step(params, stats, state, key):
         def loss(params):

@@ -7,21 +7,50 @@ from promises import check_training
 from jaxcnn.models import registry
 from jaxcnn.models.efficientnet import V1, scaled
 from jaxcnn.models.fractalnet import FractalNet
+from jaxcnn.models.mobilenet_v3 import SMALL
+from jaxcnn.models.nasnet import NASNet
 from jaxcnn.models.registry import find
+from jaxcnn.models.repvgg import RepVGG
+
+CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False, "flavour": "timm"}
+ONE_BLOCK_A_STAGE = {"depths": (1, 1, 1, 1)}
+
+
+def one_block_a_row(name):
+    return (name, {"design": find(name).fields["design"]._replace(depth=lambda repeats: 1)})
+
 
 SHORT = {
+    "nasnet": (NASNet, CELL),
+    "repvgg": (RepVGG, {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4}),
     "fractalnet": (FractalNet, {"columns": 2, "widths": (16, 32)}),
     "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1, 0.5, 0.3)}),
-    "keras_resnet": ("keras/ResNet50", {"depths": (1, 1, 1, 1)}),
+    "keras_resnet": ("keras/ResNet50", ONE_BLOCK_A_STAGE),
+    "lcnet": one_block_a_row("timm/lcnet_050"),
+    "mobilenet_v3": ("mobilenet_v3_small", {"stages": SMALL[:3]}),
+    "mobilenet_v4": one_block_a_row("timm/mobilenetv4_conv_small"),
+    "nf_resnet": ("timm/nf_resnet26", ONE_BLOCK_A_STAGE),
+    "resnet_cifar": ("resnet20", {"depth": 1}),
+    "resnet_v2": ("resnet50_v2", ONE_BLOCK_A_STAGE),
+    "resnetv2_bit": ("timm/resnetv2_50x1_bit", ONE_BLOCK_A_STAGE),
+    "seresnet": ("timm/seresnet18", ONE_BLOCK_A_STAGE),
+    "wide_resnet": ("wrn_16_4", {"depth": 1, "filters": (32, 64, 128)}),
 }
-LENETS = {"learning_rate": 1.0, "steps": 8}
+LENETS, SIX_STEPS = {"learning_rate": 1.0, "steps": 8}, {"steps": 6}
 SETTINGS = {
     "lenet1": {"size": 28, **LENETS},
     "lenet4": LENETS,
     "lenet5": LENETS,
+    "nasnet": {"size": 16, "learning_rate": 0.1},
+    "shufflenet_v1_g3_x0_25": {"learning_rate": 0.03, "steps": 8},
+    "nf_resnet": {"learning_rate": 0.1, "drop_rate": 0.1, "drop_path_rate": 0.1},
+    "wide_resnet": {"dropout": 0.3},
     "efficientnet": {"size": 64, "learning_rate": 0.003, "steps": 6, "dropout": 0.0, "stochastic_depth_prob": 0.0},
     "mnasnet0_5": {"size": 64, "learning_rate": 0.0003, "steps": 6, "dropout": 0.0},
-    "mobilenet_v2": {"steps": 6},
+    "mobilenet_v2": SIX_STEPS,
+    "mobilenet_v3": SIX_STEPS,
+    "resnet_cifar": SIX_STEPS,
+    "lcnet": SIX_STEPS,
     "cbam_resnet18": {},
 }
 

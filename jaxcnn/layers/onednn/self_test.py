@@ -8,7 +8,7 @@ from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIEN
 SHAPES = (
     Shape(2, 9, 8, 16, 24, (3, 3), (9, 8), padding=((1, 1), (1, 1))),
     Shape(2, 9, 8, 3, 16, (5, 5), (4, 4), strides=(2, 2), padding=((0, 2), (1, 2))),
-    Shape(3, 7, 7, 16, 8, (1, 1), (4, 4), strides=(2, 2)),
+    Shape(3, 7, 7, 16, 8, (1, 1), (7, 7)),
     Shape(2, 8, 8, 16, 16, (3, 3), (8, 8), padding=((2, 2), (2, 2)), dilation=(2, 2), groups=2),
     Shape(2, 8, 9, 16, 16, (3, 3), (4, 5), strides=(2, 2), padding=((1, 1), (1, 1)), groups=16),
 )
