@@ -117,5 +117,5 @@ def check_training(name, size, dtype="float32", learning_rate=0.01, steps=3, **a
         params, stats, state, loss = run(params, stats, state, jax.random.key(1))
         losses.append(float(loss))
     assert np.isfinite(losses).all(), losses
-    assert min(losses[1:]) < 0.95 * losses[0], losses
+    assert losses[-1] < 0.95 * losses[0], losses
     return losses

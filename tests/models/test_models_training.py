@@ -4,7 +4,7 @@ where the whole one takes minutes."""
 import pytest
 from promises import check_training
 
-from jaxcnn.models import registry
+from jaxcnn.models import mnasnet, mobilenet_v2, registry
 from jaxcnn.models.efficientnet import V1, scaled
 from jaxcnn.models.fractalnet import FractalNet
 from jaxcnn.models.mobilenet_v3 import SMALL
@@ -16,19 +16,23 @@ CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "ski
 ONE_BLOCK_A_STAGE = {"depths": (1, 1, 1, 1)}
 
 
-def one_block_a_row(name):
-    return (name, {"design": find(name).fields["design"]._replace(depth=lambda repeats: 1)})
+def shorter(name, rows, **changes):
+    design = find(name).fields["design"]
+    return name, {
+        "design": design._replace(stages=tuple(design.stages[row] for row in rows), depth=lambda repeats: 1, **changes)
+    }
 
 
 SHORT = {
     "nasnet": (NASNet, CELL),
     "repvgg": (RepVGG, {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4}),
     "fractalnet": (FractalNet, {"columns": 2, "widths": (16, 32)}),
-    "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1, 0.5, 0.3)}),
+    "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1[:5], 0.5, 0.3)}),
     "keras_resnet": ("keras/ResNet50", ONE_BLOCK_A_STAGE),
-    "lcnet": one_block_a_row("timm/lcnet_050"),
+    "cbam": ("cbam_resnet18", ONE_BLOCK_A_STAGE),
+    "lcnet": shorter("timm/lcnet_050", (0, 1, 2, -1)),
     "mobilenet_v3": ("mobilenet_v3_small", {"stages": SMALL[:3]}),
-    "mobilenet_v4": one_block_a_row("timm/mobilenetv4_conv_small"),
+    "mobilenet_v4": shorter("timm/mobilenetv4_conv_small", (0, 2)),
     "nf_resnet": ("timm/nf_resnet26", ONE_BLOCK_A_STAGE),
     "resnet_cifar": ("resnet20", {"depth": 1}),
     "resnet_v2": ("resnet50_v2", ONE_BLOCK_A_STAGE),
@@ -45,14 +49,21 @@ SETTINGS = {
     "shufflenet_v1_g3_x0_25": {"learning_rate": 0.03, "steps": 8},
     "nf_resnet": {"learning_rate": 0.1, "drop_rate": 0.1, "drop_path_rate": 0.1},
     "wide_resnet": {"dropout": 0.3},
-    "efficientnet": {"size": 64, "learning_rate": 0.003, "steps": 6, "dropout": 0.0, "stochastic_depth_prob": 0.0},
-    "mnasnet0_5": {"size": 64, "learning_rate": 0.0003, "steps": 6, "dropout": 0.0},
+    "efficientnet": {"learning_rate": 1e-4, "steps": 6, "dropout": 0.0, "stochastic_depth_prob": 0.0},
+    "mnasnet0_5": {"learning_rate": 1e-4, "steps": 6, "dropout": 0.0},
     "mobilenet_v2": SIX_STEPS,
-    "mobilenet_v3": SIX_STEPS,
+    "mobilenet_v4": {"learning_rate": 3e-5, "steps": 6},
+    "mobilenet_v3": {"learning_rate": 0.1, "steps": 6},
+    "repvgg": {"learning_rate": 0.1},
     "resnet_cifar": SIX_STEPS,
     "lcnet": SIX_STEPS,
-    "cbam_resnet18": {},
 }
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    for module in (mnasnet, mobilenet_v2):
+        monkeypatch.setattr(module, "STAGES", tuple(row._replace(repeats=1) for row in module.STAGES[:5]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
