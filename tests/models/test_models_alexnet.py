@@ -12,10 +12,9 @@ from jaxcnn.models import create_model
 from jaxcnn.models.alexnet import local_response_norm
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_lowers_the_loss(dtype):
+def test_training_lowers_the_loss():
     """PyTorch's weights make the signal small at first, so the first steps are large."""
-    check_training("alexnet", 63, dtype, learning_rate=1.5, steps=4, dropout=0)
+    check_training("alexnet", 63, learning_rate=1.5, steps=4, dropout=0)
 
 
 def test_every_parameter_of_2012_gets_a_gradient():

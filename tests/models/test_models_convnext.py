@@ -17,9 +17,8 @@ from jaxcnn.models.convnext import ConvNeXt, KerasConvNeXt
 COUNTS = json.loads((GOLDEN / "param_counts.json").read_text())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_lowers_the_loss(dtype):
-    check_training("timm/convnextv2_atto", 32, dtype, learning_rate=0.02, stochastic_depth_prob=0.1)
+def test_training_lowers_the_loss():
+    check_training("timm/convnextv2_atto", 32, learning_rate=0.001, stochastic_depth_prob=0.1)
 
 
 @pytest.mark.parametrize("name", list_models("timm/convnextv2_*"))

@@ -12,9 +12,8 @@ from jaxcnn.models import create_model
 from jaxcnn.models.regnet import RegNet, TimmRegNet, stages
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_lowers_the_loss(dtype):
-    check_training("timm/regnety_002", 64, dtype, learning_rate=0.003, steps=6)
+def test_training_lowers_the_loss():
+    check_training("timm/regnety_002", 64, learning_rate=0.003, steps=6)
 
 
 def test_smallest_regnetx_has_timms_count():

@@ -12,9 +12,8 @@ from jaxcnn.layers import channel_shuffle
 from jaxcnn.models import create_model
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_lowers_the_loss(dtype):
-    check_training("shufflenet_v2_x0_5", 32, dtype, steps=8)
+def test_training_lowers_the_loss():
+    check_training("shufflenet_v2_x0_5", 32, steps=8)
 
 
 def test_shuffle_takes_one_channel_of_each_group_in_turn():
