@@ -75,9 +75,8 @@ def use_huge_pages() -> None:
 def without_our_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment as it was before `use_huge_pages`, for another program that shall run as its users start it."""
     there = dict(environment)
-    if there.pop(_BY_US, None):
-        if given := there.pop("GLIBC_TUNABLES").removesuffix(HUGE_PAGES).removesuffix(":"):
-            there["GLIBC_TUNABLES"] = given
+    if there.pop(_BY_US, None) and (given := there.pop("GLIBC_TUNABLES").removesuffix(HUGE_PAGES).removesuffix(":")):
+        there["GLIBC_TUNABLES"] = given
     return there
 
 

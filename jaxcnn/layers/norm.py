@@ -57,13 +57,21 @@ def normalized_by_batch(
     """
     wide = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
-    # Mean and variance in one pass, of x less a sample of it: of x itself, a mean far from 0 would cancel the variance.
-    sample = wide[(0,) * len(axes)]
-    shifted = wide - jnp.expand_dims(sample, axes)
-    offset = shifted.mean(axes)
-    var = jnp.maximum(jnp.square(shifted).mean(axes) - jnp.square(offset), 0)
-    mean = sample + offset
+    # On a CPU XLA computes each sum by itself, and the plain one five times as fast as another: twice over the data is quicker.
+    mean, var = _moments(wide, axes) if jax.default_backend() == "cpu" else _moments_in_one_pass(wide, axes)
     return _affine(x, mean, var, scale, bias, epsilon), mean, var
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    mean = x.mean(axes)
+    return mean, jnp.square(x - jnp.expand_dims(mean, axes)).mean(axes)
+
+
+def _moments_in_one_pass(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    sample = x[(0,) * len(axes)]  # of x less this; of x itself, a mean far from 0 would cancel the variance
+    shifted = x - jnp.expand_dims(sample, axes)
+    offset = shifted.mean(axes)
+    return sample + offset, jnp.maximum(jnp.square(shifted).mean(axes) - jnp.square(offset), 0)
 
 
 def _affine(x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
