@@ -48,6 +48,7 @@ def test_first_steps_are_the_same_by_either_convolution(monkeypatch):
     monkeypatch.setattr(sys.modules["jaxcnn.layers.conv"], "choice", lambda: Choice(None))
     by_xla = losses_and_gradient_norms(2)
     assert sum(library().counters().calls) - before == computed
-    # the second step sees the first one's update; from the third on (7e-4, 5e-3) some ReLU has another side of its kink
-    np.testing.assert_allclose(by_onednn, by_xla, rtol=2e-5)
+    np.testing.assert_allclose(by_onednn[0], by_xla[0], rtol=2e-6)
+    # of the first one's update; a ReLU may be on another side of its kink (3e-5 seen; 7e-4 and 5e-3 in the next two steps)
+    np.testing.assert_allclose(by_onednn[1], by_xla[1], rtol=1e-4)
     assert by_onednn[-1, 0] != by_onednn[0, 0]
