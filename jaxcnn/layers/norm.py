@@ -52,8 +52,8 @@ def normalized_by_batch(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises x (…, C) by its own statistics: (…, C), mean (C,) and biased variance (C,). All results are float32.
 
-    The gradients are Ioffe and Szegedy's (section 3) in one pass over the data. They take x again, which is there anyway,
-    where JAX would keep x - mean as well; both passes took three quarters of the time on a CPU.
+    The gradients are Ioffe and Szegedy's (section 3). They take x again, which is there anyway, where JAX would keep x - mean
+    as well; forward and back took three quarters of the time on a CPU.
     """
     wide = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))

@@ -16,11 +16,9 @@ CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "ski
 ONE_BLOCK_A_STAGE = {"depths": (1, 1, 1, 1)}
 
 
-def shorter(name, rows, **changes):
+def shorter(name, rows):
     design = find(name).fields["design"]
-    return name, {
-        "design": design._replace(stages=tuple(design.stages[row] for row in rows), depth=lambda repeats: 1, **changes)
-    }
+    return name, {"design": design._replace(stages=tuple(design.stages[row] for row in rows), depth=lambda repeats: 1)}
 
 
 SHORT = {
