@@ -21,6 +21,7 @@ from jaxcnn.config import default_config
 from jaxcnn.data import Batch
 from jaxcnn.models.cost import cost
 from jaxcnn.train import experiment
+from jaxcnn.train.clock import compile_ahead
 from jaxcnn.train.state import count_parameters
 from jaxcnn.train.step import jit_steps
 
@@ -62,7 +63,7 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     start = time.perf_counter()
     steps: Callable[[int], Any]
     if spec["mode"] == "train":
-        train = jit_steps(prepared.train_step(), prepared.mesh, unroll=prepared.on_cpu).lower(state, batches).compile()
+        train = compile_ahead(jit_steps(prepared.train_step(), prepared.mesh, unroll=prepared.on_cpu), state, batches)
 
         def steps(count: int) -> None:
             nonlocal state
@@ -72,7 +73,7 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
 
     else:
         images, variables = batches["image"], state.variables
-        predict = prepared.predict().lower(variables, images).compile()
+        predict = compile_ahead(prepared.predict(), variables, images)
 
         def steps(count: int) -> None:
             for _ in range(count):

@@ -1,10 +1,12 @@
 """What several families share."""
 
+from jaxcnn.layers.activation import Activation, identity, relu
+from jaxcnn.layers.batch_norm import BatchNorm
 from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, conv_numbers, sequence
 from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
-from jaxcnn.layers.norm import BatchNorm, GroupNorm, LayerNorm
+from jaxcnn.layers.norm import GroupNorm, LayerNorm
 from jaxcnn.layers.pool import (
     adaptive_average_pool,
     average_pool,
@@ -22,6 +24,7 @@ from jaxcnn.layers.standardized_conv import ScaledStandardizedConv, Standardized
 
 __all__ = [
     "AVERAGE_POOL",
+    "Activation",
     "BatchNorm",
     "Branches",
     "Conv",
@@ -43,10 +46,12 @@ __all__ = [
     "global_average_pool",
     "global_max_pool",
     "he_normal",
+    "identity",
     "in_sequence",
     "largest",
     "linear",
     "max_pool",
+    "relu",
     "sequence",
     "sum_pool",
     "uniform",

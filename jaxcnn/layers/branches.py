@@ -63,7 +63,7 @@ def sequence(
         number = next(numbers)
         number = "" if (prefix, number) == ("stem_", "1") else number
         x = conv(step.features, step.size, step.stride, padding=step.padding, name=f"{prefix}conv{number}")(x)
-        return nn.relu(norm(name=f"{prefix}norm{number}")(x))
+        return norm(name=f"{prefix}norm{number}", activation=nn.relu)(x)
 
     for step in steps:
         if isinstance(step, Conv):

@@ -32,10 +32,10 @@ class DenseLayer(nn.Module):
     @nn.compact
     def __call__(self, maps):
         """[(N, H, W, C), …] -> (N, H, W, growth)."""
-        x = nn.relu(self.norm(name="norm1")(jnp.concatenate(maps, axis=-1)))
+        x = self.norm(name="norm1", activation=nn.relu)(jnp.concatenate(maps, axis=-1))
         if self.bottleneck:
             x = self.conv(4 * self.growth, 1, name="conv1")(x)
-            x = nn.relu(self.norm(name="norm2")(x))
+            x = self.norm(name="norm2", activation=nn.relu)(x)
         x = self.conv(self.growth, 3, name="conv2" if self.bottleneck else "conv1")(x)
         return self.dropout()(x)
 
@@ -79,7 +79,7 @@ class DenseNet(nn.Module):
 
         if self.stem == "imagenet":
             x = convolution(self.stem_filters, 7, 2, name="stem_conv")(images)
-            x = nn.relu(norm(name="stem_norm")(x))
+            x = norm(name="stem_norm", activation=nn.relu)(x)
         else:
             x = convolution(self.stem_filters, 3, name="stem_conv")(images)
         self.sow("intermediates", "stem", x)
@@ -93,10 +93,10 @@ class DenseNet(nn.Module):
             x = jnp.concatenate(maps, axis=-1)
             if stage < last:
                 self.sow("intermediates", f"stage{stage}", x)
-                x = nn.relu(norm(name=f"transition{stage}_norm")(x))
+                x = norm(name=f"transition{stage}_norm", activation=nn.relu)(x)
                 x = convolution(int(self.compression * x.shape[-1]), 1, name=f"transition{stage}_conv")(x)
                 x = average_pool(x, 2, 2)
-        x = nn.relu(norm(name="final_norm")(x))
+        x = norm(name="final_norm", activation=nn.relu)(x)
         self.sow("intermediates", f"stage{last}", x)
 
         x = global_average_pool(x)

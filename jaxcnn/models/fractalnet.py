@@ -44,8 +44,9 @@ class FractalBlock(nn.Module):
 
     def _unit(self, x: jax.Array, number: int) -> jax.Array:
         x = conv(self.filters, 3, kernel_init=XAVIER, dtype=self.dtype, name=f"conv{number}")(x)
-        norm = BatchNorm(not self.train or self.freeze_norm, dtype=self.dtype, name=f"norm{number}")
-        return nn.Dropout(self.dropout, deterministic=not self.train)(nn.relu(norm(x)))
+        frozen = not self.train or self.freeze_norm
+        x = BatchNorm(frozen, activation=nn.relu, dtype=self.dtype, name=f"norm{number}")(x)
+        return nn.Dropout(self.dropout, deterministic=not self.train)(x)
 
     def _join(self, inputs: list[jax.Array], column: jax.Array) -> jax.Array:
         """The mean of those inputs, of the last columns, that an image's drawn paths have."""

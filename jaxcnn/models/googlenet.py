@@ -63,7 +63,7 @@ class AuxiliaryHead(nn.Module):
     def __call__(self, x, *, train):
         """(N, H, W, C) -> (N, num_classes) float32."""
         x = adaptive_average_pool(x, 4)
-        x = nn.relu(self.norm(name="norm")(self.conv(128, 1, name="conv")(x)))
+        x = self.norm(name="norm", activation=nn.relu)(self.conv(128, 1, name="conv")(x))
         x = x.astype(jnp.float32).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # flattened as torchvision's weights want
         x = nn.relu(linear(x.shape[-1], 1024, kernel_init=self.kernel_init, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

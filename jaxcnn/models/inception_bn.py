@@ -87,7 +87,7 @@ class BNInception(nn.Module):
 
         channels = images.shape[-1]
         x = convolution(8 * channels, 7, 2, groups=channels, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(convolution(64, 1, name="stem_pointwise")(x)))
+        x = norm(name="stem_norm", activation=nn.relu)(convolution(64, 1, name="stem_pointwise")(x))
         x = sequence(max_pool(x, 3, 2, padding=1), (Conv(64), Conv(192, 3)), prefix="reduce_", **layers)
         self.sow("intermediates", "stem", x)
         x = max_pool(x, 3, 2, padding=1)

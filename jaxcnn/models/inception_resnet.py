@@ -23,6 +23,7 @@ from jaxcnn.layers import (
     conv,
     global_average_pool,
     linear,
+    relu,
     sequence,
     uniform,
 )
@@ -140,7 +141,7 @@ class ResidualBlock(nn.Module):
         ]
         y = jnp.concatenate(outputs, axis=-1)
         y = self.conv(x.shape[-1], 1, use_bias=True, bias_init=self.bias_init(y.shape[-1]), name="expand")(y)
-        return x + y if self.is_last else nn.relu(x + self.scale * y)
+        return x + y if self.is_last else relu(x + self.scale * y)
 
 
 class InceptionResNet(nn.Module):
@@ -185,7 +186,7 @@ class InceptionResNet(nn.Module):
                     name=f"{stage.block}_{index}",
                 )(x)
             if number == 3 and self.plan.last:
-                x = nn.relu(norm(name="last_norm")(layers["conv"](self.plan.last, 1, name="last_conv")(x)))
+                x = norm(name="last_norm", activation=nn.relu)(layers["conv"](self.plan.last, 1, name="last_conv")(x))
             self.sow("intermediates", f"stage{number}", x)
 
         x = global_average_pool(x)

@@ -85,8 +85,8 @@ class AuxiliaryHead(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, num_classes) float32."""
         x = average_pool(x, 5, 3)
-        x = nn.relu(self.norm(name="norm1")(self.conv(128, 1, name="conv1")(x)))
-        x = nn.relu(self.norm(name="norm2")(self.conv(768, 5, padding=0, name="conv2")(x)))
+        x = self.norm(name="norm1", activation=nn.relu)(self.conv(128, 1, name="conv1")(x))
+        x = self.norm(name="norm2", activation=nn.relu)(self.conv(768, 5, padding=0, name="conv2")(x))
         return linear(768, self.num_classes, kernel_init=nn.initializers.normal(0.001), name="fc")(global_average_pool(x))
 
 

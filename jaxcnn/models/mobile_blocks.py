@@ -19,10 +19,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import SqueezeExcite, StochasticDepth, conv, he_normal
+from jaxcnn.layers import Activation, SqueezeExcite, StochasticDepth, conv, he_normal, identity
 from jaxcnn.layers.conv import Padding
 
-Activation = Callable[[jax.Array], jax.Array]
 Initializer = jax.nn.initializers.Initializer
 Kind = Literal["separable", "separable_activated", "inverted", "fused", "universal", "conv"]
 
@@ -184,13 +183,12 @@ class MobileBlock(nn.Module):
         block, row, parts = self.block, self.block.row, self.block.parts
         y = x
         if "start_depthwise" in parts:
-            y = self.depthwise(y, row.start, 1 if row.kernel else block.stride, name="start_depthwise")
+            y = self.depthwise(y, row.start, 1 if row.kernel else block.stride, identity, name="start_depthwise")
         if "expand" in parts:
             kernel, stride = (row.kernel, block.stride) if row.kind == "fused" else (1, 1)
-            y = self.dense(y, block.expanded, (kernel,) * row.parts[0], stride, name="expand")
-            y = block.activation(y)
+            y = self.dense(y, block.expanded, (kernel,) * row.parts[0], stride, block.activation, name="expand")
         if "depthwise" in parts:
-            y = block.activation(self.depthwise(y, row.kernel, block.stride, name="depthwise"))
+            y = self.depthwise(y, row.kernel, block.stride, block.activation, name="depthwise")
         if "squeeze_excite" in parts:
             y = SqueezeExcite(
                 block.squeezed,
@@ -202,21 +200,20 @@ class MobileBlock(nn.Module):
             )(y)
         single = parts == ("project",)
         kernel, stride = (row.kernel, block.stride) if single else (1, 1)
-        y = self.dense(y, block.width, (kernel,) * row.parts[1], stride, name="project")
-        if single or row.kind == "separable_activated":
-            y = block.activation(y)
+        activation = block.activation if single or row.kind == "separable_activated" else identity
+        y = self.dense(y, block.width, (kernel,) * row.parts[1], stride, activation, name="project")
         if block.stride == 1 and x.shape == y.shape and row.kind not in ("conv", "separable_activated"):
             y = x + StochasticDepth(block.drop_rate)(y, train=train)
         return y
 
-    def dense(self, x, features, kernels, stride, name):
-        """Convolution over all channels of each part, and norm."""
+    def dense(self, x, features, kernels, stride, activation, name):
+        """Convolution over all channels of each part, norm and activation."""
         make = partial(conv, padding=self.flavour.padding, kernel_init=self.flavour.kernel_init, dtype=self.dtype)
         x = mixed(x, kernels, lambda part, kernel, share, label: make(share(features), kernel, stride, name=label)(part), name)
-        return self.norm(name=f"{name}_norm")(x)
+        return self.norm(name=f"{name}_norm", activation=activation)(x)
 
-    def depthwise(self, x, kernel, stride, name):
-        """Convolution of each channel for itself, and norm."""
+    def depthwise(self, x, kernel, stride, activation, name):
+        """Convolution of each channel for itself, norm and activation."""
         flavour = self.flavour
         padding = flavour.strided_padding if stride > 1 and flavour.strided_padding is not None else flavour.padding
         make = partial(conv, stride=stride, padding=padding, kernel_init=flavour.depthwise_init, dtype=self.dtype)
@@ -226,7 +223,7 @@ class MobileBlock(nn.Module):
             return make(channels, kernel, groups=channels, name=label)(part)
 
         x = mixed(x, kernel if isinstance(kernel, tuple) else (kernel,), apply, name)
-        return self.norm(name=f"{name}_norm")(x)
+        return self.norm(name=f"{name}_norm", activation=activation)(x)
 
 
 def mixed(x, kernels, apply, name):

@@ -82,7 +82,7 @@ class MobileNetwork(nn.Module, kw_only=True):
 
         x = self.preprocess(images)
         x = convolution(plan.stem, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(x)
-        x = plan.activation(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=plan.activation)(x)
         self.sow("intermediates", "stem", x)
 
         make = nn.remat(MobileBlock, static_argnums=(2,)) if self.remat else MobileBlock
@@ -93,7 +93,8 @@ class MobileNetwork(nn.Module, kw_only=True):
                 self.sow("intermediates", f"stage{block.stage}", x)
 
         if plan.last:
-            x = plan.activation(norm(name="last_norm")(convolution(plan.last, 1, name="last_conv")(x)))
+            x = convolution(plan.last, 1, name="last_conv")(x)
+            x = norm(name="last_norm", activation=plan.activation)(x)
             self.sow("intermediates", "last", x)
         x = global_average_pool(x)
         if self.num_classes == 0:

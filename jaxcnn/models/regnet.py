@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, SqueezeExcite, conv, global_average_pool
+from jaxcnn.layers import BatchNorm, SqueezeExcite, conv, global_average_pool, relu
 from jaxcnn.models.registry import check_images, variant
 
 
@@ -58,7 +58,7 @@ class RegNet(nn.Module):
         check_images(self, images)
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
         x = conv(32, 3, 2, dtype=self.dtype, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
 
         shapes = stages(self.depth, self.w_0, self.w_a, self.w_m, self.group_width)
@@ -109,16 +109,16 @@ class Block(nn.Module):
         convolution = partial(conv, self.width, dtype=self.dtype)
         init = nn.initializers.variance_scaling(self.variance, "fan_out", "normal")
         y = convolution(1, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.norm(name="norm1", activation=nn.relu)(y)
         y = convolution(3, self.stride, groups=self.groups, kernel_init=init, name="conv2")(y)
-        y = nn.relu(self.norm(name="norm2")(y))
+        y = self.norm(name="norm2", activation=nn.relu)(y)
         if self.reduced:
             y = SqueezeExcite(self.reduced, dtype=self.dtype, name="squeeze_excite")(y)
         y = convolution(1, name="conv3")(y)
         y = self.norm(name="norm3", scale_init=self.last_scale)(y)
         if self.stride != 1 or x.shape[-1] != self.width:
             x = self.norm(name="shortcut_norm")(convolution(1, self.stride, name="shortcut_conv")(x))
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 def _variant(name: str, depth: int, w_0: int, w_a: float, w_m: float, group_width: int, module: type[RegNet] = RegNet) -> None:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, conv, global_average_pool
+from jaxcnn.layers import BatchNorm, conv, global_average_pool, relu
 from jaxcnn.models.registry import check_images, variant
 
 EPSILON = 1e-5
@@ -51,7 +51,7 @@ def branches(x, filters, stride, groups, deploy, norm, dtype, prefix=""):
     y = y + norm(name=f"{prefix}norm1x1")(convolution(1, name=f"{prefix}conv1x1")(x))
     if stride == 1 and x.shape[-1] == filters:
         y = y + norm(name=f"{prefix}norm_identity")(x)
-    return nn.relu(y)
+    return relu(y)
 
 
 class RepVGG(nn.Module):

@@ -17,7 +17,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, StochasticDepth, average_pool, blur_pool, conv, global_average_pool, linear, max_pool
+from jaxcnn.layers import (
+    BatchNorm,
+    StochasticDepth,
+    average_pool,
+    blur_pool,
+    conv,
+    global_average_pool,
+    linear,
+    max_pool,
+    relu,
+)
 from jaxcnn.models.registry import check_images, variant
 
 
@@ -38,7 +48,7 @@ class BasicBlock(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         y = self.conv(self.filters, 3, 1 if self.blur else self.stride, name="conv1")(x)
-        y = _blur(self, nn.relu(self.norm(name="norm1")(y)))
+        y = _blur(self, self.norm(name="norm1", activation=nn.relu)(y))
         y = self.conv(self.filters, 3, name="conv2")(y)
         y = self.norm(name="norm2", scale_init=_last_scale(self))(y)
         return _add(self, x, y)
@@ -66,9 +76,9 @@ class Bottleneck(nn.Module):
         width = self.filters * self.width_per_group // 64 * self.groups
         first, second = (self.stride, 1) if self.stride_first else (1, 1 if self.blur else self.stride)
         y = self.conv(width, 1, first, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.norm(name="norm1", activation=nn.relu)(y)
         y = self.conv(width, 3, second, groups=self.groups, name="conv2")(y)
-        y = _blur(self, nn.relu(self.norm(name="norm2")(y)))
+        y = _blur(self, self.norm(name="norm2", activation=nn.relu)(y))
         y = self.conv(4 * self.filters, 1, name="conv3")(y)
         y = self.norm(name="norm3", scale_init=_last_scale(self))(y)
         return _add(self, x, y)
@@ -91,7 +101,7 @@ def _add(block: Block, x: jax.Array, y: jax.Array) -> jax.Array:
     if block.attention is not None:
         y = block.attention(y.shape[-1], norm=block.norm, dtype=y.dtype, name="attention")(y)
     y = StochasticDepth(block.drop_rate)(y, train=True)
-    return nn.relu(y + _shortcut(block, x, y.shape[-1]))
+    return relu(y + _shortcut(block, x, y.shape[-1]))
 
 
 def _shortcut(block: Block, x: jax.Array, features: int) -> jax.Array:
@@ -163,7 +173,7 @@ class ResNet(nn.Module):
             x = convolution(64, 7, 2, name="stem_conv")(images)
         else:
             x = convolution(64, 3, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         return self.stem_pool(x) if self.stem == "imagenet" else x
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, StochasticDepth, conv, global_average_pool, he_normal, in_sequence
+from jaxcnn.layers import BatchNorm, StochasticDepth, conv, global_average_pool, he_normal, in_sequence, relu
 from jaxcnn.models.registry import check_images, variant
 
 
@@ -29,11 +29,11 @@ class Block(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         y = self.conv(self.filters, 3, self.stride, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.norm(name="norm1", activation=nn.relu)(y)
         y = self.conv(self.filters, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
         y = StochasticDepth(self.drop_rate)(y, train=True)
-        return nn.relu(y + self.shortcut(x))
+        return relu(y + self.shortcut(x))
 
     def shortcut(self, x):
         """Every stride-th pixel, and zeros for the new channels: half on each side, as published weights have it."""
@@ -67,7 +67,7 @@ class CifarResNet(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
 
         x = convolution(16, 3, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
 
         for stage, filters in enumerate((16, 32, 64), start=1):

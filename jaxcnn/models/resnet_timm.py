@@ -54,9 +54,9 @@ class ResNetD(ResNet, kw_only=True):
         """(N, H, W, C) -> (N, H/4, W/4, 64), or (N, H, W, 64) with the small stem."""
         first, second = self.stem_widths
         x = convolution(first, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(images)
-        x = convolution(second, 3, name="stem_conv2")(nn.relu(norm(name="stem_norm1")(x)))
-        x = convolution(64, 3, name="stem_conv3")(nn.relu(norm(name="stem_norm2")(x)))
-        x = nn.relu(norm(name="stem_norm3")(x))
+        x = convolution(second, 3, name="stem_conv2")(norm(name="stem_norm1", activation=nn.relu)(x))
+        x = convolution(64, 3, name="stem_conv3")(norm(name="stem_norm2", activation=nn.relu)(x))
+        x = norm(name="stem_norm3", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         return self.stem_pool(x) if self.stem == "imagenet" else x
 

@@ -41,11 +41,11 @@ class PreActBottleneck(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, 4·filters)."""
         first, second = (self.stride, 1) if self.stride_first else (1, self.stride)
-        activated = x if self.activated else nn.relu(self.norm(name="norm1")(x))
+        activated = x if self.activated else self.norm(name="norm1", activation=nn.relu)(x)
         y = self.conv(self.filters, 1, first, name="conv1")(activated)
-        y = nn.relu(self.norm(name="norm2")(y))
+        y = self.norm(name="norm2", activation=nn.relu)(y)
         y = self.conv(self.filters, 3, second, name="conv2")(y)
-        y = nn.relu(self.norm(name="norm3")(y))
+        y = self.norm(name="norm3", activation=nn.relu)(y)
         y = self.conv(4 * self.filters, 1, use_bias=self.use_bias, name="conv3")(y)
         y = StochasticDepth(self.drop_rate)(y, train=True)
         return y + self.shortcut(x, activated)
@@ -103,7 +103,7 @@ class ResNetV2(nn.Module):
                 )
                 x = run(block, x)
             if stage == len(self.depths):
-                x = nn.relu(norm(name="head_norm")(x))
+                x = norm(name="head_norm", activation=nn.relu)(x)
             self.sow("intermediates", f"stage{stage}", x)
 
         x = global_average_pool(x)
@@ -116,7 +116,7 @@ class ResNetV2(nn.Module):
 
     def first_layers(self, images: jax.Array, convolution: Callable, norm: Callable) -> tuple[jax.Array, bool]:
         """(N, H, W, C) -> (N, H/4, W/4, width), or (N, H, W, width) with the small stem; and whether a ReLU is behind it."""
-        x = nn.relu(norm(name="stem_norm")(self.stem_conv(images, convolution, norm)))
+        x = norm(name="stem_norm", activation=nn.relu)(self.stem_conv(images, convolution, norm))
         self.sow("intermediates", "stem", x)
         return (max_pool(x, 3, 2, padding=1) if self.stem == "imagenet" else x), True
 

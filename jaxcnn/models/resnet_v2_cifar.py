@@ -38,9 +38,9 @@ class PreActBlock(nn.Module):
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
-        activated = x if self.activated else nn.relu(self.norm(name="norm1")(x))
+        activated = x if self.activated else self.norm(name="norm1", activation=nn.relu)(x)
         y = self.conv(self.filters, 3, self.stride, name="conv1")(activated)
-        y = nn.relu(self.norm(name="norm2")(y))
+        y = self.norm(name="norm2", activation=nn.relu)(y)
         y = nn.Dropout(self.dropout, deterministic=False)(y)
         y = self.conv(self.filters, 3, name="conv2")(y)
         y = StochasticDepth(self.drop_rate)(y, train=True)
@@ -81,7 +81,7 @@ class PreActCifarResNet(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
 
         x = convolution(16, 3, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
 
         for stage, filters in enumerate(self.filters, start=1):
@@ -93,7 +93,7 @@ class PreActCifarResNet(nn.Module):
             x = in_sequence(self, first, names[:1], rates[:1], x, remat=self.remat)
             x = in_sequence(self, partial(block, stride=1), names[1:], rates[1:], x, scan=self.scan, remat=self.remat)
             if stage == 3:
-                x = nn.relu(norm(name="head_norm")(x))
+                x = norm(name="head_norm", activation=nn.relu)(x)
             self.sow("intermediates", f"stage{stage}", x)
 
         x = global_average_pool(x)

@@ -52,8 +52,8 @@ class TimmResNetV2D(TimmResNetV2):
     def stem_conv(self, images: jax.Array, convolution: Callable, norm: Callable) -> jax.Array:
         """(N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
         x = convolution(self.width // 2, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(images)
-        x = convolution(self.width // 2, 3, name="stem_conv2")(nn.relu(norm(name="stem_norm1")(x)))
-        return convolution(self.width, 3, name="stem_conv3")(nn.relu(norm(name="stem_norm2")(x)))
+        x = convolution(self.width // 2, 3, name="stem_conv2")(norm(name="stem_norm1", activation=nn.relu)(x))
+        return convolution(self.width, 3, name="stem_conv3")(norm(name="stem_norm2", activation=nn.relu)(x))
 
 
 class BiT(TimmResNetV2):

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, average_pool, channel_shuffle, conv, global_average_pool, linear, max_pool
+from jaxcnn.layers import BatchNorm, average_pool, channel_shuffle, conv, global_average_pool, linear, max_pool, relu
 from jaxcnn.models.registry import check_images, variant
 
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
@@ -37,14 +37,14 @@ class Block(nn.Module):
         narrow = self.filters // 4
         outputs = self.filters if self.stride == 1 else self.filters - x.shape[-1]
         y = self.conv(narrow, 1, groups=self.first_groups, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.norm(name="norm1", activation=nn.relu)(y)
         y = channel_shuffle(y, self.groups)
         y = self.conv(narrow, 3, self.stride, groups=narrow, name="depthwise_conv")(y)
         y = self.norm(name="norm2")(y)
         y = self.conv(outputs, 1, groups=self.groups, name="conv2")(y)
         y = self.norm(name="norm3")(y)
         if self.stride == 1:
-            return nn.relu(x + y)
+            return relu(x + y)
         return nn.relu(jnp.concatenate([average_pool(x, 3, self.stride, padding=1), y], axis=-1))
 
 
@@ -68,7 +68,7 @@ class ShuffleNetV1(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
 
         x = convolution(int(24 * self.scale), 3, 2, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         x = max_pool(x, 3, 2, padding=1)
         self.sow("intermediates", "stage1", x)

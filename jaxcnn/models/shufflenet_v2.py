@@ -36,14 +36,14 @@ class Block(nn.Module):
             past = self.conv(x.shape[-1], 3, self.stride, groups=x.shape[-1], name="shortcut_depthwise")(x)
             past = self.norm(name="shortcut_norm1")(past)
             past = self.conv(half, 1, name="shortcut_conv")(past)
-            past = nn.relu(self.norm(name="shortcut_norm2")(past))
+            past = self.norm(name="shortcut_norm2", activation=nn.relu)(past)
             y = x
         y = self.conv(half, 1, name="conv1")(y)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.norm(name="norm1", activation=nn.relu)(y)
         y = self.conv(half, 3, self.stride, groups=half, name="depthwise_conv")(y)
         y = self.norm(name="norm2")(y)
         y = self.conv(half, 1, name="conv2")(y)
-        y = nn.relu(self.norm(name="norm3")(y))
+        y = self.norm(name="norm3", activation=nn.relu)(y)
         return channel_shuffle(jnp.concatenate([past, y], axis=-1), 2)
 
 
@@ -67,7 +67,7 @@ class ShuffleNetV2(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
 
         x = convolution(24, 3, 2, name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         x = max_pool(x, 3, 2, padding=1)
         self.sow("intermediates", "stage1", x)
@@ -79,7 +79,7 @@ class ShuffleNetV2(nn.Module):
             self.sow("intermediates", f"stage{stage}", x)
 
         x = convolution(self.widths[3], 1, name="conv5")(x)
-        x = global_average_pool(nn.relu(norm(name="norm5")(x)))
+        x = global_average_pool(norm(name="norm5", activation=nn.relu)(x))
         if self.num_classes == 0:
             return x
         return linear(x.shape[-1], self.num_classes, name="head")(x)

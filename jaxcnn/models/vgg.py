@@ -59,9 +59,8 @@ class VGG(nn.Module):
         for stage, depth in enumerate(self.depths, start=1):
             for index in range(1, depth + 1):
                 x = convolution(min(64 * 2 ** (stage - 1), 512), name=layer_name("conv", stage, index))(x)
-                if self.batch_norm:
-                    x = norm(name=layer_name("norm", stage, index))(x)
-                x = nn.relu(x)
+                norm_name = layer_name("norm", stage, index)
+                x = norm(name=norm_name, activation=nn.relu)(x) if self.batch_norm else nn.relu(x)
             self.sow("intermediates", f"stage{stage}", x)
             if stage < len(self.depths) or not cifar:
                 x = max_pool(x, 2, 2)

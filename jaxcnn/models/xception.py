@@ -79,8 +79,8 @@ class Xception(nn.Module):
         init = nn.initializers.glorot_uniform() if keras else he_normal("fan_out")
         convolution = partial(conv, kernel_init=init, dtype=self.dtype)
 
-        x = nn.relu(norm(name="stem_norm")(convolution(32, 3, 2, padding=0, name="stem_conv")(images)))
-        x = nn.relu(norm(name="stem_norm2")(convolution(64, 3, padding=0, name="stem_conv2")(x)))
+        x = norm(name="stem_norm", activation=nn.relu)(convolution(32, 3, 2, padding=0, name="stem_conv")(images))
+        x = norm(name="stem_norm2", activation=nn.relu)(convolution(64, 3, padding=0, name="stem_conv2")(x))
         self.sow("intermediates", "stem", x)
         widths = ((128, 128), (256, 256), (728, 728), *[(728,) * 3] * self.middle, (728, 1024))
         for number, filters in enumerate(widths, start=1):
@@ -90,7 +90,7 @@ class Xception(nn.Module):
             if number in (1, 2, 3 + self.middle):
                 self.sow("intermediates", f"stage{min(number, 3)}", x)
         for n, features in enumerate((1536, 2048), start=1):
-            x = nn.relu(norm(name=f"last_norm{n}")(separable(x, features, convolution, f"last_sepconv{n}")))
+            x = norm(name=f"last_norm{n}", activation=nn.relu)(separable(x, features, convolution, f"last_sepconv{n}"))
         self.sow("intermediates", "stage4", x)
 
         x = global_average_pool(x)
@@ -150,8 +150,8 @@ class AlignedXception(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
         convolution = partial(conv, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"), dtype=self.dtype)
 
-        x = nn.relu(norm(name="stem_norm")(convolution(32, 3, 2, name="stem_conv")(images)))
-        x = nn.relu(norm(name="stem_norm2")(convolution(64, 3, name="stem_conv2")(x)))
+        x = norm(name="stem_norm", activation=nn.relu)(convolution(32, 3, 2, name="stem_conv")(images))
+        x = norm(name="stem_norm2", activation=nn.relu)(convolution(64, 3, name="stem_conv2")(x))
         self.sow("intermediates", "stem", x)
         blocks = (
             *[((width,) * 3, stride) for width, stride in self.entry],

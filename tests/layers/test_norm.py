@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcnn.layers import BatchNorm
+from jaxcnn.layers import BatchNorm, relu
 
 SCALE, BIAS = jnp.array([0.5, 1.0, 2.0, -1.0]), jnp.array([0.1, -0.2, 0.0, 1.0])
 
@@ -93,3 +93,27 @@ def test_gradient_of_the_gradient_is_that_of_the_formula():
 
     first, second = (jax.grad(lambda x, f=f: penalty(f, x))(x) for f in (by_layer, by_formula))
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", [nn.relu, nn.relu6, nn.silu])
+@pytest.mark.parametrize("training", [True, False])
+def test_activation_is_what_would_follow(activation, training):
+    x = 3 * jax.random.normal(jax.random.key(0), (6, 5, 5, 4))
+    variables = {"params": {"scale": SCALE, "bias": BIAS}, "batch_stats": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+
+    def total(norm, after):
+        def of(x):
+            return jnp.square(after(norm.apply(variables, x, mutable=["batch_stats"])[0]) - 1).sum()
+
+        return jax.value_and_grad(of)
+
+    plain = BatchNorm(use_running_average=not training)
+    within = plain.clone(activation=activation)
+    for found, expected in zip(total(within, lambda y: y)(x), total(plain, activation)(x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_relu_that_looks_at_its_result_is_relu():
+    x = jnp.array([-2.0, -0.0, 0.0, 1e-30, 3.0, jnp.inf, jnp.nan])
+    for function in (lambda f: f(x), lambda f: jax.vjp(f, x)[1](x + 1)[0], lambda f: jax.jvp(f, (x,), (x - 1,))[1]):
+        np.testing.assert_array_equal(function(relu), function(nn.relu))

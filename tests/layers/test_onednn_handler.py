@@ -114,7 +114,7 @@ def test_no_convolution_waits_for_python():
     jax.block_until_ready(compiled(x, kernel))
     holds_the_lock = ctypes.PyDLL(None)  # unlike CDLL
     counters = ctypes.PyDLL(library()._handler._name).jaxcnn_counters
-    found = (ctypes.c_int64 * 9)()
+    found = (ctypes.c_int64 * 10)()
     counters(found)
     before = found[FORWARD]
     result = compiled(x, kernel)
@@ -136,6 +136,6 @@ def test_a_wrong_call_is_an_exception_and_the_next_is_right():
         "settings expected": lambda: right(x, kernel, settings=settings[:9]),
         "not called as expected": lambda: right(x, kernel, kernel, settings=settings),
     }.items():
-        with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: oneDNN's convolution: .*{message}"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: on oneDNN's threads: .*{message}"):
             jax.block_until_ready(call())
     assert_close(right(x, kernel, settings=settings), xlas()(x, kernel))

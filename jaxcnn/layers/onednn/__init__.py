@@ -1,12 +1,15 @@
-"""Convolutions by oneDNN, Intel's library, on CPUs where it is there (pip install 'jaxcnn[cpu]', Linux on x86-64).
+"""Convolutions by oneDNN, Intel's library, on CPUs where it is there (pip install 'jaxcnn[cpu]', Linux on x86-64); and batch
+norms on its threads.
 
     api.h, plans.h, worker.h    oneDNN's interface, a convolution made ready, the thread that computes it
-    handler.c                   the call from XLA
+    norm.h                      a batch norm with its ReLU
+    handler.c                   the calls from XLA
     build.py                    compiles them at first use
     library.py                  the compiled handler with oneDNN, for Python
     self_test.py                whether its numbers are right
     decide.py                   whether it is used, and if not, why
     primitives.py, lowering.py  the convolution and its gradients as JAX sees them, and what they become
+    norms.py                    the norm and its gradient
 
 XLA's own convolutions are 2 to 11 times slower on CPUs (docs/performance.md). `jaxcnn.layers.convolve` decides what goes here.
 """
@@ -14,6 +17,17 @@ XLA's own convolutions are 2 to 11 times slower on CPUs (docs/performance.md). `
 from jaxcnn.layers.onednn import lowering as _lowering  # noqa: F401  registers what the operations become
 from jaxcnn.layers.onednn.decide import choice, described, warn_once
 from jaxcnn.layers.onednn.library import KINDS
+from jaxcnn.layers.onednn.norms import NormSettings, norm_operation
 from jaxcnn.layers.onednn.primitives import Settings, convolution, shape_of
 
-__all__ = ["KINDS", "Settings", "choice", "convolution", "described", "shape_of", "warn_once"]
+__all__ = [
+    "KINDS",
+    "NormSettings",
+    "Settings",
+    "choice",
+    "convolution",
+    "described",
+    "norm_operation",
+    "shape_of",
+    "warn_once",
+]

@@ -52,6 +52,13 @@ enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DS
 static struct { ONEDNN_FUNCTIONS(MEMBER) } dnnl;
 static Handle engine, stream, attributes;
 
+/* The threads of oneDNN, which are OpenMP's: of the library that it is linked to, found by way of it (its manual: "The libgomp
+   ABI"). None of them are there where it has others. */
+static struct {
+  void (*run)(void (*share)(void*), void* data, unsigned threads, unsigned flags); /* threads 0: as many as there are */
+  int (*number)(void), (*count)(void), (*most)(void);
+} omp;
+
 static const char* status_name(int status) {
   static const char* const names[] = {"success", "out of memory", "invalid arguments", "unimplemented", "last implementation",
                                       "runtime error", "not required"};
@@ -67,6 +74,10 @@ static int load(const char* path, char* error, size_t size) {
   ONEDNN_FUNCTIONS(FIND)
   if (dnnl.version()->major != 3)
     return snprintf(error, size, "%s is version %d of oneDNN, not 3", path, dnnl.version()->major), 1;
+  *(void**)&omp.run = dlsym(library, "GOMP_parallel");
+  *(void**)&omp.number = dlsym(library, "omp_get_thread_num");
+  *(void**)&omp.count = dlsym(library, "omp_get_num_threads");
+  *(void**)&omp.most = dlsym(library, "omp_get_max_threads");
   int status = dnnl.engine_create(&engine, CPU, 0);
   if (!status) status = dnnl.stream_create(&stream, engine, IN_ORDER);
   if (!status) status = dnnl.primitive_attr_create(&attributes);

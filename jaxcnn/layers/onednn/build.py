@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 import jaxlib
 
-SOURCES = ("handler.c", "worker.h", "plans.h", "api.h")
-FLAGS = ("-O2", "-shared", "-fPIC", "-pthread")
+SOURCES = ("handler.c", "worker.h", "norm.h", "plans.h", "api.h")
+FLAGS = ("-O3", "-shared", "-fPIC", "-pthread")
 
 
 class Unavailable(Exception):

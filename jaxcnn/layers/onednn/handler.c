@@ -1,6 +1,6 @@
-/* What XLA calls for a convolution on the CPU: decodes the call, and has oneDNN compute it on XLA's own buffers.
+/* What XLA calls for a convolution or a batch norm on the CPU: decodes the call, and has it computed on XLA's own buffers.
 
-   No Python runs here, so no call waits for the interpreter's lock. The operation is one of three, see plans.h: (images, kernel)
+   No Python runs here, so no call waits for the interpreter's lock. A convolution is one of three, see plans.h: (images, kernel)
    -> results, (results' gradient, kernel) -> images' gradient, (images, results' gradient) -> kernel's gradient. Each operand may
    have one more axis in front, of convolutions that are computed one after the other; an operand without it serves them all. */
 #include "worker.h"
@@ -24,11 +24,11 @@ void jaxcnn_about(int64_t* about) {
   about[0] = v->major, about[1] = v->minor, about[2] = v->patch, about[3] = dnnl.get_effective_cpu_isa();
 }
 
-/* How many calls and images there were of each kind, plans there are, were made and were forgotten. */
+/* How many calls and images there were of each kind, plans there are, were made and were forgotten; norms. */
 void jaxcnn_counters(int64_t* counters) {
   pthread_mutex_lock(&lock);
   for (int kind = 0; kind < 3; kind++) counters[kind] = calls[kind], counters[3 + kind] = images[kind];
-  counters[6] = count, counters[7] = made, counters[8] = forgotten;
+  counters[6] = count, counters[7] = made, counters[8] = forgotten, counters[9] = norms;
   pthread_mutex_unlock(&lock);
 }
 
@@ -57,12 +57,20 @@ void jaxcnn_implementation(const Convolution* c, char* name, size_t size) {
 int jaxcnn_run(const Convolution* c, void* x, void* kernel, void* y) {
   char* const data[] = {x, kernel, y};
   const int64_t steps[3] = {0};
-  return run(&(Job){c, 1, data, steps, 0});
+  return run(&(Job){.convolution = c, .times = 1, .data = data, .steps = steps});
 }
+
+/* Whether a norm of so many channels can be computed here. */
+int jaxcnn_normalizes(int64_t channels) {
+  return omp.run && omp.number && omp.count && omp.most && channels <= MAX_CHANNELS;
+}
+
+/* One norm outside XLA. Returns a oneDNN status. */
+int jaxcnn_run_norm(Norm* norm) { return run(&(Job){.norm = norm}); }
 
 static XLA_FFI_Error* fail(XLA_FFI_CallFrame* frame, const char* what, const char* why) {
   char message[256];
-  snprintf(message, sizeof message, "jaxcnn: oneDNN's convolution: %s%s", what, why);
+  snprintf(message, sizeof message, "jaxcnn: on oneDNN's threads: %s%s", what, why);
   XLA_FFI_Error_Create_Args arguments = {XLA_FFI_Error_Create_Args_STRUCT_SIZE, 0, message, XLA_FFI_Error_Code_INTERNAL};
   return frame->api->XLA_FFI_Error_Create(&arguments);
 }
@@ -111,6 +119,41 @@ XLA_FFI_Error* jaxcnn_convolution(XLA_FFI_CallFrame* frame) {
   Convolution c = {s[0], given[0]->dtype == XLA_FFI_DataType_F32 ? F32 : BF16,
                    x[0], x[1], x[2], x[3], kernel[3], kernel[0], kernel[1], y[1], y[2],
                    {s[1], s[2]}, s[3], s[4], s[5], s[6], {s[7], s[8]}, s[9]};
-  int status = run(&(Job){&c, times, data, steps, 0});
+  int status = run(&(Job){.convolution = &c, .times = times, .data = data, .steps = steps});
+  return status ? fail(frame, "", status_name(status)) : 0;
+}
+
+/* (x, scale, bias) -> (y, mean, var); with (x, scale, bias, mean, var, gradients of y, mean, var) -> those of x, scale, bias. */
+XLA_FFI_Error* jaxcnn_norm(XLA_FFI_CallFrame* frame) {
+  if (is_question(frame)) return 0;
+  const int64_t operands = frame->args.size;
+  if ((operands != 3 && operands != 8) || frame->rets.size != 3 || frame->attrs.size != 1 ||
+      frame->attrs.types[0] != XLA_FFI_AttrType_ARRAY)
+    return fail(frame, "norm not called as expected", "");
+  const XLA_FFI_Array* settings = frame->attrs.attrs[0];
+  if (settings->dtype != XLA_FFI_DataType_F32 || settings->size != 3) return fail(frame, "epsilon, low and high expected", "");
+  const float* s = settings->data;
+  const XLA_FFI_Buffer* x = frame->args.args[0];
+  if (x->rank < 1) return fail(frame, "channels expected", "");
+  float* data[11];
+  for (int64_t i = 0; i < operands + 3; i++) {
+    const XLA_FFI_Buffer* b = i < operands ? frame->args.args[i] : frame->rets.rets[i - operands];
+    int64_t size = 1, expected = 1;
+    const int wide = i == 0 || i == operands || (operands == 8 && i == 5);
+    for (int64_t axis = 0; axis < b->rank; axis++) size *= b->dims[axis];
+    for (int64_t axis = wide ? 0 : x->rank - 1; axis < x->rank; axis++) expected *= x->dims[axis];
+    if (b->dtype != XLA_FFI_DataType_F32 || size != expected) return fail(frame, "shapes or types don't fit", "");
+    data[i] = b->data;
+  }
+  Norm n = {.channels = x->dims[x->rank - 1], .epsilon = s[0], .low = s[1], .high = s[2], .x = data[0], .scale = data[1], .bias = data[2]};
+  n.rows = 1;
+  for (int64_t axis = 0; axis < x->rank - 1; axis++) n.rows *= x->dims[axis];
+  if (operands == 3) {
+    n.y = data[3], n.mean = data[4], n.var = data[5];
+  } else {
+    n.mean = data[3], n.var = data[4], n.y_gradient = data[5], n.mean_gradient = data[6], n.var_gradient = data[7];
+    n.x_gradient = data[8], n.scale_gradient = data[9], n.bias_gradient = data[10];
+  }
+  int status = run(&(Job){.norm = &n});
   return status ? fail(frame, "", status_name(status)) : 0;
 }

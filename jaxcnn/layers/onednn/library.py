@@ -5,7 +5,7 @@ import ctypes
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from jaxcnn.layers.onednn.build import Unavailable, handler
 
 PACKAGE = "onednn-cpu-gomp"
-TARGET = "jaxcnn_convolution"
+TARGET, NORM_TARGET = "jaxcnn_convolution", "jaxcnn_norm"
 KINDS = FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = 0, 1, 2
 AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: sets of bits, each with those before
 _SETS = {"avx512_core_amx": 0xFEF, "avx512_core_bf16": AVX512_BF16, "avx512_core": 0x27, "avx2": AVX2}
@@ -39,18 +39,19 @@ class Shape(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What was computed by this process: calls and images of each kind; and plans that there are, were made and forgotten."""
+    """What this process computed: calls and images of each kind, plans that there are, were made and forgotten, norms."""
 
     calls: tuple[int, int, int]
     images: tuple[int, int, int]
     plans: int
     made: int
     forgotten: int
+    norms: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """oneDNN, loaded; its handler is known to XLA by the name TARGET."""
+    """oneDNN, loaded; its handlers are known to XLA by the names TARGET and NORM_TARGET."""
 
     version: str
     instructions: str  # the best set that it uses here
@@ -72,11 +73,24 @@ class Library:
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in (images, kernel, results)]
         return self._handler.jaxcnn_run(_convolution(kind, np.dtype("float32"), shape), *pointers)
 
+    def normalizes(self, channels: int) -> bool:
+        """Whether the handler computes batch norms of so many channels."""
+        return bool(self._handler.jaxcnn_normalizes(ctypes.c_int64(channels)))
+
+    def run_norm(self, settings: tuple[float, float, float], arrays: Sequence[np.ndarray]) -> int:
+        """A batch norm in place: (x, scale, bias, mean, var, y), or its gradient: those of y, mean, var, x, scale, bias more.
+
+        Settings are epsilon and bounds. y is not looked at for the gradient. Returns oneDNN's status.
+        """
+        x = arrays[0]
+        norm = _Norm(x.size // x.shape[-1], x.shape[-1], *settings, *(array.ctypes.data for array in arrays))
+        return self._handler.jaxcnn_run_norm(ctypes.byref(norm))
+
     def counters(self) -> Counters:
         """The counters of this process."""
-        c = (ctypes.c_int64 * 9)()
+        c = (ctypes.c_int64 * 10)()
         self._handler.jaxcnn_counters(c)
-        return Counters((c[0], c[1], c[2]), (c[3], c[4], c[5]), c[6], c[7], c[8])
+        return Counters((c[0], c[1], c[2]), (c[3], c[4], c[5]), *c[6:])
 
     def keep(self, plans: int) -> None:
         """Keeps that many plans at most, and forgets those of now."""
@@ -103,7 +117,8 @@ def load() -> Library:
         raise Unavailable("this CPU has no AVX2")
     jax.local_devices(backend="cpu")  # before it is there, what it does not take is no error here but makes it fail later
     try:
-        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(getattr(so, TARGET)), platform="cpu")
+        for target in (TARGET, NORM_TARGET):
+            jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(so, target)), platform="cpu")
     except Exception as error:  # jaxlib's, of no documented kind, where its interface has another version
         raise Unavailable(f"jaxlib does not take its handler: {' '.join(str(error).split())}") from error
     instructions = next(name for name, bits in _SETS.items() if isa & bits == bits)
@@ -145,6 +160,17 @@ def _quiet_openmp() -> Iterator[None]:
         yield
     finally:
         del os.environ["OMP_WAIT_POLICY"]
+
+
+class _Norm(ctypes.Structure):
+    """As in norm.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "channels")),
+        *((name, ctypes.c_float) for name in ("epsilon", "low", "high")),
+        *((name, ctypes.c_void_p) for name in ("x", "scale", "bias", "mean", "var", "y")),
+        *((name + "_gradient", ctypes.c_void_p) for name in ("y", "mean", "var", "x", "scale", "bias")),
+    )
 
 
 def _convolution(kind: int, dtype: np.dtype, s: Shape) -> ctypes.Array:

@@ -23,6 +23,20 @@ _AXES = {
 }
 
 
+try:  # JAX tells a lowering rule which devices it is for only where the operation is in this set, which has no public name
+    from jax._src.dispatch import prim_requires_devices_during_lowering as told_the_devices
+except ImportError:  # then programs for several devices have XLA's convolution
+    told_the_devices = set()
+
+
+def alone(context: mlir.LoweringRuleContext) -> bool:
+    """Whether the program is for one device, here and now."""
+    module, axis_context = context.module_context, context.module_context.axis_context
+    if module.lowering_parameters.for_export or isinstance(axis_context, mlir.SPMDAxisContext):
+        return False
+    return axis_context.num_devices == 1
+
+
 def by_xla(kind: int, a: jax.Array, b: jax.Array, *, settings: Settings) -> jax.Array:
     """By jax.lax."""
     one = functools.partial(reference, kind, settings)
@@ -99,12 +113,7 @@ def _lower_on_cpu(kind: int, context: mlir.LoweringRuleContext, *operands: Any, 
     return mlir.lower_fun(function, multiple_results=False)(context, *operands)
 
 
-try:  # JAX tells a lowering rule which devices it is for only where the operation is in this set, which has no public name
-    from jax._src.dispatch import prim_requires_devices_during_lowering as _told_the_devices
-except ImportError:  # then programs for several devices have XLA's convolution
-    _told_the_devices = set()
-
 for _kind in KINDS:
-    _told_the_devices.add(PRIMITIVES[_kind])
+    told_the_devices.add(PRIMITIVES[_kind])
     mlir.register_lowering(PRIMITIVES[_kind], mlir.lower_fun(functools.partial(by_xla, _kind), multiple_results=False))
     mlir.register_lowering(PRIMITIVES[_kind], functools.partial(_lower_on_cpu, _kind), platform="cpu")

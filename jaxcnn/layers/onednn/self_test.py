@@ -1,4 +1,6 @@
-"""Whether oneDNN computes the right numbers on this machine: forward and both gradients, against the definition in float64."""
+"""Whether the numbers are right on this machine: convolutions, batch norms and their gradients, against float64."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,6 +14,8 @@ SHAPES = (
     Shape(2, 8, 8, 16, 16, (3, 3), (8, 8), padding=((2, 2), (2, 2)), dilation=(2, 2), groups=2),
     Shape(2, 8, 9, 16, 16, (3, 3), (4, 5), strides=(2, 2), padding=((1, 1), (1, 1)), groups=16),
 )
+NORMS = ((2, 9, 5, 3), (3, 4, 4, 24), (7, 200))
+NORM_SETTINGS = (1e-3, 0.0, 1.0)
 
 
 def check(library: Library) -> None:
@@ -37,6 +41,48 @@ def check(library: Library) -> None:
             error = np.abs(arrays[position] - expected[kind]).max() / np.abs(expected[kind]).max()
             if status or not error < 1e-4:  # 1e-6 as a rule; NaN is wrong too
                 raise Unavailable(f"its self-test fails: {what} of {shape} is off by {error:.2g} of the largest value")
+    for dims in NORMS if library.normalizes(1) else ():
+        operands = norm_operands(random, dims)
+        results, gradients = norm_by_definition(*operands, settings=NORM_SETTINGS)
+        x, scale, bias, *from_above = operands
+        mean, var, y, *found = (np.full_like(array, np.nan) for array in (scale, scale, x, x, scale, scale))
+        status = library.run_norm(NORM_SETTINGS, [x, scale, bias, mean, var, y])
+        status |= library.run_norm(NORM_SETTINGS, [x, scale, bias, mean, var, y, *from_above, *found])
+        pairs = zip((y, mean, var, *found), (*results, *gradients), strict=True)
+        error = max(np.abs(ours.reshape(right.shape) - right).max() / np.abs(right).max() for ours, right in pairs)
+        if status or not error < 1e-4:
+            raise Unavailable(f"its self-test fails: batch norm of {dims} is off by {error:.2g} of the largest value")
+
+
+def norm_operands(random: np.random.Generator, dims: tuple[int, ...]) -> list[np.ndarray]:
+    """x, scale, bias, and the gradients of y, mean and var."""
+    shapes = dims, dims[-1:], dims[-1:], dims, dims[-1:], dims[-1:]
+    return [random.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def norm_by_definition(
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    y_gradient: np.ndarray,
+    mean_gradient: np.ndarray,
+    var_gradient: np.ndarray,
+    *,
+    settings: tuple[float, float, float],
+) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+    """y, mean and var; and the gradients of x, scale and bias: in float64, of y by x through the matrix of all derivatives."""
+    epsilon, low, high = settings
+    x, y_gradient = (array.astype(np.float64).reshape(-1, array.shape[-1]) for array in (x, y_gradient))
+    n, mean, var = len(x), x.mean(0), x.var(0)
+    deviation = np.sqrt(var + epsilon)
+    normal = (x - mean) / deviation
+    v = normal * scale + bias
+    gradient = np.where((low < v) & (v < high), y_gradient, 0)
+    # ∂normal_i / ∂x_j = (δ_ij - 1/n - normal_i · normal_j / n) / deviation
+    by_x = np.eye(n)[:, :, None] - 1 / n - normal[:, None] * normal[None] / n
+    x_gradient = np.einsum("ic,ijc->jc", gradient * scale, by_x) / deviation
+    x_gradient += mean_gradient / n + 2 * var_gradient * (x - mean) / n
+    return (np.clip(v, low, high), mean, var), (x_gradient, (gradient * normal).sum(0), gradient.sum(0))
 
 
 def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

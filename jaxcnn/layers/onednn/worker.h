@@ -1,23 +1,25 @@
-/* The thread that computes. Callers hand it their convolution and wait, one at a time: XLA calls from any thread of its own, and
+/* The thread that computes. Callers hand it their work and wait, one at a time: XLA calls from any thread of its own, and
    OpenMP would keep as many threads as there are cores for each of those. It costs 6 us a call. */
 #include <semaphore.h>
 #include <signal.h>
 
-#include "plans.h"
+#include "norm.h"
 
 typedef struct {
   const Convolution* convolution;
   int64_t times;        /* as many, one after the other */
   char* const* data;    /* the first's images, kernel, results */
   const int64_t* steps; /* bytes from each to the next */
+  Norm* norm;           /* or this, where there is no convolution */
   int status;
 } Job;
 
 static Job* job; /* under the lock, like the counters */
 static sem_t given, done;
-static int64_t calls[3], images[3];
+static int64_t calls[3], images[3], norms;
 
 static int compute(const Job* j) {
+  if (j->norm) return compute_norm(j->norm);
   Plan* plan = 0;
   int status = find(&plan, j->convolution);
   for (int64_t i = 0; i < j->times && !status; i++)
@@ -47,12 +49,14 @@ static int start_worker(void) {
 
 /* Has a job done; returns oneDNN's status. */
 static int run(Job* own) {
-  int64_t kind = own->convolution->kind;
   pthread_mutex_lock(&lock);
   job = own;
   sem_post(&given);
   while (sem_wait(&done)) continue;
-  calls[kind]++, images[kind] += own->convolution->images * own->times;
+  if (own->norm)
+    norms++;
+  else
+    calls[own->convolution->kind]++, images[own->convolution->kind] += own->convolution->images * own->times;
   pthread_mutex_unlock(&lock);
   return own->status;
 }
