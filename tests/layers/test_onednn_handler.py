@@ -78,6 +78,27 @@ def test_a_plan_that_was_forgotten_is_made_again(few_plans):
             few_plans.run(FORWARD, same_size(7, width), *arrays(same_size(7, width)))
 
 
+BY_PRODUCTS = [
+    same_size(30, 29, 64, 32),  # several blocks of lines
+    Shape(3, 9, 14, 64, 40, (2, 3), (10, 15), padding=((1, 1), (2, 1))),
+    Shape(2, 31, 33, 65, 32, (3, 3), (16, 17), strides=(2, 2), padding=((1, 1), (1, 1))),
+    Shape(1, 20, 50, 64, 33, (5, 4), (6, 24), strides=(3, 2), padding=((0, 2), (2, 0))),
+    Shape(5, 7, 3, 17, 18, (1, 1), (7, 3)),
+]
+
+
+@pytest.mark.parametrize("shape", BY_PRODUCTS, ids=str)
+def test_kernel_gradient_by_products_is_the_definitions(shape):
+    implementation = library().implementation(KERNEL_GRADIENT, np.dtype("float32"), shape)
+    assert (implementation == "sgemm:avx2") == (library().instructions == "avx2")
+    x, kernel, y = arrays(shape)
+    expected = by_definition(shape, x, kernel, y)[KERNEL_GRADIENT]
+    kernel[:] = np.nan
+    for _ in range(3):
+        assert library().run(KERNEL_GRADIENT, shape, x, kernel, y) == 0
+        np.testing.assert_allclose(kernel, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
 def test_threads_do_not_disturb_each_other(few_plans):
     """Six threads with shapes of their own, which throw each other's plans out."""
     wrong = []

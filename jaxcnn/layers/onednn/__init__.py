@@ -2,6 +2,7 @@
 norms on its threads.
 
     api.h, plans.h, worker.h    oneDNN's interface, a convolution made ready, the thread that computes it
+    kernel_gradient.h           the kernel's gradient by matrix products, where that is faster
     norm.h                      a batch norm with its ReLU
     handler.c                   the calls from XLA
     build.py                    compiles them at first use

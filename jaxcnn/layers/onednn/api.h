@@ -11,6 +11,7 @@ typedef struct { int arg; Handle memory; } Arg;
 typedef struct { int major, minor, patch; } Version; /* more follows in dnnl_version_t */
 
 enum { SUCCESS = 0, CPU = 1, IN_ORDER = 1, BF16 = 2, F32 = 3, ANY_LAYOUT = 1, MAX_DIMS = 12 };
+enum { AVX2 = 0x7 }; /* of dnnl_cpu_isa_t */
 enum { FORWARD_TRAINING = 64, DIRECT = 1, USER_SCRATCHPAD = 1 };
 enum { QUERY_IMPLEMENTATION = 8, QUERY_WEIGHTS = 131, QUERY_DIFF_WEIGHTS = 132, QUERY_SCRATCHPAD = 136 };
 enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DST = 145, DIFF_WEIGHTS = 161 };
@@ -46,7 +47,9 @@ enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DS
   F(int, primitive_desc_destroy, (Handle))                                                                                 \
   F(int, primitive_create, (Handle*, Handle description))                                                                  \
   F(int, primitive_execute, (Handle, Handle stream, int count, const Arg*))                                                \
-  F(int, primitive_destroy, (Handle))
+  F(int, primitive_destroy, (Handle))                                                                                      \
+  F(int, sgemm, (char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,         \
+                 int64_t a_pitch, const float* b, int64_t b_pitch, float beta, float* c, int64_t c_pitch))
 
 #define MEMBER(result, name, arguments) result(*name) arguments;
 static struct { ONEDNN_FUNCTIONS(MEMBER) } dnnl;

@@ -40,12 +40,15 @@ void jaxcnn_keep(int64_t plans_kept) {
   pthread_mutex_unlock(&lock);
 }
 
-/* The name of oneDNN's implementation, such as "brgconv:avx512_core" or "ref:any"; "" where it has none. */
+/* The name of the implementation, such as "brgconv:avx512_core" or "ref:any"; "" where it has none. */
 void jaxcnn_implementation(const Convolution* c, char* name, size_t size) {
   Handle description = 0, layouts[3] = {0};
   const char* found = "";
   pthread_mutex_lock(&lock);
-  if (!describe(&description, layouts, c)) dnnl.primitive_desc_query(description, QUERY_IMPLEMENTATION, 0, &found);
+  if (by_products(c))
+    found = "sgemm:avx2";
+  else if (!describe(&description, layouts, c))
+    dnnl.primitive_desc_query(description, QUERY_IMPLEMENTATION, 0, &found);
   snprintf(name, size, "%s", found);
   for (int i = 0; i < 3; i++)
     if (layouts[i]) dnnl.memory_desc_destroy(layouts[i]);

@@ -2,6 +2,7 @@
 
    Images are NHWC and kernels HWIO in memory. oneDNN works fastest on a blocked layout of the kernel that it chooses itself, so
    a plan reorders the kernel before it, or the kernel's gradient after it. */
+#pragma once
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -13,6 +13,7 @@ SHAPES = (
     Shape(3, 7, 7, 16, 8, (1, 1), (7, 7)),
     Shape(2, 8, 8, 16, 16, (3, 3), (8, 8), padding=((2, 2), (2, 2)), dilation=(2, 2), groups=2),
     Shape(2, 8, 9, 16, 16, (3, 3), (4, 5), strides=(2, 2), padding=((1, 1), (1, 1)), groups=16),
+    Shape(1, 5, 29, 64, 32, (3, 3), (3, 15), strides=(2, 2), padding=((1, 1), (1, 1))),  # see kernel_gradient.h
 )
 NORMS = ((2, 9, 5, 3), (3, 4, 4, 24), (7, 200))
 NORM_SETTINGS = (1e-3, 0.0, 1.0)
