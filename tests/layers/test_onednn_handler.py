@@ -135,7 +135,7 @@ def test_no_convolution_waits_for_python():
     jax.block_until_ready(compiled(x, kernel))
     holds_the_lock = ctypes.PyDLL(None)  # unlike CDLL
     counters = ctypes.PyDLL(library()._handler._name).jaxcnn_counters
-    found = (ctypes.c_int64 * 10)()
+    found = (ctypes.c_int64 * 11)()
     counters(found)
     before = found[FORWARD]
     result = compiled(x, kernel)

@@ -147,7 +147,7 @@ def test_several_devices_and_other_programs_have_jaxs():
 def test_other_types_and_xlas_choice_have_jaxs(monkeypatch):
     x, scale, bias = operands(4, 3, 8)
     assert norms(jax.grad(ours()), x.astype(jnp.bfloat16), scale, bias)[1] == 0
-    monkeypatch.setattr("jaxcnn.layers.onednn.norms.choice", lambda: decide.Choice(None))
+    monkeypatch.setattr("jaxcnn.layers.onednn.operations.choice", lambda: decide.Choice(None))
     assert norms(jax.grad(ours()), x, scale, bias)[1] == 0
 
 

@@ -1,16 +1,18 @@
 """Convolutions by oneDNN, Intel's library, on CPUs where it is there (pip install 'jaxcnn[cpu]', Linux on x86-64); and batch
-norms on its threads.
+norms and maxima of windows on its threads.
 
     api.h, plans.h, worker.h    oneDNN's interface, a convolution made ready, the thread that computes it
     kernel_gradient.h           the kernel's gradient by matrix products, where that is faster
     norm.h                      a batch norm with its ReLU
+    pool.h                      a maximum of windows
     handler.c                   the calls from XLA
     build.py                    compiles them at first use
     library.py                  the compiled handler with oneDNN, for Python
     self_test.py                whether its numbers are right
     decide.py                   whether it is used, and if not, why
     primitives.py, lowering.py  the convolution and its gradients as JAX sees them, and what they become
-    norms.py                    the norm and its gradient
+    operations.py               the same for what else the handler computes:
+    norms.py, pools.py          norms and maxima, with their gradients
 
 XLA's own convolutions are 2 to 11 times slower on CPUs (docs/performance.md). `jaxcnn.layers.convolve` decides what goes here.
 """
@@ -19,15 +21,18 @@ from jaxcnn.layers.onednn import lowering as _lowering  # noqa: F401  registers 
 from jaxcnn.layers.onednn.decide import choice, described, warn_once
 from jaxcnn.layers.onednn.library import KINDS
 from jaxcnn.layers.onednn.norms import NormSettings, norm_operation
+from jaxcnn.layers.onednn.pools import PoolSettings, maximum_of_windows
 from jaxcnn.layers.onednn.primitives import Settings, convolution, shape_of
 
 __all__ = [
     "KINDS",
     "NormSettings",
+    "PoolSettings",
     "Settings",
     "choice",
     "convolution",
     "described",
+    "maximum_of_windows",
     "norm_operation",
     "shape_of",
     "warn_once",

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
-SOURCES = ("handler.c", "worker.h", "kernel_gradient.h", "norm.h", "plans.h", "api.h")
+SOURCES = ("handler.c", "worker.h", "kernel_gradient.h", "norm.h", "plans.h", "pool.h", "api.h")
 FLAGS = ("-O3", "-shared", "-fPIC", "-pthread")
 
 

@@ -1,4 +1,4 @@
-/* What XLA calls for a convolution or a batch norm on the CPU: decodes the call, and has it computed on XLA's own buffers.
+/* What XLA calls for a convolution, a batch norm or a maximum of windows on the CPU: decodes the call, and has it computed on XLA's own buffers.
 
    No Python runs here, so no call waits for the interpreter's lock. A convolution is one of three, see plans.h: (images, kernel)
    -> results, (results' gradient, kernel) -> images' gradient, (images, results' gradient) -> kernel's gradient. Each operand may
@@ -24,11 +24,11 @@ void jaxcnn_about(int64_t* about) {
   about[0] = v->major, about[1] = v->minor, about[2] = v->patch, about[3] = dnnl.get_effective_cpu_isa();
 }
 
-/* How many calls and images there were of each kind, plans there are, were made and were forgotten; norms. */
+/* How many calls and images there were of each kind, plans there are, were made and were forgotten; norms and pools. */
 void jaxcnn_counters(int64_t* counters) {
   pthread_mutex_lock(&lock);
   for (int kind = 0; kind < 3; kind++) counters[kind] = calls[kind], counters[3 + kind] = images[kind];
-  counters[6] = count, counters[7] = made, counters[8] = forgotten, counters[9] = norms;
+  counters[6] = count, counters[7] = made, counters[8] = forgotten, counters[9] = norms, counters[10] = pools;
   pthread_mutex_unlock(&lock);
 }
 
@@ -63,8 +63,8 @@ int jaxcnn_run(const Convolution* c, void* x, void* kernel, void* y) {
   return run(&(Job){.convolution = c, .times = 1, .data = data, .steps = steps});
 }
 
-/* Whether a norm of so many channels can be computed here. */
-int jaxcnn_normalizes(int64_t channels) {
+/* Whether norms and pools can be computed here, of so many channels. */
+int jaxcnn_has_threads(int64_t channels) {
   return omp.run && omp.number && omp.count && omp.most && channels <= MAX_CHANNELS;
 }
 
@@ -158,5 +158,34 @@ XLA_FFI_Error* jaxcnn_norm(XLA_FFI_CallFrame* frame) {
     n.x_gradient = data[8], n.scale_gradient = data[9], n.bias_gradient = data[10];
   }
   int status = run(&(Job){.norm = &n});
+  return status ? fail(frame, "", status_name(status)) : 0;
+}
+
+/* x -> (y, places); or (y's gradient, places) -> x's gradient. */
+XLA_FFI_Error* jaxcnn_pool(XLA_FFI_CallFrame* frame) {
+  if (is_question(frame)) return 0;
+  const int forward = frame->args.size == 1 && frame->rets.size == 2;
+  if ((!forward && (frame->args.size != 2 || frame->rets.size != 1)) || frame->attrs.size != 1 ||
+      frame->attrs.types[0] != XLA_FFI_AttrType_ARRAY)
+    return fail(frame, "pool not called as expected", "");
+  const XLA_FFI_Array* settings = frame->attrs.attrs[0];
+  if (settings->dtype != XLA_FFI_DataType_S64 || settings->size != 4) return fail(frame, "size, stride and padding expected", "");
+  const int64_t* s = settings->data;
+  const XLA_FFI_Buffer *images = forward ? frame->args.args[0] : frame->rets.rets[0];
+  const XLA_FFI_Buffer *results = forward ? frame->rets.rets[0] : frame->args.args[0];
+  const XLA_FFI_Buffer *places = forward ? frame->rets.rets[1] : frame->args.args[1];
+  if (images->dtype != XLA_FFI_DataType_F32 || results->dtype != XLA_FFI_DataType_F32 || places->dtype != XLA_FFI_DataType_U8)
+    return fail(frame, "types don't fit", "");
+  if (images->rank != 4 || results->rank != 4 || places->rank != 4 || memcmp(results->dims, places->dims, 4 * sizeof *places->dims) ||
+      images->dims[0] != results->dims[0] || images->dims[3] != results->dims[3] || s[0] < 1 || s[0] > 15 || s[1] < 1)
+    return fail(frame, "shapes don't fit", "");
+  Pool p = {.images = images->dims[0], .height = images->dims[1], .width = images->dims[2], .channels = images->dims[3],
+            .output_height = results->dims[1], .output_width = results->dims[2], .size = s[0], .stride = s[1], .top = s[2],
+            .left = s[3], .place = places->data};
+  if (forward)
+    p.x = images->data, p.y = results->data;
+  else
+    p.y_gradient = results->data, p.x_gradient = images->data;
+  int status = run(&(Job){.pool = &p});
   return status ? fail(frame, "", status_name(status)) : 0;
 }

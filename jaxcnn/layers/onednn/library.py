@@ -16,7 +16,7 @@ import numpy as np
 from jaxcnn.layers.onednn.build import Unavailable, handler
 
 PACKAGE = "onednn-cpu-gomp"
-TARGET, NORM_TARGET = "jaxcnn_convolution", "jaxcnn_norm"
+TARGET, NORM_TARGET, POOL_TARGET = "jaxcnn_convolution", "jaxcnn_norm", "jaxcnn_pool"
 KINDS = FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = 0, 1, 2
 AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: sets of bits, each with those before
 _SETS = {"avx512_core_amx": 0xFEF, "avx512_core_bf16": AVX512_BF16, "avx512_core": 0x27, "avx2": AVX2}
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What this process computed: calls and images of each kind, plans that there are, were made and forgotten, norms."""
+    """What this process computed: calls and images of each kind; plans there are, were made and forgotten; norms; pools."""
 
     calls: tuple[int, int, int]
     images: tuple[int, int, int]
@@ -47,11 +47,12 @@ class Counters(NamedTuple):
     made: int
     forgotten: int
     norms: int
+    pools: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """oneDNN, loaded; its handlers are known to XLA by the names TARGET and NORM_TARGET."""
+    """oneDNN, loaded; its handlers are known to XLA by the names TARGET, NORM_TARGET, POOL_TARGET."""
 
     version: str
     instructions: str  # the best set that it uses here
@@ -73,9 +74,9 @@ class Library:
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in (images, kernel, results)]
         return self._handler.jaxcnn_run(_convolution(kind, np.dtype("float32"), shape), *pointers)
 
-    def normalizes(self, channels: int) -> bool:
-        """Whether the handler computes batch norms of so many channels."""
-        return bool(self._handler.jaxcnn_normalizes(ctypes.c_int64(channels)))
+    def has_threads(self, channels: int) -> bool:
+        """Whether the handler computes more than convolutions, for images of so many channels."""
+        return bool(self._handler.jaxcnn_has_threads(ctypes.c_int64(channels)))
 
     def run_norm(self, settings: tuple[float, float, float], arrays: Sequence[np.ndarray]) -> int:
         """A batch norm in place: (x, scale, bias, mean, var, y), or its gradient: those of y, mean, var, x, scale, bias more.
@@ -88,7 +89,7 @@ class Library:
 
     def counters(self) -> Counters:
         """The counters of this process."""
-        c = (ctypes.c_int64 * 10)()
+        c = (ctypes.c_int64 * 11)()
         self._handler.jaxcnn_counters(c)
         return Counters((c[0], c[1], c[2]), (c[3], c[4], c[5]), *c[6:])
 
@@ -117,7 +118,7 @@ def load() -> Library:
         raise Unavailable("this CPU has no AVX2")
     jax.local_devices(backend="cpu")  # before it is there, what it does not take is no error here but makes it fail later
     try:
-        for target in (TARGET, NORM_TARGET):
+        for target in (TARGET, NORM_TARGET, POOL_TARGET):
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(so, target)), platform="cpu")
     except Exception as error:  # jaxlib's, of no documented kind, where its interface has another version
         raise Unavailable(f"jaxlib does not take its handler: {' '.join(str(error).split())}") from error

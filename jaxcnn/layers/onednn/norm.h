@@ -27,7 +27,6 @@ typedef struct Pass {
 
 /* Sums are of blocks that a core's cache holds, in float32, and the blocks' in float64. */
 enum { BLOCK_BYTES = 32768, MAX_CHANNELS = 16384 };
-#define VECTORIZED __attribute__((target("avx2,fma")))
 
 static int64_t block_rows(int64_t channels) {
   int64_t rows = BLOCK_BYTES / 4 / channels;

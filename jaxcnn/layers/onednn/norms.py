@@ -1,22 +1,16 @@
-"""Batch norm and its gradient as operations of JAX, by the handler in programs for one CPU, by jax.numpy in all others."""
+"""Batch norm and its gradient as operations."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
-from jax.sharding import AxisType
+from jax.interpreters import ad
 
-from jaxcnn.layers.onednn.decide import choice
 from jaxcnn.layers.onednn.library import NORM_TARGET
-from jaxcnn.layers.onednn.lowering import alone, told_the_devices
-
-Arrays = Sequence[jax.Array]
+from jaxcnn.layers.onednn.operations import differentiated_as, for_handler, operation
 
 
 class NormSettings(NamedTuple):
@@ -25,6 +19,10 @@ class NormSettings(NamedTuple):
     epsilon: float
     low: float = -math.inf
     high: float = math.inf
+
+    def numbers(self) -> np.ndarray:
+        """As the handler is told."""
+        return np.asarray(self, np.float32)
 
     def bounded(self, v: jax.Array) -> jax.Array:
         """v, within the bounds."""
@@ -44,50 +42,16 @@ Norm = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 def norm_operation(name: str, by_jax: Norm) -> Norm:
     """`by_jax` as an operation: a batch norm (x, scale, bias, *, settings) -> (y, mean, var), or its gradient.
 
-    Results are like x, scale and scale. It is differentiated, and batched by vmap, as `by_jax` is.
+    Results are like x, scale and scale.
     """
-    primitive = Primitive(name)
-    primitive.multiple_results = True
-    primitive.def_abstract_eval(lambda x, scale, *_, settings: [a.update(weak_type=False) for a in (x, scale, scale)])
 
-    @functools.cache
-    def compiled(settings: NormSettings) -> Any:
-        return jax.jit(functools.partial(primitive.bind, settings=settings))
+    def results(x: Any, scale: Any, *others: Any, settings: NormSettings) -> list[tuple]:
+        return [(a.shape, a.dtype) for a in (x, scale, scale)]
 
-    def differentiated(primals: Arrays, tangents: Sequence[Any], *, settings: NormSettings) -> tuple[Arrays, Arrays]:
-        function = functools.partial(by_jax, settings=settings)
-        return jax.jvp(function, tuple(primals), tuple(map(ad.instantiate_zeros, tangents)))
+    primitive = operation(name, NORM_TARGET, by_jax, results)
+    ad.primitive_jvps[primitive] = differentiated_as(by_jax)
 
-    def batched(operands: Arrays, axes: Sequence[int | None], *, settings: NormSettings) -> tuple[Arrays, Sequence[int]]:
-        results = jax.vmap(functools.partial(by_jax, settings=settings), axes)(*operands)
-        return results, [0] * len(results)
+    def norm(x: jax.Array, *others: jax.Array, settings: NormSettings) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return tuple((primitive.bind if for_handler(x) else by_jax)(x, *others, settings=settings))
 
-    def lowered_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, settings: NormSettings) -> Any:
-        def by_handler(x: jax.Array, scale: jax.Array, *others: jax.Array) -> Any:
-            results = [jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in (x, scale, scale)]
-            call = jax.ffi.ffi_call(NORM_TARGET, results)
-            return call(x, scale, *others, settings=np.asarray(settings, np.float32))
-
-        function = by_handler if alone(context) else functools.partial(by_jax, settings=settings)
-        return mlir.lower_fun(function, multiple_results=True)(context, *operands)
-
-    primitive.def_impl(lambda *operands, settings: compiled(settings)(*operands))
-    ad.primitive_jvps[primitive] = differentiated
-    batching.primitive_batchers[primitive] = batched
-    told_the_devices.add(primitive)
-    mlir.register_lowering(primitive, mlir.lower_fun(by_jax, multiple_results=True))
-    mlir.register_lowering(primitive, lowered_on_cpu, platform="cpu")
-
-    def operation(x: jax.Array, *others: jax.Array, settings: NormSettings) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return tuple((primitive.bind if _for_handler(x) else by_jax)(x, *others, settings=settings))
-
-    return operation
-
-
-def _for_handler(x: jax.Array) -> bool:
-    if jax.default_backend() != "cpu" or x.dtype != jnp.float32 or not all(isinstance(size, int) and size for size in x.shape):
-        return False
-    if jax.typeof(x).mat.varying or AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types:
-        return False
-    library = choice().library
-    return library is not None and library.normalizes(x.shape[-1])
+    return norm

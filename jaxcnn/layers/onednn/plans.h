@@ -35,6 +35,9 @@ static int64_t capacity = MAX_PLANS, count, made, forgotten, now;
 static char* workspace;
 static size_t workspace_bytes;
 
+/* Of functions that the compiler makes for AVX2, without which nothing here is called. */
+#define VECTORIZED __attribute__((target("avx2,fma")))
+
 #define TRY(call) (status = status ? status : (call))
 
 static int describe_images(Handle* description, const Convolution* c, int64_t height, int64_t width, int64_t channels) {

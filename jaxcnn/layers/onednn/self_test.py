@@ -42,7 +42,7 @@ def check(library: Library) -> None:
             error = np.abs(arrays[position] - expected[kind]).max() / np.abs(expected[kind]).max()
             if status or not error < 1e-4:  # 1e-6 as a rule; NaN is wrong too
                 raise Unavailable(f"its self-test fails: {what} of {shape} is off by {error:.2g} of the largest value")
-    for dims in NORMS if library.normalizes(1) else ():
+    for dims in NORMS if library.has_threads(1) else ():
         operands = norm_operands(random, dims)
         results, gradients = norm_by_definition(*operands, settings=NORM_SETTINGS)
         x, scale, bias, *from_above = operands

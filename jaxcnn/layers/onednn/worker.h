@@ -5,22 +5,25 @@
 
 #include "kernel_gradient.h"
 #include "norm.h"
+#include "pool.h"
 
 typedef struct {
   const Convolution* convolution;
   int64_t times;        /* as many, one after the other */
   char* const* data;    /* the first's images, kernel, results */
   const int64_t* steps; /* bytes from each to the next */
-  Norm* norm;           /* or this, where there is no convolution */
+  Norm* norm;           /* or this, where there is no convolution, */
+  Pool* pool;           /* or this */
   int status;
 } Job;
 
 static Job* job; /* under the lock, like the counters */
 static sem_t given, done;
-static int64_t calls[3], images[3], norms;
+static int64_t calls[3], images[3], norms, pools;
 
 static int compute(const Job* j) {
   if (j->norm) return compute_norm(j->norm);
+  if (j->pool) return compute_pool(j->pool);
   Plan* plan = 0;
   const int products = by_products(j->convolution);
   int status = products ? 0 : find(&plan, j->convolution);
@@ -59,6 +62,8 @@ static int run(Job* own) {
   while (sem_wait(&done)) continue;
   if (own->norm)
     norms++;
+  else if (own->pool)
+    pools++;
   else
     calls[own->convolution->kind]++, images[own->convolution->kind] += own->convolution->images * own->times;
   pthread_mutex_unlock(&lock);
