@@ -16,7 +16,11 @@ from jaxcnn.errors import UserError
 
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
-    """Makes the folder and holds it; another live run's is refused. The lock goes with the process, however it ends."""
+    """Makes the folder and holds it; another live run's is refused. The lock goes with the process, however it ends.
+
+    Of a run that is refused before it wrote anything, no new folder is left.
+    """
+    new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("a+")
@@ -32,7 +36,13 @@ def held(workdir: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        try:
+            yield
+        except UserError:
+            if new and os.listdir(workdir) == [".lock"]:
+                (workdir / ".lock").unlink()
+                workdir.rmdir()
+            raise
 
 
 def check_config(workdir: Path, config: ConfigDict) -> None:

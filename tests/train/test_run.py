@@ -141,6 +141,9 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
         with pytest.raises(UserError):
             run(tmp_path, devices=8, **changes)
         assert not (tmp_path / "config.json").exists()
+    with pytest.raises(UserError):
+        run(tmp_path / "new", **{"model.name": "lenet6"})
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
