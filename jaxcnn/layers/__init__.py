@@ -1,6 +1,6 @@
 """What several families share."""
 
-from jaxcnn.layers.activation import Activation, identity, relu
+from jaxcnn.layers.activation import Activation, identity, recomputed, relu
 from jaxcnn.layers.batch_norm import BatchNorm
 from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, conv_numbers, sequence
 from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
@@ -51,6 +51,7 @@ __all__ = [
     "largest",
     "linear",
     "max_pool",
+    "recomputed",
     "relu",
     "sequence",
     "sum_pool",

@@ -20,6 +20,11 @@ BOUNDS: dict[Activation, tuple[float, float]] = {identity: EVERYTHING, nn.relu: 
 """Of the activations that only keep within bounds."""
 
 
+def recomputed(activation: Activation) -> Activation:
+    """The same; its gradient keeps x alone, and computes again what it needs (an exponential, a Gaussian's integral)."""
+    return jax.checkpoint(activation)
+
+
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
     """nn.relu; but its gradient looks at the result, which is kept for the next layer anyway, and not at x."""

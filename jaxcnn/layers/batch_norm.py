@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.activation import BOUNDS, EVERYTHING, Activation, identity
+from jaxcnn.layers.activation import BOUNDS, EVERYTHING, Activation, identity, recomputed
 from jaxcnn.layers.onednn import NormSettings as Settings
 from jaxcnn.layers.onednn import norm_operation
 
@@ -51,7 +51,7 @@ class BatchNorm(nn.Module):
             new_var = var * (n / max(n - 1, 1)) if self.unbiased else var
             running_mean.value += self.momentum * (mean - running_mean.value)
             running_var.value += self.momentum * (new_var - running_var.value)
-        return y.astype(self.dtype) if bounds else self.activation(y.astype(self.dtype))
+        return y.astype(self.dtype) if bounds else recomputed(self.activation)(y.astype(self.dtype))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import LayerNorm, StochasticDepth, conv, global_average_pool
+from jaxcnn.layers import LayerNorm, StochasticDepth, conv, global_average_pool, recomputed
 from jaxcnn.models.registry import check_images, variant
 
 PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of ImageNet
@@ -60,7 +60,7 @@ class Block(nn.Module):
         y = depthwise(channels, 7, name="conv7x7")(x)  # not "depthwise…": Keras lays it out as a grouped convolution
         y = LayerNorm(dtype=self.dtype, name="norm")(y)
         y = dense(4 * channels, name="expand")(y)
-        y = nn.gelu(y, approximate=False)
+        y = recomputed(partial(nn.gelu, approximate=False))(y)
         if self.response_norm:
             y = GlobalResponseNorm(self.dtype, name="response_norm")(y)
         y = dense(channels, name="reduce")(y)
