@@ -185,6 +185,13 @@ def test_cpu_without_avx2(tmp_path):
 
 
 @needs_onednn
+def test_fewer_threads_than_were_asked_for(tmp_path):
+    """oneDNN counts on as many as it asks for: its gradients are wrong then, which the self-test sees."""
+    said = finished(start(cache=tmp_path, OMP_NUM_THREADS="5", OMP_THREAD_LIMIT="2"))
+    assert said.startswith("xla (not onednn: its self-test fails: kernel gradient of Shape(")
+
+
+@needs_onednn
 def test_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "a_file").touch()
     assert finished(start(cache=tmp_path / "a_file")).startswith("onednn")

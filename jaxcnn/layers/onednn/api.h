@@ -55,12 +55,30 @@ enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DS
 static struct { ONEDNN_FUNCTIONS(MEMBER) } dnnl;
 static Handle engine, stream, attributes;
 
+/* Work in shares, which `in_shares` gives to the threads of oneDNN. */
+typedef struct {
+  void (*share)(void* work, int index, int shares);
+  void* work;
+  int shares;
+} Shares;
+
 /* The threads of oneDNN, which are OpenMP's: of the library that it is linked to, found by way of it (its manual: "The libgomp
    ABI"). None of them are there where it has others. */
 static struct {
   void (*run)(void (*share)(void*), void* data, unsigned threads, unsigned flags); /* threads 0: as many as there are */
   int (*number)(void), (*count)(void), (*most)(void);
 } omp;
+
+static void do_shares(void* given) {
+  const Shares* s = given;
+  /* There may be fewer threads than shares: OMP_THREAD_LIMIT, OMP_DYNAMIC. */
+  for (int index = omp.number(); index < s->shares; index += omp.count()) s->share(s->work, index, s->shares);
+}
+
+static void in_shares(void (*share)(void*, int, int), void* work, int shares) {
+  Shares all = {share, work, shares};
+  omp.run(do_shares, &all, (unsigned)shares, 0);
+}
 
 static const char* status_name(int status) {
   static const char* const names[] = {"success", "out of memory", "invalid arguments", "unimplemented", "last implementation",

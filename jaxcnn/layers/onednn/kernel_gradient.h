@@ -68,10 +68,9 @@ static void copy_seen(const Products* p, float* to, int64_t image, int64_t first
   }
 }
 
-static void multiply(void* given) {
+static void multiply(void* given, int thread, int threads) {
   Products* p = given;
   const Convolution* c = p->c;
-  const int thread = omp.number(), threads = omp.count();
   const int64_t units = c->images * p->blocks, down = c->stride[0], across = c->stride[1];
   float *copies = p->space + thread * p->each, *gradients = copies + p->copy * down * across, *sums = p->space + (thread + 1) * p->each - p->products;
   memset(sums, 0, (size_t)p->products * sizeof *sums);
@@ -96,9 +95,8 @@ static void multiply(void* given) {
 }
 
 /* All threads' sums. */
-static void add_up(void* given) {
+static void add_up(void* given, int thread, int threads) {
   const Products* p = given;
-  const int thread = omp.number(), threads = omp.count();
   for (int64_t i = p->products * thread / threads; i < p->products * (thread + 1) / threads; i++) {
     float sum = 0;
     for (int t = 0; t < threads; t++) sum += p->space[t * p->each + p->each - p->products + i];
@@ -116,7 +114,7 @@ static int multiply_out(const Convolution* c, const void* x, void* kernel, const
   p.x = x, p.y = y, p.kernel = kernel;
   p.space = (float*)work((size_t)(p.each * threads) * sizeof(float));
   if (!p.space) return 1;
-  omp.run(multiply, &p, (unsigned)threads, 0);
-  omp.run(add_up, &p, (unsigned)threads, 0);
+  in_shares(multiply, &p, threads);
+  in_shares(add_up, &p, threads);
   return p.status;
 }

@@ -118,16 +118,15 @@ VECTORIZED static void x_gradient(const Pass* p, int64_t from, int64_t to, doubl
 /* The first row of a thread: they have neighbours, as nearly as many each. */
 static int64_t first_row(const Pass* p, int thread, int threads) { return p->rows * thread / threads; }
 
-static void share(void* pass) {
+static void share_of_pass(void* pass, int thread, int threads) {
   const Pass* p = pass;
-  const int thread = omp.number(), threads = omp.count();
   p->part(p, first_row(p, thread, threads), first_row(p, thread + 1, threads), p->first + thread * p->lanes,
           p->second + thread * p->lanes);
 }
 
 static void run_pass(Pass* p, void (*part)(const Pass*, int64_t, int64_t, double*, double*), int threads) {
   p->part = part;
-  omp.run(share, p, (unsigned)threads, 0);
+  in_shares(share_of_pass, p, threads);
 }
 
 /* Channel c's value, for each of its lanes. */

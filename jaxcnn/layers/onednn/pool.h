@@ -56,15 +56,14 @@ VECTORIZED static void pool_gradient_line(const Pool* p, int64_t unit) {
   }
 }
 
-static void share_pool(void* pool) {
+static void share_of_pool(void* pool, int thread, int threads) {
   const Pool* p = pool;
-  const int thread = omp.number(), threads = omp.count();
   const int64_t units = p->images * (p->y ? p->output_height : p->height);
   for (int64_t unit = units * thread / threads; unit < units * (thread + 1) / threads; unit++)
     (p->y ? pool_line : pool_gradient_line)(p, unit);
 }
 
 static int compute_pool(Pool* p) {
-  omp.run(share_pool, p, (unsigned)omp.most(), 0);
+  in_shares(share_of_pool, p, omp.most());
   return 0;
 }
