@@ -69,6 +69,8 @@ static struct {
   int (*number)(void), (*count)(void), (*most)(void);
 } omp;
 
+static int has_threads(void) { return omp.run && omp.number && omp.count && omp.most; }
+
 static void do_shares(void* given) {
   const Shares* s = given;
   /* There may be fewer threads than shares: OMP_THREAD_LIMIT, OMP_DYNAMIC. */

@@ -65,7 +65,7 @@ int jaxcnn_run(const Convolution* c, void* x, void* kernel, void* y) {
 
 /* Whether norms and pools can be computed here, of so many channels. */
 int jaxcnn_has_threads(int64_t channels) {
-  return omp.run && omp.number && omp.count && omp.most && channels <= MAX_CHANNELS;
+  return has_threads() && channels <= MAX_CHANNELS;
 }
 
 /* One norm outside XLA. Returns a oneDNN status. */

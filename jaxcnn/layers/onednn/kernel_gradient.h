@@ -43,7 +43,7 @@ static int by_products(const Convolution* c) {
   if (c->kind != KERNEL_GRADIENT || c->type != F32 || c->groups > 1 || dnnl.get_effective_cpu_isa() != AVX2) return 0;
   if (single(c)) return c->inputs >= 16 && c->outputs >= 16;
   const int64_t channels = c->inputs * c->outputs;
-  return omp.run && omp.most && c->dilation[0] == 1 && c->dilation[1] == 1 && c->inputs >= 64 && c->outputs >= 32 &&
+  return has_threads() && c->dilation[0] == 1 && c->dilation[1] == 1 && c->inputs >= 64 && c->outputs >= 32 &&
          c->output_width >= 14 && channels <= (c->output_width < 28 ? 1 << 15 : 1 << 16) && products(c, omp.most()).each;
 }
 

@@ -134,6 +134,14 @@ static void set(const Pass* p, float* lanes, int64_t c, double value) {
   for (int64_t lane = c; lane < p->lanes; lane += p->n->channels) lanes[lane] = (float)value;
 }
 
+/* What v of channel c depends on. */
+static void set_v(const Pass* p, int64_t c) {
+  const Norm* n = p->n;
+  set(p, p->mean, c, n->mean[c]);
+  set(p, p->bias, c, n->bias[c]);
+  set(p, p->factor, c, n->scale[c] / sqrtf(n->var[c] + n->epsilon));
+}
+
 static void forward_norm(Pass* p, int threads) {
   const Norm* n = p->n;
   run_pass(p, moments, threads);
@@ -149,20 +157,14 @@ static void forward_norm(Pass* p, int threads) {
       seen += rows;
     }
     n->mean[c] = (float)mean, n->var[c] = (float)(squares / (double)n->rows);
-    set(p, p->mean, c, n->mean[c]);
-    set(p, p->bias, c, n->bias[c]);
-    set(p, p->factor, c, n->scale[c] / sqrtf(n->var[c] + n->epsilon));
+    set_v(p, c);
   }
   run_pass(p, normalize, threads);
 }
 
 static void backward_norm(Pass* p, int threads) {
   const Norm* n = p->n;
-  for (int64_t c = 0; c < n->channels; c++) {
-    set(p, p->mean, c, n->mean[c]);
-    set(p, p->bias, c, n->bias[c]);
-    set(p, p->factor, c, n->scale[c] / sqrtf(n->var[c] + n->epsilon));
-  }
+  for (int64_t c = 0; c < n->channels; c++) set_v(p, c);
   run_pass(p, gradient_sums, threads);
   for (int64_t c = 0; c < n->channels; c++) {
     double sum = 0, product = 0, inverse = 1 / sqrt(n->var[c] + n->epsilon), factor = n->scale[c] * inverse, rows = (double)n->rows;
