@@ -1,10 +1,13 @@
 """Normalisation by group and by layer."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.activation import Activation, identity
+from jaxcnn.layers.onednn import LAYER_NORM_TARGET, LayerNormSettings, norm_operation
 
 
 class GroupNorm(nn.Module):
@@ -44,10 +47,51 @@ class LayerNorm(nn.Module):
     def __call__(self, x):
         """(…, C) -> (…, C) in `dtype`."""
         shape = (x.shape[-1],)
-        wide = (1,) * (x.ndim - 1) + shape
-        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32).reshape(wide)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32).reshape(wide)
-        x = x.astype(jnp.float32)
-        x = x - x.mean(-1, keepdims=True)
-        var = jnp.square(x).mean(-1, keepdims=True)
-        return (x * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(self.dtype)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        return layer_normalized(x, scale, bias, LayerNormSettings(self.epsilon)).astype(self.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_normalized(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: LayerNormSettings) -> jax.Array:
+    """Normalises each x (…, C) by its own mean and biased variance: (…, C) float32. For the gradient it keeps x alone."""
+    return _forward(x, scale, bias, settings=settings)[0]
+
+
+def _normal(x: jax.Array, settings: LayerNormSettings) -> tuple[jax.Array, jax.Array]:
+    """What is left of x without its mean and deviation, and 1 / deviation."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + settings.epsilon)
+    return centred * inverse, inverse
+
+
+def _forward_by_jax(x: jax.Array, scale: jax.Array, bias: jax.Array, *, settings: LayerNormSettings) -> tuple[jax.Array]:
+    axes = tuple(range(x.ndim - 1))
+    return (_normal(x, settings)[0] * jnp.expand_dims(scale, axes) + jnp.expand_dims(bias, axes),)
+
+
+def _backward_by_jax(
+    x: jax.Array, scale: jax.Array, gradient: jax.Array, *, settings: LayerNormSettings
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    axes = tuple(range(x.ndim - 1))
+    normal, inverse = _normal(x, settings)
+    scaled = gradient * jnp.expand_dims(scale, axes)
+    along = (scaled * normal).mean(-1, keepdims=True)
+    x_gradient = (scaled - scaled.mean(-1, keepdims=True) - normal * along) * inverse
+    return x_gradient.astype(x.dtype), (gradient * normal).sum(axes), gradient.sum(axes)
+
+
+_forward = norm_operation("jaxcnn_layer_norm", LAYER_NORM_TARGET, _forward_by_jax, 1)
+_backward = norm_operation("jaxcnn_layer_norm_gradient", LAYER_NORM_TARGET, _backward_by_jax, 3)
+
+
+def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: LayerNormSettings) -> tuple[jax.Array, tuple]:
+    return _forward(x, scale, bias, settings=settings)[0], (x, scale)
+
+
+def _vjp_backward(settings: LayerNormSettings, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, ...]:
+    return _backward(*residuals, gradient, settings=settings)
+
+
+layer_normalized.defvjp(_vjp_forward, _vjp_backward)

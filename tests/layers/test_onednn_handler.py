@@ -87,10 +87,21 @@ BY_PRODUCTS = [
 ]
 
 
-@pytest.mark.parametrize("shape", BY_PRODUCTS, ids=str)
-def test_kernel_gradient_by_products_is_the_definitions(shape):
+DEPTHWISE = [
+    Shape(3, 9, 8, 16, 16, (3, 3), (9, 8), padding=((1, 1), (1, 1)), groups=16),
+    Shape(1, 20, 19, 24, 24, (7, 7), (20, 19), padding=((3, 3), (3, 3)), groups=24),  # 16 channels and 8; one image
+    Shape(2, 11, 12, 8, 8, (5, 2), (3, 6), strides=(3, 2), padding=((0, 2), (1, 0)), groups=8),
+    Shape(2, 9, 30, 40, 40, (3, 9), (5, 20), padding=((0, 0), (3, 3)), dilation=(2, 2), groups=40),  # more than 7 at a time
+    Shape(2, 9, 9, 8, 8, (1, 1), (2, 2), strides=(5, 5), groups=8),  # lines that none sees
+]
+
+
+@pytest.mark.parametrize(
+    ("shape", "program"), [*((s, "sgemm:avx2") for s in BY_PRODUCTS), *((s, "depthwise:avx2") for s in DEPTHWISE)], ids=str
+)
+def test_own_kernel_gradient_is_the_definitions(shape, program):
     implementation = library().implementation(KERNEL_GRADIENT, np.dtype("float32"), shape)
-    assert (implementation == "sgemm:avx2") == (library().instructions == "avx2")
+    assert (implementation == program) == (library().instructions == "avx2")
     x, kernel, y = arrays(shape)
     expected = by_definition(shape, x, kernel, y)[KERNEL_GRADIENT]
     kernel[:] = np.nan

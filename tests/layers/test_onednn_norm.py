@@ -158,7 +158,7 @@ def test_wrong_call_is_an_exception_and_the_next_is_right():
     for message, call in {
         "don't fit": lambda: right(x, scale[:2], bias, settings=numbers),
         "types don't fit": lambda: right(x.astype(jnp.bfloat16), scale, bias, settings=numbers),
-        "epsilon, low and high": lambda: right(x, scale, bias, settings=numbers[:2]),
+        "other settings": lambda: right(x, scale, bias, settings=numbers[:2]),
         "not called as expected": lambda: right(x, scale, settings=numbers),
     }.items():
         with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: on oneDNN's threads: .*{message}"):

@@ -1,9 +1,10 @@
-"""Convolutions by oneDNN, Intel's library, on CPUs where it is there (pip install 'jaxcnn[cpu]', Linux on x86-64); and batch
-norms and maxima of windows on its threads.
+"""Convolutions by oneDNN, Intel's library, on CPUs where it is there (pip install 'jaxcnn[cpu]', Linux on x86-64); and norms
+and maxima of windows on its threads.
 
     api.h, plans.h, worker.h    oneDNN's interface, a convolution made ready, the thread that computes it
     kernel_gradient.h           the kernel's gradient by matrix products, where that is faster
-    norm.h                      a batch norm with its ReLU
+    depthwise_gradient.h        the same of a depthwise convolution
+    norm.h, layer_norm.h        a batch norm with its ReLU; a layer norm
     pool.h                      a maximum of windows
     handler.c                   the calls from XLA
     build.py                    compiles them at first use
@@ -19,13 +20,16 @@ XLA's own convolutions are 2 to 11 times slower on CPUs (docs/performance.md). `
 
 from jaxcnn.layers.onednn import lowering as _lowering  # noqa: F401  registers what the operations become
 from jaxcnn.layers.onednn.decide import choice, described, warn_once
-from jaxcnn.layers.onednn.library import KINDS
-from jaxcnn.layers.onednn.norms import NormSettings, norm_operation
+from jaxcnn.layers.onednn.library import KINDS, LAYER_NORM_TARGET, NORM_TARGET
+from jaxcnn.layers.onednn.norms import LayerNormSettings, NormSettings, norm_operation
 from jaxcnn.layers.onednn.pools import PoolSettings, maximum_of_windows
 from jaxcnn.layers.onednn.primitives import Settings, convolution, shape_of
 
 __all__ = [
     "KINDS",
+    "LAYER_NORM_TARGET",
+    "NORM_TARGET",
+    "LayerNormSettings",
     "NormSettings",
     "PoolSettings",
     "Settings",

@@ -11,8 +11,18 @@ from pathlib import Path
 import jax
 import jaxlib
 
-SOURCES = ("handler.c", "worker.h", "kernel_gradient.h", "norm.h", "plans.h", "pool.h", "api.h")
-FLAGS = ("-O3", "-shared", "-fPIC", "-pthread")
+SOURCES = (
+    "handler.c",
+    "worker.h",
+    "kernel_gradient.h",
+    "depthwise_gradient.h",
+    "norm.h",
+    "layer_norm.h",
+    "plans.h",
+    "pool.h",
+    "api.h",
+)
+FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fopenmp-simd")
 
 
 class Unavailable(Exception):

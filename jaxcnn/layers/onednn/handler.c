@@ -1,4 +1,4 @@
-/* What XLA calls for a convolution, a batch norm or a maximum of windows on the CPU: decodes the call, and has it computed on XLA's own buffers.
+/* What XLA calls for a convolution, a norm or a maximum of windows on the CPU: decodes the call, and has it computed on XLA's own buffers.
 
    No Python runs here, so no call waits for the interpreter's lock. A convolution is one of three, see plans.h: (images, kernel)
    -> results, (results' gradient, kernel) -> images' gradient, (images, results' gradient) -> kernel's gradient. Each operand may
@@ -47,6 +47,8 @@ void jaxcnn_implementation(const Convolution* c, char* name, size_t size) {
   pthread_mutex_lock(&lock);
   if (by_products(c))
     found = "sgemm:avx2";
+  else if (by_depthwise(c))
+    found = "depthwise:avx2";
   else if (!describe(&description, layouts, c))
     dnnl.primitive_desc_query(description, QUERY_IMPLEMENTATION, 0, &found);
   snprintf(name, size, "%s", found);
@@ -68,8 +70,10 @@ int jaxcnn_has_threads(int64_t channels) {
   return has_threads() && channels <= MAX_CHANNELS;
 }
 
-/* One norm outside XLA. Returns a oneDNN status. */
+/* One batch norm, or one layer norm, outside XLA. Returns a oneDNN status. */
 int jaxcnn_run_norm(Norm* norm) { return run(&(Job){.norm = norm}); }
+
+int jaxcnn_run_layer_norm(LayerNorm* norm) { return run(&(Job){.layer_norm = norm}); }
 
 static XLA_FFI_Error* fail(XLA_FFI_CallFrame* frame, const char* what, const char* why) {
   char message[256];
@@ -126,38 +130,73 @@ XLA_FFI_Error* jaxcnn_convolution(XLA_FFI_CallFrame* frame) {
   return status ? fail(frame, "", status_name(status)) : 0;
 }
 
+/* What a norm is called with, all float32. Operands and results are like x or, where their bit of `narrow` is set, its channels. */
+typedef struct {
+  int64_t rows, channels;
+  float* data[11];
+  const float* settings;
+} NormCall;
+
+/* Returns what is wrong, or 0. */
+static const char* read_norm(NormCall* call, const XLA_FFI_CallFrame* frame, int64_t results, int64_t settings, unsigned narrow) {
+  const int64_t operands = frame->args.size;
+  if (operands < 3 || operands + results > 11 || frame->rets.size != results || frame->attrs.size != 1 ||
+      frame->attrs.types[0] != XLA_FFI_AttrType_ARRAY)
+    return "norm not called as expected";
+  const XLA_FFI_Array* numbers = frame->attrs.attrs[0];
+  if (numbers->dtype != XLA_FFI_DataType_F32 || numbers->size != (size_t)settings) return "other settings expected";
+  call->settings = numbers->data;
+  const XLA_FFI_Buffer* x = frame->args.args[0];
+  if (x->rank < 1) return "channels expected";
+  call->channels = x->dims[x->rank - 1], call->rows = 1;
+  for (int64_t axis = 0; axis < x->rank - 1; axis++) call->rows *= x->dims[axis];
+  for (int64_t i = 0; i < operands + results; i++) {
+    const XLA_FFI_Buffer* b = i < operands ? frame->args.args[i] : frame->rets.rets[i - operands];
+    int64_t size = 1;
+    for (int64_t axis = 0; axis < b->rank; axis++) size *= b->dims[axis];
+    if (b->dtype != XLA_FFI_DataType_F32 || size != (narrow >> i & 1 ? 1 : call->rows) * call->channels)
+      return "shapes or types don't fit";
+    call->data[i] = b->data;
+  }
+  return 0;
+}
+
 /* (x, scale, bias) -> (y, mean, var); with (x, scale, bias, mean, var, gradients of y, mean, var) -> those of x, scale, bias. */
 XLA_FFI_Error* jaxcnn_norm(XLA_FFI_CallFrame* frame) {
   if (is_question(frame)) return 0;
-  const int64_t operands = frame->args.size;
-  if ((operands != 3 && operands != 8) || frame->rets.size != 3 || frame->attrs.size != 1 ||
-      frame->attrs.types[0] != XLA_FFI_AttrType_ARRAY)
-    return fail(frame, "norm not called as expected", "");
-  const XLA_FFI_Array* settings = frame->attrs.attrs[0];
-  if (settings->dtype != XLA_FFI_DataType_F32 || settings->size != 3) return fail(frame, "epsilon, low and high expected", "");
-  const float* s = settings->data;
-  const XLA_FFI_Buffer* x = frame->args.args[0];
-  if (x->rank < 1) return fail(frame, "channels expected", "");
-  float* data[11];
-  for (int64_t i = 0; i < operands + 3; i++) {
-    const XLA_FFI_Buffer* b = i < operands ? frame->args.args[i] : frame->rets.rets[i - operands];
-    int64_t size = 1, expected = 1;
-    const int wide = i == 0 || i == operands || (operands == 8 && i == 5);
-    for (int64_t axis = 0; axis < b->rank; axis++) size *= b->dims[axis];
-    for (int64_t axis = wide ? 0 : x->rank - 1; axis < x->rank; axis++) expected *= x->dims[axis];
-    if (b->dtype != XLA_FFI_DataType_F32 || size != expected) return fail(frame, "shapes or types don't fit", "");
-    data[i] = b->data;
-  }
-  Norm n = {.channels = x->dims[x->rank - 1], .epsilon = s[0], .low = s[1], .high = s[2], .x = data[0], .scale = data[1], .bias = data[2]};
-  n.rows = 1;
-  for (int64_t axis = 0; axis < x->rank - 1; axis++) n.rows *= x->dims[axis];
-  if (operands == 3) {
+  const int forward = frame->args.size == 3;
+  NormCall call;
+  const char* wrong = !forward && frame->args.size != 8 ? "norm not called as expected"
+                                                        : read_norm(&call, frame, 3, 3, forward ? 0x36 : 0x6de);
+  if (wrong) return fail(frame, wrong, "");
+  float** data = call.data;
+  Norm n = {.rows = call.rows, .channels = call.channels, .epsilon = call.settings[0], .low = call.settings[1], .high = call.settings[2],
+            .x = data[0], .scale = data[1], .bias = data[2]};
+  if (forward) {
     n.y = data[3], n.mean = data[4], n.var = data[5];
   } else {
     n.mean = data[3], n.var = data[4], n.y_gradient = data[5], n.mean_gradient = data[6], n.var_gradient = data[7];
     n.x_gradient = data[8], n.scale_gradient = data[9], n.bias_gradient = data[10];
   }
   int status = run(&(Job){.norm = &n});
+  return status ? fail(frame, "", status_name(status)) : 0;
+}
+
+/* (x, scale, bias) -> y; or (x, scale, y's gradient) -> those of x, scale, bias. */
+XLA_FFI_Error* jaxcnn_layer_norm(XLA_FFI_CallFrame* frame) {
+  if (is_question(frame)) return 0;
+  const int forward = frame->rets.size == 1;
+  NormCall call;
+  const char* wrong = frame->args.size != 3 ? "norm not called as expected"
+                                            : read_norm(&call, frame, forward ? 1 : 3, 1, forward ? 0x6 : 0x32);
+  if (wrong) return fail(frame, wrong, "");
+  float** data = call.data;
+  LayerNorm n = {.rows = call.rows, .channels = call.channels, .epsilon = call.settings[0], .x = data[0], .scale = data[1]};
+  if (forward)
+    n.bias = data[2], n.y = data[3];
+  else
+    n.y_gradient = data[2], n.x_gradient = data[3], n.scale_gradient = data[4], n.bias_gradient = data[5];
+  int status = run(&(Job){.layer_norm = &n});
   return status ? fail(frame, "", status_name(status)) : 0;
 }
 

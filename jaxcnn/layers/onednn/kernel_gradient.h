@@ -9,7 +9,6 @@
 typedef struct {
   const Convolution* c;
   const float *x, *y;
-  float* kernel;
   int64_t lines, blocks, pitch, down, right; /* lines of results in a block; blocks of an image; positions of a line; its overhang */
   int64_t copy, gradients, products, each;   /* floats: of one of the copies, of both others, and of all that a thread has */
   float* space;
@@ -94,12 +93,18 @@ static void multiply(void* given, int thread, int threads) {
   }
 }
 
-/* All threads' sums. */
+/* What each thread has summed up, at the end of all that it has. */
+typedef struct {
+  const float* space;
+  float* kernel;
+  int64_t each, sums;
+} Parts;
+
 static void add_up(void* given, int thread, int threads) {
-  const Products* p = given;
-  for (int64_t i = p->products * thread / threads; i < p->products * (thread + 1) / threads; i++) {
+  const Parts* p = given;
+  for (int64_t i = p->sums * thread / threads; i < p->sums * (thread + 1) / threads; i++) {
     float sum = 0;
-    for (int t = 0; t < threads; t++) sum += p->space[t * p->each + p->each - p->products + i];
+    for (int t = 0; t < threads; t++) sum += p->space[(t + 1) * p->each - p->sums + i];
     p->kernel[i] = sum;
   }
 }
@@ -111,10 +116,10 @@ static int multiply_out(const Convolution* c, const void* x, void* kernel, const
                       c->outputs);
   const int threads = omp.most();
   Products p = products(c, threads);
-  p.x = x, p.y = y, p.kernel = kernel;
+  p.x = x, p.y = y;
   p.space = (float*)work((size_t)(p.each * threads) * sizeof(float));
   if (!p.space) return 1;
   in_shares(multiply, &p, threads);
-  in_shares(add_up, &p, threads);
+  in_shares(add_up, &(Parts){p.space, kernel, p.each, p.products}, threads);
   return p.status;
 }

@@ -16,7 +16,12 @@ import numpy as np
 from jaxcnn.layers.onednn.build import Unavailable, handler
 
 PACKAGE = "onednn-cpu-gomp"
-TARGET, NORM_TARGET, POOL_TARGET = "jaxcnn_convolution", "jaxcnn_norm", "jaxcnn_pool"
+TARGETS = TARGET, NORM_TARGET, LAYER_NORM_TARGET, POOL_TARGET = (
+    "jaxcnn_convolution",
+    "jaxcnn_norm",
+    "jaxcnn_layer_norm",
+    "jaxcnn_pool",
+)
 KINDS = FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = 0, 1, 2
 AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: sets of bits, each with those before
 _SETS = {"avx512_core_amx": 0xFEF, "avx512_core_bf16": AVX512_BF16, "avx512_core": 0x27, "avx2": AVX2}
@@ -52,7 +57,7 @@ class Counters(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """oneDNN, loaded; its handlers are known to XLA by the names TARGET, NORM_TARGET, POOL_TARGET."""
+    """oneDNN, loaded; its handlers are known to XLA by the names TARGETS."""
 
     version: str
     instructions: str  # the best set that it uses here
@@ -87,6 +92,12 @@ class Library:
         norm = _Norm(x.size // x.shape[-1], x.shape[-1], *settings, *(array.ctypes.data for array in arrays))
         return self._handler.jaxcnn_run_norm(ctypes.byref(norm))
 
+    def run_layer_norm(self, epsilon: float, arrays: Sequence[np.ndarray]) -> int:
+        """A layer norm in place: (x, scale, bias, y), or its gradient: those of y, x, scale, bias more. As run_norm."""
+        x = arrays[0]
+        norm = _LayerNorm(x.size // x.shape[-1], x.shape[-1], epsilon, *(array.ctypes.data for array in arrays))
+        return self._handler.jaxcnn_run_layer_norm(ctypes.byref(norm))
+
     def counters(self) -> Counters:
         """The counters of this process."""
         c = (ctypes.c_int64 * 11)()
@@ -118,7 +129,7 @@ def load() -> Library:
         raise Unavailable("this CPU has no AVX2")
     jax.local_devices(backend="cpu")  # before it is there, what it does not take is no error here but makes it fail later
     try:
-        for target in (TARGET, NORM_TARGET, POOL_TARGET):
+        for target in TARGETS:
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(so, target)), platform="cpu")
     except Exception as error:  # jaxlib's, of no documented kind, where its interface has another version
         raise Unavailable(f"jaxlib does not take its handler: {' '.join(str(error).split())}") from error
@@ -171,6 +182,19 @@ class _Norm(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("epsilon", "low", "high")),
         *((name, ctypes.c_void_p) for name in ("x", "scale", "bias", "mean", "var", "y")),
         *((name + "_gradient", ctypes.c_void_p) for name in ("y", "mean", "var", "x", "scale", "bias")),
+    )
+
+
+class _LayerNorm(ctypes.Structure):
+    """As in layer_norm.h."""
+
+    _fields_ = (
+        ("rows", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("epsilon", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("x", "scale", "bias", "y")),
+        *((name + "_gradient", ctypes.c_void_p) for name in ("y", "x", "scale", "bias")),
+        ("sums", ctypes.c_void_p),
     )
 
 

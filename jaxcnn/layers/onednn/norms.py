@@ -1,4 +1,4 @@
-"""Batch norm and its gradient as operations."""
+"""Batch norm, layer norm and their gradients as operations."""
 
 import math
 from collections.abc import Callable
@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad
 
-from jaxcnn.layers.onednn.library import NORM_TARGET
-from jaxcnn.layers.onednn.operations import differentiated_as, for_handler, operation
+from jaxcnn.layers.onednn.operations import Settings, differentiated_as, for_handler, operation
 
 
 class NormSettings(NamedTuple):
@@ -36,22 +35,32 @@ class NormSettings(NamedTuple):
         return jnp.where((v > self.low) & (v < self.high), gradient, jnp.zeros_like(gradient))
 
 
-Norm = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
+class LayerNormSettings(NamedTuple):
+    """What the operands of a layer norm do not say."""
+
+    epsilon: float
+
+    def numbers(self) -> np.ndarray:
+        """As the handler is told."""
+        return np.asarray(self, np.float32)
 
 
-def norm_operation(name: str, by_jax: Norm) -> Norm:
-    """`by_jax` as an operation: a batch norm (x, scale, bias, *, settings) -> (y, mean, var), or its gradient.
+Norm = Callable[..., Any]  # to a tuple of arrays
 
-    Results are like x, scale and scale.
+
+def norm_operation(name: str, target: str, by_jax: Norm, results: int) -> Norm:
+    """`by_jax` as an operation: a norm of (x, scale, …, settings=) or its gradient.
+
+    Its first result is like x, others like scale.
     """
 
-    def results(x: Any, scale: Any, *others: Any, settings: NormSettings) -> list[tuple]:
-        return [(a.shape, a.dtype) for a in (x, scale, scale)]
+    def like(x: Any, scale: Any, *others: Any, settings: Settings) -> list[tuple]:
+        return [(a.shape, a.dtype) for a in (x, *[scale] * (results - 1))]
 
-    primitive = operation(name, NORM_TARGET, by_jax, results)
+    primitive = operation(name, target, by_jax, like)
     ad.primitive_jvps[primitive] = differentiated_as(by_jax)
 
-    def norm(x: jax.Array, *others: jax.Array, settings: NormSettings) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def norm(x: jax.Array, *others: jax.Array, settings: Settings) -> Any:
         return tuple((primitive.bind if for_handler(x) else by_jax)(x, *others, settings=settings))
 
     return norm

@@ -1,4 +1,4 @@
-"""Whether the numbers are right on this machine: convolutions, batch norms and their gradients, against float64."""
+"""Whether the numbers are right on this machine: convolutions, norms and their gradients, against float64."""
 
 from collections.abc import Sequence
 
@@ -39,20 +39,31 @@ def check(library: Library) -> None:
             arrays = [x, kernel, y]
             arrays[position] = np.full_like(arrays[position], np.nan)
             status = library.run(kind, shape, *arrays)
-            error = np.abs(arrays[position] - expected[kind]).max() / np.abs(expected[kind]).max()
-            if status or not error < 1e-4:  # 1e-6 as a rule; NaN is wrong too
-                raise Unavailable(f"its self-test fails: {what} of {shape} is off by {error:.2g} of the largest value")
+            _compare(f"{what} of {shape}", status, [arrays[position]], [expected[kind]])
     for dims in NORMS if library.has_threads(1) else ():
         operands = norm_operands(random, dims)
-        results, gradients = norm_by_definition(*operands, settings=NORM_SETTINGS)
-        x, scale, bias, *from_above = operands
-        mean, var, y, *found = (np.full_like(array, np.nan) for array in (scale, scale, x, x, scale, scale))
+        x, scale, bias, y_gradient, *_ = operands
+        mean, var, y, *gradients = (np.full_like(array, np.nan) for array in (scale, scale, x, x, scale, scale))
         status = library.run_norm(NORM_SETTINGS, [x, scale, bias, mean, var, y])
-        status |= library.run_norm(NORM_SETTINGS, [x, scale, bias, mean, var, y, *from_above, *found])
-        pairs = zip((y, mean, var, *found), (*results, *gradients), strict=True)
-        error = max(np.abs(ours.reshape(right.shape) - right).max() / np.abs(right).max() for ours, right in pairs)
-        if status or not error < 1e-4:
-            raise Unavailable(f"its self-test fails: batch norm of {dims} is off by {error:.2g} of the largest value")
+        status |= library.run_norm(NORM_SETTINGS, [x, scale, bias, mean, var, y, *operands[3:], *gradients])
+        results, expected_gradients = norm_by_definition(*operands, settings=NORM_SETTINGS)
+        _compare(f"batch norm of {dims}", status, [y, mean, var, *gradients], [*results, *expected_gradients])
+        y, *gradients = (np.full_like(array, np.nan) for array in (x, x, scale, scale))
+        status = library.run_layer_norm(1e-3, [x, scale, bias, y])
+        status |= library.run_layer_norm(1e-3, [x, scale, bias, y, y_gradient, *gradients])
+        _compare(
+            f"layer norm of {dims}",
+            status,
+            [y, *gradients],
+            layer_norm_by_definition(x, scale, bias, y_gradient, epsilon=1e-3),
+        )
+
+
+def _compare(what: str, status: int, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
+    pairs = zip(found, expected, strict=True)
+    error = np.max([np.abs(ours.reshape(right.shape) - right).max() / np.abs(right).max() for ours, right in pairs])
+    if status or not error < 1e-4:  # 1e-6 as a rule; NaN is wrong too
+        raise Unavailable(f"its self-test fails: {what} is off by {error:.2g} of the largest value")
 
 
 def norm_operands(random: np.random.Generator, dims: tuple[int, ...]) -> list[np.ndarray]:
@@ -84,6 +95,18 @@ def norm_by_definition(
     x_gradient = np.einsum("ic,ijc->jc", gradient * scale, by_x) / deviation
     x_gradient += mean_gradient / n + 2 * var_gradient * (x - mean) / n
     return (np.clip(v, low, high), mean, var), (x_gradient, (gradient * normal).sum(0), gradient.sum(0))
+
+
+def layer_norm_by_definition(
+    x: np.ndarray, scale: np.ndarray, bias: np.ndarray, y_gradient: np.ndarray, *, epsilon: float
+) -> Sequence[np.ndarray]:
+    """y, and the gradients of x, scale and bias, in float64: of a row as of a batch norm's channel, by itself."""
+    rows, y_gradient = (array.reshape(-1, array.shape[-1]).T for array in (x, y_gradient))
+    ones, zeros = np.ones(rows.shape[1]), np.zeros(rows.shape[1])
+    settings = (epsilon, -np.inf, np.inf)
+    (normal, *_), _ = norm_by_definition(rows, ones, zeros, y_gradient, zeros, zeros, settings=settings)
+    _, (x_gradient, *_) = norm_by_definition(rows, ones, zeros, y_gradient * scale[:, None], zeros, zeros, settings=settings)
+    return normal.T * scale + bias, x_gradient.T, (y_gradient * normal).sum(1), y_gradient.sum(1, dtype=np.float64)
 
 
 def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,8 @@
 #include <semaphore.h>
 #include <signal.h>
 
-#include "kernel_gradient.h"
+#include "depthwise_gradient.h"
+#include "layer_norm.h"
 #include "norm.h"
 #include "pool.h"
 
@@ -12,8 +13,9 @@ typedef struct {
   int64_t times;        /* as many, one after the other */
   char* const* data;    /* the first's images, kernel, results */
   const int64_t* steps; /* bytes from each to the next */
-  Norm* norm;           /* or this, where there is no convolution, */
-  Pool* pool;           /* or this */
+  Norm* norm;           /* or one of these, where there is no convolution */
+  LayerNorm* layer_norm;
+  Pool* pool;
   int status;
 } Job;
 
@@ -23,13 +25,15 @@ static int64_t calls[3], images[3], norms, pools;
 
 static int compute(const Job* j) {
   if (j->norm) return compute_norm(j->norm);
+  if (j->layer_norm) return compute_layer_norm(j->layer_norm);
   if (j->pool) return compute_pool(j->pool);
+  const Convolution* c = j->convolution;
   Plan* plan = 0;
-  const int products = by_products(j->convolution);
-  int status = products ? 0 : find(&plan, j->convolution);
+  int (*own)(const Convolution*, const void*, void*, const void*) = by_products(c) ? multiply_out : by_depthwise(c) ? sum_depthwise : 0;
+  int status = own ? 0 : find(&plan, c);
   for (int64_t i = 0; i < j->times && !status; i++) {
     char *x = j->data[0] + i * j->steps[0], *kernel = j->data[1] + i * j->steps[1], *y = j->data[2] + i * j->steps[2];
-    status = products ? multiply_out(j->convolution, x, kernel, y) : execute(plan, x, kernel, y);
+    status = own ? own(c, x, kernel, y) : execute(plan, x, kernel, y);
   }
   return status;
 }
@@ -60,7 +64,7 @@ static int run(Job* own) {
   job = own;
   sem_post(&given);
   while (sem_wait(&done)) continue;
-  if (own->norm)
+  if (own->norm || own->layer_norm)
     norms++;
   else if (own->pool)
     pools++;

@@ -1,0 +1,85 @@
+/* Layer normalisation and its gradient, on the threads that oneDNN has: each pass over memory is one, where XLA takes three to five.
+
+   x is `rows` of `channels`, float32, and so is everything else. y = (x - mean) / sqrt(var + epsilon) · scale + bias, of each row's
+   mean and variance. The backward pass takes x again. */
+#include <math.h>
+
+#include "plans.h"
+
+typedef struct {
+  int64_t rows, channels;
+  float epsilon;
+  const float *x, *scale, *bias;
+  float* y;
+  const float* y_gradient; /* 0 forward; backward bias and y are not looked at */
+  float *x_gradient, *scale_gradient, *bias_gradient;
+  double* sums; /* of each thread: scale's gradient, then bias's */
+} LayerNorm;
+
+enum { ROWS_IN_FLOAT = 64 }; /* sums are of so many rows in float32, and those in float64 */
+
+/* Mean, and 1 / sqrt(var + epsilon). */
+VECTORIZED static inline float row_moments(const LayerNorm* n, const float* restrict x, float* inverse) {
+  float sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t c = 0; c < n->channels; c++) sum += x[c];
+  const float mean = sum / (float)n->channels;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t c = 0; c < n->channels; c++) squares += (x[c] - mean) * (x[c] - mean);
+  *inverse = 1 / sqrtf(squares / (float)n->channels + n->epsilon);
+  return mean;
+}
+
+VECTORIZED static void forward_rows(void* given, int thread, int threads) {
+  const LayerNorm* n = given;
+  const float *restrict scale = n->scale, *restrict bias = n->bias;
+  for (int64_t r = n->rows * thread / threads; r < n->rows * (thread + 1) / threads; r++) {
+    const float* restrict x = n->x + r * n->channels;
+    float *restrict y = n->y + r * n->channels, inverse, mean = row_moments(n, x, &inverse);
+    for (int64_t c = 0; c < n->channels; c++) y[c] = (x[c] - mean) * inverse * scale[c] + bias[c];
+  }
+}
+
+/* Ba, Kiros, Hinton's gradient: with v = (x - mean) · inverse and g = y's gradient · scale, it is
+   (g - mean of g - v · mean of g · v) · inverse. */
+VECTORIZED static void backward_rows(void* given, int thread, int threads) {
+  const LayerNorm* n = given;
+  const int64_t channels = n->channels, from = n->rows * thread / threads, to = n->rows * (thread + 1) / threads;
+  const float* restrict scale = n->scale;
+  double *first = n->sums + 2 * thread * channels, *second = first + channels;
+  float of_scale[channels], of_bias[channels];
+  memset(of_scale, 0, sizeof of_scale), memset(of_bias, 0, sizeof of_bias);
+  for (int64_t r = from; r < to; r++) {
+    const float *restrict x = n->x + r * channels, *restrict gradient = n->y_gradient + r * channels;
+    float *restrict result = n->x_gradient + r * channels, inverse, mean = row_moments(n, x, &inverse), sum = 0, product = 0;
+#pragma omp simd reduction(+ : sum, product)
+    for (int64_t c = 0; c < channels; c++) {
+      const float v = (x[c] - mean) * inverse, g = gradient[c] * scale[c];
+      sum += g, product += g * v;
+      of_scale[c] += gradient[c] * v, of_bias[c] += gradient[c];
+    }
+    sum /= (float)channels, product /= (float)channels;
+    for (int64_t c = 0; c < channels; c++)
+      result[c] = (gradient[c] * scale[c] - sum - (x[c] - mean) * inverse * product) * inverse;
+    if ((r + 1 - from) % ROWS_IN_FLOAT == 0 || r + 1 == to) {
+      for (int64_t c = 0; c < channels; c++) first[c] += of_scale[c], second[c] += of_bias[c];
+      memset(of_scale, 0, sizeof of_scale), memset(of_bias, 0, sizeof of_bias);
+    }
+  }
+}
+
+/* Computes; returns a oneDNN status. The lock is held. */
+static int compute_layer_norm(LayerNorm* n) {
+  const int threads = omp.most();
+  if (!n->y_gradient) return in_shares(forward_rows, n, threads), 0;
+  const size_t bytes = 2 * (size_t)(threads * n->channels) * sizeof *n->sums;
+  if (!(n->sums = (double*)work(bytes))) return 1;
+  memset(n->sums, 0, bytes);
+  in_shares(backward_rows, n, threads);
+  for (int64_t c = 0; c < n->channels; c++) {
+    double first = 0, second = 0;
+    for (int t = 0; t < threads; t++) first += n->sums[2 * t * n->channels + c], second += n->sums[(2 * t + 1) * n->channels + c];
+    n->scale_gradient[c] = (float)first, n->bias_gradient[c] = (float)second;
+  }
+  return 0;
+}
