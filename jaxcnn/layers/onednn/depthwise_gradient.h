@@ -8,13 +8,6 @@
 
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias)); /* channels */
 
-typedef struct {
-  const Convolution* c;
-  const float *x, *y;
-  float* space;
-  int64_t line, sums, each; /* floats: of a padded line, of a thread's sums, and of all that it has */
-} Depthwise;
-
 enum { TAPS = 7 };
 
 /* Whether it is faster so, as measured on two cores. */
@@ -24,10 +17,10 @@ static int by_depthwise(const Convolution* c) {
 }
 
 /* Line `row` of an image, between its paddings. */
-static void pad(const Depthwise* d, float* to, int64_t image, int64_t row) {
-  const Convolution* c = d->c;
-  memset(to, 0, (size_t)d->line * sizeof *to);
-  memcpy(to + c->left * c->inputs, d->x + (image * c->height + row) * c->width * c->inputs, (size_t)(c->width * c->inputs) * sizeof *to);
+static void pad(const Products* p, float* to, int64_t image, int64_t row) {
+  const Convolution* c = p->c;
+  memset(to, 0, (size_t)p->width * sizeof *to);
+  memcpy(to + c->left * c->inputs, p->x + (image * c->height + row) * c->width * c->inputs, (size_t)(c->width * c->inputs) * sizeof *to);
 }
 
 /* Adds, for so many pixels of the kernel and eights of channels, what a line of results has to add. */
@@ -62,23 +55,26 @@ VECTORIZED static void add_taps(const Convolution* c, const float* x, const floa
   }
 }
 
+/* Lines that a line of results sees, the first to the last. */
+static int64_t lines_seen(const Convolution* c) { return (c->kernel_height - 1) * c->dilation[0] + 1; }
+
 /* Of a share of all lines of results. The last lines that were seen are kept, each where its number modulo their count says. */
 static void sum_up(void* given, int thread, int threads) {
-  const Depthwise* d = given;
-  const Convolution* c = d->c;
-  const int64_t units = c->images * c->output_height, kept = (c->kernel_height - 1) * c->dilation[0] + 1;
-  float *lines = d->space + thread * d->each, *sums = d->space + (thread + 1) * d->each - d->sums;
-  memset(sums, 0, (size_t)d->sums * sizeof *sums);
+  const Products* p = given;
+  const Convolution* c = p->c;
+  const int64_t units = c->images * c->output_height, kept = lines_seen(c);
+  float *lines = p->space + thread * p->each, *sums = sums_of(p, thread);
+  memset(sums, 0, (size_t)p->sums * sizeof *sums);
   int64_t image = -1, next = 0; /* the first line that is not there yet */
   for (int64_t unit = units * thread / threads; unit < units * (thread + 1) / threads; unit++) {
-    const int64_t i = unit % c->output_height, first = i * c->stride[0] - c->top;
+    const int64_t first = unit % c->output_height * c->stride[0] - c->top;
     if (unit / c->output_height != image || next < first) image = unit / c->output_height, next = first < 0 ? 0 : first;
-    for (; next < first + kept && next < c->height; next++) pad(d, lines + next % kept * d->line, image, next);
+    for (; next < first + kept && next < c->height; next++) pad(p, lines + next % kept * p->width, image, next);
     for (int64_t a = 0; a < c->kernel_height; a++) {
       const int64_t row = first + a * c->dilation[0];
       if (row < 0 || row >= c->height) continue;
       for (int64_t b = 0; b < c->kernel_width; b += TAPS)
-        add_taps(c, lines + row % kept * d->line + b * c->dilation[1] * c->inputs, d->y + unit * c->output_width * c->inputs,
+        add_taps(c, lines + row % kept * p->width + b * c->dilation[1] * c->inputs, p->y + unit * c->output_width * c->inputs,
                  sums + (a * c->kernel_width + b) * c->inputs, c->kernel_width - b < TAPS ? c->kernel_width - b : TAPS);
     }
   }
@@ -86,14 +82,7 @@ static void sum_up(void* given, int thread, int threads) {
 
 /* Computes; returns a oneDNN status. The lock is held. */
 static int sum_depthwise(const Convolution* c, const void* x, void* kernel, const void* y) {
-  const int threads = omp.most();
-  Depthwise d = {.c = c, .x = x, .y = y};
-  d.line = (c->left + c->width + c->right) * c->inputs;
-  d.sums = c->kernel_height * c->kernel_width * c->inputs;
-  d.each = (((c->kernel_height - 1) * c->dilation[0] + 1) * d.line + d.sums + 15) & ~(int64_t)15;
-  d.space = (float*)work((size_t)(d.each * threads) * sizeof(float));
-  if (!d.space) return 1;
-  in_shares(sum_up, &d, threads);
-  in_shares(add_up, &(Parts){d.space, kernel, d.each, d.sums}, threads);
-  return 0;
+  Products p = {.c = c, .width = (c->left + c->width + c->right) * c->inputs, .sums = c->kernel_height * c->kernel_width * c->inputs};
+  p.each = (lines_seen(c) * p.width + p.sums + 15) & ~(int64_t)15;
+  return in_sums(sum_up, &p, x, kernel, y);
 }
