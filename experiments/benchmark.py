@@ -157,11 +157,15 @@ def _check_choices(flag: str, values: Sequence[str], choices: Sequence[str]) -> 
 
 
 def _check_writable(file: str | None) -> None:
-    """Said before the minutes that measuring takes."""
+    """Said before the minutes that measuring takes; nothing is left if they are cut short."""
     if file:
+        path = Path(file)
         try:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-            Path(file).open("a").close()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            there = path.exists()
+            path.open("a").close()
+            if not there:
+                path.unlink()
         except OSError as error:
             raise UserError(f"--json: {file} can't be written: {error.strerror}") from None
 

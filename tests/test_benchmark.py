@@ -120,10 +120,11 @@ def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_
         (["resnet20"], "benchmark.py takes flags alone, and no config"),
     ],
 )  # fmt: skip
-def test_mistakes_end_in_one_line(arguments, message):
-    code, out, err = finished(command("benchmark.py", *arguments))
+def test_mistakes_end_in_one_line_and_leave_no_file(arguments, message, tmp_path):
+    code, out, err = finished(command("benchmark.py", f"--json={tmp_path / 'rows.json'}", *arguments))
     assert code == 2, out
     assert err.strip() == f"error: {message}"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -79,10 +79,12 @@ def test_a_plan_that_was_forgotten_is_made_again(few_plans):
 
 
 BY_PRODUCTS = [
-    same_size(30, 29, 64, 32),  # several blocks of lines
+    same_size(30, 29, 64, 32),  # several blocks of positions
     Shape(3, 9, 14, 64, 40, (2, 3), (10, 15), padding=((1, 1), (2, 1))),
     Shape(2, 31, 33, 65, 32, (3, 3), (16, 17), strides=(2, 2), padding=((1, 1), (1, 1))),
     Shape(1, 20, 50, 64, 33, (5, 4), (6, 24), strides=(3, 2), padding=((0, 2), (2, 0))),
+    Shape(2, 9, 12, 3, 32, (3, 3), (7, 10), padding=((1, 1), (1, 1)), dilation=(2, 2)),
+    Shape(2, 3, 2, 5, 32, (5, 7), (3, 2), padding=((2, 2), (3, 3))),  # the kernel is wider than the image
     Shape(5, 7, 3, 17, 18, (1, 1), (7, 3)),
 ]
 
