@@ -64,3 +64,10 @@ def assert_close(found, expected, tolerance=2e-6):
         assert one.dtype == other.dtype
         one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
+def assert_refused(calls):
+    """Each of {message: call} of the handler is an exception that says so."""
+    for message, call in calls.items():
+        with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: on oneDNN's threads: .*{message}"):
+            jax.block_until_ready(call())
