@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 from absl import flags
@@ -24,6 +23,8 @@ def streamed(
     source: Source, mesh: Mesh, reading: Reading, places: Places, start: int, batch_size: int, counts: Iterable[int]
 ) -> Iterator[Batch]:
     """A `Reader`, but for its first three arguments."""
+    import grain  # a quarter of a second, which runs with resident data need not wait for
+
     counts = list(counts)
     options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
     # an element is a whole batch: processes are dealt whole elements, so only then are their batches those of threads

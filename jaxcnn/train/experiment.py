@@ -74,24 +74,25 @@ class Experiment:
         """
         config, everywhere, clock = self.config, replicated(self.mesh), clock or Clock()
 
-        def fresh(images: jax.Array | None, seed: jax.Array) -> Variables:
+        start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
+
+        def fresh(images: jax.Array | None, seed: jax.Array) -> TrainState:
             variables = init_variables(self.model, self.preprocessing.input_shape, jax.random.key(seed))
             if images is not None:
                 stem = variables["params"]["stem_conv"]
                 stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])
-            return variables
+            return start(variables, seed)
 
         first = [self.dataset.train[i] for i in range(config.model.whiten)]
         images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
+        make, argument, options = fresh, images, {}
         if config.model.pretrained:
-            variables = jax.device_put(self.pretrained_variables(say), everywhere)
-        else:
-            # Run once: on CPU, LLVM's first level makes the same numbers and is compiled in a third of the time.
-            options = {"xla_backend_optimization_level": 1} if self.on_cpu else {}
-            make = jax.jit(fresh, out_shardings=everywhere, compiler_options=options)
-            variables = AheadOfTime(make, clock)(images, seed)
-        start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
-        return jax.block_until_ready(AheadOfTime(jax.jit(start, out_shardings=everywhere), clock)(variables, seed))
+            make, argument = start, jax.device_put(self.pretrained_variables(say), everywhere)
+        elif self.on_cpu:
+            # Run once: LLVM's first level makes the same numbers and is compiled in a third of the time.
+            options = {"xla_backend_optimization_level": 1}
+        make = jax.jit(make, out_shardings=everywhere, compiler_options=options)
+        return jax.block_until_ready(AheadOfTime(make, clock)(argument, seed))
 
     def state_template(self) -> TrainState:
         """The shapes and shardings of the state, to restore a checkpoint into."""

@@ -13,7 +13,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,19 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxcnn import config as settings
-from jaxcnn.data import Sizes
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
 from jaxcnn.layers import cpu_convolution
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.dispatch import Dispatch
 from jaxcnn.train.experiment import Experiment, prepare
 from jaxcnn.train.interval import Interval
 from jaxcnn.train.log import Row, RunLog, say
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.result import write_result
 from jaxcnn.train.state import TrainState, count_parameters
-from jaxcnn.train.step import jit_steps
 from jaxcnn.train.workdir import Interrupts, check_config, held, write_text
-
-_STEPS_PER_DISPATCH = 32  # on accelerators, where a call to the device costs more than a small step
 
 
 class Interrupted(UserError):
@@ -72,11 +69,13 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         checkpoints = Checkpoints(
             workdir / "checkpoints", keep=config.checkpoint.keep, warn=lambda text: say(console, f"warning: {text}")
         )
-        if restored := checkpoints.restore_latest(experiment.state_template()):
-            state, meta = restored
-        else:
+        state, meta = checkpoints.restore_latest(template := experiment.state_template()) or (None, {})
+        dispatch = Dispatch(experiment, int(state.step) if state else 0, clock)
+        if state is None:
+            if not config.model.pretrained:  # fresh parameters are another program to compile
+                dispatch.begin(template)
             with clock.counting("initial"):
-                state, meta = experiment.initial_state(functools.partial(say, console), clock), {}
+                state = experiment.initial_state(functools.partial(say, console), clock)
         interval = Interval(**meta.get("interval", {}))
         if meta:
             clock.go_on(meta["seconds"])
@@ -86,7 +85,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
         predict = AheadOfTime(experiment.predict(), clock)
         with RunLog(workdir, total_steps=experiment.total_steps, step=int(state.step), console=console) as log:
-            state = _train(experiment, state, interval, predict, checkpoints, log, clock, interrupts)
+            state = _train(experiment, state, interval, dispatch, predict, checkpoints, log, clock, interrupts)
         checkpoints.wait()
 
         # ── the result ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +111,7 @@ def _train(
     experiment: Experiment,
     state: TrainState,
     interval: Interval,
+    dispatch: Dispatch,
     predict: AheadOfTime,
     checkpoints: Checkpoints,
     log: RunLog,
@@ -120,19 +120,9 @@ def _train(
 ) -> TrainState:
     """Steps from `state` to the end, with rows, evaluations and checkpoints at their intervals."""
     config, dataset, total = experiment.config, experiment.dataset, experiment.total_steps
-    every = {name: experiment.steps(f"{name}.every") for name in ("log", "evaluate", "checkpoint")}
     step, size = int(state.step), len(dataset.train)
     if _stopped_early(config, log.history):
         return state
-
-    most = config.steps_per_dispatch or (1 if experiment.on_cpu else _STEPS_PER_DISPATCH)
-    counts = list(_plan(step, total, most, every.values(), experiment.sizes))
-    order = experiment.order()
-    batches = experiment.reader(dataset.train)(order, step * config.batch_size, config.batch_size, counts)
-
-    @functools.cache
-    def train_steps(side: int | None) -> AheadOfTime:
-        return AheadOfTime(jit_steps(experiment.train_step(side), experiment.mesh, unroll=experiment.on_cpu), clock)
 
     validation = experiment.batches_once(dataset.validation) if dataset.validation else None
     losses = evaluation_losses(config.loss)
@@ -154,13 +144,13 @@ def _train(
         checkpoints.save(state, meta, best_step=best_step(log.history))
 
     mark = time.perf_counter()
-    for count in counts:
+    for count in dispatch.counts:
         waiting = time.perf_counter()
         with jax.transfer_guard("disallow"):  # what goes to the device is put there by the reader, and nothing comes back
-            batch = next(batches)
+            batch = next(dispatch.batches)
             interval.waited += time.perf_counter() - waiting
             compiled = clock.compile
-            state, metrics = train_steps(experiment.sizes.at_step(step))(state, batch)
+            state, metrics = dispatch(state, batch, step)
             mark += clock.compile - compiled  # that was no training
         if experiment.on_cpu and experiment.mesh.size > 1:
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
@@ -168,7 +158,7 @@ def _train(
         step += count
         log.progress(step)
 
-        due = {name: step % n == 0 or step == total for name, n in every.items()} | {"stop": bool(interrupts.signal)}
+        due = {name: step % n == 0 or step == total for name, n in dispatch.every.items()} | {"stop": bool(interrupts.signal)}
         if not any(due.values()):
             continue
         interval.add(pending, step, log.history, checkpoints)
@@ -195,18 +185,6 @@ def _train(
     if step < total:
         log.say(f"no better validation accuracy in {config.early_stop.patience} evaluations: stopped early")
     return state
-
-
-def _plan(step: int, total: int, most: int, intervals: Collection[int], sizes: Sizes) -> Iterator[int]:
-    """How many steps each call makes: `most`, or those of the shortest interval, where that leads past no interval's end and
-    to no other size; else 1. So there are two programs to compile.
-    """
-    most = min(most, sizes.most_steps, *intervals)
-    while step < total:
-        stop = min([sizes.until(step, total), *((step // n + 1) * n for n in intervals)])
-        count = most if step + most <= stop else 1
-        yield count
-        step += count
 
 
 def validation_accuracy(row: Row) -> float | None:

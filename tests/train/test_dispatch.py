@@ -8,7 +8,7 @@ from small_runs import quiet, small_config
 from jaxcnn import train
 from jaxcnn.config import validate
 from jaxcnn.data.sizes import ONE_SIZE
-from jaxcnn.train import loop
+from jaxcnn.train import dispatch
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.step import jit_steps
 
@@ -66,7 +66,7 @@ def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
     ],
 )
 def test_calls_end_where_rows_are_due(total, intervals, calls):
-    assert list(loop._plan(0, total, 32, intervals, ONE_SIZE)) == calls
+    assert list(dispatch.plan(0, total, 32, intervals, ONE_SIZE)) == calls
 
 
 def test_state_is_donated_and_the_batch_is_not(experiment, steps):
@@ -90,19 +90,17 @@ def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path
             read_at.append(len(calls))
             return np.asarray(self.value)
 
-    class Recorded(loop.AheadOfTime):
+    class Recorded(dispatch.AheadOfTime):
         def __call__(self, *arguments):
-            result = super().__call__(*arguments)
-            if not isinstance(result, tuple):
-                return result  # of predict
-            calls.append(result)
-            return result[0], {name: Late(value) for name, value in result[1].items()}
+            state, metrics = super().__call__(*arguments)
+            calls.append(state)
+            return state, {name: Late(value) for name, value in metrics.items()}
 
     def waits(tree, block_until_ready=jax.block_until_ready):
         read_at.append(len(calls))
         return block_until_ready(tree)
 
-    monkeypatch.setattr(loop, "AheadOfTime", Recorded)
+    monkeypatch.setattr(dispatch, "AheadOfTime", Recorded)
     monkeypatch.setattr(jax, "block_until_ready", waits)
     changes = {"total": "12steps", "log.every": "4steps", "checkpoint.every": "12steps", "evaluate.every": "12steps"}
     train.run(small_config(**changes), tmp_path, console=quiet()[0])
