@@ -7,6 +7,7 @@ from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
 from jaxcnn.layers.norm import GroupNorm, LayerNorm
+from jaxcnn.layers.onednn import random_key
 from jaxcnn.layers.pool import (
     adaptive_average_pool,
     average_pool,
@@ -51,6 +52,7 @@ __all__ = [
     "largest",
     "linear",
     "max_pool",
+    "random_key",
     "recomputed",
     "relu",
     "sequence",

@@ -19,6 +19,7 @@ from jaxcnn import data
 from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, make_predict
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.airbench import whiten
 from jaxcnn.pretrained import find_pretrained, fit, for_channels
@@ -77,7 +78,7 @@ class Experiment:
         start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
 
         def fresh(images: jax.Array | None, seed: jax.Array) -> TrainState:
-            variables = init_variables(self.model, self.preprocessing.input_shape, jax.random.key(seed))
+            variables = init_variables(self.model, self.preprocessing.input_shape, random_key(seed))
             if images is not None:
                 stem = variables["params"]["stem_conv"]
                 stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])

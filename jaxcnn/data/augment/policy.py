@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
 from jaxcnn.data.augment.settings import Entry, parse
+from jaxcnn.layers import random_key
 
 # (images, key, **settings) -> images: (N, H, W, C) of values 0…255 and of any real dtype, which stays
 OPERATIONS: dict[str, Callable[..., jax.Array]] = {
@@ -105,13 +106,13 @@ class Augmentation:
 
 def step_keys(seed: int | jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """All randomness of a training step: its keys for the augmentation, for dropout, and for the mixers."""
-    augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+    augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(random_key(seed), step), 3)
     return augment_key, dropout_key, mix_key
 
 
 def key_of_run(seed: int | jax.Array) -> jax.Array:
     """For what is drawn once a run; no step's."""
-    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+    return jax.random.fold_in(random_key(seed), 2**32 - 1)
 
 
 def make_augmentation(policy: Sequence[Any]) -> Augmentation:

@@ -6,6 +6,7 @@ and maxima of windows on its threads.
     depthwise_gradient.h        the same of a depthwise convolution
     norm.h, layer_norm.h        a batch norm with its ReLU; a layer norm
     pool.h                      a maximum of windows
+    threefry.h                  JAX's random numbers
     handler.c                   the calls from XLA
     build.py                    compiles them at first use
     library.py                  the compiled handler with oneDNN, for Python
@@ -14,6 +15,7 @@ and maxima of windows on its threads.
     primitives.py, lowering.py  the convolution and its gradients as JAX sees them, and what they become
     operations.py               the same for what else the handler computes:
     norms.py, pools.py          norms and maxima, with their gradients
+    random_keys.py              keys of jax.random whose numbers the handler draws
 
 XLA's own convolutions are 2 to 11 times slower on CPUs (docs/performance.md). `jaxcnn.layers.convolve` decides what goes here.
 """
@@ -24,6 +26,7 @@ from jaxcnn.layers.onednn.library import KINDS, LAYER_NORM_TARGET, NORM_TARGET
 from jaxcnn.layers.onednn.norms import LayerNormSettings, NormSettings, norm_operation
 from jaxcnn.layers.onednn.pools import PoolSettings, maximum_of_windows
 from jaxcnn.layers.onednn.primitives import Settings, convolution, shape_of
+from jaxcnn.layers.onednn.random_keys import random_key
 
 __all__ = [
     "KINDS",
@@ -38,6 +41,7 @@ __all__ = [
     "described",
     "maximum_of_windows",
     "norm_operation",
+    "random_key",
     "shape_of",
     "warn_once",
 ]

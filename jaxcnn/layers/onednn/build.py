@@ -20,6 +20,7 @@ SOURCES = (
     "layer_norm.h",
     "plans.h",
     "pool.h",
+    "threefry.h",
     "api.h",
 )
 FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fopenmp-simd")

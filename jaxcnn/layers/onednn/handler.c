@@ -3,6 +3,7 @@
    No Python runs here, so no call waits for the interpreter's lock. A convolution is one of three, see plans.h: (images, kernel)
    -> results, (results' gradient, kernel) -> images' gradient, (images, results' gradient) -> kernel's gradient. Each operand may
    have one more axis in front, of convolutions that are computed one after the other; an operand without it serves them all. */
+#include "threefry.h"
 #include "worker.h"
 #include "xla/ffi/api/c_api.h"
 
@@ -75,11 +76,19 @@ int jaxcnn_run_norm(Norm* norm) { return run(&(Job){.norm = norm}); }
 
 int jaxcnn_run_layer_norm(LayerNorm* norm) { return run(&(Job){.layer_norm = norm}); }
 
+void jaxcnn_run_random_bits(const uint32_t* key, int64_t count, uint32_t* bits) { random_bits(key, count, bits); }
+
 static XLA_FFI_Error* fail(XLA_FFI_CallFrame* frame, const char* what, const char* why) {
   char message[256];
   snprintf(message, sizeof message, "jaxcnn: on oneDNN's threads: %s%s", what, why);
   XLA_FFI_Error_Create_Args arguments = {XLA_FFI_Error_Create_Args_STRUCT_SIZE, 0, message, XLA_FFI_Error_Code_INTERNAL};
   return frame->api->XLA_FFI_Error_Create(&arguments);
+}
+
+static int64_t size_of(const XLA_FFI_Buffer* b) {
+  int64_t size = 1;
+  for (int64_t axis = 0; axis < b->rank; axis++) size *= b->dims[axis];
+  return size;
 }
 
 /* Answers XLA's question which version of its interface this was compiled for. */
@@ -152,9 +161,7 @@ static const char* read_norm(NormCall* call, const XLA_FFI_CallFrame* frame, int
   for (int64_t axis = 0; axis < x->rank - 1; axis++) call->rows *= x->dims[axis];
   for (int64_t i = 0; i < operands + results; i++) {
     const XLA_FFI_Buffer* b = i < operands ? frame->args.args[i] : frame->rets.rets[i - operands];
-    int64_t size = 1;
-    for (int64_t axis = 0; axis < b->rank; axis++) size *= b->dims[axis];
-    if (b->dtype != XLA_FFI_DataType_F32 || size != (narrow >> i & 1 ? 1 : call->rows) * call->channels)
+    if (b->dtype != XLA_FFI_DataType_F32 || size_of(b) != (narrow >> i & 1 ? 1 : call->rows) * call->channels)
       return "shapes or types don't fit";
     call->data[i] = b->data;
   }
@@ -227,4 +234,20 @@ XLA_FFI_Error* jaxcnn_pool(XLA_FFI_CallFrame* frame) {
     p.y_gradient = results->data, p.x_gradient = images->data;
   int status = run(&(Job){.pool = &p});
   return status ? fail(frame, "", status_name(status)) : 0;
+}
+
+/* key -> bits; or (key, first number) -> keys. All uint32. On the thread that asks, for nothing here is shared. */
+XLA_FFI_Error* jaxcnn_random(XLA_FFI_CallFrame* frame) {
+  if (is_question(frame)) return 0;
+  const int64_t operands = frame->args.size;
+  if (operands < 1 || operands > 2 || frame->rets.size != 1) return fail(frame, "key expected", "");
+  const XLA_FFI_Buffer *key = frame->args.args[0], *number = frame->args.args[operands - 1], *result = frame->rets.rets[0];
+  if (key->dtype != XLA_FFI_DataType_U32 || number->dtype != XLA_FFI_DataType_U32 || result->dtype != XLA_FFI_DataType_U32)
+    return fail(frame, "types don't fit", "");
+  if (size_of(key) != 2 || (operands == 2 && (size_of(number) != 1 || size_of(result) % 2))) return fail(frame, "shapes don't fit", "");
+  if (operands == 2)
+    new_keys(key->data, *(const uint32_t*)number->data, size_of(result) / 2, result->data);
+  else
+    random_bits(key->data, size_of(result), result->data);
+  return 0;
 }

@@ -16,11 +16,12 @@ import numpy as np
 from jaxcnn.layers.onednn.build import Unavailable, handler
 
 PACKAGE = "onednn-cpu-gomp"
-TARGETS = TARGET, NORM_TARGET, LAYER_NORM_TARGET, POOL_TARGET = (
+TARGETS = TARGET, NORM_TARGET, LAYER_NORM_TARGET, POOL_TARGET, RANDOM_TARGET = (
     "jaxcnn_convolution",
     "jaxcnn_norm",
     "jaxcnn_layer_norm",
     "jaxcnn_pool",
+    "jaxcnn_random",
 )
 KINDS = FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = 0, 1, 2
 AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: sets of bits, each with those before
@@ -97,6 +98,11 @@ class Library:
         x = arrays[0]
         norm = _LayerNorm(x.size // x.shape[-1], x.shape[-1], epsilon, *(array.ctypes.data for array in arrays))
         return self._handler.jaxcnn_run_layer_norm(ctypes.byref(norm))
+
+    def run_random_bits(self, key: np.ndarray, bits: np.ndarray) -> None:
+        """Fills bits (n,) with what jax.random.bits draws with the key (2,); all uint32."""
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (key, bits)]
+        self._handler.jaxcnn_run_random_bits(pointers[0], ctypes.c_int64(bits.size), pointers[1])
 
     def counters(self) -> Counters:
         """The counters of this process."""

@@ -1,4 +1,4 @@
-"""Whether the numbers are right on this machine: convolutions, norms and their gradients, against float64."""
+"""Whether the numbers are right on this machine: convolutions, norms and their gradients, against float64; random bits."""
 
 from collections.abc import Sequence
 
@@ -57,6 +57,10 @@ def check(library: Library) -> None:
             [y, *gradients],
             layer_norm_by_definition(x, scale, bias, y_gradient, epsilon=1e-3),
         )
+    key, bits = np.array([2**32 - 1, 7], np.uint32), np.zeros(37, np.uint32)
+    library.run_random_bits(key, bits)
+    if (bits != np.bitwise_xor(*threefry_by_definition(key, np.zeros_like(bits), np.arange(bits.size, dtype=np.uint32)))).any():
+        raise Unavailable("its self-test fails: random bits are not those of JAX")
 
 
 def _compare(what: str, status: int, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
@@ -127,3 +131,16 @@ def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray
         x_gradient[seen] += y[..., o] @ kernel[row, column, :, o].T
         kernel_gradient[row, column, :, o] = np.einsum("nhwi,nhwo->io", padded[seen], y[..., o])
     return results, x_gradient[:, top : top + shape.height, left : left + shape.width], kernel_gradient
+
+
+def threefry_by_definition(key: np.ndarray, high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Threefry-2x32-20 (Salmon et al. 2011) of counters (n,) in two halves with a key (2,): (n,) each, all uint32."""
+    keys = *key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
+    high, low = high + keys[0], low + keys[1]
+    for round_, turn in enumerate(np.tile(np.array([13, 15, 26, 6, 17, 29, 16, 24], np.uint32), 3)[:20]):
+        high = high + low
+        low = (low << turn | low >> 32 - turn) ^ high
+        if round_ % 4 == 3:
+            four = round_ // 4 + 1
+            high, low = high + keys[four % 3], low + keys[(four + 1) % 3] + np.uint32(four)
+    return high, low
