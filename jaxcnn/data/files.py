@@ -67,21 +67,26 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
-def read_cifar(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 32, 32, 3) uint8 and labels (N, label_bytes) uint8 of CIFAR's "binary version".
+def read_cifar(paths: Sequence[Path], label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 32, 32, 3) uint8 and labels (N, label_bytes) uint8 of the files of CIFAR's "binary version".
 
     A record is its label bytes (CIFAR-100: coarse, fine) and 3,072 pixels in the order channel, row, column.
     """
-    raw = np.frombuffer(read_bytes(existing(path)), np.uint8)
-    record = label_bytes + 3072
-    if raw.size == 0 or raw.size % record:
-        raise UserError(f"{path}: {raw.size:,} bytes are not a whole number of records of {record:,}; it is empty or truncated")
-    records = raw.reshape(-1, record)
-    channels = records[:, label_bytes:].reshape(-1, 3, 32, 32)
-    images = np.empty((len(records), 32, 32, 3), np.uint8)
-    for channel in range(3):  # five times as quick as a transposition of all three
-        images[..., channel] = channels[:, channel]
-    return images, records[:, :label_bytes]
+    record, parts = label_bytes + 3072, []
+    for path in paths:
+        raw = np.frombuffer(read_bytes(existing(path)), np.uint8)
+        if raw.size == 0 or raw.size % record:
+            raise UserError(
+                f"{path}: {raw.size:,} bytes are not a whole number of records of {record:,}; it is empty or truncated"
+            )
+        parts.append(raw.reshape(-1, record))
+    images, start = np.empty((sum(map(len, parts)), 32, 32, 3), np.uint8), 0
+    for part in parts:
+        channels = part[:, label_bytes:].reshape(-1, 3, 32, 32)
+        for channel in range(3):  # five times as quick as a transposition of all three
+            images[start : start + len(part), ..., channel] = channels[:, channel]
+        start += len(part)
+    return images, np.concatenate([part[:, :label_bytes] for part in parts])
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

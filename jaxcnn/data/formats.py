@@ -48,25 +48,25 @@ def fashion_mnist(root: Path) -> Dataset:
 def cifar10(root: Path) -> Dataset:
     """`root` is cifar-10-batches-bin, or the folder that holds it."""
     root = _inner(root, "cifar-10-batches-bin")
-    train = [files.read_cifar(root / f"data_batch_{i}.bin", label_bytes=1) for i in range(1, 6)]
-    test = [files.read_cifar(root / "test_batch.bin", label_bytes=1)]
-    return Dataset(_joined(train), None, _joined(test), tuple(files.read_lines(root / "batches.meta.txt")))
+    train = _cifar([root / f"data_batch_{i}.bin" for i in range(1, 6)], label_bytes=1)
+    test = _cifar([root / "test_batch.bin"], label_bytes=1)
+    return Dataset(train, None, test, tuple(files.read_lines(root / "batches.meta.txt")))
 
 
 def cifar100(root: Path) -> Dataset:
     """`root` is cifar-100-binary, or the folder that holds it. The 100 fine labels are the classes."""
     root = _inner(root, "cifar-100-binary")
-    train, test = ([files.read_cifar(root / f"{part}.bin", label_bytes=2)] for part in ("train", "test"))
-    return Dataset(_joined(train), None, _joined(test), tuple(files.read_lines(root / "fine_label_names.txt")))
+    train, test = (_cifar([root / f"{part}.bin"], label_bytes=2) for part in ("train", "test"))
+    return Dataset(train, None, test, tuple(files.read_lines(root / "fine_label_names.txt")))
 
 
 def _inner(root: Path, folder: str) -> Path:
     return root / folder if os.path.isdir(root / folder) else files.existing(root)
 
 
-def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> ArraySource:
-    images, labels = zip(*parts, strict=True)
-    return ArraySource(np.concatenate(images), np.concatenate(labels)[:, -1].astype(np.int32))
+def _cifar(paths: Sequence[Path], label_bytes: int) -> ArraySource:
+    images, labels = files.read_cifar(paths, label_bytes)
+    return ArraySource(images, labels[:, -1].astype(np.int32))
 
 
 def arrays(path: Path) -> Dataset:

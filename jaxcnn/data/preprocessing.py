@@ -105,8 +105,10 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         read = pool.map if isinstance(source, Resized) else map  # decoding lets go of Python's lock
         for start in range(0, many, 512):
-            images = [image for image in read(source.readable, chosen[start : start + 512].tolist()) if image is not None]
-            pixels = np.stack(images) if images else np.zeros((0, 0, 0, channels), np.uint8)
+            pixels = source.several(some := chosen[start : start + 512])
+            if pixels is None:
+                images = [image for image in read(source.readable, some.tolist()) if image is not None]
+                pixels = np.stack(images) if images else np.zeros((0, 0, 0, channels), np.uint8)
             for channel in range(channels):
                 counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
     if not counts.any():

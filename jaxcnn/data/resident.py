@@ -29,7 +29,11 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
         return image is not None
 
     def read_some(start: int) -> list[bool]:
-        return [read_one(index) for index in range(start, min(start + _TOGETHER, len(source)))]
+        some = slice(start, min(start + _TOGETHER, len(source)))
+        if (several := source.several(some)) is not None:
+            images[some] = several
+            return [True] * len(several)
+        return [read_one(index) for index in range(some.start, some.stop)]
 
     with concurrent.futures.ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
         whole = np.concatenate(list(pool.map(read_some, range(0, len(source), _TOGETHER))))

@@ -54,6 +54,10 @@ class Source(abc.ABC):
         except UserError:
             return None
 
+    def several(self, indices: np.ndarray | slice) -> np.ndarray | None:
+        """Images `indices` at once, (n, H, W, C), where they lie in memory as they are shown; None elsewhere."""
+        return None
+
     def none_readable(self) -> UserError:
         """What is said where no image can be read: why the first one can't."""
         try:
@@ -87,6 +91,10 @@ class ArraySource(Source):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return in_channels(self.images[index], self.image_shape[2])
+
+    def several(self, indices: np.ndarray | slice) -> np.ndarray | None:
+        """None where the channels are others than those in memory."""
+        return self.images[indices] if self.channels in (0, self.images.shape[3]) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +157,10 @@ class Subset(Derived):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.source[int(self.indices[index])]
+
+    def several(self, indices: np.ndarray | slice) -> np.ndarray | None:
+        """Where the source lies in memory."""
+        return self.source.several(self.indices[indices])
 
     def view(self, index: int, view: View) -> np.ndarray:
         """As the source shows it."""
