@@ -11,6 +11,7 @@ import reference_weights
 from compiling import compile_quickly, compiled
 from sklearn.datasets import load_sample_images
 
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.weights import convert, export
 
@@ -65,7 +66,7 @@ def initialised(name, size=64, **arguments):
     """Freshly initialised params, for tests of their statistics."""
     model = create_model(name, **arguments)
     images = jnp.zeros((1, size, size, 3))
-    return compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))["params"]
+    return compiled(lambda key: model.init(key, images, train=False), random_key(0))["params"]
 
 
 def initialised_layers(name, paths, size=64, **arguments):
@@ -77,7 +78,7 @@ def initialised_layers(name, paths, size=64, **arguments):
         params = model.init(key, images, train=False)["params"]
         return [reduce(lambda tree, part: tree[part], path.split("/"), params) for path in paths]
 
-    return compiled(layers, jax.random.key(0))
+    return compiled(layers, random_key(0))
 
 
 def check_training(name, size, learning_rate=0.01, steps=3, **arguments):
@@ -92,7 +93,7 @@ def check_training(name, size, learning_rate=0.01, steps=3, **arguments):
     labels = jnp.asarray([0] * 4 + [1] * 4)
     optimizer = optax.sgd(1.0, momentum=0.9)
     model = create_model(name, num_classes=2, **arguments)
-    variables = compiled(lambda key: model.init(key, images[:1], train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images[:1], train=False), random_key(0))
 
     def training_step(model, params, stats, momentum, rate, key):
         def loss(params):

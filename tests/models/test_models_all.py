@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from compiling import compiled
 
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model, feature_maps, list_models
 from jaxcnn.models.registry import find
 
@@ -45,7 +46,7 @@ def test_without_classes_a_model_gives_features_and_has_no_head(name, features):
 def test_every_parameter_gets_a_gradient(name):
     model = create_model(name, num_classes=10, **SMALL[name])
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 1))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
 
     def loss(params):
         logits, _ = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
@@ -59,7 +60,7 @@ def test_every_parameter_gets_a_gradient(name):
 def test_bfloat16_computes_nearly_the_same():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     exact_model, rough_model = (create_model("resnet20", dtype=dtype) for dtype in ("float32", "bfloat16"))
-    variables = compiled(lambda key: exact_model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: exact_model.init(key, images, train=False), random_key(0))
     exact = compiled(lambda v, x: exact_model.apply(v, x, train=False), variables, images)
     rough = compiled(lambda v, x: rough_model.apply(v, x, train=False), variables, images)
     difference = np.abs(exact - rough).max() / np.std(exact)
@@ -69,7 +70,7 @@ def test_bfloat16_computes_nearly_the_same():
 def test_feature_maps_are_those_that_the_head_sees():
     model = create_model("resnet20")
     images = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
     assert set(variables) == {"params", "batch_stats"}
     maps = feature_maps(model, variables, images)
     assert {name: x.shape for name, x in maps.items()} == {

@@ -8,6 +8,7 @@ from compiling import compiled
 from promises import check_training, count, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import registry
 from jaxcnn.models.densenet import DenseNet
 
@@ -62,7 +63,7 @@ def test_parameter_count_for_cifar_is_table_2s(name, shape, millions):
 def test_remat_changes_neither_variables_nor_gradients():
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
     plain, again = (DenseNet(**TINY, drop_rate=0.2, remat=remat) for remat in (False, True))
-    variables = compiled(lambda key: plain.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: plain.init(key, images, train=False), random_key(0))
 
     def gradient(model, variables):
         def loss(params):
@@ -84,7 +85,7 @@ def test_remat_changes_neither_variables_nor_gradients():
 
 def started(**fields):
     model = DenseNet(**TINY | {"growth": 32, "stem_filters": 64} | fields)
-    return compiled(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), train=False), jax.random.key(0))["params"]
+    return compiled(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), train=False), random_key(0))["params"]
 
 
 def test_starts_as_torchvision_does():
@@ -116,7 +117,7 @@ def test_features_channels_and_least_size(name, stem, least):
 def test_frozen_norm_keeps_its_statistics():
     model = DenseNet(**TINY, freeze_norm=True)
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
     logits, updates = compiled(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]), variables)
     np.testing.assert_array_equal(logits, compiled(lambda v: model.apply(v, images, train=False), variables))
     jax.tree.map(np.testing.assert_array_equal, updates.get("batch_stats", {}), variables["batch_stats"])

@@ -8,6 +8,7 @@ from compiling import compiled
 from promises import check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model, feature_maps
 
 
@@ -27,7 +28,7 @@ def test_training_lowers_the_loss():
 def test_logits_are_the_means_of_a_rectified_map_for_each_class():
     model = create_model("nin")
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
     maps = feature_maps(model, variables, images)
     assert [x.shape[1:] for x in maps.values()] == [(32, 32, 96), (16, 16, 192), (8, 8, 192)]
     head = variables["params"]["head"]

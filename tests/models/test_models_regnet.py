@@ -1,6 +1,5 @@
 """RegNet against torchvision and timm."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ from compiling import compiled
 from promises import check_training, count, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.regnet import RegNet, TimmRegNet, stages
 
@@ -40,7 +40,7 @@ SMALL = {"depth": 3, "w_0": 32, "w_a": 32.0, "w_m": 2.0, "group_width": 8, "se_r
 
 
 def init(model):
-    return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0))["params"]
+    return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), random_key(0))["params"]
 
 
 def test_starts_as_torchvision_does():

@@ -8,6 +8,7 @@ from compiling import compiled
 from promises import count, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.repvgg import RepVGG, deployed
 from jaxcnn.weights.convert import adapt_stem
@@ -20,7 +21,7 @@ def test_deployed_form_computes_the_same(groups):
         RepVGG(depths=(2, 3), widths=(8, 16, 16), groups=groups, num_classes=5, deploy=given) for given in (False, True)
     )
     images = jax.random.normal(jax.random.key(0), (2, 33, 29, 3))
-    variables = compiled(lambda key: trained.init(key, images, train=False), jax.random.key(1))
+    variables = compiled(lambda key: trained.init(key, images, train=False), random_key(1))
     random = np.random.default_rng(0)
     variables = {
         kind: jax.tree_util.tree_map_with_path(
@@ -57,7 +58,7 @@ SMALL = {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4, "num_classes": 
 
 
 def init(model):
-    return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), jax.random.key(0))
+    return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), random_key(0))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -1,13 +1,12 @@
 """Pre-activation ResNets against Keras and timm, and the paper's counts."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compiled
 from promises import count, parameters
 
-from jaxcnn.layers import BatchNorm, GroupNorm
+from jaxcnn.layers import BatchNorm, GroupNorm, random_key
 from jaxcnn.models.resnet_v2 import KerasResNetV2, zero_padded_max_pool
 from jaxcnn.models.resnet_v2_timm import TimmResNetV2
 
@@ -38,7 +37,7 @@ def test_starts_as_each_library_does():
 
     def params(module, **fields):
         model = module(depths=(1, 1), width=64, num_classes=100, **fields)
-        return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False)["params"], jax.random.key(0))
+        return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False)["params"], random_key(0))
 
     kernel = params(KerasResNetV2)["stage2_block1"]["shortcut_conv"]["kernel"]
     assert 0.99 * (6 / (256 + 512)) ** 0.5 < np.abs(kernel).max() <= (6 / (256 + 512)) ** 0.5

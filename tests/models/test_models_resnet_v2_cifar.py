@@ -9,6 +9,7 @@ import pytest
 from compiling import compiled
 from promises import count, initialised, parameters
 
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.resnet_cifar import CifarResNet
 from jaxcnn.models.resnet_v2_cifar import PreActCifarResNet, bottleneck
@@ -64,7 +65,7 @@ def test_starts_as_the_papers_codes_do():
 def test_dropout_is_drawn_in_training_alone():
     model = create_model("wrn_16_4", dropout=0.5, freeze_norm=True)
     images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(1))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(1))
 
     def logits(key, train):
         return compiled(lambda v, x, key: model.apply(v, x, train=train, rngs={"dropout": key}), variables, images, key)
@@ -84,7 +85,7 @@ KINDS = {
 def test_scanned_and_rematerialised_networks_compute_what_the_plain_one_does(kind):
     """From the same variables: logits, gradients and running statistics."""
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
-    variables = compiled(lambda key: KINDS[kind]().init(key, images, train=False), jax.random.key(1))
+    variables = compiled(lambda key: KINDS[kind]().init(key, images, train=False), random_key(1))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda v: v + jnp.asarray(rng.uniform(0, 0.1, v.shape), jnp.float32), variables)
 
@@ -107,7 +108,7 @@ def test_stochastic_depth_drops_more_of_what_is_deeper(kind, scan):
     """At rate 1 the last block falls away in training; those before it for some images; none in evaluation."""
     model = KINDS[kind](stochastic_depth_prob=1.0, freeze_norm=True, scan=scan)
     images = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
-    variables = compiled(lambda key: model.init(key, images[:1], train=False), jax.random.key(1))
+    variables = compiled(lambda key: model.init(key, images[:1], train=False), random_key(1))
     rngs = {"dropout": jax.random.key(2)}
     apply = partial(model.apply, mutable=["intermediates"], rngs=rngs)
 

@@ -10,6 +10,7 @@ from compiling import compiled
 from promises import check_training, count, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.airbench import Airbench, whiten
 from jaxcnn.models.fractalnet import FractalBlock, FractalNet
@@ -17,7 +18,7 @@ from jaxcnn.models.highway import Highway
 
 
 def init(model, size=32, channels=3):
-    return compiled(lambda key: model.init(key, jnp.zeros((1, size, size, channels)), train=False), jax.random.key(0))
+    return compiled(lambda key: model.init(key, jnp.zeros((1, size, size, channels)), train=False), random_key(0))
 
 
 def test_lenet1_has_the_2578_parameters_of_1989_layer_by_layer():
@@ -159,7 +160,7 @@ def test_local_drop_path_leaves_one_input_of_a_join():
 def test_fractalnet_trains_and_refuses_small_images():
     model = FractalNet(columns=2, widths=(8, 16), num_classes=3)
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(1))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(1))
 
     def loss(params, key):
         logits, updates = model.apply(

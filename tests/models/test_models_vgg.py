@@ -8,6 +8,7 @@ from compiling import compiled
 from promises import check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model, feature_maps
 
 
@@ -75,7 +76,7 @@ def test_keras_flavour_starts_by_glorot():
 def test_form_for_cifar_sees_maps_of_2_by_2_and_its_head_their_means():
     model = create_model("vgg11_cifar")
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
     maps = feature_maps(model, variables, images)
     assert [x.shape[1:] for x in maps.values()] == [
         (32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512), (2, 2, 512)
@@ -88,7 +89,7 @@ def test_form_for_cifar_sees_maps_of_2_by_2_and_its_head_their_means():
 def test_dropout_acts_in_training_alone():
     model = create_model("vgg11_cifar", dropout=0.5, freeze_norm=True)
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
-    variables = compiled(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
 
     def logits(train, seed=0):
         return model.apply(variables, images, train=train, rngs={"dropout": jax.random.key(seed)})
