@@ -1,0 +1,73 @@
+"""Programs compiled before their call, or beside what comes before it; and the clock that says how long the run waited."""
+
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxcnn.train import clock as clock_module
+from jaxcnn.train.clock import AheadOfTime, Clock
+
+SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
+
+
+def doubled():
+    """A jitted function, and where it was traced, each time."""
+    traced = []
+
+    @jax.jit
+    def double(x):
+        traced.append(threading.current_thread())
+        return 2 * x
+
+    return double, traced
+
+
+def test_a_program_that_was_begun_is_the_one_that_is_called(monkeypatch):
+    compiled_in, compiled = [], clock_module._compiled
+
+    def recorded(lowered):
+        compiled_in.append(threading.current_thread())
+        return compiled(lowered)
+
+    monkeypatch.setattr(clock_module, "_compiled", recorded)
+    double, traced = doubled()
+    program = AheadOfTime(double, Clock())
+    program.begin(SHAPE)
+    for _ in range(2):
+        assert program(jnp.ones(3)).tolist() == [2, 2, 2]
+    assert traced == [threading.main_thread()]
+    assert len(compiled_in) == 1
+    assert compiled_in[0] != threading.main_thread()
+    assert program(jnp.ones(2)).tolist() == [2, 2]
+    assert compiled_in[1] == threading.main_thread(), "of another shape nothing was begun"
+
+
+def test_the_clock_counts_what_was_waited_for(monkeypatch):
+    done = threading.Event()
+    compiled = clock_module._compiled
+    monkeypatch.setattr(clock_module, "_compiled", lambda lowered: (done.wait(), compiled(lowered))[1])
+    clock, (double, _) = Clock(), doubled()
+    program = AheadOfTime(double, clock)
+    program.begin(SHAPE)
+    time.sleep(0.5)  # other work
+    traced, started = clock.compile, time.perf_counter()
+    threading.Timer(0.2, done.set).start()
+    program(jnp.ones(3))
+    waited, elapsed = clock.compile - traced, time.perf_counter() - started
+    assert 0.1 < waited <= elapsed, "and nothing of the half second"
+    program(jnp.ones(3))
+    assert clock.compile == traced + waited
+
+
+def test_what_the_compiler_says_is_raised_by_the_call(monkeypatch):
+    def fails(lowered):
+        raise RuntimeError("out of registers")
+
+    monkeypatch.setattr(clock_module, "_compiled", fails)
+    program = AheadOfTime(doubled()[0], Clock())
+    program.begin(SHAPE)
+    with pytest.raises(RuntimeError, match="out of registers"):
+        program(jnp.ones(3))
