@@ -1,5 +1,5 @@
 /* The gradient of a depthwise kernel: oneDNN has no program of its own for it on AVX2 where the kernel is wider than 3, and its
-   general one takes 3 to 10 times as long as this (docs/performance.md).
+   general one takes 4 to 9 times as long as this (docs/performance.md).
 
    Each pixel of the kernel has, of every channel, the sum of what it saw times the results' gradient. A line of results goes
    through the lines that it sees, one after the other, and the sums for up to 7 pixels of a line of the kernel are in registers
