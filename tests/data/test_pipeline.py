@@ -123,6 +123,10 @@ def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
     loads = []
 
     class Counting(ArraySource):
+        def __getitem__(self, index):
+            loads.append(index)
+            return super().__getitem__(index)
+
         def several(self, indices):
             loads.extend(range(SIZE)[indices])
             return super().several(indices)

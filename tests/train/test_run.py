@@ -230,7 +230,7 @@ def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):
         for name in [name for name in expected if name.endswith("loss")]:
             # sums in another order: 2e-7 apart in seven steps; then the last digits decide on which side of a kink a number is,
             # which is worth 1.4e-5 (half a last digit of the parameters does the same, by oneDNN and by XLA on one device)
-            slack = 1e-5 if row["step"] <= 5 else 1e-4
+            slack = 1e-5 if row["step"] <= 7 else 1e-4
             assert row[name] == pytest.approx(expected[name], abs=slack), (row["step"], name)
     assert one["test_examples"] == eight["test_examples"] == 360
     assert eight["test_loss"] == pytest.approx(one["test_loss"], abs=1e-4)
