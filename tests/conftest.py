@@ -8,6 +8,15 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # nothing is left in, or comes out
 os.environ["JAXCNN_HUGE_PAGES"] = "off"  # commands that tests run would start twice
 
 import jax
+import pytest
+from common import child_processes
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def no_program_outlives_its_test():
+    """A test's programs end with it; one that a module's fixture started ends with the first test."""
+    yield
+    child_processes.kill_all()

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from train.narrow_airbench import settings
-from train.small_runs import command, finished
+from common.child_processes import experiment, finish
+from common.narrow_airbench import settings
 
 
 def test_airbench_prints_and_keeps_the_mean_and_deviation_of_its_runs(tmp_path):
     flags = [f"--config.{name}={value}" for name, value in settings(tmp_path).items()] + ["--config.seed=3"]
     flags += [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'figures.json'}"]
-    code, out, err = finished(command("airbench.py", "--runs=2", "--warm_up", *flags))
+    code, out, err = finish(experiment("airbench.py", "--runs=2", "--warm_up", *flags))
     assert code == 0, err
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"seed3", "seed4"}
@@ -28,7 +28,7 @@ def test_airbench_prints_and_keeps_the_mean_and_deviation_of_its_runs(tmp_path):
         assert figures[f"{name}_std"] == pytest.approx(np.std(values, ddof=1))
     assert f"test accuracy {100 * np.mean(accuracies):.2f} ± {100 * np.std(accuracies, ddof=1):.2f} %, " in out
 
-    code, out, err = finished(command("airbench.py", "--runs=1", *flags))  # has been run
+    code, out, err = finish(experiment("airbench.py", "--runs=1", *flags))  # has been run
     assert code == 0, err
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["seconds_std"] is figures["test_accuracy_std"] is None
@@ -36,7 +36,7 @@ def test_airbench_prints_and_keeps_the_mean_and_deviation_of_its_runs(tmp_path):
 
 
 def test_airbench_without_data_ends_in_one_line(tmp_path):
-    code, out, err = finished(command("airbench.py", f"--workdir={tmp_path}", "--config.data.root=nowhere"))
+    code, out, err = finish(experiment("airbench.py", f"--workdir={tmp_path}", "--config.data.root=nowhere"))
     assert code == 2
     assert err.startswith("error: data.root: no ")
     assert len(err.splitlines()) == 1

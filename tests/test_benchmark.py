@@ -5,7 +5,7 @@ import os
 import sys
 
 import pytest
-from train.small_runs import ROOT, command, finished
+from common.child_processes import ROOT, experiment, finish
 
 sys.path.insert(0, str(ROOT / "experiments"))
 import benchmark_models
@@ -29,8 +29,7 @@ serve_steps(out, {{"steps_before": len(done)}}, lambda count: done.append(count)
 
 def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
     kept = tmp_path / "kept" / "data.json"
-    code, out, err = finished(
-        command(
+    code, out, err = finish(experiment(
             "benchmark.py", "--suite=data", "--parts=jpeg,memory", "--rounds=1", "--images=20", "--batches=2", "--batch_size=4",
             "--threads=2", "--workers=0", "--files=100,200", f"--json={kept}",
         )
@@ -58,8 +57,7 @@ def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
 
 def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
     kept = tmp_path / "kept" / "cpu.json"
-    code, out, err = finished(
-        command(
+    code, out, err = finish(experiment(
             "benchmark.py", "--suite=cpu", "--models=lenet5", "--batch_size=4", "--rounds=2", "--turn_seconds=0",
             f"--json={kept}",
         )
@@ -87,7 +85,7 @@ def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
 
 def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_path):
     kept = tmp_path / "compile.json"
-    code, _, err = finished(command("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
+    code, _, err = finish(experiment("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
     assert code == 0, err
     start, *imports = json.loads(kept.read_text())
     assert (start["part"], start["model"]) == ("start", "lenet5")
@@ -121,7 +119,7 @@ def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_
     ],
 )  # fmt: skip
 def test_mistakes_end_in_one_line_and_leave_no_file(arguments, message, tmp_path):
-    code, out, err = finished(command("benchmark.py", f"--json={tmp_path / 'rows.json'}", *arguments))
+    code, out, err = finish(experiment("benchmark.py", f"--json={tmp_path / 'rows.json'}", *arguments))
     assert code == 2, out
     assert err.strip() == f"error: {message}"
     assert not list(tmp_path.iterdir())

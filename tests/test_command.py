@@ -1,9 +1,7 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from common.child_processes import experiment, finish
 
 from jaxcnn.command import load_config
 from jaxcnn.errors import UserError
@@ -145,18 +143,9 @@ def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
 
 def test_misspelt_setting_ends_training_in_one_line_and_leaves_nothing(tmp_path):
     workdir = tmp_path / "run"
-    command = [sys.executable, "experiments/train.py", "--config=configs/lenet5_digits.py", f"--workdir={workdir}"]
-    done = subprocess.run(
-        [*command, "--config.optimizer.learning_rat=0.1"],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    flags = ["--config=configs/lenet5_digits.py", f"--workdir={workdir}", "--config.optimizer.learning_rat=0.1"]
+    code, out, err = finish(experiment("train.py", *flags))
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
     assert line.startswith("error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\"")
-    assert done.stdout == ""
     assert not workdir.exists()

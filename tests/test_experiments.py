@@ -1,14 +1,13 @@
 """The commands as a person types them: what they print, and how they end."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
+from common.child_processes import experiment, finish, run
+from common.small_runs import quiet, small_config
 from sklearn.datasets import load_digits
-from train.small_runs import command, finished, quiet, small_config
 
 from jaxcnn import train
 
@@ -36,7 +35,7 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "empty.jpg").touch()
     bad = [tmp_path / "text.png", tmp_path / "empty.jpg", tmp_path / "missing.png"]
-    code, out, err = finished(command("predict.py", f"--workdir={workdir}", "--json", "--top=3", *bad, *photos))
+    code, out, err = finish(experiment("predict.py", f"--workdir={workdir}", "--json", "--top=3", *bad, *photos))
     assert code == 1, err
     assert [line.split(":")[:2] for line in err.splitlines()] == [["error", f" {path}"] for path in bad]
     results = json.loads(out)
@@ -47,7 +46,7 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
 
 
 def test_evaluate_prints_the_figures_of_the_summary(workdir):
-    code, out, err = finished(command("evaluate.py", f"--workdir={workdir}", "--json"))
+    code, out, err = finish(experiment("evaluate.py", f"--workdir={workdir}", "--json"))
     assert code == 0, err
     summary = json.loads((workdir / "summary.json").read_text())
     figures = json.loads(out)
@@ -68,7 +67,7 @@ def test_evaluate_prints_the_figures_of_the_summary(workdir):
     ],
 )  # fmt: skip
 def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, script, arguments, message):
-    code, out, err = finished(command(script, *(a.format(tmp=tmp_path) for a in arguments)))
+    code, out, err = finish(experiment(script, *(a.format(tmp=tmp_path) for a in arguments)))
     assert code == 2, (out, err)
     assert len(err.splitlines()) == 1, err
     assert err.startswith(message.format(tmp=tmp_path))
@@ -77,7 +76,7 @@ def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, script, arguments, m
 
 
 def test_print_config_says_every_setting_and_trains_nothing():
-    code, out, _ = finished(command("train.py", "--config=configs/resnet_cifar10.py:56", "--print_config"))
+    code, out, _ = finish(experiment("train.py", "--config=configs/resnet_cifar10.py:56", "--print_config"))
     assert code == 0
     assert "model.name = 'resnet56'" in out
     assert "schedule.boundaries = ('32000steps', '48000steps')" in out
@@ -90,4 +89,4 @@ def test_import_stays_light():
         "import sys, jax, flax.linen; before = set(sys.modules); import jaxcnn; "
         f"print(sorted((set(sys.modules) - before) & set({heavy})))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert run("-c", code) == (0, "[]\n", "")

@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from train.small_runs import ROOT, command, finished
+from common.child_processes import ROOT, experiment, finish
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -23,12 +23,12 @@ def folder(tmp_path):
 
 def test_the_documents_network_trains_and_evaluates(folder):
     few = ("--config.total=12steps", "--config.evaluate.every=12steps")
-    code, out, err = finished(command("train.py", "--config=my_config.py", "--workdir=runs/my_net", *few, cwd=folder))
+    code, out, err = finish(experiment("train.py", "--config=my_config.py", "--workdir=runs/my_net", *few, cwd=folder))
     assert code == 0, err
     assert "report: runs/my_net/report.html" in out
     summary = json.loads((folder / "runs" / "my_net" / "summary.json").read_text())
     assert summary["model"] == "my_package.my_net:MyNet"
-    code, out, err = finished(command("evaluate.py", "--workdir=runs/my_net", "--json", cwd=folder))
+    code, out, err = finish(experiment("evaluate.py", "--workdir=runs/my_net", "--json", cwd=folder))
     assert code == 0, err
     assert json.loads(out)["test_accuracy"] == summary["test_accuracy"]
 

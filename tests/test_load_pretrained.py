@@ -10,11 +10,12 @@ import huggingface_hub
 import jax
 import numpy as np
 import pytest
-import reference_weights
 import safetensors.numpy
+from common import reference_weights
+from common.child_processes import experiment, finish
+from common.pytorch_files import Global, write
+from common.small_runs import small_config
 from huggingface_hub import constants
-from train.small_runs import command, finished, small_config
-from weights.test_weights_pytorch import Global, write
 
 from jaxcnn import create_model, load_pretrained, train, weights
 from jaxcnn.config import validate
@@ -268,7 +269,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(file, state, tmp_path):
 def test_predict_by_weights_names_pictures(file, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), RNG.integers(0, 256, (40, 60, 3), np.uint8))
     arguments = ("--model=resnet20", f"--pretrained={file}", "--json", tmp_path / "a.png")
-    code, out, err = finished(command("predict.py", *arguments))
+    code, out, err = finish(experiment("predict.py", *arguments))
     assert code == 0, err
     (result,) = json.loads(out)
     assert {row["name"] for row in result["classes"]} <= set("0123456789")  # not ImageNet's 1,000
@@ -298,7 +299,7 @@ def test_imagenet_names_are_there():
 )
 def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):
     write(tmp_path / "code.pth", {"a": Global("os.system", f"touch {tmp_path}/ran")})
-    code, out, err = finished(command("predict.py", *(a.format(tmp=tmp_path) for a in arguments), "a.png"))
+    code, out, err = finish(experiment("predict.py", *(a.format(tmp=tmp_path) for a in arguments), "a.png"))
     assert (code, out) == (2, ""), err
     assert err.startswith(message.format(tmp=tmp_path))
     assert len(err.splitlines()) == 1

@@ -1,15 +1,13 @@
 """What a command sets before JAX starts: the cache of compiled programs works, never hurts, and stays where it may be."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from common import child_processes
+from common.child_processes import ROOT, finish
 
 from jaxcnn import start
 
-ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import sys
 from jaxcnn import command
@@ -36,18 +34,14 @@ def clean(monkeypatch, tmp_path):
 
 
 def program(**environment):
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        | environment,
-    )  # fmt: skip
+    settings = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return child_processes.start("-c", PROGRAM, env=os.environ | settings | environment)
 
 
 def outcome(process):
     """(value, programs that came from the cache); nothing was said on stderr."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert not err
+    code, out, err = finish(process)
+    assert (code, err) == (0, "")
     value, hits = out.split()
     return value, int(hits)
 
@@ -128,18 +122,17 @@ TUNABLES = (
 
 def tunables(**environment):
     inherited = {key: value for key, value in os.environ.items() if key not in ("GLIBC_TUNABLES", start._BY_US)}
-    command = [sys.executable, "-c", TUNABLES, "photo.png"]
-    return subprocess.run(command, env=inherited | environment, capture_output=True, text=True)
+    return child_processes.run("-c", TUNABLES, "photo.png", env=inherited | environment)
 
 
 def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
     with_pages = start.HUGE_PAGES if start._huge_pages_are_there() else None
-    assert tunables(JAXCNN_HUGE_PAGES="on").stdout == f"['-c', 'photo.png'] {with_pages}\n"
-    assert tunables(JAXCNN_HUGE_PAGES="off").stdout == "['-c', 'photo.png'] None\n"
+    assert tunables(JAXCNN_HUGE_PAGES="on").out == f"['-c', 'photo.png'] {with_pages}\n"
+    assert tunables(JAXCNN_HUGE_PAGES="off").out == "['-c', 'photo.png'] None\n"
     own = "glibc.malloc.hugetlb=0"
-    assert tunables(JAXCNN_HUGE_PAGES="on", GLIBC_TUNABLES=own).stdout == f"['-c', 'photo.png'] {own}\n"
+    assert tunables(JAXCNN_HUGE_PAGES="on", GLIBC_TUNABLES=own).out == f"['-c', 'photo.png'] {own}\n"
     mistaken = tunables(JAXCNN_HUGE_PAGES="yes")
-    assert (mistaken.returncode, mistaken.stderr) == (2, 'error: JAXCNN_HUGE_PAGES: "yes" is neither on nor off\n')
+    assert (mistaken.code, mistaken.err) == (2, 'error: JAXCNN_HUGE_PAGES: "yes" is neither on nor off\n')
 
 
 @pytest.mark.parametrize("own", [{}, {"GLIBC_TUNABLES": "glibc.malloc.perturb=1"}])

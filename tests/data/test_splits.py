@@ -1,10 +1,8 @@
 """A cut is scikit-learn's train_test_split, to the index: what a run was trained on must not change with a version."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from common.child_processes import run
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -56,4 +54,4 @@ config.data.image_size = 32
 prepare(config)
 print("sklearn" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert run("-c", code) == (0, "False\n", "")

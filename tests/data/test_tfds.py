@@ -8,13 +8,13 @@ import pickle
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from common.child_processes import run
 from PIL import Image
 
 from jaxcnn.config import default_config
@@ -398,6 +398,6 @@ def test_prepare_leaves_the_labels_of_every_split(prepare, root, tmp_path, opene
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_prepare_says_how_to_install_tensorflow():
-    done = subprocess.run([sys.executable, PREPARE, "--dataset=mnist"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"error: TensorFlow, which prepares .*: pip install .*prepare.*\n", done.stderr)
+    code, out, err = run(PREPARE, "--dataset=mnist")
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: TensorFlow, which prepares .*: pip install .*prepare.*\n", err)

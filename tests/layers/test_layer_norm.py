@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
+from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
 
 from jaxcnn.layers import LayerNorm
 from jaxcnn.layers.norm import _backward_by_jax, _forward_by_jax, layer_normalized

@@ -9,13 +9,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from onednn_cases import CAN_BE, needs_onednn, normal, ours, xlas
+from common import child_processes
+from common.child_processes import ROOT
+from common.onednn_cases import CAN_BE, needs_onednn, normal, ours, xlas
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers.onednn import build, decide, library, self_test
 
-ROOT = Path(__file__).parents[2]
 choose = decide.choice.__wrapped__  # anew, each time
+FEWER_THREADS = [
+    {"OMP_NUM_THREADS": "5", "OMP_THREAD_LIMIT": "2"},
+    {"OMP_NUM_THREADS": "4", "OMP_DYNAMIC": "true"},
+    {"OMP_THREAD_LIMIT": "1"},
+    {"OMP_NUM_THREADS": "3", "OMP_MAX_ACTIVE_LEVELS": "0"},
+]
 PROGRAM = """
 import jax, jax.numpy as jnp
 from jaxcnn.layers import convolve, cpu_convolution
@@ -26,24 +33,20 @@ print(said, float(y.sum()))
 """
 
 
-def start(*, cache, **environment):
+def start(*, cache, program=PROGRAM, **environment):
     """A program of its own, which prints what it uses and a sum."""
     clean = {name: value for name, value in os.environ.items() if name not in ("JAXCNN_CPU_CONV", "XLA_FLAGS")}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
-        env=clean | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    settings = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
+    return child_processes.start("-W", "error", "-c", program, env=clean | settings | environment)
 
 
-def finished(process):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    said, _, total = out.strip().rpartition(" ")
+def said(process):
+    """Which convolution it used, after a look at its sum."""
+    code, out, err = child_processes.finish(process)
+    assert code == 0, err
+    convolution, _, total = out.strip().rpartition(" ")
     assert float(total) == 2 * 8 * 8 * 16 * 16, "6×6 ones: 4 windows of 4, 16 of 6, 16 of 9"
-    return said
+    return convolution
 
 
 @pytest.fixture
@@ -182,27 +185,43 @@ def test_self_test_fails_where_nothing_is_computed(monkeypatch):
 
 @needs_onednn
 def test_cpu_without_avx2(tmp_path):
-    assert finished(start(cache=tmp_path, ONEDNN_MAX_CPU_ISA="SSE41")) == "xla (not onednn: this CPU has no AVX2)"
+    assert said(start(cache=tmp_path, ONEDNN_MAX_CPU_ISA="SSE41")) == "xla (not onednn: this CPU has no AVX2)"
 
 
 @needs_onednn
-def test_fewer_threads_than_were_asked_for(tmp_path):
-    """oneDNN counts on as many as it asks for: its gradients are wrong then, which the self-test sees."""
-    said = finished(start(cache=tmp_path, OMP_NUM_THREADS="5", OMP_THREAD_LIMIT="2"))
-    assert said.startswith("xla (not onednn: its self-test fails: kernel gradient of Shape(")
+@pytest.mark.parametrize("instructions", ["avx2", "avx512_core"])
+@pytest.mark.parametrize("environment", FEWER_THREADS, ids=str)
+def test_openmp_that_gives_fewer_threads_than_it_promises(tmp_path, environment, instructions):
+    """oneDNN waits for as many threads as omp_get_max_threads() promises: forever, where there are fewer."""
+    used = said(start(cache=tmp_path, ONEDNN_MAX_CPU_ISA=instructions.upper(), **environment))
+    assert used.startswith("onednn 3.")
+    assert used.endswith(f"({instructions})") or decide.choice().library.instructions == "avx2"
+
+
+@needs_onednn
+def test_self_test_that_hangs_is_given_up(tmp_path):
+    """The thread waits in C, as one does for a missing thread of OpenMP."""
+    hangs = """
+import ctypes
+from jaxcnn.layers.onednn import decide, library
+decide.SELF_TEST_SECONDS = 0.5
+library.Library.run = lambda *arguments: ctypes.CDLL(None).pause()
+"""
+    used = said(start(cache=tmp_path, program=hangs + PROGRAM))
+    assert used == "xla (not onednn: its self-test did not finish within 0.5 s)"
 
 
 @needs_onednn
 def test_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "a_file").touch()
-    assert finished(start(cache=tmp_path / "a_file")).startswith("onednn")
+    assert said(start(cache=tmp_path / "a_file")).startswith("onednn")
 
 
 @needs_onednn
 def test_two_processes_build_at_once(tmp_path):
     processes = [start(cache=tmp_path) for _ in range(3)]
     for process in processes:
-        assert finished(process).startswith("onednn")
+        assert said(process).startswith("onednn")
     (built,) = (tmp_path / "jaxcnn").iterdir()
     assert built.name.startswith("onednn-")
 

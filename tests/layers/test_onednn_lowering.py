@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.onednn_cases import CHEAP, assert_close, done_by, needs_onednn, normal, ours, xlas
 from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from onednn_cases import CHEAP, assert_close, done_by, needs_onednn, normal, ours, xlas
 
 pytestmark = needs_onednn
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
 from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
 
 from jaxcnn.layers.batch_norm import _backward_by_jax, _forward_by_jax, normalized_by_batch
 from jaxcnn.layers.onednn import NormSettings, build, decide, self_test

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.onednn_cases import assert_close, assert_refused, library, needs_onednn
 from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from onednn_cases import assert_close, assert_refused, library, needs_onednn
 
 from jaxcnn.layers.onednn import PoolSettings, maximum_of_windows
 from jaxcnn.layers.onednn.library import POOL_TARGET

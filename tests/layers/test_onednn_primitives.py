@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from onednn_cases import assert_close, done_by, needs_onednn, normal, ours, xlas
+from common.onednn_cases import assert_close, done_by, needs_onednn, normal, ours, xlas
 
 pytestmark = needs_onednn
 

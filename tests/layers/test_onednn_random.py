@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.onednn_cases import assert_refused, library, needs_onednn
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from onednn_cases import assert_refused, library, needs_onednn
 
 from jaxcnn.layers import random_key
 from jaxcnn.layers.onednn.library import RANDOM_TARGET

@@ -6,7 +6,7 @@ All of them take many minutes, so most only where JAXCNN_ALL_GOLDEN is set.
 import os
 
 import pytest
-from promises import GOLDEN, check_golden
+from common.promises import GOLDEN, check_golden
 
 FILES = sorted(str(path.relative_to(GOLDEN)).removesuffix(".json.gz") for path in GOLDEN.glob("*/*.json.gz"))
 EVERY_RUN = (  # one or two a family

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
+from common.compiling import compiled
 
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model, feature_maps, list_models

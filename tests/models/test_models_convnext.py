@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
-from promises import GOLDEN, check_training, count, parameters
+from common.compiling import compiled
+from common.promises import GOLDEN, check_training, count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from promises import check_training, initialised_layers, parameters
+from common.promises import check_training, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, inception_v3

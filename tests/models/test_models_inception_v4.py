@@ -2,7 +2,7 @@
 
 import flax.traverse_util
 import pytest
-from promises import check_training, count, initialised_layers, parameters
+from common.promises import check_training, count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import inception_bn, inception_resnet, inception_v4, registry

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
+from common.compiling import compiled
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model

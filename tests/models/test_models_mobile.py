@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
-from promises import GOLDEN, count, initialised_layers, parameters
+from common.compiling import compiled
+from common.promises import GOLDEN, count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps

@@ -1,7 +1,7 @@
 """NASNet-A against Keras and timm."""
 
 import pytest
-from promises import count, initialised_layers, parameters
+from common.promises import count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import count, initialised, parameters
+from common.promises import count, initialised, parameters
 
 from jaxcnn.layers import ScaledStandardizedConv, conv
 from jaxcnn.models.nfnet import scaled_gelu

@@ -1,12 +1,10 @@
 """Models by name: what is listed, what is refused, and with which words."""
 
-import subprocess
-import sys
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.child_processes import run
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, list_models
@@ -57,5 +55,4 @@ def test_wrong_names_and_arguments_are_refused_by_name(name, arguments, message)
 def test_importing_models_loads_nothing_of_data_and_training():
     heavy = ["cv2", "grain", "matplotlib", "sklearn", "tensorflow", "torch", "ml_collections"]
     code = f"import sys, jaxcnn.models; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run("-c", code) == (0, "[]\n", "")

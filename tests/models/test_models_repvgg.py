@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
-from promises import count, parameters
+from common.compiling import compiled
+from common.promises import count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key

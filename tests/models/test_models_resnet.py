@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
+from common.compiling import compiled
+from common.promises import check_training, count, parameters
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from promises import check_training, count, parameters
 
 from jaxcnn.layers import BatchNorm
 from jaxcnn.models import create_model

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
+from common.compiling import compiled
 
 from jaxcnn.layers import BatchNorm, conv
 from jaxcnn.models import create_model

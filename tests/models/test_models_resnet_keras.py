@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from promises import initialised, parameters
+from common.promises import initialised, parameters
 
 
 def test_starts_as_keras_does():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import count, initialised, parameters
+from common.promises import count, initialised, parameters
 
 from jaxcnn.layers import BatchNorm, blur_pool
 from jaxcnn.models.cbam import CBAM

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
-from promises import count, parameters
+from common.compiling import compiled
+from common.promises import count, parameters
 
 from jaxcnn.layers import BatchNorm, GroupNorm, random_key
 from jaxcnn.models.resnet_v2 import KerasResNetV2, zero_padded_max_pool

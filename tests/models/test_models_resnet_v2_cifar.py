@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
-from promises import count, initialised, parameters
+from common.compiling import compiled
+from common.promises import count, initialised, parameters
 
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model

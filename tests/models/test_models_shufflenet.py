@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import check_training, count, initialised, parameters
+from common.promises import check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import channel_shuffle

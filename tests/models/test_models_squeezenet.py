@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from promises import check_training, count, initialised, parameters
+from common.promises import check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model

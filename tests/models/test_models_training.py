@@ -2,7 +2,7 @@
 where the whole one takes minutes."""
 
 import pytest
-from promises import check_training
+from common.promises import check_training
 
 from jaxcnn.models import mnasnet, mobilenet_v1, mobilenet_v2, registry
 from jaxcnn.models.efficientnet import V1, scaled

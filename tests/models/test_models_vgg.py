@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiling import compiled
-from promises import check_training, count, initialised, parameters
+from common.compiling import compiled
+from common.promises import check_training, count, initialised, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from promises import GOLDEN, check_training, count, initialised_layers, parameters
+from common.promises import GOLDEN, check_training, count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import registry

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from promises import GOLDEN, count, parameters
+from common.promises import GOLDEN, count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model

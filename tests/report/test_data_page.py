@@ -1,8 +1,6 @@
 import base64
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +8,8 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from test_report import Page
+from common.child_processes import experiment, finish
+from common.html_page import Page
 
 from jaxcnn import data
 from jaxcnn.config import default_config, validate
@@ -264,19 +263,18 @@ def test_a_sample_is_said_on_the_page(tmp_path):
 
 
 def show_data(*arguments, where):
-    command = [sys.executable, REPOSITORY / "experiments/show_data.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=where, check=False)
+    return finish(experiment("show_data.py", *arguments, cwd=where))
 
 
 def test_command_writes_page_and_numbers_for_the_embedded_digits(tmp_path):
     done = show_data(f"--config={REPOSITORY}/configs/lenet5_digits.py", "--json=found.json", where=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "data.html"
-    assert "digits: 1,797 images" in done.stdout
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "data.html"
+    assert "digits: 1,797 images" in done.out
     assert (tmp_path / "data.html").is_file()
     findings = json.loads((tmp_path / "found.json").read_text())
     assert sum(findings["images"].values()) == 1797
-    assert f"--config.data.mean={findings['mean'][0]:.6g}" in done.stdout
+    assert f"--config.data.mean={findings['mean'][0]:.6g}" in done.out
 
 
 @pytest.mark.parametrize(
@@ -288,6 +286,6 @@ def test_command_writes_page_and_numbers_for_the_embedded_digits(tmp_path):
 )
 def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, argument, message):
     done = show_data(f"--config={REPOSITORY}/configs/folder.py", argument, where=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert done.err.startswith(message)
+    assert done.err.count("\n") == 1

@@ -1,14 +1,13 @@
 import json
 import re
-import subprocess
-import sys
-from html.parser import HTMLParser
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from common.child_processes import run
+from common.html_page import Page
 
 from jaxcnn.report import as_text, figures, summarize, write_report
 from jaxcnn.report.model_summary import Layer, total_counts
@@ -111,35 +110,6 @@ def test_summary_as_text_has_every_layer_and_keras_totals():
         "Non-trainable params (batch statistics): 48",
     ]
     assert list(total_counts(layers).values()) == [1954, 1906, 48]
-
-
-class Page(HTMLParser):
-    """Collects what a browser would load, and the text; checks that what is opened is closed in order."""
-
-    VOID = ("meta", "br", "img", "link")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.loads, self.tags, self.text = [], [], [], ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.loads += [v for k, v in attributes if k in ("src", "href", "xlink:href", "srcset", "action", "data")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 HISTORY = [
@@ -318,4 +288,4 @@ def test_photos_are_reduced_on_the_sheet():
 
 def test_importing_the_report_does_not_import_matplotlib_or_sklearn():
     code = "import sys, jaxcnn.report, jaxcnn.evaluate.metrics; print({'matplotlib', 'sklearn', 'cv2'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert run("-c", code) == (0, "set()\n", "")

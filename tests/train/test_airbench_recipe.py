@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import optax
 import pytest
-from narrow_airbench import settings
-from small_runs import quiet
-from test_muon import kernel_of, matrix, newton_schulz
+from common.muon_formulas import kernel_of, matrix, newton_schulz
+from common.narrow_airbench import settings
+from common.small_runs import quiet
 
 from jaxcnn import train
 from jaxcnn.command import load_config
@@ -113,7 +113,10 @@ def test_first_layer_is_the_same_whatever_the_seed_and_all_else_is_not(few):
     ("changes", "message"),
     [
         ({"model.name": "lenet5", "model.whiten": 10}, "model.whiten: the first layer of lenet5 is no whitening"),
-        ({"model.name": "narrow_airbench:Narrow", "model.whiten": 1_438}, "model.whiten: 1,438 images, but there are 1,293 to"),
+        (
+            {"model.name": "common.narrow_airbench:Narrow", "model.whiten": 1_438},
+            "model.whiten: 1,438 images, but there are 1,293 to",
+        ),
     ],
 )
 def test_whitening_that_can_not_be_is_refused(changes, message):

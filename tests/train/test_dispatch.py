@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small_runs import quiet, small_config
+from common.small_runs import quiet, small_config
 
 from jaxcnn import train
 from jaxcnn.config import validate

@@ -1,54 +1,93 @@
 """oneDNN's convolutions and XLA's train the same network, to float32 rounding.
 
-The first steps here, and hundreds in experiments/compare_convolutions.py.
+A few steps of a small network without kinks here; hundreds of ResNet-20 in experiments/compare_convolutions.py.
 """
 
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from onednn_cases import CHEAP, library, needs_onednn, normal
+import pytest
+from common.onednn_cases import CHEAP, library, needs_onednn, normal
 
 from jaxcnn.layers.onednn.decide import Choice
-from jaxcnn.models import create_model
+from jaxcnn.models import resnet_cifar
+
+STEPS = 8
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+LAST_DIGIT = np.float32(2**-23)
 
 
-def losses_and_gradient_norms(steps):
-    """Of ResNet-20 on 16 images."""
-    model, images, labels = create_model("resnet20", num_classes=10), normal(0, 16, 32, 32, 3), jnp.arange(16) % 10
-    variables = jax.jit(lambda key: model.init(key, images[:1], train=False))(jax.random.key(0))
-    optimizer = optax.sgd(0.1, momentum=0.9)
+@pytest.fixture
+def network(monkeypatch):
+    """ResNet-8 with tanh for ReLU: there, rounding decides on which side of the kink a number is, and one that changes sides
+    changes a gradient by 5e-5, whatever the convolution."""
+    monkeypatch.setattr(nn, "relu", jnp.tanh)
+    monkeypatch.setattr(resnet_cifar, "relu", jnp.tanh)
+    return resnet_cifar.CifarResNet(depth=1)
 
-    def step(params, stats, state):
+
+def compile_step(network, variables):
+    """(params, batch_stats, opt_state) -> (the same after a step, its loss, its gradient)."""
+    images, labels = normal(0, 8, 16, 16, 3), jnp.arange(8)
+
+    def step(params, stats, opt_state):
         def loss(params):
-            logits, updates = model.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])
+            logits, updates = network.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates["batch_stats"]
 
         (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = optimizer.update(gradient, state, params)
-        return optax.apply_updates(params, updates), stats, state, jnp.stack([value, optax.tree.norm(gradient)])
+        updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), stats, opt_state), value, gradient
 
-    state = variables["params"], variables["batch_stats"], optimizer.init(variables["params"])
-    compiled = jax.jit(step).lower(*state).compile(compiler_options=CHEAP)
-    figures = []
-    for _ in range(steps):
-        *state, figure = compiled(*state)
-        figures.append(figure)
-    return np.asarray(figures)
+    return jax.jit(step).lower(*initial_state(variables)).compile(compiler_options=CHEAP)
+
+
+def initial_state(variables):
+    params = jax.tree.map(np.asarray, variables["params"])
+    return params, variables["batch_stats"], jax.jit(OPTIMIZER.init)(params)
+
+
+def train(step, variables):
+    """(losses, first gradient, last parameters)."""
+    state, losses, gradients = initial_state(variables), [], []
+    for _ in range(STEPS):
+        state, loss, gradient = step(*state)
+        losses.append(float(loss))
+        gradients.append(gradient)
+    return [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (losses, gradients[0], state[0])]
+
+
+def distances(found, expected):
+    """Of losses, gradients and parameters, relative to the length of those expected."""
+    pairs = zip(found, expected, strict=True)
+    return np.array([np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs])
+
+
+def nudged(variables, seed):
+    """Each parameter raised or lowered by its last digit, or left as it is."""
+    random = np.random.default_rng(seed)
+    factors = np.float32([1 - LAST_DIGIT, 1, 1 + LAST_DIGIT])
+    return jax.tree.map(lambda leaf: np.asarray(leaf) * random.choice(factors, leaf.shape), variables)
 
 
 @needs_onednn
-def test_first_steps_are_the_same_by_either_convolution(monkeypatch):
+@pytest.mark.instruction_set
+def test_both_train_the_same_within_a_last_digit_of_the_parameters(network, monkeypatch):
+    """Rounding in another order changes no more than XLA's results change where the last digits of the parameters do."""
+    variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, 16, 16, 3)), train=False))(jax.random.key(0))
     before = sum(library().counters().calls)
-    by_onednn = losses_and_gradient_norms(2)
+    by_onednn = train(compile_step(network, variables), variables)
     computed = sum(library().counters().calls) - before
-    assert computed == 2 * (19 + 18 + 19), "19 convolutions; images take no gradient"
+    assert computed == STEPS * (7 + 6 + 7), "7 convolutions; images take no gradient"
     monkeypatch.setattr(sys.modules["jaxcnn.layers.conv"], "choice", lambda: Choice(None))
-    by_xla = losses_and_gradient_norms(2)
+    step = compile_step(network, variables)
+    by_xla = train(step, variables)
     assert sum(library().counters().calls) - before == computed
-    np.testing.assert_allclose(by_onednn[0], by_xla[0], rtol=2e-6)
-    # of the first one's update; a ReLU may be on another side of its kink (3e-5 seen; 7e-4 and 5e-3 in the next two steps)
-    np.testing.assert_allclose(by_onednn[1], by_xla[1], rtol=1e-4)
-    assert by_onednn[-1, 0] != by_onednn[0, 0]
+    changes = [distances(train(step, nudged(variables, seed)), by_xla) for seed in range(3)]
+    # 0.6 to 1 times as far apart, on AVX2 and on AVX-512; 2**-24 is half a digit of one loss
+    assert (distances(by_onednn, by_xla) <= 3 * np.mean(changes, axis=0) + 2**-24).all()
+    assert by_onednn[0][-1] < 0.9 * by_onednn[0][0], "it learns"

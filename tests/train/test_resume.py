@@ -6,12 +6,13 @@ import signal
 import time
 
 import pytest
-from small_runs import TIMES, command, finished
+from common.child_processes import experiment, finish
+from common.small_runs import TIMES
 
 from jaxcnn.train.log import read_history
 
 FILE = """
-from small_runs import small_config
+from common.small_runs import small_config
 def get_config():
     return small_config()
 """
@@ -21,7 +22,7 @@ def get_config():
 def uninterrupted(tmp_path_factory):
     """(summary, rows) of the run in one go, in a process of its own as the others are."""
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    code, out, err = finished(start(workdir))
+    code, out, err = finish(start(workdir))
     assert code == 0, out + err
     return outcome(workdir)
 
@@ -30,7 +31,7 @@ def start(workdir):
     """What goes on runs the programs that the first part compiled, from the cache, as it does by default."""
     config = workdir.parent / "small.py"
     config.write_text(FILE)
-    return command("train.py", f"--config={config}", f"--workdir={workdir}", cache=workdir.parent / "xla")
+    return experiment("train.py", f"--config={config}", f"--workdir={workdir}", cache=workdir.parent / "xla")
 
 
 def outcome(workdir):
@@ -61,7 +62,7 @@ def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterr
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert not (workdir / "summary.json").exists(), "it was too fast to be killed: the test shows nothing"
-    code, out, err = finished(start(workdir))
+    code, out, err = finish(start(workdir))
     assert code == 0, out + err
     assert "goes on from step" in out
     assert list((tmp_path / "xla").glob("jit_steps-*")), "nothing came from the cache: the test shows less than it should"
@@ -74,11 +75,11 @@ def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, numb
     process = start(workdir)
     wait_for((workdir / "checkpoints" / "7").exists, process)
     process.send_signal(number)
-    stopped, out, err = finished(process)
+    stopped, out, err = finish(process)
     assert stopped == code, out + err
     assert err.startswith(f"stopped: by {number.name} after step ")
     assert len(err.splitlines()) == 1
-    code, out, _ = finished(start(workdir))
+    code, out, _ = finish(start(workdir))
     assert code == 0
     assert "goes on from step" in out
     assert_same_result(workdir, uninterrupted)

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from common.child_processes import experiment, finish
 from sklearn.datasets import load_digits
-from small_runs import command, finished
 
 CONFIG = """
-from small_runs import small_config
+from common.small_runs import small_config
 def get_config():
     return small_config(**{{
         "data.name": "folder", "data.root": "{root}", "data.random_crop": ((0.5, 1.0), (0.8, 1.25)), "data.augment": (),
@@ -37,7 +37,7 @@ def config(tmp_path_factory):
 
 
 def start(config, workdir, workers, *more):
-    return command("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}", *more)
+    return experiment("train.py", f"--config={config}", f"--workdir={workdir}", f"--config.data.workers={workers}", *more)
 
 
 def wait_for_checkpoint(workdir, step, process):
@@ -54,17 +54,17 @@ def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_p
     children = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if b"spawn_main" in path.read_bytes()]
     mine = [p for p in children if f"PPid:\t{process.pid}\n" in (p / "status").read_text()]
     os.kill(int(mine[0].name), signal.SIGKILL)
-    code, out, err = finished(process)
+    code, out, err = finish(process)
     assert code == 1, out + err
     assert err.startswith("error: data.workers: a process that reads examples was ended from outside")
     assert len(err.splitlines()) == 1, err
-    code, out, err = finished(start(config, tmp_path, 0, *longer))
+    code, out, err = finish(start(config, tmp_path, 0, *longer))
     assert code == 0, out + err
     assert "goes on from step" in out
 
 
 def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
-    code, out, err = finished(start(config, tmp_path / "threads", workers=0))
+    code, out, err = finish(start(config, tmp_path / "threads", workers=0))
     assert code == 0, out + err
     workdir = tmp_path / "processes"
     process = start(config, workdir, workers=2)
@@ -72,7 +72,7 @@ def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(conf
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (workdir / "summary.json").exists()
-    code, out, err = finished(start(config, workdir, workers=1))
+    code, out, err = finish(start(config, workdir, workers=1))
     assert code == 0, out + err
     assert "goes on from step" in out
     expected, summary = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("threads", "processes"))

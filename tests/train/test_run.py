@@ -9,8 +9,8 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from small_runs import quiet, small_config
-from tensorboard_rows import scalars
+from common.small_runs import quiet, small_config
+from common.tensorboard_rows import scalars
 
 from jaxcnn import data, train
 from jaxcnn.config import from_json, validate

@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import pytest
-from small_runs import quiet, small_config
+from common.small_runs import quiet, small_config
 
 from jaxcnn import train
 from jaxcnn.errors import UserError

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_runs import small_config
+from common.small_runs import small_config
 
 from jaxcnn import layers
 from jaxcnn.config import validate

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference_weights
+from common import reference_weights
 
 from jaxcnn.errors import UserError
 from jaxcnn.weights import convert

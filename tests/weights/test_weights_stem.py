@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference_weights
-from train.small_runs import small_config
+from common import reference_weights
+from common.small_runs import small_config
 
 from jaxcnn import create_model
 from jaxcnn.config import validate

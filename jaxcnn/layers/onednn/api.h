@@ -65,21 +65,36 @@ typedef struct {
 /* The threads of oneDNN, which are OpenMP's: of the library that it is linked to, found by way of it (its manual: "The libgomp
    ABI"). None of them are there where it has others. */
 static struct {
-  void (*run)(void (*share)(void*), void* data, unsigned threads, unsigned flags); /* threads 0: as many as there are */
+  void (*run)(void (*share)(void*), void* data, unsigned threads, unsigned flags);
   int (*number)(void), (*count)(void), (*most)(void);
+  void (*set_dynamic)(int), (*set_most)(int);
 } omp;
+static int team = 1; /* the number of threads that compute */
 
-static int has_threads(void) { return omp.run && omp.number && omp.count && omp.most; }
+static int has_threads(void) { return omp.run && omp.number && omp.count && omp.most && omp.set_dynamic && omp.set_most; }
 
 static void do_shares(void* given) {
   const Shares* s = given;
-  /* There may be fewer threads than shares: OMP_THREAD_LIMIT, OMP_DYNAMIC. */
   for (int index = omp.number(); index < s->shares; index += omp.count()) s->share(s->work, index, s->shares);
 }
 
-static void in_shares(void (*share)(void*, int, int), void* work, int shares) {
-  Shares all = {share, work, shares};
-  omp.run(do_shares, &all, (unsigned)shares, 0);
+static void in_shares(void (*share)(void*, int, int), void* work) {
+  Shares all = {share, work, team};
+  omp.run(do_shares, &all, (unsigned)team, 0);
+}
+
+static void count_team(void* given) {
+  if (!omp.number()) *(int*)given = omp.count();
+}
+
+/* Settles how many threads compute. oneDNN relies on getting as many as omp_get_max_threads() promises: its threads wait for each
+   other at barriers, forever if one is missing. The promise leaves out OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS and OMP_DYNAMIC,
+   so the threads of a first team are counted. OpenMP keeps these settings per calling thread: only the worker calls this. */
+static void settle_team(void) {
+  if (!has_threads()) return;
+  omp.set_dynamic(0);
+  omp.run(count_team, &team, (unsigned)omp.most(), 0);
+  omp.set_most(team);
 }
 
 static const char* status_name(int status) {
@@ -101,6 +116,8 @@ static int load(const char* path, char* error, size_t size) {
   *(void**)&omp.number = dlsym(library, "omp_get_thread_num");
   *(void**)&omp.count = dlsym(library, "omp_get_num_threads");
   *(void**)&omp.most = dlsym(library, "omp_get_max_threads");
+  *(void**)&omp.set_dynamic = dlsym(library, "omp_set_dynamic");
+  *(void**)&omp.set_most = dlsym(library, "omp_set_num_threads");
   int status = dnnl.engine_create(&engine, CPU, 0);
   if (!status) status = dnnl.stream_create(&stream, engine, IN_ORDER);
   if (!status) status = dnnl.primitive_attr_create(&attributes);

@@ -5,7 +5,10 @@ import functools
 import logging
 import os
 import platform
+import queue
 import sys
+import threading
+from collections.abc import Callable
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers.onednn import library, self_test
@@ -13,6 +16,8 @@ from jaxcnn.layers.onednn.build import Unavailable
 from jaxcnn.layers.onednn.library import Library
 
 VARIABLE = "JAXCNN_CPU_CONV"
+SELF_TEST_SECONDS = 30.0
+"""Time limit of the self-test, which takes milliseconds. Threads that wait for a missing one would wait forever."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,5 +74,31 @@ def _working() -> Library:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise Unavailable(f"only on Linux and x86-64, not on {sys.platform} and {platform.machine()}")
     loaded = library.load()
-    self_test.check(loaded)
+    _finish_within(SELF_TEST_SECONDS, lambda: self_test.check(loaded))
     return loaded
+
+
+def _finish_within(seconds: float, check: Callable[[], None]) -> None:
+    """Calls `check` in a daemon thread, which is abandoned at the time limit together with the arrays that it uses.
+
+    Raises:
+      Unavailable: the time limit is reached.
+      Exception: what `check` raises.
+    """
+    outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def report() -> None:
+        try:
+            check()
+        except Exception as error:
+            outcomes.put(error)
+        else:
+            outcomes.put(None)
+
+    threading.Thread(target=report, name="onednn-self-test", daemon=True).start()
+    try:
+        error = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise Unavailable(f"its self-test did not finish within {seconds:g} s") from None
+    if error is not None:
+        raise error

@@ -43,20 +43,7 @@ void jaxcnn_keep(int64_t plans_kept) {
 
 /* The name of the implementation, such as "brgconv:avx512_core" or "ref:any"; "" where it has none. */
 void jaxcnn_implementation(const Convolution* c, char* name, size_t size) {
-  Handle description = 0, layouts[3] = {0};
-  const char* found = "";
-  pthread_mutex_lock(&lock);
-  if (by_products(c))
-    found = "sgemm:avx2";
-  else if (by_depthwise(c))
-    found = "depthwise:avx2";
-  else if (!describe(&description, layouts, c))
-    dnnl.primitive_desc_query(description, QUERY_IMPLEMENTATION, 0, &found);
-  snprintf(name, size, "%s", found);
-  for (int i = 0; i < 3; i++)
-    if (layouts[i]) dnnl.memory_desc_destroy(layouts[i]);
-  if (description) dnnl.primitive_desc_destroy(description);
-  pthread_mutex_unlock(&lock);
+  run(&(Job){.convolution = c, .name = name, .name_size = size});
 }
 
 /* One convolution outside XLA. Returns a oneDNN status. */

@@ -33,7 +33,7 @@ static int single(const Convolution* c) {
 static int by_products(const Convolution* c) {
   if (c->kind != KERNEL_GRADIENT || c->type != F32 || c->groups > 1 || dnnl.get_effective_cpu_isa() != AVX2) return 0;
   if (single(c)) return c->inputs >= 16 && c->outputs >= 16;
-  return c->outputs >= 32 && has_threads() && products(c).each * omp.most() * 4 <= MOST_BYTES;
+  return c->outputs >= 32 && has_threads() && products(c).each * team * 4 <= MOST_BYTES;
 }
 
 /* What positions see, one behind the other. */
@@ -84,12 +84,11 @@ static void add_up(void* given, int thread, int threads) {
 
 /* Has all threads add up, by `add` and each in its space. Returns oneDNN's status. */
 static int in_sums(void (*add)(void*, int, int), Products* p, const void* x, void* kernel, const void* y) {
-  const int threads = omp.most();
   p->x = x, p->y = y, p->kernel = kernel;
-  p->space = (float*)work((size_t)(p->each * threads) * sizeof(float));
+  p->space = (float*)work((size_t)(p->each * team) * sizeof(float));
   if (!p->space) return 1;
-  in_shares(add, p, threads);
-  in_shares(add_up, p, threads);
+  in_shares(add, p);
+  in_shares(add_up, p);
   return p->status;
 }
 

@@ -70,15 +70,14 @@ VECTORIZED static void backward_rows(void* given, int thread, int threads) {
 
 /* Computes; returns a oneDNN status. The lock is held. */
 static int compute_layer_norm(LayerNorm* n) {
-  const int threads = omp.most();
-  if (!n->y_gradient) return in_shares(forward_rows, n, threads), 0;
-  const size_t bytes = 2 * (size_t)(threads * n->channels) * sizeof *n->sums;
+  if (!n->y_gradient) return in_shares(forward_rows, n), 0;
+  const size_t bytes = 2 * (size_t)(team * n->channels) * sizeof *n->sums;
   if (!(n->sums = (double*)work(bytes))) return 1;
   memset(n->sums, 0, bytes);
-  in_shares(backward_rows, n, threads);
+  in_shares(backward_rows, n);
   for (int64_t c = 0; c < n->channels; c++) {
     double first = 0, second = 0;
-    for (int t = 0; t < threads; t++) first += n->sums[2 * t * n->channels + c], second += n->sums[(2 * t + 1) * n->channels + c];
+    for (int t = 0; t < team; t++) first += n->sums[2 * t * n->channels + c], second += n->sums[(2 * t + 1) * n->channels + c];
     n->scale_gradient[c] = (float)first, n->bias_gradient[c] = (float)second;
   }
   return 0;

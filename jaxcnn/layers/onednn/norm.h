@@ -124,9 +124,9 @@ static void share_of_pass(void* pass, int thread, int threads) {
           p->second + thread * p->lanes);
 }
 
-static void run_pass(Pass* p, void (*part)(const Pass*, int64_t, int64_t, double*, double*), int threads) {
+static void run_pass(Pass* p, void (*part)(const Pass*, int64_t, int64_t, double*, double*)) {
   p->part = part;
-  in_shares(share_of_pass, p, threads);
+  in_shares(share_of_pass, p);
 }
 
 /* Channel c's value, for each of its lanes. */
@@ -142,14 +142,14 @@ static void set_v(const Pass* p, int64_t c) {
   set(p, p->factor, c, n->scale[c] / sqrtf(n->var[c] + n->epsilon));
 }
 
-static void forward_norm(Pass* p, int threads) {
+static void forward_norm(Pass* p) {
   const Norm* n = p->n;
-  run_pass(p, moments, threads);
+  run_pass(p, moments);
   for (int64_t c = 0; c < n->channels; c++) {
     double mean = 0, squares = 0, seen = 0;
-    for (int64_t lane = c; lane < threads * p->lanes; lane += n->channels) {
+    for (int64_t lane = c; lane < team * p->lanes; lane += n->channels) {
       const int thread = (int)(lane / p->lanes);
-      const double rows = (double)(first_row(p, thread + 1, threads) - first_row(p, thread, threads));
+      const double rows = (double)(first_row(p, thread + 1, team) - first_row(p, thread, team));
       if (rows == 0) continue;
       const double share = rows / (seen + rows), further = p->first[lane] - mean;
       mean += share * further;
@@ -159,35 +159,34 @@ static void forward_norm(Pass* p, int threads) {
     n->mean[c] = (float)mean, n->var[c] = (float)(squares / (double)n->rows);
     set_v(p, c);
   }
-  run_pass(p, normalize, threads);
+  run_pass(p, normalize);
 }
 
-static void backward_norm(Pass* p, int threads) {
+static void backward_norm(Pass* p) {
   const Norm* n = p->n;
   for (int64_t c = 0; c < n->channels; c++) set_v(p, c);
-  run_pass(p, gradient_sums, threads);
+  run_pass(p, gradient_sums);
   for (int64_t c = 0; c < n->channels; c++) {
     double sum = 0, product = 0, inverse = 1 / sqrt(n->var[c] + n->epsilon), factor = n->scale[c] * inverse, rows = (double)n->rows;
-    for (int64_t lane = c; lane < threads * p->lanes; lane += n->channels) sum += p->first[lane], product += p->second[lane];
+    for (int64_t lane = c; lane < team * p->lanes; lane += n->channels) sum += p->first[lane], product += p->second[lane];
     n->bias_gradient[c] = (float)sum, n->scale_gradient[c] = (float)(product * inverse);
     set(p, p->slope, c, (2 * n->var_gradient[c] - factor * inverse * inverse * product) / rows);
     set(p, p->constant, c, (n->mean_gradient[c] - factor * sum) / rows);
   }
-  run_pass(p, x_gradient, threads);
+  run_pass(p, x_gradient);
 }
 
 /* Computes; returns a oneDNN status. The lock is held. */
 static int compute_norm(const Norm* n) {
-  const int threads = omp.most();
   Pass p = {.n = n, .fold = 1};
   while (p.fold * n->channels <= 64 && n->rows % (2 * p.fold) == 0) p.fold *= 2;
   p.lanes = p.fold * n->channels, p.rows = n->rows / p.fold;
-  double* sums = (double*)work((size_t)p.lanes * (2 * (size_t)threads * sizeof(double) + 5 * sizeof(float)));
+  double* sums = (double*)work((size_t)p.lanes * (2 * (size_t)team * sizeof(double) + 5 * sizeof(float)));
   if (!sums) return 1;
-  memset(sums, 0, 2 * (size_t)(threads * p.lanes) * sizeof *sums);
-  p.first = sums, p.second = p.first + threads * p.lanes;
-  p.mean = (float*)(p.second + threads * p.lanes);
+  memset(sums, 0, 2 * (size_t)(team * p.lanes) * sizeof *sums);
+  p.first = sums, p.second = p.first + team * p.lanes;
+  p.mean = (float*)(p.second + team * p.lanes);
   p.factor = p.mean + p.lanes, p.bias = p.factor + p.lanes, p.slope = p.bias + p.lanes, p.constant = p.slope + p.lanes;
-  (n->y_gradient ? backward_norm : forward_norm)(&p, threads);
+  (n->y_gradient ? backward_norm : forward_norm)(&p);
   return 0;
 }

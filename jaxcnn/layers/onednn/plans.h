@@ -56,6 +56,13 @@ static int describe_kernel(Handle* description, const Convolution* c, int any_la
                     : dnnl.memory_desc_create_with_strides(description, rank, first, type, step);
 }
 
+/* Whether the results have the size that images, kernel, stride, padding and dilation give. */
+static int sizes_fit(const Convolution* c) {
+  const int64_t rows = c->height + c->top + c->bottom - (c->kernel_height - 1) * c->dilation[0] - 1;
+  const int64_t columns = c->width + c->left + c->right - (c->kernel_width - 1) * c->dilation[1] - 1;
+  return rows >= 0 && columns >= 0 && c->output_height == rows / c->stride[0] + 1 && c->output_width == columns / c->stride[1] + 1;
+}
+
 /* oneDNN's description of how it would compute the convolution; in `layouts` those of images, kernel and results. */
 static int describe(Handle* description, Handle layouts[3], const Convolution* c) {
   const int64_t dilation[] = {c->dilation[0] - 1, c->dilation[1] - 1}, before[] = {c->top, c->left}, after[] = {c->bottom, c->right};

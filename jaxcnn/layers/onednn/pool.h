@@ -64,6 +64,6 @@ static void share_of_pool(void* pool, int thread, int threads) {
 }
 
 static int compute_pool(Pool* p) {
-  in_shares(share_of_pool, p, omp.most());
+  in_shares(share_of_pool, p);
   return 0;
 }

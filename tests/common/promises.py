@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import reference_weights
-from compiling import compile_quickly, compiled
 from sklearn.datasets import load_sample_images
 
+from common import reference_weights
+from common.compiling import compile_quickly, compiled
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.weights import convert, export

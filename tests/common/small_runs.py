@@ -1,16 +1,11 @@
 """Small runs for the tests of this folder: LeNet-5 on the digits, seconds each."""
 
 import io
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from jaxcnn.config import default_config
 
-ROOT = Path(__file__).parents[2]
 TIMES = {"images_per_second", "data_wait_share"}
 """The columns of metrics.jsonl that no two runs share."""
 
@@ -43,27 +38,3 @@ def quiet():
     """(console, its text as a function)."""
     text = io.StringIO()
     return Console(file=text, width=200), text.getvalue
-
-
-def command(script, *arguments, cwd=ROOT, cache=""):
-    """As a person starts experiments/SCRIPT, without the tests' settings of JAX; compiled programs are kept in `cache`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env=clean
-        | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'train'}",
-        },
-    )
-
-
-def finished(process, timeout=300):
-    """(exit code, stdout, stderr)."""
-    out, err = process.communicate(timeout=timeout)
-    return process.returncode, out, err

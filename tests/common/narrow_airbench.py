@@ -21,7 +21,7 @@ def settings(folder):
         "data.root": str(folder / "few.npz"),
         "batch_size": 20,
         "total": "2epochs",
-        "model.name": "narrow_airbench:Narrow",
+        "model.name": "common.narrow_airbench:Narrow",
         "model.whiten": 50,
         "devices": 1,
         "evaluate.batch_size": 20,
