@@ -16,6 +16,7 @@ from jaxcnn.models.registry import check_images, variant
 
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 """{groups: channels of stage 2}; they double at each stage. All need about as many operations."""
+DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
 
 
 class Block(nn.Module):
@@ -74,7 +75,7 @@ class ShuffleNetV1(nn.Module):
         self.sow("intermediates", "stage1", x)
 
         filters = int(WIDTHS[self.groups] * self.scale)
-        for stage, depth in enumerate((4, 8, 4), start=2):
+        for stage, depth in enumerate(DEPTHS, start=2):
             for index in range(1, depth + 1):
                 x = Block(
                     filters=filters,

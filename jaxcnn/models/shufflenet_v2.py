@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jaxcnn.layers import BatchNorm, channel_shuffle, conv, global_average_pool, linear, max_pool
 from jaxcnn.models.registry import check_images, variant
 
+DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
+
 
 class Block(nn.Module):
     """Half of the channels go through 1×1, 3×3 depthwise, 1×1, the others past them; then both are shuffled.
@@ -72,7 +74,7 @@ class ShuffleNetV2(nn.Module):
         x = max_pool(x, 3, 2, padding=1)
         self.sow("intermediates", "stage1", x)
 
-        for stage, (depth, filters) in enumerate(zip((4, 8, 4), self.widths[:3], strict=True), start=2):
+        for stage, (depth, filters) in enumerate(zip(DEPTHS, self.widths[:3], strict=True), start=2):
             for index in range(1, depth + 1):
                 stride = 2 if index == 1 else 1
                 x = Block(filters, stride, convolution, norm, name=f"stage{stage}_block{index}")(x)

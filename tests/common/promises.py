@@ -6,11 +6,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from sklearn.datasets import load_sample_images
 
 from common import reference_weights
-from common.compiling import compile_quickly, compiled
+from common.compiling import compiled
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.weights import convert, export
@@ -79,47 +77,3 @@ def initialised_layers(name, paths, size=64, **arguments):
         return [reduce(lambda tree, part: tree[part], path.split("/"), params) for path in paths]
 
     return compiled(layers, random_key(0))
-
-
-def check_training(name, size, learning_rate=0.01, steps=3, **arguments):
-    """A few steps of SGD on crops of two real photos lower the loss, in float32 and in bfloat16, from the same start.
-
-    A step after which the loss is higher is taken back, and tried again at half the rate: batch norm over eight images is
-    chaotic, and a last bit that another processor rounds otherwise can grow to a loss that rises.
-    """
-    photos = load_sample_images().images
-    crops = [photo[y : y + size, x : x + size] for photo in photos for y in (0, 150) for x in (40, 360)]
-    images = jnp.asarray(np.stack(crops), jnp.float32) / 127.5 - 1
-    labels = jnp.asarray([0] * 4 + [1] * 4)
-    optimizer = optax.sgd(1.0, momentum=0.9)
-    model = create_model(name, num_classes=2, **arguments)
-    variables = compiled(lambda key: model.init(key, images[:1], train=False), random_key(0))
-
-    def training_step(model, params, stats, momentum, rate, key):
-        def loss(params):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
-            )
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-            return loss, updates.get("batch_stats", {})
-
-        (loss, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, momentum = optimizer.update(gradient, momentum, params)
-        return optax.apply_updates(params, jax.tree.map(lambda u: rate * u, updates)), stats, momentum, loss
-
-    at_rest = optimizer.init(variables["params"])
-    for dtype in (jnp.float32, jnp.bfloat16):
-        place = variables["params"], variables.get("batch_stats", {}), at_rest
-        rate, losses = jnp.float32(learning_rate), []
-        step = compile_quickly(partial(training_step, model.clone(dtype=dtype)), *place, rate, jax.random.key(1))
-        for _ in range(4 * steps):
-            *after, loss = step(*place, rate, jax.random.key(1))
-            if not losses or loss < losses[-1]:
-                losses.append(float(loss))
-                before, place = place, after
-            else:  # back
-                rate = rate / 2
-                *place, _ = step(*before[:2], at_rest, rate, jax.random.key(1))
-            if len(losses) == steps:
-                break
-        assert losses[-1] < 0.95 * losses[0], (dtype, losses)

@@ -5,16 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import check_training, count, initialised, parameters
+from common.promises import count, initialised, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.models.alexnet import local_response_norm
-
-
-def test_training_lowers_the_loss():
-    """PyTorch's weights make the signal small at first, so the first steps are large."""
-    check_training("alexnet", 63, learning_rate=1.5, steps=4, dropout=0)
 
 
 def test_every_parameter_of_2012_gets_a_gradient():

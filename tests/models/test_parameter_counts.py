@@ -21,8 +21,15 @@ def known(name):
     return True
 
 
-TORCHVISION = [name for name in COUNTS["torchvision"] if known(f"torchvision/{name.partition('__')[0]}")]
-KERAS = [name for name in COUNTS["keras"] if known(f"keras/{name.partition('__')[0]}")]
+def networks(library, parameters_of):
+    """Those of ours that the library has; larger ones are built of the blocks of those below twelve million parameters."""
+    names = [name for name in COUNTS[library] if known(f"{library}/{name.partition('__')[0]}")]
+    large = [name for name in names if parameters_of(COUNTS[library][name]) > 12e6]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in large else name for name in names]
+
+
+TORCHVISION = networks("torchvision", lambda expected: expected["params"])
+KERAS = networks("keras", lambda expected: expected["top"]["trainable"])
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

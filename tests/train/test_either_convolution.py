@@ -36,7 +36,8 @@ def compile_step(network, variables):
 
     def step(params, stats, opt_state):
         def loss(params):
-            logits, updates = network.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])
+            variables = {"params": params, "batch_stats": stats}
+            logits, updates = network.apply(variables, images, train=True, mutable=["batch_stats"])
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates["batch_stats"]
 
         (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
