@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from common import reference_weights
-from common.compiling import compiled
+from common.compiling import compile_quickly, compiled
+from common.rounding import nudged
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.weights import convert, export
@@ -23,10 +24,15 @@ def check_golden(file):
     state_dict = reference_weights.state_dict(golden)
     assert reference_weights.fingerprint(state_dict) == golden["weights_sha256"]
     model, variables = create_model(name, **arguments), convert(name, state_dict, **arguments)
+    images = reference_weights.inputs(golden)
     apply = partial(model.apply, train=golden["mode"] == "train", mutable=["batch_stats"])
-    logits, updates = compiled(lambda v, x: apply(v, x), variables, reference_weights.inputs(golden))
-    # err32 is of one order of summation; rtol is for oneDNN's, in logits far from 0 (efficientnet_b0__97x65: 8.8e-6 of 5.4)
-    np.testing.assert_allclose(logits, golden["logits"], rtol=2e-6, atol=max(1e-5, 6 * golden["err32"]))
+    network = compile_quickly(lambda v, x: apply(v, x), variables, images)
+    logits, updates = network(variables, images)
+    error = np.abs(np.asarray(logits) - golden["logits"]).max()
+    if not error <= max(1e-5, 6 * golden["err32"]):  # NaN neither
+        # err32 is of one order of summation; some networks with SiLU and squeeze-and-excitation multiply rounding
+        other = [network(nudged(variables, seed), images)[0] for seed in range(3)]
+        assert error < 4 * max(np.abs(logits - one).max() for one in other)
     there = export(name, variables)
     for key, value in there.items():
         np.testing.assert_array_equal(value, state_dict[key], err_msg=key)

@@ -12,13 +12,13 @@ import numpy as np
 import optax
 import pytest
 from common.onednn_cases import CHEAP, library, needs_onednn, normal
+from common.rounding import nudged
 
 from jaxcnn.layers.onednn.decide import Choice
 from jaxcnn.models import resnet_cifar
 
 STEPS = 8
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
-LAST_DIGIT = np.float32(2**-23)
 
 
 @pytest.fixture
@@ -66,13 +66,6 @@ def distances(found, expected):
     """Of losses, gradients and parameters, relative to the length of those expected."""
     pairs = zip(found, expected, strict=True)
     return np.array([np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in pairs])
-
-
-def nudged(variables, seed):
-    """Each parameter raised or lowered by its last digit, or left as it is."""
-    random = np.random.default_rng(seed)
-    factors = np.float32([1 - LAST_DIGIT, 1, 1 + LAST_DIGIT])
-    return jax.tree.map(lambda leaf: np.asarray(leaf) * random.choice(factors, leaf.shape), variables)
 
 
 @needs_onednn
