@@ -8,6 +8,8 @@ from common.child_processes import experiment, finish
 from common.narrow_airbench import settings
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_airbench_prints_and_keeps_the_mean_and_deviation_of_its_runs(tmp_path):
     flags = [f"--config.{name}={value}" for name, value in settings(tmp_path).items()] + ["--config.seed=3"]
     flags += [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'figures.json'}"]
@@ -35,6 +37,8 @@ def test_airbench_prints_and_keeps_the_mean_and_deviation_of_its_runs(tmp_path):
     assert f"test accuracy {100 * accuracies[0]:.2f} %, " in out
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_airbench_without_data_ends_in_one_line(tmp_path):
     code, out, err = finish(experiment("airbench.py", f"--workdir={tmp_path}", "--config.data.root=nowhere"))
     assert code == 2

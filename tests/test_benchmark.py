@@ -27,6 +27,8 @@ serve_steps(out, {{"steps_before": len(done)}}, lambda count: done.append(count)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
     kept = tmp_path / "kept" / "data.json"
     code, out, err = finish(experiment(
@@ -55,6 +57,8 @@ def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
             assert 0 < least <= row[figure] <= most
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
     kept = tmp_path / "kept" / "cpu.json"
     code, out, err = finish(experiment(
@@ -83,6 +87,8 @@ def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
     assert out.count("| lenet5, 4 × 28 |") == 2
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_path):
     kept = tmp_path / "compile.json"
     code, _, err = finish(experiment("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
@@ -97,6 +103,8 @@ def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_
     assert all(row["part"] == "import" and row["seconds"] > 0 for row in imports)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

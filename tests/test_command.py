@@ -141,6 +141,7 @@ def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
         load_config(config_file(name="config.json"))
 
 
+@pytest.mark.process
 def test_misspelt_setting_ends_training_in_one_line_and_leaves_nothing(tmp_path):
     workdir = tmp_path / "run"
     flags = ["--config=configs/lenet5_digits.py", f"--workdir={workdir}", "--config.optimizer.learning_rat=0.1"]

@@ -26,6 +26,8 @@ def workdir(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_path):
     digits, photos = load_digits(), []
     for index in range(20):
@@ -45,6 +47,8 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
     assert np.mean(right) > 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_evaluate_prints_the_figures_of_the_summary(workdir):
     code, out, err = finish(experiment("evaluate.py", f"--workdir={workdir}", "--json"))
     assert code == 0, err
@@ -55,6 +59,7 @@ def test_evaluate_prints_the_figures_of_the_summary(workdir):
     assert figures["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-6)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
@@ -75,6 +80,7 @@ def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, script, arguments, m
     assert not {path.name for path in tmp_path.iterdir()} - {".lock"}
 
 
+@pytest.mark.process
 def test_print_config_says_every_setting_and_trains_nothing():
     code, out, _ = finish(experiment("train.py", "--config=configs/resnet_cifar10.py:56", "--print_config"))
     assert code == 0
@@ -82,6 +88,7 @@ def test_print_config_says_every_setting_and_trains_nothing():
     assert "schedule.boundaries = ('32000steps', '48000steps')" in out
 
 
+@pytest.mark.process
 def test_import_stays_light():
     """What costs seconds is imported when it is used: `import jaxcnn` brings nothing heavy beyond jax and flax."""
     heavy = ["cv2", "grain", "matplotlib", "optax", "sklearn", "tensorboardX", "torch", "tensorflow"]

@@ -21,6 +21,8 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_the_documents_network_trains_and_evaluates(folder):
     few = ("--config.total=12steps", "--config.evaluate.every=12steps")
     code, out, err = finish(experiment("train.py", "--config=my_config.py", "--workdir=runs/my_net", *few, cwd=folder))

@@ -266,6 +266,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(file, state, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.process
 def test_predict_by_weights_names_pictures(file, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), RNG.integers(0, 256, (40, 60, 3), np.uint8))
     arguments = ("--model=resnet20", f"--pretrained={file}", "--json", tmp_path / "a.png")
@@ -283,6 +284,7 @@ def test_imagenet_names_are_there():
     assert (names[258], names[281], names[870]) == ("Samoyed", "tabby", "tricycle")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

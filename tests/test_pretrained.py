@@ -13,6 +13,7 @@ WEIGHTS = DATA / "pretrained" / "cifar10_resnet"
 MOBILENET = DATA / "pretrained" / "mobilenet_v1_075_224" / "mobilenet_v1_0.75_224.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason="JAXCNN_TEST_DATA names no folder with pretrained/cifar10_resnet")
 @pytest.mark.parametrize(("depth", "correct"), [(20, 9173), (56, 9339)])
 def test_cifar_resnets_reach_their_published_accuracy_exactly(depth, correct):

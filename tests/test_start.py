@@ -46,6 +46,7 @@ def outcome(process):
     return value, int(hits)
 
 
+@pytest.mark.process
 def test_second_start_takes_the_first_ones_programs_and_computes_the_same(clean, tmp_path):
     value, hits = outcome(program())
     again, hits_again = outcome(program())
@@ -55,6 +56,7 @@ def test_second_start_takes_the_first_ones_programs_and_computes_the_same(clean,
     assert all(file.relative_to(tmp_path).parts[:3] == ("cache", "jaxcnn", "xla") for file in tmp_path.rglob("jit_*"))
 
 
+@pytest.mark.process
 def test_damaged_entries_are_compiled_again_without_a_word(clean, tmp_path):
     value, _ = outcome(program())
     entries = list(tmp_path.rglob("jit_*"))
@@ -64,12 +66,14 @@ def test_damaged_entries_are_compiled_again_without_a_word(clean, tmp_path):
     assert outcome(program()) == (value, 0)
 
 
+@pytest.mark.process
 def test_two_processes_at_once_share_the_cache(clean):
     value, _ = outcome(program())
     both = [program(), program()]
     assert {outcome(process)[0] for process in both} == {value}
 
 
+@pytest.mark.process
 def test_folder_that_cannot_be_written_is_done_without(clean, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert outcome(program())[1] == 0
@@ -109,6 +113,7 @@ def test_gpu_flags_are_set_where_there_is_a_gpu_and_the_users_own_stay(clean):
     ]  # fmt: skip
 
 
+@pytest.mark.process
 def test_gpu_flags_are_known_to_the_installed_jaxlib(clean):
     """XLA ends the process at one that it does not know, on any device."""
     flags = " ".join(f"--{name}={value}" for name, value in start.GPU_FLAGS.items())
@@ -125,6 +130,7 @@ def tunables(**environment):
     return child_processes.run("-c", TUNABLES, "photo.png", env=inherited | environment)
 
 
+@pytest.mark.process
 def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
     with_pages = start.HUGE_PAGES if start._huge_pages_are_there() else None
     assert tunables(JAXCNN_HUGE_PAGES="on").out == f"['-c', 'photo.png'] {with_pages}\n"

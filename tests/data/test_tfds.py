@@ -396,6 +396,7 @@ def test_prepare_leaves_the_labels_of_every_split(prepare, root, tmp_path, opene
     assert "labels are not read yet: tfds:jaxcnn_tiny/text has no image" in capsys.readouterr().out
 
 
+@pytest.mark.process
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
 def test_prepare_says_how_to_install_tensorflow():
     code, out, err = run(PREPARE, "--dataset=mnist")

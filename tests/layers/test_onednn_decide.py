@@ -183,11 +183,13 @@ def test_self_test_fails_where_nothing_is_computed(monkeypatch):
         self_test.check(loaded)
 
 
+@pytest.mark.process
 @needs_onednn
 def test_cpu_without_avx2(tmp_path):
     assert said(start(cache=tmp_path, ONEDNN_MAX_CPU_ISA="SSE41")) == "xla (not onednn: this CPU has no AVX2)"
 
 
+@pytest.mark.process
 @needs_onednn
 @pytest.mark.parametrize("instructions", ["avx2", "avx512_core"])
 @pytest.mark.parametrize("environment", FEWER_THREADS, ids=str)
@@ -198,6 +200,7 @@ def test_openmp_that_gives_fewer_threads_than_it_promises(tmp_path, environment,
     assert used.endswith(f"({instructions})") or decide.choice().library.instructions == "avx2"
 
 
+@pytest.mark.process
 @needs_onednn
 def test_self_test_that_hangs_is_given_up(tmp_path):
     """The thread waits in C, as one does for a missing thread of OpenMP."""
@@ -211,12 +214,14 @@ library.Library.run = lambda *arguments: ctypes.CDLL(None).pause()
     assert used == "xla (not onednn: its self-test did not finish within 0.5 s)"
 
 
+@pytest.mark.process
 @needs_onednn
 def test_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "a_file").touch()
     assert said(start(cache=tmp_path / "a_file")).startswith("onednn")
 
 
+@pytest.mark.process
 @needs_onednn
 def test_two_processes_build_at_once(tmp_path):
     processes = [start(cache=tmp_path) for _ in range(3)]

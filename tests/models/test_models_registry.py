@@ -52,6 +52,7 @@ def test_wrong_names_and_arguments_are_refused_by_name(name, arguments, message)
         create_model(name, **arguments)
 
 
+@pytest.mark.process
 def test_importing_models_loads_nothing_of_data_and_training():
     heavy = ["cv2", "grain", "matplotlib", "sklearn", "tensorflow", "torch", "ml_collections"]
     code = f"import sys, jaxcnn.models; print([m for m in {heavy} if m in sys.modules])"

@@ -266,6 +266,7 @@ def show_data(*arguments, where):
     return finish(experiment("show_data.py", *arguments, cwd=where))
 
 
+@pytest.mark.process
 def test_command_writes_page_and_numbers_for_the_embedded_digits(tmp_path):
     done = show_data(f"--config={REPOSITORY}/configs/lenet5_digits.py", "--json=found.json", where=tmp_path)
     assert done.code == 0, done.err
@@ -277,6 +278,7 @@ def test_command_writes_page_and_numbers_for_the_embedded_digits(tmp_path):
     assert f"--config.data.mean={findings['mean'][0]:.6g}" in done.out
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

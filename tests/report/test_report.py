@@ -286,6 +286,7 @@ def test_photos_are_reduced_on_the_sheet():
     assert pictures[0].get_size() == (192, 256)
 
 
+@pytest.mark.process
 def test_importing_the_report_does_not_import_matplotlib_or_sklearn():
     code = "import sys, jaxcnn.report, jaxcnn.evaluate.metrics; print({'matplotlib', 'sklearn', 'cv2'} & set(sys.modules))"
     assert run("-c", code) == (0, "set()\n", "")

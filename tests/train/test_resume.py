@@ -53,6 +53,8 @@ def wait_for(condition, process, timeout=120):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterrupted):
     workdir, moments = tmp_path / "run", random.Random(0)
     for checkpoint in (7, 14, 30):  # a while after these: within steps, evaluations or the writing of a checkpoint
@@ -69,6 +71,8 @@ def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterr
     assert_same_result(workdir, uninterrupted)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, number, code):
     workdir = tmp_path / "run"

@@ -47,6 +47,8 @@ def wait_for_checkpoint(workdir, step, process):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_path):
     longer = ["--config.total=400steps", "--config.evaluate.every=400steps", "--config.checkpoint.every=50steps"]
     process = start(config, tmp_path, 2, *longer)
@@ -63,6 +65,8 @@ def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_p
     assert "goes on from step" in out
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
     code, out, err = finish(start(config, tmp_path / "threads", workers=0))
     assert code == 0, out + err
