@@ -1,21 +1,28 @@
 # make train   a first network, trained on real data, with a report
-# make test    formatting, types and tests
-# Both make .venv first if it is missing; python3.11 or newer is all they need.
+# make test       formatting, types and the quick tests: minutes
+# make test-all   formatting, types and all tests
+# All make .venv first if it is missing; python3.11 or newer is all they need.
 # make bench-env   .venv-bench, PyTorch and its models for experiments/benchmark.py --against=torch
 
 PYTHON ?= python3
 PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test bench-env clean
+.PHONY: train test test-all check bench-env clean
 
 train: .venv/installed
 	$(PY) experiments/train.py --config=configs/lenet5_digits.py --workdir=runs/digits
 
-test: .venv/installed
+test: check
+	$(PYTEST) -m "not slow"
+
+test-all: check
+	$(PYTEST)
+
+check: .venv/installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxcnn needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -55,6 +55,7 @@ def test_model_weights_and_preprocessing_come_as_they_are(file, state, capsys):
     assert not capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_new_head_is_fresh_the_same_each_time_and_said(file, state):
     said = []
     model, variables, _ = load_pretrained(file, "resnet20", num_classes=3, say=said.append)
@@ -266,6 +267,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(file, state, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_predict_by_weights_names_pictures(file, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), RNG.integers(0, 256, (40, 60, 3), np.uint8))

@@ -56,6 +56,7 @@ def test_second_start_takes_the_first_ones_programs_and_computes_the_same(clean,
     assert all(file.relative_to(tmp_path).parts[:3] == ("cache", "jaxcnn", "xla") for file in tmp_path.rglob("jit_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_damaged_entries_are_compiled_again_without_a_word(clean, tmp_path):
     value, _ = outcome(program())
@@ -66,6 +67,7 @@ def test_damaged_entries_are_compiled_again_without_a_word(clean, tmp_path):
     assert outcome(program()) == (value, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_two_processes_at_once_share_the_cache(clean):
     value, _ = outcome(program())

@@ -74,6 +74,7 @@ def test_policy_without_operations_changes_nothing():
     np.testing.assert_array_equal(augmented(), PICTURES)
 
 
+@pytest.mark.slow
 def test_same_key_gives_the_same_result_and_another_key_another():
     policy = ("random_crop", {"pad": 2}), "flip"
     np.testing.assert_array_equal(augmented(*policy), augmented(*policy))
@@ -162,6 +163,7 @@ EVERYTHING = (
 )
 
 
+@pytest.mark.slow
 def test_everything_gives_the_same_on_eight_devices_without_gathering_the_images():
     augmentation = make_augmentation(EVERYTHING)
     n, classes = 64, 10

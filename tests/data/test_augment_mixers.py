@@ -63,6 +63,7 @@ def test_cutmix_targets_are_the_exact_shares_of_the_pixels(per_example):
     assert max(shares) > 0.9
 
 
+@pytest.mark.slow
 def test_mixup_or_cutmix_is_one_of_both_by_its_probability():
     kinds = []
     for images, targets in many("mixup_or_cutmix", mixup=1.0, switch=0.7):
@@ -117,6 +118,7 @@ def test_no_views_is_the_image_alone():
     np.testing.assert_array_equal(view(VIEWED), VIEWED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entry", "count", "shape"),
     [

@@ -252,6 +252,7 @@ def test_random_erasing_keeps_to_its_ranges_and_probability():
     assert abs(np.log(aspect).mean()) < 0.1
 
 
+@pytest.mark.slow
 def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect():
     rows, columns = jnp.meshgrid(jnp.arange(32.0), jnp.arange(32.0), indexing="ij")
     images = jnp.broadcast_to(jnp.stack([rows, columns], axis=-1), (MANY, 32, 32, 2))  # pixels tell their place

@@ -93,6 +93,7 @@ def test_rand_augment_does_n_operations_in_turn():
     assert len(set(nearest(augmented(("rand_augment", {"n": 2, "m": 9}), 128), twice))) > 60
 
 
+@pytest.mark.slow
 def test_trivial_augment_draws_31_strengths_of_its_wide_ranges():
     space = {
         "Identity": lambda i: 0, "AutoContrast": lambda i: 0, "Equalize": lambda i: 0, "Rotate": lambda i: 135 * i / 30,
@@ -109,6 +110,7 @@ def test_trivial_augment_draws_31_strengths_of_its_wide_ranges():
     assert abs(np.mean([candidates[i][1] for i in results if candidates[i][0] == "Contrast"]) - 1.005) < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "pixels"), [("cifar10", 10), ("imagenet", 150 / 331 * 32)])
 def test_auto_augment_does_what_a_sub_policy_of_its_table_says(policy, pixels):
     def strength(name, level):

@@ -44,6 +44,7 @@ def test_digits_are_those_of_scikit_learn():
     assert (len(ours.train), len(ours.test)) == (1437, 360)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_training_starts_without_the_seconds_that_scikit_learn_takes_to_import():
     code = """

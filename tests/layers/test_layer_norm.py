@@ -96,6 +96,7 @@ def test_bfloat16_is_normalised_in_float32_and_its_gradient_is_bfloat16():
     np.testing.assert_allclose(rough.astype(jnp.float32), jax.grad(loss)(x, scale, bias), atol=0.03)
 
 
+@pytest.mark.slow
 def test_higher_derivatives_vmap_and_remat():
     arguments = operands(3, 2, 5)
 

@@ -21,6 +21,7 @@ def loss(norm, x, scale, bias, stats):
     return (nn.relu(y.astype(jnp.float32)) * weights).sum() + stats["mean"].sum() + 3 * stats["var"].sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 @pytest.mark.parametrize("shape", [(6, 4), (3, 5, 7, 4)])
 def test_result_and_all_gradients_are_flaxs(shape, offset):
@@ -56,6 +57,7 @@ def test_constant_channels_stay_finite():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_bfloat16_is_normalised_in_float32_and_its_gradient_is_bfloat16():
     x = (5 + jax.random.normal(jax.random.key(0), (4, 6, 6, 4))).astype(jnp.bfloat16)
     norm, stats = BatchNorm(use_running_average=False, dtype=jnp.bfloat16), {"mean": jnp.zeros(4), "var": jnp.ones(4)}
@@ -78,6 +80,7 @@ def test_gradients_of_a_sharded_batch_are_those_of_the_whole():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
+@pytest.mark.slow
 def test_gradient_of_the_gradient_is_that_of_the_formula():
     def by_formula(x):
         return (x - x.mean(0, keepdims=True)) * jax.lax.rsqrt(x.var(0, keepdims=True) + 1e-5)
@@ -95,6 +98,7 @@ def test_gradient_of_the_gradient_is_that_of_the_formula():
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.relu, nn.relu6, nn.silu])
 @pytest.mark.parametrize("training", [True, False])
 def test_activation_is_what_would_follow(activation, training):

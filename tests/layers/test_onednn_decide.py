@@ -183,6 +183,7 @@ def test_self_test_fails_where_nothing_is_computed(monkeypatch):
         self_test.check(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @needs_onednn
 def test_cpu_without_avx2(tmp_path):
@@ -191,7 +192,7 @@ def test_cpu_without_avx2(tmp_path):
 
 @pytest.mark.process
 @needs_onednn
-@pytest.mark.parametrize("instructions", ["avx2", "avx512_core"])
+@pytest.mark.parametrize("instructions", [pytest.param("avx2", marks=pytest.mark.slow), "avx512_core"])
 @pytest.mark.parametrize("environment", FEWER_THREADS, ids=str)
 def test_openmp_that_gives_fewer_threads_than_it_promises(tmp_path, environment, instructions):
     """oneDNN waits for as many threads as omp_get_max_threads() promises: forever, where there are fewer."""
@@ -214,6 +215,7 @@ library.Library.run = lambda *arguments: ctypes.CDLL(None).pause()
     assert used == "xla (not onednn: its self-test did not finish within 0.5 s)"
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @needs_onednn
 def test_cache_that_cannot_be_written(tmp_path):
@@ -221,6 +223,7 @@ def test_cache_that_cannot_be_written(tmp_path):
     assert said(start(cache=tmp_path / "a_file")).startswith("onednn")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @needs_onednn
 def test_two_processes_build_at_once(tmp_path):

@@ -41,6 +41,7 @@ def same_size(height, width, inputs=8, outputs=8):
     return Shape(2, height, width, inputs, outputs, (3, 3), (height, width), padding=((1, 1), (1, 1)))
 
 
+@pytest.mark.slow
 def test_a_thousand_shapes_leave_few_plans_and_no_memory(few_plans):
     shapes = [same_size(4 + i % 40, 4 + i // 40) for i in range(1000)]
     made = few_plans.counters().made
@@ -53,6 +54,7 @@ def test_a_thousand_shapes_leave_few_plans_and_no_memory(few_plans):
     assert resident() - before < 20, "700 plans more, of some 0.2 MB each if they were kept"
 
 
+@pytest.mark.slow
 def test_ten_thousand_calls_leave_no_memory(few_plans):
     shapes = [same_size(6, 6, 8 * (1 + i), 16) for i in range(5)]
     given = [arrays(shape) for shape in shapes]

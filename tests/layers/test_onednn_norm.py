@@ -94,6 +94,7 @@ def test_not_a_number_is_not_hidden():
     np.testing.assert_array_equal(np.isnan(y), [[False, False, True, False]] * 4)
 
 
+@pytest.mark.slow
 def test_derivatives_of_higher_order():
     """Of the gradient, forward and backward: by jax.numpy's form."""
     arguments = operands(3, 2, 4)
@@ -106,6 +107,7 @@ def test_derivatives_of_higher_order():
     assert_close(ours_forward, jaxs_forward, 1e-4)
 
 
+@pytest.mark.slow
 def test_vmap_scan_and_remat():
     x, scale, bias = normal(0, 3, 4, 5, 8), 1 + normal(1, 3, 8), normal(2, 8)
     found, expected = (jax.vmap(jax.grad(of("relu"), (0, 1, 2)), (0, 0, None))(x, scale, bias) for of in (ours, jaxs))

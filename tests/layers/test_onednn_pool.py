@@ -46,6 +46,7 @@ def weights_of(shape, settings):
     return jnp.asarray(np.random.default_rng(1).standard_normal((shape[0], *settings.output, shape[3])), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_maxima_and_gradient(case):
     shape, settings = CASES[case]
@@ -64,6 +65,7 @@ def test_nan_wins_and_what_is_around_never_does():
     np.testing.assert_array_equal(maximum_of_windows(x, settings), jaxs(x, settings))
 
 
+@pytest.mark.slow
 def test_derivatives_forward_backward_and_of_higher_order():
     shape, settings = CASES["few channels, uneven"]
     x, weights = whole_numbers(*shape), weights_of(*CASES["few channels, uneven"])
@@ -81,6 +83,7 @@ def test_derivatives_forward_backward_and_of_higher_order():
         assert_close(derivative(loss(maximum_of_windows)), derivative(loss(jaxs)))
 
 
+@pytest.mark.slow
 def test_several_devices_and_other_programs_have_jaxs():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     settings = PoolSettings(3, 2, ((1, 1), (1, 1)), (6, 6))

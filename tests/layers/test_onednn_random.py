@@ -56,6 +56,7 @@ def test_bits_are_by_the_definition():
         np.testing.assert_array_equal(bits, high ^ low)
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_jax():
     expected = jax.jit(lambda seed: draws(jax.random.key(seed)))(np.uint32(3))
     ours = jax.jit(lambda seed: draws(random_key(seed))).lower(np.uint32(3))

@@ -12,6 +12,7 @@ from jaxcnn.models import create_model
 from jaxcnn.models.alexnet import local_response_norm
 
 
+@pytest.mark.slow
 def test_every_parameter_of_2012_gets_a_gradient():
     model = create_model("alexnet_2012", num_classes=2, dtype="bfloat16")
     images = jax.random.normal(jax.random.key(1), (2, 63, 63, 3))
@@ -72,6 +73,7 @@ def test_columns_of_2012_meet_in_the_third_convolution_alone():
     assert [params[f"conv{i}"]["kernel"].shape[2] for i in (2, 3, 4, 5)] == [48, 256, 192, 192]
 
 
+@pytest.mark.slow
 def test_2012_starts_as_section_5_says():
     params = initialised("alexnet_2012")
     for layer in params.values():

@@ -20,10 +20,27 @@ def shapes(model, images, **options):
 
 SMALLER = {"preact_resnet1001": "preact_resnet110", "keras/NASNetLarge": "keras/NASNetMobile"}
 FIRST = {find(name).module: name for name in reversed(list_models())}  # a variant of each network
+DEEP = (  # those whose tracing takes seconds
+    "cbam_resnet101",
+    "densenet121",
+    "efficientnet_b0",
+    "inception_resnet_v1",
+    "inception_v3",
+    "inception_v4",
+    "keras/MobileNetV3Large",
+    "keras/NASNetMobile",
+    "keras/ResNet101",
+    "keras/ResNet101V2",
+    "preact_resnet110",
+    "resnet101_v2",
+    "timm/ecaresnet101d",
+    "timm/resnetv2_101d",
+    "timm/resnetv2_101x1_bit",
+)
 ONE_OF_EACH = sorted(SMALLER.get(name, name) for name in FIRST.values())
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in ONE_OF_EACH])
 def test_logits_and_variables_are_float32_where_bfloat16_is_computed_in(name):
     model = create_model(name, num_classes=5, dtype="bfloat16")
     training = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
@@ -42,6 +59,7 @@ def test_without_classes_a_model_gives_features_and_has_no_head(name, features):
     assert "head" not in variables["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_gets_a_gradient(name):
     model = create_model(name, num_classes=10, **SMALL[name])
@@ -57,6 +75,7 @@ def test_every_parameter_gets_a_gradient(name):
         assert np.abs(gradient).max() > 0, path
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_nearly_the_same():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     exact_model, rough_model = (create_model("resnet20", dtype=dtype) for dtype in ("float32", "bfloat16"))

@@ -82,6 +82,7 @@ def test_stochastic_depth_rises_to_the_last_block():
     np.testing.assert_allclose(rates, np.arange(18) * 0.02)
 
 
+@pytest.mark.slow
 def test_rematerialised_blocks_have_the_same_gradient():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     plain, remat = (ConvNeXt(**SMALL, response_norm=True, remat=given) for given in (False, True))

@@ -38,6 +38,7 @@ def parameters_of(depth, growth, bottleneck, compression):
     return total + 2 * maps + 10 * maps + 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "millions"),
     [
@@ -53,6 +54,7 @@ def test_parameter_count_for_cifar_is_table_2s(name, shape, millions):
     assert sum("kernel" in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)) == shape[0]
 
 
+@pytest.mark.slow
 def test_remat_changes_neither_variables_nor_gradients():
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
     plain, again = (DenseNet(**TINY, drop_rate=0.2, remat=remat) for remat in (False, True))

@@ -19,6 +19,7 @@ def sown(size, **arguments):
     return jax.tree.map(jnp.shape, jax.eval_shape(apply, variables).get("auxiliary", {}))
 
 
+@pytest.mark.slow
 def test_auxiliary_logits_are_sown_in_training():
     assert sown(299) == {"aux": ((2, 5),)}
     assert sown(96, aux_logits=False) == {}

@@ -7,6 +7,7 @@ from common.promises import count, initialised_layers, parameters
 from jaxcnn.errors import UserError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "parameters_of_timm"), [("inception_v4", 42_679_816), ("inception_resnet_v2", 55_843_464)])
 def test_plain_name_has_timms_parameters(name, parameters_of_timm):
     params, _ = parameters(name, 75)
@@ -38,6 +39,7 @@ def test_inception_resnet_v1_has_the_papers_layers():
     assert count(parameters("inception_resnet_v1", 75)[0]) == expected == 22_756_328
 
 
+@pytest.mark.slow
 def test_starts_as_the_libraries_do():
     for name, block in (("inception_v4", "mixed_7d/branch3_conv3"), ("inception_resnet_v2", "block8_10/branch2_conv3")):
         (layer,) = initialised_layers(name, [block], 75)

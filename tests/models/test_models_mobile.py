@@ -29,6 +29,7 @@ TIMM = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
 def test_parameters_are_as_many_as_in_timm(name):
     expected = json.loads((GOLDEN / "param_counts.json").read_text())["timm"][name]["params"]

@@ -6,12 +6,14 @@ from common.promises import count, initialised_layers, parameters
 from jaxcnn.errors import UserError
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_timm_and_the_paper():
     assert count(parameters("timm/nasnetalarge")[0]) == 88_753_150
     assert round(count(parameters("nasnet_cifar", 32)[0]) / 1e6, 1) == 3.3  # table 1, 6 @ 768
     assert count(parameters("nasnet_cifar", 32)[0]) == 3_328_234
 
 
+@pytest.mark.slow
 def test_starts_as_the_libraries_do():
     projection, separable, head = initialised_layers(
         "keras/NASNetMobile", ["cell12/conv", "cell12/block1_left/sepconv1_pointwise", "head"], 32
@@ -26,6 +28,7 @@ def test_starts_as_the_libraries_do():
     assert 0.99 * inputs**-0.5 < abs(projection["kernel"]).max() <= inputs**-0.5
 
 
+@pytest.mark.slow
 def test_head_falls_away_without_classes():
     params, stats = parameters("keras/NASNetMobile", 32, channels=1, num_classes=0)
     assert (params, stats) == parameters("keras/NASNetMobile", 32, channels=1, num_classes=0, remat=True)

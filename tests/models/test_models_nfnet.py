@@ -12,11 +12,13 @@ from jaxcnn.models.nfnet import scaled_gelu
 COUNTS = (71489284, 132634256, 193779228, 254924200, 316069172, 377214144, 438359116)  # timm's dm_nfnet_f0 to f6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(7))
 def test_parameter_count_is_timms(number):
     assert count(parameters(f"timm/dm_nfnet_f{number}")[0]) == COUNTS[number]
 
 
+@pytest.mark.slow
 def test_blocks_start_as_their_shortcuts_and_kernels_as_timms():
     params = initialised("timm/nf_resnet26", num_classes=100)
     assert all((params[block]["conv3"]["gain"] == 0).all() for block in params if block.startswith("stage"))
@@ -25,6 +27,7 @@ def test_blocks_start_as_their_shortcuts_and_kernels_as_timms():
     assert params["head"]["kernel"].std() == pytest.approx(0.01, rel=0.02)
 
 
+@pytest.mark.slow
 def test_scaled_convolution_and_activation_keep_the_variance():
     x = jax.random.normal(jax.random.key(0), (8, 16, 16, 64))
     layer = conv(64, 1, kind=ScaledStandardizedConv)

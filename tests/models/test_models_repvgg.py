@@ -14,6 +14,7 @@ from jaxcnn.models.repvgg import RepVGG, deployed
 from jaxcnn.weights.convert import adapt_stem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 4])
 def test_deployed_form_computes_the_same(groups):
     """On random parameters and running statistics, of a small network with every kind of block."""

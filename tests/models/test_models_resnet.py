@@ -35,6 +35,7 @@ def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():
     assert jax.eval_shape(lambda: last_maps("imagenet")).shape == (1, 1, 1, 512)
 
 
+@pytest.mark.slow
 def test_starts_as_torchvision_does():
     params = compiled(lambda: init("resnet18"))["params"]
     for layer, fan_out in (("conv1", 9 * 512), ("conv2", 9 * 512), ("shortcut_conv", 512)):
@@ -48,6 +49,7 @@ def test_starts_as_torchvision_does():
     assert (params["stage4_block2"]["norm2"]["scale"] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "last"), [("resnet18", "norm2"), ("resnet50", "norm3")])
 def test_zero_init_last_starts_the_last_scale_of_every_block_at_zero(name, last):
     params = compiled(lambda: init(name, zero_init_last=True))["params"]
@@ -56,6 +58,7 @@ def test_zero_init_last_starts_the_last_scale_of_every_block_at_zero(name, last)
     assert (params["stage1_block1"]["norm1"]["scale"] == 1).all()
 
 
+@pytest.mark.slow
 def test_frozen_norm_keeps_its_statistics_and_uses_them():
     images = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
     variables = compiled(lambda: init("resnet18", stem="small"))
@@ -129,6 +132,7 @@ def small(**arguments):
     return ResNet(depths=(1, 2), block=BasicBlock, stem="small", num_classes=10, **arguments)
 
 
+@pytest.mark.slow
 def test_rematerialised_network_computes_the_same():
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
     variables = compiled(lambda: small().init(jax.random.key(0), images, train=False))
@@ -144,6 +148,7 @@ def test_rematerialised_network_computes_the_same():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, remat)
 
 
+@pytest.mark.slow
 def test_stochastic_depth_of_1_drops_the_last_block_in_training():
     images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
     model = small(stochastic_depth_prob=1.0, freeze_norm=True)

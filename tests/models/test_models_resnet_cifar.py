@@ -26,6 +26,7 @@ def parameters_of(layers):
     return count + 64 * 10 + 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7"), (1202, "19.4")]
 )
@@ -37,6 +38,7 @@ def test_parameter_count_is_the_papers(layers, millions):
     assert sum("kernel" in jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)) == layers
 
 
+@pytest.mark.slow
 def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
     block = Block(8, 2, conv, partial(BatchNorm, use_running_average=True, scale_init=jax.nn.initializers.zeros))
     x = jnp.abs(jax.random.normal(jax.random.key(0), (2, 7, 6, 4)))
@@ -46,6 +48,7 @@ def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
     np.testing.assert_array_equal(y[..., 6:], 0)
 
 
+@pytest.mark.slow
 def test_starts_by_he_fan_in():
     params = compiled(lambda: init("resnet20"))["params"]
     for block, fan_in in (("stage3_block1", 9 * 32), ("stage3_block2", 9 * 64)):

@@ -23,6 +23,7 @@ def test_blur_keeps_what_is_even_and_removes_what_alternates():
     np.testing.assert_allclose(blur_pool(alternating, 1), 0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "resnet", "blocks", "millions"),
     [
@@ -39,6 +40,7 @@ def test_cbam_adds_two_layers_with_biases_and_a_normalised_7x7_convolution_a_blo
     assert f"{count(params) / 1e6:.2f}" == millions
 
 
+@pytest.mark.slow
 def test_cbam_gates_channels_by_mean_and_maximum_then_positions():
     def norm(momentum, scale_init, name):
         return BatchNorm(use_running_average=True, momentum=momentum, name=name)  # a scale of 1

@@ -31,6 +31,7 @@ def test_parameter_count_of_wide_networks_is_the_papers(name, depth, width, mill
     assert f"{expected / 1e6:.1f}" == millions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "millions"), [(164, "1.7"), (1001, "10.2")])
 def test_parameter_count_of_bottlenecks_is_the_papers(layers, millions):
     """Which counts no norms."""
@@ -54,6 +55,7 @@ def test_parameter_count_of_110_layers_is_the_papers():
     assert f"{count(params) / 1e6:.1f}" == "1.7"
 
 
+@pytest.mark.slow
 def test_starts_as_the_papers_codes_do():
     wide = initialised("wrn_16_4", 32)["stage3_block1"]["conv1"]["kernel"]
     assert wide.std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
@@ -62,6 +64,7 @@ def test_starts_as_the_papers_codes_do():
     assert (narrow["head"]["bias"] == 0).all()
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_in_training_alone():
     model = create_model("wrn_16_4", dropout=0.5, freeze_norm=True)
     images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
@@ -81,6 +84,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_scanned_and_rematerialised_networks_compute_what_the_plain_one_does(kind):
     """From the same variables: logits, gradients and running statistics."""
@@ -103,6 +107,7 @@ def test_scanned_and_rematerialised_networks_compute_what_the_plain_one_does(kin
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "scan"), [("first version", True), ("pre-activation", True), ("pre-activation", False)])
 def test_stochastic_depth_drops_more_of_what_is_deeper(kind, scan):
     """At rate 1 the last block falls away in training; those before it for some images; none in evaluation."""

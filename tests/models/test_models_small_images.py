@@ -129,6 +129,7 @@ def columns_of(x, variables):
     return alone, (unit(x, 1) + unit(half, 5) + unit(unit(half, 6), 7)) / 3
 
 
+@pytest.mark.slow
 def test_fractal_block_joins_by_the_mean_and_a_path_may_be_a_single_column():
     x = jax.random.normal(jax.random.key(0), (4, 6, 6, 2))
     column = jnp.asarray([0, 1, 2, -1])
@@ -140,6 +141,7 @@ def test_fractal_block_joins_by_the_mean_and_a_path_may_be_a_single_column():
         np.testing.assert_allclose(drawn[image], expected[image], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_local_drop_path_leaves_one_input_of_a_join():
     x = jax.random.normal(jax.random.key(0), (64, 6, 6, 2))
     column = jnp.full(64, -1)
@@ -152,6 +154,7 @@ def test_local_drop_path_leaves_one_input_of_a_join():
     assert 8 < shallow < 36  # a third
 
 
+@pytest.mark.slow
 def test_fractalnet_trains_and_refuses_small_images():
     model = FractalNet(columns=2, widths=(8, 16), num_classes=3)
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))

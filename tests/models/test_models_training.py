@@ -112,6 +112,7 @@ WITHOUT_ARGUMENTS = (
     "mobilenet_v2", "shufflenet_v1_g3_x0_25", "shufflenet_v2_x0_5", "timm/regnety_002", "vgg11_cifar",
 )  # fmt: skip
 NETWORKS = sorted({*FEW_BLOCKS, *ARGUMENTS, *WITHOUT_ARGUMENTS})
+DEEP = ("inception_v3", "inception_v4", "nasnet")
 QUICK = ("lenet5", "mobilenet_v2", "resnet20")
 """Those of which `make test` compiles bfloat16: for a CPU, XLA takes twice as long for it as for float32."""
 
@@ -153,7 +154,7 @@ def dot(one, other):
     return sum(float(np.vdot(np.float32(a), np.float32(b))) for a, b in leaves)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in NETWORKS])
 def test_a_step_lowers_the_loss_by_what_the_gradient_predicts(name, loss):
     """To first order, a step of t along the gradient g lowers it by t·|g|²: here by a thousandth of itself."""
 

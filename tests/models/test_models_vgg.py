@@ -50,6 +50,7 @@ def test_too_small_images_are_refused(name, least):
         parameters(name, least - 1)
 
 
+@pytest.mark.slow
 def test_starts_as_torchvision_does():
     params = initialised("vgg11")
     kernel = params["stage3_conv2"]["kernel"]
@@ -60,6 +61,7 @@ def test_starts_as_torchvision_does():
     assert all((layer["bias"] == 0).all() for layer in params.values())
 
 
+@pytest.mark.slow
 def test_keras_flavour_starts_by_glorot():
     params = initialised("keras/VGG16")
     for layer, fans in (("stage4_conv1", 9 * (256 + 512)), ("fc1", 25088 + 4096), ("head", 4096 + 1000)):
@@ -69,6 +71,7 @@ def test_keras_flavour_starts_by_glorot():
     assert all((layer["bias"] == 0).all() for layer in params.values())
 
 
+@pytest.mark.slow
 def test_form_for_cifar_sees_maps_of_2_by_2_and_its_head_their_means():
     model = create_model("vgg11_cifar")
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
@@ -82,6 +85,7 @@ def test_form_for_cifar_sees_maps_of_2_by_2_and_its_head_their_means():
     np.testing.assert_allclose(logits, model.apply(variables, images, train=False), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_alone():
     model = create_model("vgg11_cifar", dropout=0.5, freeze_norm=True)
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))

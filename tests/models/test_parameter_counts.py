@@ -22,9 +22,9 @@ def known(name):
 
 
 def networks(library, parameters_of):
-    """Those of ours that the library has; larger ones are built of the blocks of those below twelve million parameters."""
+    """Those of ours that the library has; larger ones are built of the blocks of those below six million parameters."""
     names = [name for name in COUNTS[library] if known(f"{library}/{name.partition('__')[0]}")]
-    large = [name for name in names if parameters_of(COUNTS[library][name]) > 12e6]
+    large = [name for name in names if parameters_of(COUNTS[library][name]) > 6e6]
     return [pytest.param(name, marks=pytest.mark.slow) if name in large else name for name in names]
 
 

@@ -89,6 +89,7 @@ def inputs_of_training(settings, source, order, preprocessing, augment, steps):
     return np.concatenate(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balanced", [False, True])
 def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, balanced):
     pictures(tmp_path, "a", 12)
@@ -166,6 +167,7 @@ def found(bad_folder):
     return data_found.examine(config(name="folder", root=str(bad_folder), augment=("flip",)))
 
 
+@pytest.mark.slow
 def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(found, bad_folder, tmp_path):
     page = page_of(found, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
@@ -266,6 +268,7 @@ def show_data(*arguments, where):
     return finish(experiment("show_data.py", *arguments, cwd=where))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_command_writes_page_and_numbers_for_the_embedded_digits(tmp_path):
     done = show_data(f"--config={REPOSITORY}/configs/lenet5_digits.py", "--json=found.json", where=tmp_path)

@@ -52,6 +52,7 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_rows_of_the_summary_add_up_to_what_init_makes():
     layers = summarize(Network(), (9, 12, 3))
     variables = Network().init(jax.random.key(0), jnp.zeros((2, 9, 12, 3)), train=False)
@@ -210,6 +211,7 @@ def test_worst_mistakes_are_the_surest_ones(tmp_path):
     assert "95.3 %" in page.text  # 1 / (1 + e⁻³)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_classes", "svgs"), [(20, 3), (21, 3), (101, 2)])
 def test_more_classes_than_a_matrix_can_show_become_a_table_of_pairs(tmp_path, num_classes, svgs):
     page = report(tmp_path / "r.html", num_classes)

@@ -89,6 +89,7 @@ def few(tmp_path):
     return changed(load_config(str(CONFIG)), settings(tmp_path))
 
 
+@pytest.mark.slow
 def test_run_whitens_by_the_first_images_and_keeps_those_filters(few, tmp_path):
     images = np.load(few.data.root)["train_images"][:50]
     expected = whiten((images / 255 - np.array(few.data.mean)) / np.array(few.data.std))

@@ -66,6 +66,7 @@ def test_state_saved_on_one_device_is_restored_on_eight(folder):
     assert restored(folder, devices=8) == (3, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "item"), [("flipped", ""), ("cut", "variables"), ("gone", "training")])
 def test_damage_to_any_file_is_harmless_or_said(folder, how, item):
     """Whatever file of the last checkpoint is damaged: its state is restored unchanged, or the one before it, and said."""
@@ -92,6 +93,7 @@ def test_checkpoint_cut_off_while_it_was_written_does_not_count(folder):
     assert restored(folder) == (2, [])
 
 
+@pytest.mark.slow
 def test_folder_whose_checkpoints_are_all_damaged_is_refused(folder):
     for path in folder.rglob("manifest.ocdbt"):
         path.write_bytes(b"")

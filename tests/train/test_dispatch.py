@@ -34,6 +34,7 @@ def steps(experiment):
     return jitted.lower(experiment.initial_state(), next(batches_of(experiment, 1))).compile()
 
 
+@pytest.mark.slow
 def test_calls_need_no_transfer_and_batches_that_of_their_indices_alone(experiment, steps):
     state, batches = experiment.initial_state(), batches_of(experiment, 4)
     metrics = []
@@ -77,6 +78,7 @@ def test_state_is_donated_and_the_batch_is_not(experiment, steps):
     assert steps.memory_analysis().alias_size_in_bytes >= sum(leaf.nbytes for leaf in jax.tree.leaves(new))
 
 
+@pytest.mark.slow
 def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path):
     calls, read_at = [], []
 

@@ -33,6 +33,7 @@ def trained(optimizer, params, gradients):
     return jax.tree.map(np.asarray, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 5])
 def test_newton_schulz_maps_singular_values_by_its_polynomial_and_keeps_their_vectors(steps):
     gradient = {name: normal(shape) for name, shape in SHAPES.items()}
@@ -48,6 +49,7 @@ def test_newton_schulz_maps_singular_values_by_its_polynomial_and_keeps_their_ve
             assert (values < 1.3).all()
 
 
+@pytest.mark.slow
 def test_bfloat16_orthogonalises_as_well_as_its_precision_allows():
     gradient = {name: normal(shape) for name, shape in SHAPES.items()}
     exact, rounded = (

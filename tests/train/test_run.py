@@ -109,6 +109,7 @@ def test_folder_of_another_config_is_refused_with_what_differs(finished):
         run(finished[0], seed=1, **{"optimizer.learning_rate": 0.1})
 
 
+@pytest.mark.slow
 def test_folder_where_no_checkpoint_was_reached_takes_another_config(tmp_path):
     with pytest.raises(RunFailed, match="no checkpoint was due yet"):
         run(tmp_path, **{"optimizer.learning_rate": 1e9, "schedule.warmup": "0steps", "checkpoint.every": "40steps"})
@@ -184,6 +185,7 @@ def test_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_che
     kept.close()
 
 
+@pytest.mark.slow
 def test_training_stops_early_on_a_plateau(tmp_path):
     summary, said = run(tmp_path, **{
         "optimizer.learning_rate": 0.0, "ema.decay": 0.0, "evaluate.every": "3steps", "early_stop.patience": 2,
@@ -198,6 +200,7 @@ def test_resident_data_train_to_the_same_bits_as_streamed(tmp_path, finished):
     assert summary["params_sha256"] == finished[1]["params_sha256"]
 
 
+@pytest.mark.slow
 def test_images_of_five_channels_are_trained_and_reported(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 5), np.uint8)
     labels = {"train_labels": np.arange(60) % 3, "test_labels": np.arange(30) % 3}
@@ -211,6 +214,7 @@ def test_images_of_five_channels_are_trained_and_reported(tmp_path):
         run(tmp_path / "other", **settings, **{"data.augment": ("rand_augment",)})
 
 
+@pytest.mark.slow
 def test_network_for_rgb_trained_on_grey_arrays_predicts_grey_and_colour_files(tmp_path):
     run(tmp_path, **{"data.channels": 3, "total": "8steps"})
     trained = train.load_trained(tmp_path)
@@ -223,6 +227,7 @@ def test_network_for_rgb_trained_on_grey_arrays_predicts_grey_and_colour_files(t
     assert one["classes"] == other["classes"]
 
 
+@pytest.mark.slow
 def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):
     changes = {"total": "10steps", "log.every": "1steps", "evaluate.every": "5steps"}
     one, eight = (run(tmp_path / str(devices), devices=devices, **changes)[0] for devices in (1, 8))
@@ -236,6 +241,7 @@ def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):
     assert eight["test_loss"] == pytest.approx(one["test_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_several_steps_a_call_change_no_row(tmp_path, finished):
     run(tmp_path, steps_per_dispatch=4, **{"checkpoint.every": "20steps"})
     for row, expected in zip(read_history(tmp_path), read_history(finished[0]), strict=True):
@@ -245,6 +251,7 @@ def test_several_steps_a_call_change_no_row(tmp_path, finished):
             assert row[name] == pytest.approx(expected[name], **slack), (row["step"], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 def test_two_classes_and_several_labels_an_image_are_trained_and_reported(tmp_path, task):
     dataset = data.load(small_config().data, seed=0)

@@ -39,12 +39,14 @@ def config(monkeypatch):
     return lambda **changes: small_config(**tiny | changes)
 
 
+@pytest.mark.slow
 def test_each_size_is_compiled_once_and_evaluation_keeps_its_own(config, tmp_path):
     console, _ = quiet()
     train.run(config(**{"data.sizes": (12, 16, 20), "data.size_boundaries": ("5steps", "8steps")}), tmp_path, console=console)
     assert sorted(SEEN) == sorted(set(SEEN) | {12, 16, 20})
 
 
+@pytest.mark.slow
 def test_steps_a_call_do_not_change_a_run_with_drawn_sizes(config, tmp_path):
     sha = set()
     for steps in (1, 5):

@@ -109,6 +109,7 @@ def test_many_steps_in_one_call_equal_as_many_calls(batches, unroll):
     assert int(together.step) == STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "scanned, as on accelerators"])
 def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, unroll):
     whole, losses = train(Net(norm=False), batches)
@@ -117,6 +118,7 @@ def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, unroll):
     assert_close(parts.params, whole.params, 1e-5)
 
 
+@pytest.mark.slow
 def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
     initial = init_variables(Net(), (6, 6, 3), jax.random.key(0))
     first, _ = train(Net(), batches, ema=0.15, steps=1)
@@ -127,6 +129,7 @@ def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
     assert_close(second.variables, plain.variables, 0)
 
 
+@pytest.mark.slow
 def test_auxiliary_loss_is_added_by_its_weight_and_trains_its_head_alone(batches):
     initial = init_variables(NetWithAuxiliaryHead(), (6, 6, 3), jax.random.key(0))
     (off, off_losses), (on, on_losses), (twice, twice_losses) = (
@@ -143,6 +146,7 @@ def test_auxiliary_loss_is_added_by_its_weight_and_trains_its_head_alone(batches
     assert np.abs(moved["kernel"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_it_but_keeps_float32(batches):
     state, losses = train(Net(dtype=jnp.dtype(jnp.bfloat16)), batches)
     _, exact = train(Net(), batches)
@@ -172,6 +176,7 @@ def test_runs_of_two_seeds_are_the_same_program():
     assert keys == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [("mixup",), ("cutmix",), ("alternating_flip", ("cutout", {"size": 2}), "mixup_or_cutmix")])
 def test_step_trains_on_mixtures_and_by_epoch_on_any_number_of_devices(batches, policy):
     examples = batches | {"index": np.tile(np.arange(BATCH), (STEPS, 1)), "epoch": np.arange(STEPS)[:, None].repeat(BATCH, 1)}

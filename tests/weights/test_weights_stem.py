@@ -60,6 +60,7 @@ def pretrained(path, **changes):
     return prepare(validate(config)).pretrained_variables()["params"]["stem_conv"]["kernel"]
 
 
+@pytest.mark.slow
 def test_config_says_which_side_is_adapted_or_both_ways_are_named(state, variables, tmp_path):
     np.savez(tmp_path / "rgb.npz", **state)
     kernel = variables["params"]["stem_conv"]["kernel"]
