@@ -74,6 +74,9 @@ def kill(process):
     with contextlib.suppress(ProcessLookupError):  # all of them have ended
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
     if process in _started:
         _started.remove(process)
 
@@ -82,6 +85,3 @@ def kill_all():
     """Ends every program that was started."""
     for process in tuple(_started):
         kill(process)
-        for pipe in (process.stdout, process.stderr):
-            if pipe:
-                pipe.close()

@@ -6,7 +6,11 @@ import pytest
 from common.child_processes import ROOT, run
 from common.onednn_cases import library, needs_onednn
 
-FILES = ("tests/layers/test_onednn_handler.py", "tests/train/test_either_convolution.py")
+FILES = (
+    "tests/layers/test_onednn_handler.py",
+    "tests/layers/test_onednn_primitives.py",
+    "tests/train/test_either_convolution.py",
+)
 
 
 @pytest.mark.slow

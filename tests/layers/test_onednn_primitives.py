@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from common.onednn_cases import assert_close, done_by, needs_onednn, normal, ours, xlas
 
-pytestmark = needs_onednn
+pytestmark = [needs_onednn, pytest.mark.instruction_set]
 
 CASES = {  # images, kernel, options
     "3×3": ((2, 9, 9, 8), (3, 3, 8, 16), {}),
