@@ -223,6 +223,43 @@ def test_cache_that_cannot_be_written(tmp_path):
     assert said(start(cache=tmp_path / "a_file")).startswith("onednn")
 
 
+DAMAGES = {
+    "truncated": lambda library: library[: len(library) // 2],
+    "one bit": lambda library: (
+        library[: len(library) // 2] + bytes([library[len(library) // 2] ^ 1]) + library[len(library) // 2 + 1 :]
+    ),
+    "empty": lambda library: b"",
+    "another file": lambda library: b"#!/bin/sh\n" * 50,
+    "as an earlier version left it": lambda library: library[:-32],
+}
+
+
+@needs_onednn
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_handler_in_the_cache_is_built_again(empty_cache, damage):
+    """A truncated one would end the process by SIGBUS, and one wrong byte could change its numbers."""
+    path = build.handler()
+    intact = path.read_bytes()
+    path.write_bytes(DAMAGES[damage](intact))
+    assert build.handler() == path
+    assert path.read_bytes() == intact
+    changed = path.stat().st_mtime_ns
+    build.handler()
+    assert path.stat().st_mtime_ns == changed, "an intact one is left alone"
+
+
+@needs_onednn
+def test_handler_is_built_elsewhere_where_a_folder_has_its_place(empty_cache):
+    path = build.handler()
+    path.unlink()
+    path.mkdir()
+    (path / "in the way").touch()
+    elsewhere = build.handler()
+    assert elsewhere != path
+    assert elsewhere.is_file()
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.slow
 @pytest.mark.process
 @needs_onednn

@@ -33,11 +33,13 @@ class Unavailable(Exception):
 def handler() -> Path:
     """The compiled handler, in the cache or, where that can't be written, in a folder of this process.
 
+    A cached file that is damaged, which would crash the process or compute wrong numbers, is built again.
+
     Raises:
       Unavailable: there is no compiler, or it fails.
     """
     cached = cache_folder() / f"onednn-{_key()}.so"
-    if cached.exists():
+    if _is_intact(cached):
         return cached
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if not compiler:
@@ -50,11 +52,33 @@ def handler() -> Path:
         return _compile(compiler, Path(tempfile.mkdtemp(prefix="jaxcnn-")) / "handler.so")
     try:
         _compile(compiler, own)
+        _seal(own)
         os.replace(own, cached)  # at once, so that another process sees all of it or nothing
+    except OSError:  # a full disk, or a folder where the file should be
+        return _compile(compiler, Path(tempfile.mkdtemp(prefix="jaxcnn-")) / "handler.so")
     finally:
         with contextlib.suppress(FileNotFoundError):
             own.unlink()
     return cached
+
+
+def _seal(path: Path) -> None:
+    """Appends the SHA-256 of the library, which the loader does not read, and has the file written to the disk."""
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    with path.open("ab") as file:
+        file.write(digest)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether the file is there and ends with its SHA-256."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    size = hashlib.sha256().digest_size
+    return hashlib.sha256(content[:-size]).digest() == content[-size:]
 
 
 def cache_folder() -> Path:
