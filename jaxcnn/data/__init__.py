@@ -2,6 +2,7 @@
 
 from jaxcnn.data.augment import Augmentation, View, key_of_run, make_augmentation, make_views, step_keys
 from jaxcnn.data.load import load
+from jaxcnn.data.one_size import as_evaluated
 from jaxcnn.data.order import BalancedOrder, Once, Order
 from jaxcnn.data.pipeline import batches_once, make_reader
 from jaxcnn.data.preprocessing import Preprocessing, make_preprocessing
@@ -24,6 +25,7 @@ __all__ = [
     "Sizes",
     "Source",
     "View",
+    "as_evaluated",
     "batches_once",
     "cores",
     "key_of_run",

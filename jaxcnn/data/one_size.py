@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.cache import Cached
 from jaxcnn.data.decode import Centre, picture_format
+from jaxcnn.data.sizes import ONE_SIZE
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
 from jaxcnn.data.tfds import TfdsArrays
 from jaxcnn.errors import UserError
@@ -66,6 +67,17 @@ def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
         return Resized(source, (size, size, channels), *centre, crop, seed)
 
     return _each(dataset, lambda part, source: resized(source, crop if part == "train" else ()))
+
+
+def as_evaluated(source: Source) -> Source:
+    """The training set as evaluation and prediction see images: their centers instead of random crops.
+
+    They come from the files: what data.cache keeps for random crops is another view of them.
+    """
+    if not isinstance(source, Resized) or not source.crop:
+        return source
+    below = _below(source.source, lambda stored: stored.source if isinstance(stored, Cached) else stored)
+    return dataclasses.replace(source, source=below, crop=(), sizes=ONE_SIZE)
 
 
 def _each(dataset: Dataset, change: Callable[[str, Source], Source]) -> Dataset:

@@ -51,7 +51,7 @@ def examine(config: ConfigDict, *, sample: int = 20_000) -> Found:
       UserError: the settings are wrong, or the data can't be loaded at all. A file that can't be read is a finding.
     """
     start = time.monotonic()
-    augment = data.make_augmentation(config.data.augment)
+    augment = data.make_augmentation(config.data.augment, config.data.repeats)
     dataset = data.load(config.data, config.seed)
     settings = config.data.copy_and_resolve_references().unlock()
     settings.mean = settings.std = ()

@@ -116,7 +116,7 @@ class Experiment:
             change_data = f"--config.data.channels={takes} changes the images, " if {takes, channels} == {1, 3} else ""
             raise UserError(
                 f"model.pretrained: {config.pretrained} is for images of {takes} channels, but these have {channels}; "
-                f"{change_data}--config.model.adapt_stem=True its first convolution"
+                f"{change_data}--config.model.adapt_stem=True adapts its first convolution"
             )
         variables, changes = fit(config.name, variables, has, outputs, channels, **arguments)
         if not (self.config.data.mean or self.config.data.std):
@@ -141,7 +141,7 @@ class Experiment:
             loss=make_loss(config.loss, self.task, len(self.dataset.class_names), self.dataset.train.labels),
             task=self.task,
             preprocessing=preprocessing,
-            augment=data.make_augmentation(config.data.augment),
+            augment=data.make_augmentation(config.data.augment, config.data.repeats),
             num_outputs=_outputs(self.task, self.dataset),
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
@@ -188,6 +188,12 @@ def prepare(config: ConfigDict) -> Experiment:
         raise UserError("data.balanced: takes one label an image, but these have several")
     if config.data.balanced and config.data.repeats > 1:
         raise UserError("data.repeats: not together with data.balanced")
+    augment = data.make_augmentation(config.data.augment, config.data.repeats)
+    if augment.mixes and config.batch_size < 2 * config.data.repeats:
+        raise UserError(
+            f"data.repeats: a batch of {config.batch_size} with {config.data.repeats} of each image has no other image to mix "
+            f"it with; set batch_size to {2 * config.data.repeats} or more"
+        )
     preprocessing = data.make_preprocessing(_with_statistics(config, dataset.train), dataset.train)
     sizes = _sizes(config, len(dataset.train))
     if isinstance(dataset.train, data.Resized):
@@ -213,7 +219,7 @@ def prepare(config: ConfigDict) -> Experiment:
     experiment = Experiment(
         config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config), sizes
     )
-    data.make_augmentation(config.data.augment).check(preprocessing.input_shape)
+    augment.check(preprocessing.input_shape)
     experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
     experiment.predict()
     return experiment
@@ -278,6 +284,7 @@ def reading(config: ConfigDict) -> data.Reading:
 
 def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
     """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
+    source = data.as_evaluated(source)
     how = dataclasses.replace(how, workers=0)  # processes take seconds to start, each time
     batch_size = -(-min(config.evaluate.batch_size, len(source)) // mesh.size) * mesh.size
     return functools.partial(data.batches_once, data.make_reader(source, mesh, how), len(source), batch_size)

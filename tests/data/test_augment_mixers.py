@@ -78,6 +78,21 @@ def test_mixup_or_cutmix_is_one_of_both_by_its_probability():
     assert abs(sum(kinds) - 0.7 * len(KEYS)) < 5 * np.sqrt(0.21 * len(KEYS))
 
 
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "mixup_or_cutmix"])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_repeated_images_are_never_mixed_with_themselves(name, first):
+    """Three of each side by side, from any place of the epoch on; with a neighbor, two of three would stay as they are."""
+    image = np.arange(first, first + 8) // 3
+    targets = np.eye(4, dtype=np.float32)[image]
+    policy = make_augmentation([(name, {"per_example": True})], repeats=3)
+    for key in KEYS[:5]:
+        _, mixed = policy.mix(jnp.asarray(IMAGES), jnp.asarray(targets), key)
+        own = np.asarray(mixed)[np.arange(8), image]
+        other = np.asarray(mixed)[np.arange(8), image[(np.arange(8) - 3) % 8]]
+        assert (image != image[(np.arange(8) - 3) % 8]).all()
+        np.testing.assert_allclose(own + other, 1, atol=1e-6)
+
+
 def test_mixing_bytes_gives_bytes():
     mix = make_augmentation(["mixup"]).mix
     images, targets = jax.eval_shape(mix, jnp.zeros((N, 4, 4, 3), jnp.uint8), jnp.asarray(TARGETS), KEYS[0])

@@ -5,7 +5,7 @@ import pytest
 from jaxcnn.config import default_config
 from jaxcnn.data import Once, Order, Reading, load, make_reader
 from jaxcnn.errors import UserError
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.experiment import batches_once, make_mesh, reading
 
 COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 
@@ -116,6 +116,21 @@ def test_unreadable_picture_is_skipped_alike_by_both_readers(root, training):
     assert also_skipped <= skipped
     with pytest.raises(UserError, match="not a picture that can be decoded"):
         list(make_reader(source, make_mesh(1), Reading("off"))(Once(len(source)), 0, 4, [6]))
+
+
+@pytest.mark.parametrize("changes", [{}, {"cache": "memory"}, {"cache": "disk"}, {"resident": "off"}])
+def test_training_set_is_evaluated_by_its_centers_not_by_random_crops(root, changes):
+    """As the same pictures are without random crops, also where the cache keeps another view of them for these."""
+    for path in root.glob("*/*.png"):  # something to see, and not square
+        gradient = np.linspace(0, 255, 40 * 70).reshape(40, 70, 1).astype(np.uint8)
+        cv2.imwrite(str(path), gradient * np.ones((1, 1, 3), np.uint8))
+    config = default_config()
+    config.data = settings(root, **{"random_crop": ((0.1, 0.3), (0.75, 1.33)), **changes})
+    config.evaluate.batch_size = 8
+    expected = load(settings(root), seed=0).train
+    source, mesh = load(config.data, seed=0).train, make_mesh(1)
+    found = [batch["image"][0] for batch in batches_once(config, source, mesh, reading(config))()]
+    np.testing.assert_array_equal(np.concatenate(found)[: len(expected)], [expected[i] for i in range(len(expected))])
 
 
 def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):

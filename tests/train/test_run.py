@@ -172,6 +172,12 @@ def test_batch_that_devices_cannot_share_is_refused_by_name():
         prepare(validate(small_config(devices=9)))
 
 
+def test_batch_without_another_image_to_mix_with_is_refused_by_name():
+    changes = {"batch_size": 16, "data.repeats": 9, "data.augment": ("mixup",)}
+    with pytest.raises(UserError, match=r"data.repeats: a batch of 16 with 9 of each image .* set batch_size to 18 or more"):
+        prepare(validate(small_config(**changes)))
+
+
 def test_loss_that_is_not_finite_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(RunFailed) as failure:
         run(tmp_path, **{"optimizer.learning_rate": 1e5, "schedule.warmup": "30steps", "checkpoint.every": "2steps"})

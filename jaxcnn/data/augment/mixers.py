@@ -1,7 +1,7 @@
-"""Images mixed with the next one of their batch, and their targets with them.
+"""Images mixed with another one of their batch, `shift` places before, and their targets with them.
 
 Images (N, H, W, C) of any range, targets (N, K) float32 that sum to 1. The share is drawn once a batch, as in the papers' code,
-or for each example. The batch may be sharded: the next example of a device's last is its neighbour's first.
+or for each example. The batch may be sharded: the partners of a device's first examples are its neighbor's last.
 """
 
 import jax
@@ -14,28 +14,33 @@ from jaxcnn.data.augment.settings import Positive, Probability
 Mixed = tuple[jax.Array, jax.Array]
 
 
-def mixup(images: jax.Array, targets: jax.Array, key: jax.Array, *, alpha: Positive = 0.2, per_example: bool = False) -> Mixed:
+def mixup(
+    images: jax.Array, targets: jax.Array, key: jax.Array, shift: int = 1, *, alpha: Positive = 0.2, per_example: bool = False
+) -> Mixed:
     """A weighted mean of two images, the weight from Beta(alpha, alpha).
 
     Zhang et al.: mixup: Beyond Empirical Risk Minimization. ICLR 2018, arXiv:1710.09412, section 2.
     """
     share = _share(key, images, alpha, per_example)
-    return _mixed(images, targets, each(share), share)
+    return _mixed(images, targets, each(share), share, shift)
 
 
-def cutmix(images: jax.Array, targets: jax.Array, key: jax.Array, *, alpha: Positive = 1.0, per_example: bool = False) -> Mixed:
+def cutmix(
+    images: jax.Array, targets: jax.Array, key: jax.Array, shift: int = 1, *, alpha: Positive = 1.0, per_example: bool = False
+) -> Mixed:
     """A box of one image pasted into the other; its share of the area, from Beta(alpha, alpha), before the border cuts it.
 
     Yun et al.: CutMix. ICCV 2019, arXiv:1905.04899, section 3.1. The targets have the share of the pixels that are left.
     """
     kept, share = _box(key, images, alpha, per_example)
-    return _mixed(images, targets, kept, share)
+    return _mixed(images, targets, kept, share, shift)
 
 
 def mixup_or_cutmix(
     images: jax.Array,
     targets: jax.Array,
     key: jax.Array,
+    shift: int = 1,
     *,
     mixup: Positive = 0.2,
     cutmix: Positive = 1.0,
@@ -50,7 +55,7 @@ def mixup_or_cutmix(
     share = _share(mixup_key, images, mixup, per_example)
     kept, area = _box(cutmix_key, images, cutmix, per_example)
     cut = jax.random.bernoulli(which_key, switch, share.shape)
-    return _mixed(images, targets, jnp.where(each(cut), kept, each(share)), jnp.where(cut, area, share))
+    return _mixed(images, targets, jnp.where(each(cut), kept, each(share)), jnp.where(cut, area, share), shift)
 
 
 def _share(key: jax.Array, images: jax.Array, alpha: float, per_example: bool) -> jax.Array:
@@ -73,8 +78,8 @@ def _box(key: jax.Array, images: jax.Array, alpha: float, per_example: bool) -> 
     return kept, kept.mean(axis=(1, 2, 3))
 
 
-def _mixed(images: jax.Array, targets: jax.Array, weights: jax.Array, share: jax.Array) -> Mixed:
-    first, second = images.astype(jnp.float32), jnp.roll(images, 1, axis=0).astype(jnp.float32)
+def _mixed(images: jax.Array, targets: jax.Array, weights: jax.Array, share: jax.Array, shift: int) -> Mixed:
+    first, second = images.astype(jnp.float32), jnp.roll(images, shift, axis=0).astype(jnp.float32)
     mixed = weights * first + (1 - weights) * second
     mixed = (jnp.round(mixed) if is_whole(images) else mixed).astype(images.dtype)
-    return mixed, share[:, None] * targets + (1 - share[:, None]) * jnp.roll(targets, 1, axis=0)
+    return mixed, share[:, None] * targets + (1 - share[:, None]) * jnp.roll(targets, shift, axis=0)

@@ -44,7 +44,7 @@ OPERATIONS: dict[str, Callable[..., jax.Array]] = {
 }
 # (images, key of the run, index, epoch, **settings) -> images
 BY_EPOCH: dict[str, Callable[..., jax.Array]] = {"alternating_flip": geometry.alternating_flip}
-# (images, targets, key, **settings) -> (images, targets)
+# (images, targets, key, shift, **settings) -> (images, targets)
 MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
     "mixup": mixers.mixup,
     "cutmix": mixers.cutmix,
@@ -54,9 +54,13 @@ MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """A policy: its operations in order, each with a key of its own, by its place in the list."""
+    """A policy: its operations in order, each with a key of its own, by its place in the list.
+
+    `repeats` (repeated augmentation) is how often each image stands in a row; mixers go that far to find another image.
+    """
 
     entries: tuple[Entry, ...]
+    repeats: int = 1
 
     @property
     def mixes(self) -> bool:
@@ -100,7 +104,7 @@ class Augmentation:
         """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
         for place, entry in enumerate(self.entries):
             if entry.name in MIXERS:
-                images, targets = entry(images, targets, jax.random.fold_in(key, place))
+                images, targets = entry(images, targets, jax.random.fold_in(key, place), self.repeats)
         return images, targets
 
 
@@ -115,10 +119,10 @@ def key_of_run(seed: int | jax.Array) -> jax.Array:
     return jax.random.fold_in(random_key(seed), 2**32 - 1)
 
 
-def make_augmentation(policy: Sequence[Any]) -> Augmentation:
+def make_augmentation(policy: Sequence[Any], repeats: int = 1) -> Augmentation:
     """The policy of a list of "name" and ("name", {"setting": value, …}).
 
     Raises:
       UserError: an unknown operation, a setting that it does not have, or a value that it can't use.
     """
-    return Augmentation(tuple(parse(entry, (OPERATIONS, BY_EPOCH, MIXERS)) for entry in policy))
+    return Augmentation(tuple(parse(entry, (OPERATIONS, BY_EPOCH, MIXERS)) for entry in policy), repeats)
