@@ -186,7 +186,10 @@ SETTINGS = (
         "optimizer.rescale_filters", False, "brings each convolution kernel to the norm √filters before its update "
         "(airbench): a weight decay that knows its aim",
     ),
-    Setting("optimizer.freeze", (), "regular expressions; the parameters that match are not trained", items=str),
+    Setting(
+        "optimizer.freeze", (), "regular expressions; the parameters that match are not trained, and batch norm all of whose "
+        "parameters match keeps and uses its running statistics", items=str,
+    ),
     Setting("optimizer.clip_norm", 0.0, "gradients are scaled down to this global norm; 0 = not", least=0),
     Setting("optimizer.accumulate", 1, "parts that a batch is computed in, one after the other, to save memory", least=1),
     # schedule

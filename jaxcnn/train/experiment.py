@@ -25,7 +25,7 @@ from jaxcnn.models.airbench import whiten
 from jaxcnn.pretrained import find_pretrained, fit, for_channels
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.losses import make_loss, num_outputs, task_of
-from jaxcnn.train.optimizers import make_groups, make_optimizer
+from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
 from jaxcnn.train.schedules import make_schedule
 from jaxcnn.train.state import TrainState, Variables, init_state, init_variables
 from jaxcnn.train.step import Step, make_train_step
@@ -46,6 +46,7 @@ class Experiment:
     total_steps: int
     reading: data.Reading
     sizes: data.Sizes
+    frozen: frozenset[str] = frozenset()
 
     def steps(self, name: str) -> int:
         """The duration of a setting, in steps, at least 1."""
@@ -146,6 +147,7 @@ class Experiment:
             ema_decay=config.ema.decay,
             accumulate=config.optimizer.accumulate,
             auxiliary_weight=config.loss.auxiliary_weight,
+            frozen=self.frozen,
             unroll=self.on_cpu,
         )
 
@@ -217,7 +219,18 @@ def prepare(config: ConfigDict) -> Experiment:
     schedule = schedules(config)
     optimizer = make_optimizer(config.optimizer, schedule, params, make_groups(config, schedules))
     experiment = Experiment(
-        config, dataset, preprocessing, task, model, optimizer, schedule, mesh, total_steps, reading(config), sizes
+        config,
+        dataset,
+        preprocessing,
+        task,
+        model,
+        optimizer,
+        schedule,
+        mesh,
+        total_steps,
+        reading(config),
+        sizes,
+        frozen_paths(config.optimizer, params),
     )
     augment.check(preprocessing.input_shape)
     experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made

@@ -119,6 +119,11 @@ def _without_frozen(
     )
 
 
+def frozen_paths(config: ConfigDict, params: Params) -> frozenset[str]:
+    """The paths of the parameters that a pattern of `optimizer.freeze` matches."""
+    return frozenset(path for path in parameter_paths(params) if _matches(config.freeze, path))
+
+
 def _rule(config: ConfigDict) -> optax.GradientTransformation:
     """The update rule before the learning rate."""
     adam = optax.scale_by_adam(config.b1, config.b2, config.eps)

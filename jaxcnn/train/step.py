@@ -1,5 +1,6 @@
 """One training step, as a pure function of (state, batch); and how it is compiled for a mesh of devices."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data import Augmentation, Batch, Preprocessing, key_of_run, step_keys
 from jaxcnn.evaluate import Task
+from jaxcnn.train.frozen import keep_statistics, without_gradient
 from jaxcnn.train.losses import Loss, correct, targets_of
 from jaxcnn.train.state import TrainState
 
@@ -33,6 +35,7 @@ def make_train_step(
     ema_decay: float = 0.0,
     accumulate: int = 1,
     auxiliary_weight: float = 0.0,
+    frozen: frozenset[str] = frozenset(),
     unroll: bool = True,
 ) -> Step:
     """The step: batch of image (B, H, W, C) uint8 and label -> next state, metrics of this step (scalars, float32).
@@ -42,17 +45,21 @@ def make_train_step(
     All its randomness is that of step_keys(seed, step), so that a resumed run draws the same numbers. With `accumulate`, loss
     and gradient are the mean over the parts (with class weights: of their weighted means), and batch norm sees the parts.
     The loss of each auxiliary head that a model has, its logits sown in "auxiliary", is added times `auxiliary_weight`.
+    Parameters at the paths `frozen` get a gradient of zero, which costs nothing; the gradient norm is that of the others.
     """
 
     def loss_and_gradient(params, batch_stats, images, labels, key):
         def objective(params):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats", "auxiliary"],
-                rngs={"dropout": key},
-            )
+            if frozen:
+                params = without_gradient(params, frozen)
+            with nn.intercept_methods(keep_statistics(params, frozen)) if frozen else contextlib.nullcontext():
+                logits, updates = model.apply(
+                    {"params": params, "batch_stats": batch_stats},
+                    images,
+                    train=True,
+                    mutable=["batch_stats", "auxiliary"],
+                    rngs={"dropout": key},
+                )
             auxiliary = [auxiliary_weight * loss(sown, labels) for sown in jax.tree.leaves(updates.get("auxiliary", {}))]
             metrics = {"loss": sum(auxiliary, loss(logits, labels)), "accuracy": correct(logits, labels, task).mean()}
             return metrics["loss"], (metrics, updates.get("batch_stats", {}))

@@ -100,6 +100,20 @@ def test_eight_devices_give_the_losses_and_statistics_of_one(batches):
     assert_close(sharded.params, state.params, 1e-4)
 
 
+def test_frozen_layers_keep_parameters_and_statistics_and_cost_no_gradient(batches):
+    """Batch norm that is frozen computes in training what it does in evaluation: the head sees the same features in both."""
+    frozen = frozenset({"conv/kernel", "norm/scale", "norm/bias"})
+    start = init_variables(Net(), (6, 6, 3), jax.random.key(0))
+    state, losses = train(Net(), batches, frozen=frozen)
+    assert losses[-1] < losses[0]
+    jax.tree.map(np.testing.assert_array_equal, state.batch_stats, start["batch_stats"])
+    for layer in ("conv", "norm"):
+        jax.tree.map(np.testing.assert_array_equal, state.params[layer], start["params"][layer])
+    assert (np.asarray(state.params["head"]["kernel"]) != start["params"]["head"]["kernel"]).all()
+    thawed, _ = train(Net(), batches, frozen=frozenset({"conv/kernel", "norm/scale"}))  # not all of the norm's
+    assert (np.asarray(thawed.batch_stats["norm"]["mean"]) != start["batch_stats"]["norm"]["mean"]).all()
+
+
 @pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "scanned, as on accelerators"])
 def test_many_steps_in_one_call_equal_as_many_calls(batches, unroll):
     state, losses = train(Net(drop=0.3), batches, per_call=1)

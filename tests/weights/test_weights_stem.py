@@ -65,7 +65,7 @@ def test_config_says_which_side_is_adapted_or_both_ways_are_named(state, variabl
     np.savez(tmp_path / "rgb.npz", **state)
     kernel = variables["params"]["stem_conv"]["kernel"]
     said = f"{tmp_path}/rgb.npz is for images of 3 channels, but these have 1; --config.data.channels=3 changes the images, "
-    with pytest.raises(UserError, match=re.escape(said + "--config.model.adapt_stem=True its first convolution")):
+    with pytest.raises(UserError, match=re.escape(said + "--config.model.adapt_stem=True adapts its first convolution")):
         pretrained(tmp_path / "rgb.npz")  # digits are grey
     np.testing.assert_array_equal(pretrained(tmp_path / "rgb.npz", **{"data.channels": 3}), kernel)
     summed = pretrained(tmp_path / "rgb.npz", **{"model.adapt_stem": True})
@@ -85,6 +85,6 @@ def test_images_of_five_channels_can_only_be_met_by_the_first_convolution(state,
         "batch_size": 8,
         "total": "9steps",
     }
-    with pytest.raises(UserError, match=r"3 channels, but these have 5; --config.model.adapt_stem=True its first conv"):
+    with pytest.raises(UserError, match=r"3 channels, but these have 5; --config.model.adapt_stem=True adapts its first conv"):
         pretrained(tmp_path / "rgb.npz", **data)
     assert pretrained(tmp_path / "rgb.npz", **data, **{"model.adapt_stem": True}).shape == (3, 3, 5, 16)
