@@ -11,10 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data import formats, splits
-from jaxcnn.data.folder import folder, table
+from jaxcnn.data.folder import folder
 from jaxcnn.data.huggingface import from_hugging_face
 from jaxcnn.data.one_size import with_one_size
 from jaxcnn.data.sources import Dataset, Subset
+from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean
 

@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look
+from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look, read_bytes
+from jaxcnn.data.files import stamp
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
 from jaxcnn.errors import UserError
 
@@ -118,6 +119,26 @@ class EncodedSource(Source):
     def view(self, index: int, view: View) -> np.ndarray:
         """Decoded no larger than the view needs."""
         return decode(self.encoded(index), self.name(index), self.channels, view)
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource(EncodedSource):
+    """Picture files."""
+
+    paths: np.ndarray
+    labels: np.ndarray
+
+    def encoded(self, index: int) -> bytes:
+        """The file."""
+        return read_bytes(self.name(index))
+
+    def stamp(self) -> str:
+        """Paths below the folder that holds all, sizes and dates of the files."""
+        return stamp([str(path) for path in self.paths])
+
+    def name(self, index: int) -> str:
+        """The path."""
+        return str(self.paths[index])
 
 
 @dataclasses.dataclass(frozen=True)

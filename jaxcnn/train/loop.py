@@ -29,12 +29,13 @@ from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.dispatch import Dispatch
 from jaxcnn.train.experiment import Experiment, prepare
+from jaxcnn.train.interrupts import Interrupts
 from jaxcnn.train.interval import Interval
 from jaxcnn.train.log import Row, RunLog, say
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.result import write_result
 from jaxcnn.train.state import TrainState, count_parameters
-from jaxcnn.train.workdir import Interrupts, check_config, held, write_text
+from jaxcnn.train.workdir import check_config, held, write_text
 
 
 class Interrupted(UserError):

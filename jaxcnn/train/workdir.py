@@ -3,8 +3,6 @@
 import contextlib
 import fcntl
 import os
-import signal
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,27 +62,3 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-
-
-class Interrupts:
-    """SIGTERM and Ctrl-C as a wish that the loop can see: `signal` is the one that came, or None.
-
-    A second Ctrl-C ends the program at once.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-
-    def __enter__(self) -> "Interrupts":
-        with contextlib.suppress(ValueError):  # signals can only be handled in the main thread
-            self._old = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in getattr(self, "_old", {}).items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _: types.FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)

@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from jaxcnn.config import default_config
 from jaxcnn.data import load
-from jaxcnn.data.folder import FileSource
+from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 
 
