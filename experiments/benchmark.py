@@ -45,6 +45,7 @@ _DTYPES = flags.DEFINE_list("dtypes", None, "cpu, gpu: float32, bfloat16; None =
 _TURN = flags.DEFINE_float("turn_seconds", 2.0, "cpu, gpu: least seconds of a turn", lower_bound=0.0)
 _COMPILED = flags.DEFINE_list("torch_compile", ["train"], "cpu: the modes in which torch.compile is measured beside eager")
 _LIMIT = flags.DEFINE_float("compile_limit", 120.0, "cpu: seconds after which torch.compile is given up", lower_bound=1.0)
+_FREEZE = flags.DEFINE_list("freeze", [], "cpu, gpu: patterns for optimizer.freeze, with --modes=train")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images a batch; 0 = each model's own, data: 64", lower_bound=0)
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"data: which parts of it: {', '.join(PARTS)}")
 _IMAGES = flags.DEFINE_integer("images", 200, "data: different photos that are made", lower_bound=20)
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     _check_choices("torch_compile", _COMPILED.value, ("forward", "train"))
     _check_choices("dtypes", _DTYPES.value or [], ("float32", "bfloat16"))
     _check_choices("against", _AGAINST.value, {"data": ("torch", "tensorflow"), "compile": ()}.get(_SUITE.value, ("torch",)))
+    if _FREEZE.value and (_SUITE.value not in ("cpu", "gpu") or _MODES.value != ["train"] or _AGAINST.value):
+        raise UserError("--freeze: only with --suite=cpu or gpu, --modes=train, and without --against")
     pythons = {name: _interpreter(name) for name in _AGAINST.value}
     _check_writable(_JSON.value)
     machine = _machine()
@@ -105,6 +108,7 @@ def _models(pythons: dict[str, str]) -> list[Row]:
         modes=_MODES.value,
         dtypes=_DTYPES.value or ["float32" if suite == "cpu" else "bfloat16"],
         batch_size=_BATCH_SIZE.value,
+        freeze=_FREEZE.value,
         rounds=rounds,
         turn_seconds=_TURN.value,
         threads=cores(),

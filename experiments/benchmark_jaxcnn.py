@@ -19,6 +19,7 @@ from benchmark_process import Row, answers, peak_bytes, serve_steps
 
 from jaxcnn.config import default_config
 from jaxcnn.data import Batch
+from jaxcnn.layers import cpu_convolution
 from jaxcnn.models.cost import cost
 from jaxcnn.train import experiment
 from jaxcnn.train.clock import compile_ahead
@@ -40,6 +41,7 @@ def prepare(spec: Row, examples: int) -> experiment.Experiment:
     config.model.name, config.model.dtype = spec["model"], spec["dtype"]
     config.model.arguments.update(spec["arguments"])
     config.batch_size, config.devices = spec["batch_size"], 1
+    config.optimizer.freeze = tuple(spec.get("freeze", ()))
     config.data.validation, config.data.image_size, config.data.resize = 0.0, spec["padded"], "pad"
     config.data.mean, config.data.std = (0.5,) * shape[2], (0.25,) * shape[2]
     with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +64,11 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     batches, state = first_batches(prepared, a_call), prepared.initial_state()
     start = time.perf_counter()
     steps: Callable[[int], Any]
+    counted: Row = {}
     if spec["mode"] == "train":
         train = compile_ahead(jit_steps(prepared.train_step(), prepared.mesh, unroll=prepared.on_cpu), state, batches)
+        if not cpu_convolution().startswith("onednn"):  # whose convolutions XLA does not count
+            counted["step_flops"] = (train.cost_analysis() or {}).get("flops", 0) / a_call
 
         def steps(count: int) -> None:
             nonlocal state
@@ -86,6 +91,7 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
         "flops": 2 * costs.macs * (3 if spec["mode"] == "train" else 1),  # an image; the backward pass is twice the forward
         "images_a_step": a_call * spec["batch_size"],
         "device": jax.devices()[0].device_kind,
+        **counted,
     }, steps
 
 

@@ -56,6 +56,7 @@ class Settings(NamedTuple):
     modes: Sequence[str]
     dtypes: Sequence[str]
     batch_size: int  # 0: the case's
+    freeze: Sequence[str]  # patterns for optimizer.freeze
     rounds: int
     turn_seconds: float
     threads: int
@@ -88,7 +89,7 @@ def _spec(model: str, mode: str, dtype: str, settings: Settings) -> Row:
 
     other = Case(image_size(model), {"cpu": 16, "gpu": 256}[settings.suite])
     case = CASES[settings.suite].get(model, other)
-    spec = case._asdict() | {"model": model, "mode": mode, "dtype": dtype}
+    spec = case._asdict() | {"model": model, "mode": mode, "dtype": dtype, "freeze": settings.freeze}
     return spec | {"batch_size": settings.batch_size or case.batch_size, "padded": case.padded or case.image_size}
 
 
@@ -97,7 +98,9 @@ def _measure(spec: Row, settings: Settings, peak: Worker, product: float) -> Row
     if settings.torch_python:  # on a GPU nobody trains without torch.compile
         compiled = ["torch_compile"] * (spec["mode"] in settings.compiled_modes)
         names += ["torch", *compiled] if settings.suite == "cpu" else ["torch_compile"]
-    row = {name: spec[name] for name in ("model", "mode", "dtype", "batch_size", "image_size")} | {"suite": settings.suite}
+    row = {name: spec[name] for name in ("model", "mode", "dtype", "batch_size", "image_size", "freeze")} | {
+        "suite": settings.suite
+    }
     failed: Row = {}
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
@@ -128,6 +131,8 @@ def _measure(spec: Row, settings: Settings, peak: Worker, product: float) -> Row
             answer = peak.ask({"seconds": settings.turn_seconds / 4, "least": 1})
             products.append(answer["steps"] * product / answer["seconds"])
     row |= _figures(turns, ready, failed, statistics.median(products))
+    if row["freeze"]:
+        row["peak_share"] = None  # it would count the gradients that are not computed
     return row | ({"failed": failed} if failed else {})
 
 
@@ -148,7 +153,7 @@ def _figures(turns: dict[str, list[Row]], ready: dict[str, Row | None], failed: 
         row[f"{prefix}images_per_second_best"] = max(rates[name])
         row[f"{prefix}peak_bytes"] = max(turn["peak_bytes"] for turn in turns[name])
         row[f"{prefix}compile_seconds"] = answer["compile_seconds"]
-        row |= {key: answer[key] for key in ("parameters", "flops", "device", "versions") if key in answer}
+        row |= {key: answer[key] for key in ("parameters", "flops", "step_flops", "device", "versions") if key in answer}
         if prefix and "jaxcnn" in rates:
             ratios = [us / them for us, them in zip(rates["jaxcnn"], rates[name], strict=True)]
             row |= figure(f"{prefix.removeprefix('torch_')}ratio", ratios)
@@ -160,6 +165,8 @@ def _figures(turns: dict[str, list[Row]], ready: dict[str, Row | None], failed: 
 def _told(row: Row) -> str:
     """A row in one line, for whoever waits."""
     figures = [f"{row['images_per_second']:,.1f} images/s" if row["images_per_second"] else "failed"]
+    if row.get("step_flops"):
+        figures.append(f"{row['step_flops'] / 1e9:.2f} GFLOP a step by XLA's count")
     if row["ratio"]:
         figures.append(f"{row['ratio']:.2f} × PyTorch")
     if row.get("compile_ratio"):
