@@ -98,7 +98,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: np.asarray(archive[name]) for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError, RuntimeError) as error:
         # a TypeError is a single array in a file called .npz: it can't be opened as an archive; a RuntimeError, encryption
-        raise UserError(f"{path}: not a whole .npz file of plain arrays ({first_line(error)})") from error
+        fix = "; save names as text, array.astype(str)" if "Object arrays" in str(error) else ""
+        raise UserError(f"{path}: not a whole .npz file of plain arrays ({first_line(error)}){fix}") from error
 
 
 def read_lines(path: Path) -> list[str]:

@@ -2,13 +2,15 @@
 
 import importlib.util
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxcnn.data import files
-from jaxcnn.data.sources import ArraySource, Dataset, Subset
+from jaxcnn.data.class_names import clean, in_order
+from jaxcnn.data.sources import PARTS, ArraySource, Dataset, Subset
 from jaxcnn.data.splits import cut
 from jaxcnn.errors import UserError, did_you_mean
 
@@ -72,45 +74,68 @@ def _cifar(paths: Sequence[Path], label_bytes: int) -> ArraySource:
 def arrays(path: Path) -> Dataset:
     """An .npz with {train,test}_images, {train,test}_labels, and perhaps val_images, val_labels, class_names.
 
-    Images are uint8, (N, H, W) or (N, H, W, C); labels (N,) or (N, 1) classes, or (N, K) zeros and ones.
+    Keras's names are taken too: x_train, y_train, x_test, y_test; and images and labels (or x and y) alone, without a test set.
+    Images are uint8, (N, H, W) or (N, H, W, C). Labels are (N,) or (N, 1), the names of classes or their numbers from 0, or
+    (N, K) zeros and ones. `class_names` are those of the numbers 0, 1, …; without them the numbers are the names.
     """
     found = files.read_npz(path)
-
-    def part(prefix: str) -> ArraySource:
-        names = [f"{prefix}_images", f"{prefix}_labels"]
-        if missing := [name for name in names if name not in found]:
-            there = ", ".join(found) or "nothing"
-            raise UserError(f"{path}: no array {missing[0]!r}{did_you_mean(missing[0], found)}; it holds {there}")
-        images, labels = (found[name] for name in names)
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
-            raise UserError(
-                f"{path}: {names[0]} is {images.dtype}{images.shape}, but uint8 (N, H, W[, C]) was expected{_as_uint8(images)}"
-            )
-        if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
-            raise UserError(
-                f"{path}: {names[0]} is {images.shape}, which looks like (N, C, H, W), but (N, H, W, C) is meant: "
-                "images.transpose(0, 2, 3, 1)"
-            )
-        if labels.ndim not in (1, 2) or len(labels) != len(images) or labels.dtype.kind not in "iub":
-            one_hot = "; labels.argmax(axis=1) makes them of one-hot rows" if labels.ndim == 2 else ""
-            raise UserError(
-                f"{path}: {names[1]} is {labels.dtype}{labels.shape}, but whole numbers ({len(images)},) were expected{one_hot}"
-            )
-        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        return ArraySource(images if images.ndim == 4 else images[..., None], labels.astype(np.int32))
-
-    train, test = part("train"), part("test")
-    validation = part("val") if "val_images" in found else None
-    sources = [train, test] + ([validation] if validation else [])
-    if len({(source.image_shape, source.labels.shape[1:]) for source in sources}) > 1:
-        shapes = ", ".join(f"{source.image_shape}" for source in sources)
+    names = _array_names(path, found)
+    images = {part: _images(path, pair["images"], found) for part, pair in names.items()}
+    labels = {part: _labels(path, pair["labels"], found, len(images[part])) for part, pair in names.items()}
+    if len({(images[part].shape[1:], labels[part].shape[1:], labels[part].dtype.kind == "U") for part in names}) > 1:
+        shapes = ", ".join(f"{images[part].shape} with {labels[part].dtype}{labels[part].shape}" for part in names)
         raise UserError(f"{path}: the parts differ in the shape of images or labels: {shapes}")
-    if "class_names" in found:
-        class_names = tuple(str(name) for name in found["class_names"])
-    else:
-        many = train.labels.shape[1] if train.labels.ndim == 2 else max(int(s.labels.max()) for s in sources) + 1
-        class_names = tuple(str(label) for label in range(many))
-    return Dataset(train, validation, test, class_names)
+    class_names = _texts(path, "class_names", found["class_names"]) if "class_names" in found else []
+    if len(set(class_names)) < len(class_names):
+        raise UserError(f"{path}: class_names has a name twice: {', '.join(map(repr, class_names[:10]))}")
+    where = {part: f"{path}: {pair['labels']}" for part, pair in names.items()}
+    classes, numbers = (_several if labels["train"].ndim == 2 else _classes)(where, labels, class_names)
+    sources = {part: ArraySource(images[part], numbers[part].astype(np.int32)) for part in names}
+    return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(classes))
+
+
+_ARRAY = re.compile("(?:([a-z]+)_)?(images|labels|x|y)(?:_([a-z]+))?", re.IGNORECASE)
+_PARTNER = {"images": "labels", "labels": "images", "x": "y", "y": "x", "X": "Y", "Y": "X"}
+
+
+def _array_names(path: Path, found: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
+    """{"train": {"images": the name of its array, "labels": …}, …} for each part that there is."""
+    names: dict[str, dict[str, str]] = {}
+    expected = {"train": "train_images", "test": "test_images"}
+    for match in filter(None, map(_ARRAY.fullmatch, found)):
+        part = (match[1] or match[3] or "train").lower()
+        part, kind = PARTS.get(part, part), "images" if match[2].lower() in ("images", "x") else "labels"
+        other = names.setdefault(part, {}).setdefault(kind, match[0])
+        if other != match[0]:
+            raise UserError(f"{path}: {other!r} and {match[0]!r} are both the {kind} of one part; one is meant")
+        expected[part] = match[0][: match.start(2)] + _PARTNER.get(match[2], "") + match[0][match.end(2) :]
+    if names.get("train", {}).get("images", "").lower() in ("images", "x") and "test" not in names:
+        del expected["test"]
+    for part, partner in expected.items():
+        complete = len(names.get(part, {})) == 2
+        if part not in PARTS.values():
+            names.pop(part)
+            if complete:
+                raise UserError(f"{path}: no part {part!r}{did_you_mean(part, PARTS)}; train, val or test")
+        elif not complete:
+            there = ", ".join(found) or "nothing"
+            raise UserError(f"{path}: no array {partner!r}{did_you_mean(partner, found)}; it holds {there}")
+    return names
+
+
+def _images(path: Path, name: str, found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N, H, W, C) uint8."""
+    images = found[name]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
+        raise UserError(
+            f"{path}: {name} is {images.dtype}{images.shape}, but uint8 (N, H, W[, C]) was expected{_as_uint8(images)}"
+        )
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
+        raise UserError(
+            f"{path}: {name} is {images.shape}, which looks like (N, C, H, W), but (N, H, W, C) is meant: "
+            "images.transpose(0, 2, 3, 1)"
+        )
+    return images if images.ndim == 4 else images[..., None]
 
 
 def _as_uint8(images: np.ndarray) -> str:
@@ -119,3 +144,73 @@ def _as_uint8(images: np.ndarray) -> str:
         return ""
     scaled = "(255 * images)" if images.max() <= 1 else "images"
     return f": {scaled}.round().astype('uint8')"
+
+
+def _labels(path: Path, name: str, found: Mapping[str, np.ndarray], examples: int) -> np.ndarray:
+    """(N,) whole numbers or names, or (N, K) whole numbers."""
+    labels = found[name]
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim not in (1, 2) or len(labels) != examples or not (
+        flat.dtype.kind in "iub" or (flat.dtype.kind in "US" and flat.ndim == 1)
+    ):  # fmt: skip
+        fix = "; labels.argmax(axis=1) makes them of one-hot rows" if flat.ndim == 2 else ""
+        if flat.ndim == 1 and flat.dtype.kind == "f" and (flat == np.trunc(flat)).all():
+            fix = "; labels.astype(int) makes them"
+        raise UserError(
+            f"{path}: {name} is {labels.dtype}{labels.shape}, but whole numbers or names ({examples},) were expected{fix}"
+        )
+    return np.array(_texts(path, name, flat)) if flat.dtype.kind in "US" else flat
+
+
+def _texts(path: Path, name: str, values: np.ndarray) -> list[str]:
+    """The names in an array (N,) of text, bytes or whole numbers, in one form (see class_names.clean)."""
+    if values.ndim != 1 or values.dtype.kind not in "USiu":
+        raise UserError(f"{path}: {name} is {values.dtype}{values.shape}, but names (K,) were expected")
+    try:
+        texts = [clean(value.decode() if isinstance(value, bytes) else str(value)) for value in values.tolist()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {name} holds bytes that are not UTF-8 ({error})") from error
+    if "" in texts:
+        raise UserError(f"{path}: {name} has an empty name at {texts.index('')}")
+    return texts
+
+
+def _several(
+    where: Mapping[str, str], labels: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> tuple[Sequence[str], Mapping[str, np.ndarray]]:
+    """The names of the columns, and `labels` as they are."""
+    if all(((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all() for rows in labels.values()):
+        raise UserError(f"{where['train']}: every row has a single 1; labels.argmax(axis=1) makes classes of such one-hot rows")
+    trained = labels["train"].any(axis=0)
+    for part, rows in labels.items():
+        if (unknown := rows.any(axis=0) & ~trained).any():
+            column = int(unknown.argmax())
+            raise UserError(f"{where[part]}: has ones in column {column} (from 0), which no training example has")
+    return class_names or [str(column) for column in range(labels["train"].shape[1])], labels
+
+
+def _classes(
+    where: Mapping[str, str], labels: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> tuple[Sequence[str], Mapping[str, np.ndarray]]:
+    """The names of the classes, and the number of each example's."""
+    trained = np.unique(labels["train"])
+    if len(trained) < 2:
+        raise UserError(f"{where['train']}: all training examples have the label {trained[0]}; at least two classes are needed")
+    for part, of_part in labels.items():
+        if (unknown := ~np.isin(of_part, trained)).any():
+            index = int(unknown.argmax())
+            raise UserError(f"{where[part]}: example {index} has the label {of_part[index]}, which no training example has")
+    if trained.dtype.kind == "U":
+        classes = class_names or in_order(trained.tolist())
+        if missing := set(trained.tolist()) - set(classes):
+            near = did_you_mean(min(missing), classes)
+            raise UserError(f"{where['train']}: class_names has no {min(missing)!r}{near}")
+        number = {name: i for i, name in enumerate(classes)}
+        return classes, {part: np.array([number[name] for name in of_part.tolist()]) for part, of_part in labels.items()}
+    if not class_names and (trained != np.arange(len(trained))).any():
+        some = ", ".join(map(str, trained[:10])) + ", …" * (len(trained) > 10)
+        raise UserError(
+            f"{where['train']}: its {len(trained)} classes are {some}, not 0 to {len(trained) - 1}; labels.astype(str) makes "
+            "names of them, or an array class_names says the names of 0, 1, and so on"
+        )
+    return class_names or [str(label) for label in range(len(trained))], labels

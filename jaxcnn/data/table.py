@@ -1,61 +1,190 @@
 """Picture files that a .csv table lists, with their labels."""
 
 import csv
+import dataclasses
+import io
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.data.class_names import clean, in_order
 from jaxcnn.data.decode import read_bytes
 from jaxcnn.data.files import existing
 from jaxcnn.data.sources import PARTS, Dataset, FileSource
 from jaxcnn.errors import UserError, did_you_mean
 
 
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One picture; `line` is where its row starts in the file, from 1."""
+
+    line: int
+    path: str
+    label: str
+    names: frozenset[str]
+    part: str
+    group: str
+
+
 def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
     """A .csv with a header: columns path, label, and perhaps split (train, val, test).
 
-    Paths are relative to the table's folder. Several labels of one image stand in one field, separated by "|".
-    `group` names the column that says what belongs together.
+    Paths are relative to the table's folder. Several labels of one image stand in one field, separated by "|"; where any
+    label has a "|", an empty one means none. `group` names the column that says what belongs together. Spaces around
+    fields and labels do not count.
+
+    Raises:
+      UserError: names the line that can't be read, or that contradicts another one.
     """
     if existing(path).is_dir():
         raise UserError(f'data.root: "{path}" is a folder; the source "csv" takes the table itself')
-    try:
-        rows = list(csv.DictReader(read_bytes(path).decode("utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table in UTF-8 ({error})") from error
-    columns = list(rows[0]) if rows else []
-    for column in ("path", "label", *([group] if group else [])):
-        if column not in columns:
-            raise UserError(
-                f"{path}: no column {column!r}{did_you_mean(column, columns)}; it has {', '.join(columns) or 'no row'}"
-            )
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values() or not row["path"] or not row["label"]:
-            raise UserError(f"{path}, line {number}: a path and a label are wanted, and as many fields as the header has")
-        if (split := row.get("split", "train").lower()) not in PARTS:
-            raise UserError(f"{path}, line {number}: no split {split!r}{did_you_mean(split, PARTS)}; train, val or test")
-    several = any("|" in row["label"] for row in rows)
-    chosen = {part: [r for r in rows if PARTS[r.get("split", "train").lower()] == part] for part in set(PARTS.values())}
-    if not chosen["train"]:
+    rows = _rows(path, group)
+    several = any("|" in row.label for row in rows)
+    parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "test")}
+    if not parts["train"]:
         raise UserError(f"{path}: no row is for training")
-    names = sorted({name for row in chosen["train"] for name in row["label"].split("|")})
-    for number, row in enumerate(rows, start=2):
-        if unknown := set(row["label"].split("|")) - set(names):
-            label = min(unknown)
-            raise UserError(f"{path}, line {number}: no training row has the label {label!r}{did_you_mean(label, names)}")
+    class_names = in_order(name for row in parts["train"] for name in row.names)
+    _check_labels(path, rows, class_names, several)
+    _check_repeats(path, rows)
+    _check_groups(path, rows, group)
+    index = {name: i for i, name in enumerate(class_names)}
 
-    def part(rows: Sequence[dict[str, str]]) -> FileSource | None:
-        if not rows:
-            return None
-        paths = np.array([str(path.parent / row["path"]) for row in rows])
-        if several:
-            labels = np.array([[name in row["label"].split("|") for name in names] for row in rows], np.int32)
-        else:
-            labels = np.array([names.index(row["label"]) for row in rows], np.int32)
-        return FileSource(paths, labels, channels=channels)
+    def source(rows: Sequence[_Row]) -> FileSource:
+        labels = np.zeros((len(rows), len(class_names)) if several else len(rows), np.int32)
+        for i, row in enumerate(rows):
+            for name in row.names:
+                labels[(i, index[name]) if several else i] = 1 if several else index[name]
+        return FileSource(np.array([str(path.parent / row.path) for row in rows]), labels, channels=channels)
 
-    train = part(chosen["train"])
-    assert train is not None
-    groups = np.array([row[group] for row in chosen["train"]]) if group else None
-    return Dataset(train, part(chosen["validation"]), part(chosen["test"]), tuple(names), groups)
+    validation, test = (source(parts[part]) if parts[part] else None for part in ("validation", "test"))
+    groups = np.array([row.group for row in parts["train"]]) if group else None
+    return Dataset(source(parts["train"]), validation, test, class_names, groups)
+
+
+def _rows(path: Path, group: str) -> list[_Row]:
+    """The pictures that the table lists, each with as many fields as the header and a path."""
+    (_, header), *lines = _lines(path) or [(1, [])]
+    columns = _columns(path, header, group)
+    if not lines:
+        raise UserError(f"{path}: no row below its header")
+    if "split" not in columns:
+        _check_no_other_split(path, header, [fields for _, fields in lines])
+    rows = []
+    for line, fields in lines:
+        where = f"{path}, line {line}"
+        if len(fields) != len(header):
+            raise UserError(f"{where}: it has {len(fields)} fields, but the header has {len(header)}")
+        field = {name: fields[column] for name, column in columns.items()}
+        for name, value in field.items():
+            if not value and name != "label":
+                raise UserError(f"{where}: its {name} is empty")
+            if "\n" in value or "\r" in value:
+                raise UserError(f"{where}: its {name} has a line break in it; is a quote left open?")
+        if (split := field.get("split", "train").lower()) not in PARTS:
+            raise UserError(f"{where}: no split {split!r}{did_you_mean(split, PARTS)}; train, val or test")
+        names = frozenset(clean(name) for name in field["label"].split("|")) - {""}
+        rows.append(_Row(line, field["path"], field["label"], names, PARTS[split], clean(field.get(group, ""))))
+    return rows
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """(the line where it starts, its fields without surrounding spaces) of the header and of every row that is not blank."""
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a table in UTF-8 ({error}); save it as UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{path}, line {line}: a NUL byte; the table is damaged, or not in UTF-8")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    lines: list[tuple[int, list[str]]] = []
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = [field.strip() for field in next(reader)]
+        except StopIteration:
+            return lines
+        except csv.Error as error:
+            raise UserError(f"{path}, line {line}: a quote that is not closed where its field ends ({error})") from error
+        if lines and (rows := _rows_within(fields, len(lines[0][1]))):
+            raise UserError(f"{path}, line {line}: a quote that is closed {rows} rows later; is it left open?")
+        if any(fields):
+            lines.append((line, fields))
+
+
+def _rows_within(fields: Sequence[str], columns: int) -> int:
+    """How many lines within the fields have as many commas as a row: an open quote took them for one field."""
+    return sum(line.count(",") >= columns - 1 for field in fields for line in re.split("[\r\n]+", field)[1:])
+
+
+def _columns(path: Path, header: Sequence[str], group: str) -> dict[str, int]:
+    """Where the columns path, label, split (if there is one) and `group` are; upper case does not matter."""
+    lower = [name.lower() for name in header]
+    columns = {}
+    for name in ("path", "label", "split", *([group] if group else [])):
+        places = [i for i, found in enumerate(lower) if found == name.lower()]
+        if len(places) > 1:
+            raise UserError(f"{path}: {len(places)} columns are called {name!r}; one is meant")
+        if places:
+            columns[name] = places[0]
+        elif name != "split":
+            near, there = did_you_mean(name, header), ", ".join(header) or "no row"
+            marks = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in there]
+            fix = f"; its fields are separated by {marks[0]!r}, but commas are expected" if marks else ""
+            raise UserError(f"{path}: no column {name!r}{near}; it has {there}{fix}")
+    return columns
+
+
+def _check_no_other_split(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Raises UserError where a column of another name says which rows are for training and which are not."""
+    for name, values in zip(header, zip(*rows, strict=False), strict=False):
+        found = {value.lower() for value in values}
+        if len(found) > 1 and found <= set(PARTS):
+            raise UserError(
+                f"{path}: the column {name!r} looks like the split ({', '.join(sorted(found))}); "
+                'call it "split", or remove it where it is not meant'
+            )
+
+
+def _check_labels(path: Path, rows: Sequence[_Row], class_names: Sequence[str], several: bool) -> None:
+    for row in rows:
+        if unknown := row.names - set(class_names):
+            near = did_you_mean(min(unknown), class_names)
+            raise UserError(f"{path}, line {row.line}: no training row has the label {min(unknown)!r}{near}")
+        if not row.names and not several:
+            raise UserError(
+                f"{path}, line {row.line}: its label is empty; where images may have several labels or none, one row at "
+                'least has a "|" in its label, such as "cat|dog" or "cat|"'
+            )
+    if len(class_names) < (1 if several else 2):
+        found = f"all training rows have the label {class_names[0]!r}" if class_names else "no training row has a label"
+        raise UserError(f"{path}: {found}; at least two classes are needed")
+
+
+def _check_repeats(path: Path, rows: Sequence[_Row]) -> None:
+    """Raises UserError where two rows are of one file, which could lie on both sides of a split."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        other = first.setdefault(os.path.normpath(path.parent / row.path), row)
+        if other is not row:
+            differs = f", in the {other.part} set and in the {row.part} set" if other.part != row.part else ""
+            differs += f", with the labels {other.label!r} and {row.label!r}" if other.names != row.names else ""
+            raise UserError(
+                f"{path}, line {row.line}: {row.path!r} is listed on line {other.line} too{differs}; "
+                'list each file once, with several labels as "cat|dog"'
+            )
+
+
+def _check_groups(path: Path, rows: Sequence[_Row], group: str) -> None:
+    """Raises UserError where the column split tears a group apart."""
+    first: dict[str, _Row] = {}
+    for row in rows if group else ():
+        other = first.setdefault(row.group, row)
+        if other.part != row.part:
+            raise UserError(
+                f"{path}, line {row.line}: {group} {row.group!r} is in the {row.part} set, but on line {other.line} in the "
+                f"{other.part} set; data.group keeps a group in one part"
+            )

@@ -228,36 +228,3 @@ def test_pictures_without_folders_are_counted(root):
         path.rename(root / f"{i}.jpg")
     (root / "rose").rmdir()
     assert refused(root).endswith("holds 1 folders and 20 pictures outside of them; one a class is meant, at least two")
-
-
-# ── Tables ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def table(root, *rows, ends="\n", start=""):
-    text = ends.join(["path,label,split", *rows]) + ends
-    (root / "table.csv").write_bytes((start + text).encode())
-    return root / "table.csv"
-
-
-ROWS = [f"{name}/{i}.jpg,{name},{'test' if i > 7 else 'train'}" for name in ("rose", "tulip") for i in range(10)]
-
-
-def test_table_saved_by_a_spreadsheet_on_windows_is_read(root):
-    dataset = loaded(table(root, *ROWS, ends="\r\n", start="\ufeff"), name="csv")
-    assert dataset.class_names == ("rose", "tulip")
-    assert (len(dataset.train), len(dataset.test)) == (16, 4)
-    assert dataset.test[3].shape == (32, 32, 3)
-
-
-def test_label_that_no_training_row_has_is_named_with_its_line(root):
-    said = refused(table(root, *ROWS[:-1], "tulip/9.jpg,tulp,test"), name="csv")
-    assert said == f"{root}/table.csv, line 21: no training row has the label 'tulp' (did you mean \"tulip\"?)"
-
-
-def test_file_of_a_table_that_is_missing_is_a_bad_picture(root):
-    source = loaded(table(root, "rose/absent.jpg,rose,train", *ROWS), name="csv").train
-    reason = rf"^{root}/rose/absent.jpg: can't be read \(No such file or directory\)$"
-    with pytest.raises(UserError, match=reason):
-        make_reader(source, make_mesh(1), Reading("on"))
-    said = refused(table(root, *[f"elsewhere/{row}" for row in ROWS]), name="csv")
-    assert said.endswith("(No such file or directory); nor could any other image of this data set be read")

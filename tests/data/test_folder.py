@@ -74,25 +74,6 @@ def test_folds_share_nothing_and_make_up_the_whole(root):
     assert sum(map(len, folds)) == len(set.union(*folds)) == 24
 
 
-def test_table_of_paths_and_labels(root):
-    rows = ["path,label,split,patient"]
-    rows += [f"{name}/track{i % 2}_{i}.png,{name},{'test' if i > 7 else 'train'},p{i}" for name in COLOURS for i in range(10)]
-    (root / "table.csv").write_text("\n".join(rows))
-    dataset = load(settings(root / "table.csv", name="csv", group="patient"), seed=0)
-    assert dataset.class_names == ("blue", "green", "red")
-    assert len(dataset.test) == 6
-    patients = [{name[-5] for name in names(source)} for source in dataset.parts().values()]
-    assert not set.intersection(*patients[:2])
-
-
-def test_table_with_several_labels_an_image(root):
-    (root / "table.csv").write_text("path,label\n" + "".join(f"red/track{i % 2}_{i}.png,red|warm\n" for i in range(8))
-                                    + "blue/track0_0.png,blue\nblue/track1_1.png,blue\n")  # fmt: skip
-    dataset = load(settings(root / "table.csv", name="csv", validation=0.0), seed=0)
-    assert dataset.class_names == ("blue", "red", "warm")
-    assert set(map(tuple, dataset.train.labels)) == {(1, 0, 0), (0, 1, 1)}
-
-
 def batches(source, resident, places, **how):
     skipped = set()
     reader = make_reader(source, make_mesh(1), Reading(resident, skip=True, skipped=skipped, **how))

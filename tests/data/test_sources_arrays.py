@@ -107,20 +107,113 @@ def test_validation_is_cut_off_several_labels_too(arrays):
         ({"train_labels": np.eye(3)[classes(12)]}, r"float64\(12, 3\), but .*; labels.argmax\(axis=1\) makes them of one-hot"),
         ({"train_images": GREY["train_images"][0, 0]}, r"train_images is uint8\(5,\), but uint8 \(N, H, W"),
         ({"test_images": pictures(0, 6, 5), "test_labels": classes(0)}, r"test_images is uint8\(0, 6, 5\)"),
-        ({"train_labels": classes(12) + 0.5}, r"train_labels is float64\(12,\), but whole numbers \(12,\)"),
-        ({"train_labels": np.array(["a"] * 12)}, "train_labels is <U1.*but whole numbers"),
-        ({"train_labels": classes(11)}, r"train_labels is uint8\(11,\), but whole numbers \(12,\)"),
+        ({"train_labels": classes(12) + 0.5}, r"train_labels is float64\(12,\), but whole numbers or names \(12,\)"),
+        ({"train_labels": classes(12) * 1.0}, r"train_labels is float64\(12,\), but .*; labels.astype\(int\) makes them"),
+        ({"train_labels": np.array([["a", "b"]] * 12)}, r"train_labels is <U1\(12, 2\), but whole numbers or names"),
+        ({"train_labels": np.array(["a", "b"] * 6)}, r"the parts differ in the shape .*\(12, 6, 5, 1\) with <U1\(12,\), "),
+        ({"train_labels": classes(11)}, r"train_labels is uint8\(11,\), but whole numbers or names \(12,\)"),
         ({"train_labels": np.array(1)}, r"train_labels is int64\(\), but whole numbers"),
         ({"train_labels": np.zeros((12, 2, 2), int)}, "but whole numbers"),
         ({"val_images": pictures(4, 6, 6)}, "the parts differ in the shape of images or labels"),
         ({"test_labels": several_labels(5)}, "the parts differ in the shape"),
         ({"class_names": np.array(["a", "b"])}, "arrays, train: example 2 has the label 2, outside 0 to 1, for 2 classes"),
-        ({"val_labels": np.array([0, -1, 0, 0])}, "arrays, validation: example 1 has the label -1, outside 0 to 2"),
+        ({"val_labels": np.array([0, -1, 0, 0])}, "val_labels: example 1 has the label -1, which no training example"),
+        ({"test_labels": np.array([0, 1, 2, 3, 0])}, "test_labels: example 3 has the label 3, which no training example has"),
+        ({"train_labels": np.ones(12, int)}, "train_labels: all training examples have the label 1; at least two classes"),
+        ({"class_names": np.array(["a", "b", "a"])}, "class_names has a name twice: 'a', 'b', 'a'"),
+        ({"class_names": np.array([["a", "b", "c"]])}, r"class_names is <U1\(1, 3\), but names \(K,\) were expected"),
+        ({"class_names": np.array(["a", " ", "b"])}, "class_names has an empty name at 1"),
+        ({"class_names": np.array([b"a", b"\xff", b"b"])}, "class_names holds bytes that are not UTF-8"),
+        ({"x_train": GREY["train_images"]}, "'train_images' and 'x_train' are both the images of one part; one is meant"),
+        ({"holdout_images": GREY["test_images"], "holdout_labels": classes(5)}, "no part 'holdout'; train, val or test"),
     ],
 )
 def test_array_that_does_not_fit_is_refused_by_name(arrays, changes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as mistake:
         arrays(GREY | changes)
+    assert "\n" not in str(mistake.value)
+
+
+def renamed(names, values=GREY):
+    """The arrays under other names; those that are not in `names` are left out."""
+    return {name: values[old] for old, name in names.items()}
+
+
+KERAS = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x_test", "test_labels": "y_test"}
+
+
+@pytest.mark.parametrize("case", [str.lower, str.capitalize])
+def test_names_of_keras_are_taken(arrays, case):
+    found = arrays(renamed({old: case(name) for old, name in KERAS.items()}), validation=0.0)
+    for part, source in found.parts().items():
+        np.testing.assert_array_equal(images_of(source), GREY[f"{part}_images"][..., None])
+        np.testing.assert_array_equal(source.labels, GREY[f"{part}_labels"][:, 0])
+    assert list(found.parts()) == ["train", "test"]
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("images", "labels"), ("X", "Y")])
+def test_arrays_without_a_part_are_cut_into_parts(arrays, names):
+    found = arrays(dict(zip(names, (GREY["train_images"], GREY["train_labels"]), strict=True)))
+    assert [len(source) for source in found.parts().values()] == [6, 3, 3]
+    rows = np.concatenate([images_of(source) for source in found.parts().values()]).reshape(12, -1)
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, GREY["train_images"].reshape(12, -1)))
+
+
+def test_missing_array_of_keras_is_named_in_its_way(arrays):
+    values = renamed(KERAS)
+    del values["y_test"]
+    with pytest.raises(UserError, match=r"no array 'y_test' .*it holds x_train, y_train, x_test$"):
+        arrays(values)
+    del values["x_test"]
+    with pytest.raises(UserError, match=r"no array 'test_images'; it holds x_train, y_train$"):
+        arrays(values)
+
+
+NAMES = np.array(["zebra", "ant", "caf\u00e9"])
+
+
+@pytest.mark.parametrize("form", [np.asarray, lambda names: np.char.encode(names, "utf-8"), lambda names: names[:, None]])
+def test_labels_may_be_names_of_classes(arrays, form):
+    """As text or bytes, (N,) or (N, 1), with spaces around them, in either form of Unicode."""
+    train, test = NAMES[GREY["train_labels"][:, 0]], np.array(["  ant", "cafe\u0301", "zebra ", "ant", "ant"])
+    values = {name: array for name, array in GREY.items() if "val" not in name}
+    found = arrays(values | {"train_labels": form(train), "test_labels": form(test)}, validation=0.0)
+    assert found.class_names == ("ant", "caf\u00e9", "zebra")
+    assert [found.class_names[i] for i in found.train.labels] == train.tolist()
+    assert [found.class_names[i] for i in found.test.labels] == ["ant", "caf\u00e9", "zebra", "ant", "ant"]
+    assert found.train.labels.dtype == np.int32
+    values |= {"train_labels": form(train), "test_labels": form(test), "class_names": NAMES}  # in the order of class_names
+    assert arrays(values).test.labels.tolist() == [1, 2, 0, 1, 1]
+    with pytest.raises(UserError, match=r"train_labels: class_names has no 'zebra' \(did you mean \"zebr\"\?\)"):
+        arrays(values | {"class_names": np.array(["ant", "caf\u00e9", "zebr"])})
+
+
+def test_names_of_classes_may_be_bytes(arrays):
+    assert arrays(GREY | {"class_names": np.array([b"a", b"b", b"c"])}).class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"), [((1, 2, 3), "1, 2, 3"), ((0, 100, 200), "0, 100, 200"), ((-1, 0, 1), "-1, 0, 1")]
+)
+def test_numbers_of_classes_with_gaps_are_refused_unless_they_have_names(arrays, numbers, said):
+    values = GREY | {name: np.array(numbers)[array[:, 0]] for name, array in GREY.items() if "labels" in name}
+    with pytest.raises(UserError, match=rf"train_labels: its 3 classes are {said}, not 0 to 2; labels.astype\(str\) makes"):
+        arrays(values)
+    as_names = values | {name: array.astype(str) for name, array in values.items() if "labels" in name}
+    assert arrays(as_names).class_names == tuple(map(str, numbers))
+    if min(numbers) >= 0:
+        named = arrays(values | {"class_names": np.arange(max(numbers) + 1).astype(str)})
+        assert [named.class_names[i] for i in named.test.labels] == as_names["test_labels"].tolist()
+
+
+def test_several_labels_that_are_one_or_that_training_lacks_are_refused(arrays):
+    one_hot = {name: np.eye(3, dtype=np.uint8)[array[:, 0]] for name, array in GREY.items() if "labels" in name}
+    with pytest.raises(UserError, match=r"train_labels: every row has a single 1; labels.argmax\(axis=1\) makes classes"):
+        arrays(GREY | one_hot)
+    one_hot["train_labels"][0] = (1, 1, 0)  # so they are several labels
+    one_hot["train_labels"][:, 2] = 0
+    with pytest.raises(UserError, match=r"val_labels: has ones in column 2 \(from 0\), which no training example has"):
+        arrays(GREY | one_hot)
 
 
 def test_several_labels_have_to_be_zeros_and_ones_and_as_many_as_class_names(arrays):
@@ -166,7 +259,7 @@ def test_pickled_object_is_refused_and_never_run(arrays, tmp_path):
         def __reduce__(self):
             return (tmp_path / "sprung").touch, ()
 
-    with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays"):
+    with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays .*; save names as text, array.astype\(str\)"):
         arrays(GREY | {"class_names": np.array([Trap()], dtype=object)})
     assert not (tmp_path / "sprung").exists()
 
