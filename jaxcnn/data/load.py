@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from jaxcnn.data import formats, splits
 from jaxcnn.data.folder import folder
 from jaxcnn.data.huggingface import from_hugging_face
 from jaxcnn.data.one_size import with_one_size
-from jaxcnn.data.sources import Dataset, Subset
+from jaxcnn.data.sources import Dataset, FileSource, Subset
 from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean
@@ -64,37 +65,54 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         dataset = SOURCES[config.name](root)
     for part, source in dataset.parts().items():
         _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
-    return with_one_size(_with_three_parts(dataset, config, seed), config, seed)
+    names = _names(dataset, root if root.is_dir() else root.parent)
+    return with_one_size(_with_three_parts(dataset, names, config, seed), config, seed)
 
 
-def _with_three_parts(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
+def _names(dataset: Dataset, root: Path) -> np.ndarray | None:
+    """What decides the part of each training example: its group, or its file's path below `root`; None for its index."""
+    if dataset.groups is not None:
+        return dataset.groups.astype(str)
+    if not isinstance(dataset.train, FileSource):
+        return None
+    start = os.path.join(root, "")
+    return np.array([str(path).removeprefix(start).replace(os.sep, "/") for path in dataset.train.paths])
+
+
+def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: ConfigDict, seed: int) -> Dataset:
     if dataset.test is None:
         if not config.test:
             raise UserError(f"data.test: {config.name} has no test set of its own; say what share of it shall be one")
-        dataset = _cut_off(dataset, "test", _share(dataset, "test", config.test, 0))
+        larger, smaller = _share(dataset, names, "test", config.test, 0)
+        dataset, names = _cut_off(dataset, "test", larger, smaller), None if names is None else names[larger]
     if config.fold:
         if not (match := re.fullmatch(r"(\d+)/(\d+)", config.fold)) or not 1 <= int(match[1]) <= int(match[2]):
             raise UserError(f'data.fold: {config.fold!r} is no fold; write "2/5" for the second of five')
         if dataset.validation is not None:
             raise UserError(f"data.fold: {config.name} has a validation set of its own")
-        _check_classes(dataset, "fold", int(match[2]))
-        parts = splits.fold(dataset.train.labels, int(match[1]) - 1, int(match[2]), seed, dataset.groups)
-        return _cut_off(dataset, "validation", parts)
+        which, folds = int(match[1]) - 1, int(match[2])
+        _check_classes(dataset, "fold", folds if names is None else 2)
+        labels = dataset.train.labels
+        if names is None:
+            return _cut_off(dataset, "validation", *splits.fold(labels, which, folds, seed))
+        return _cut_off(dataset, "validation", *splits.fold_by_name(labels, which, folds, f"fold {seed}", names))
     if dataset.validation is None and config.validation:
-        return _cut_off(dataset, "validation", _share(dataset, "validation", config.validation, seed))
+        return _cut_off(dataset, "validation", *_share(dataset, names, "validation", config.validation, seed))
     return dataset
 
 
-def _share(dataset: Dataset, part: str, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`splits.cut` of the training set, where what is cut off has room for every class."""
+def _share(dataset: Dataset, names: np.ndarray | None, part: str, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The training set without `part`, and `part`, which has room for every class."""
     _check_classes(dataset, part, 2)
     labels, many = dataset.train.labels, math.ceil(share * len(dataset.train))
-    if labels.ndim == 1 and dataset.groups is None and many < (classes := len(np.unique(labels))):
+    if names is not None:
+        return splits.cut_by_name(labels, share, f"{part} {seed}", names)
+    if labels.ndim == 1 and many < (classes := len(np.unique(labels))):
         raise UserError(
             f"data.{part}: {share:g} of {len(labels):,} images are {many}, too few for one of each of {classes} classes; "
             "take a larger share" + (", or 0 for no validation set" if part == "validation" else "")
         )
-    return splits.cut(labels, share, seed, dataset.groups)
+    return splits.cut(labels, share, seed)
 
 
 def _check_classes(dataset: Dataset, setting: str, least: int) -> None:
@@ -109,8 +127,7 @@ def _check_classes(dataset: Dataset, setting: str, least: int) -> None:
             )
 
 
-def _cut_off(dataset: Dataset, name: str, parts: tuple[np.ndarray, np.ndarray]) -> Dataset:
-    larger, smaller = parts
+def _cut_off(dataset: Dataset, name: str, larger: np.ndarray, smaller: np.ndarray) -> Dataset:
     groups = None if dataset.groups is None else dataset.groups[larger]
     changes: dict[str, Any] = {name: Subset(dataset.train, smaller)}
     return dataclasses.replace(dataset, train=Subset(dataset.train, larger), groups=groups, **changes)

@@ -1,6 +1,12 @@
-"""Splits: by share or by fold, stratified by class, groups kept together; decided by a seed, from scikit-learn."""
+"""Splits of a training set, by share or by fold.
 
+Examples with names (files, or groups of files) are split by a hash of the name, so that an example stays in its part when
+others are added, removed or reordered. Examples without names are split by their index, as scikit-learn does.
+"""
+
+import hashlib
 import math
+import unicodedata
 import warnings
 
 import numpy as np
@@ -8,13 +14,72 @@ import numpy as np
 from jaxcnn.errors import UserError
 
 
-def cut(labels: np.ndarray, share: float, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (sorted) of the larger and the smaller part, which has about `share` of the examples.
+def cut_by_name(labels: np.ndarray, share: float, salt: str, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (sorted) of the larger and the smaller part: an example is in the smaller one if its hash is below `share`.
 
-    Stratified by class where there is one label an image; of groups (N,), each lies whole on one side.
+    So the smaller part has about `share` of the examples. Examples of one name (a group) are in one part. Where the hashes
+    alone leave a class out of a part, the name with the smallest hash is moved to the smaller part; the larger part keeps
+    the two with the largest hash of three names or more, the one of two, and a class of a single name.
+
+    Raises:
+      UserError: all examples have the same name.
     """
-    if groups is not None:
-        return fold(labels, 0, max(2, round(1 / share)), seed, groups)
+    hashes, name_of = np.unique(_hashes(salt, names), return_inverse=True)
+    classes = _names_of_classes(labels, name_of)
+    in_smaller = hashes < share
+    for members in [np.arange(len(hashes)), *classes]:
+        if len(members) > 1 and not in_smaller[members].any():
+            in_smaller[members[0]] = True
+    for members in [*classes, np.arange(len(hashes))]:
+        kept = max(1, min(2, len(members) - 1))
+        if np.count_nonzero(~in_smaller[members]) < kept:
+            in_smaller[members[-kept:]] = False
+    if not in_smaller.any():
+        raise UserError(f'data.group: all {len(labels):,} examples left to split are in the group "{names[0]}"')
+    return np.flatnonzero(~in_smaller[name_of]), np.flatnonzero(in_smaller[name_of])
+
+
+def fold_by_name(labels: np.ndarray, which: int, folds: int, salt: str, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (sorted) of all but fold `which` (from 0), and of that fold, of `folds`: equal ranges of the hash.
+
+    Each class is in `folds` folds, or in as many as it has names: the smallest hash of its fullest fold is moved to an empty
+    one until that holds.
+
+    Raises:
+      UserError: a fold holds no example, or all.
+    """
+    hashes, name_of = np.unique(_hashes(salt, names), return_inverse=True)
+    fold_of = (hashes * folds).astype(int)
+    for members in _names_of_classes(labels, name_of):
+        while np.unique(fold_of[members]).size < min(folds, len(members)):
+            counts = np.bincount(fold_of[members], minlength=folds)
+            fold_of[members[fold_of[members] == counts.argmax()][0]] = counts.argmin()
+    in_fold = (fold_of == which)[name_of]
+    if in_fold.all() or not in_fold.any():
+        raise UserError(f"data.fold: {len(hashes)} groups or images are too few for {folds} folds; take fewer folds")
+    return np.flatnonzero(~in_fold), np.flatnonzero(in_fold)
+
+
+def _names_of_classes(labels: np.ndarray, name_of: np.ndarray) -> list[np.ndarray]:
+    """For each class the numbers of its names (sorted), from each example's; nothing where an image has several labels."""
+    return [np.unique(name_of[labels == label]) for label in np.unique(labels)] if labels.ndim == 1 else []
+
+
+def _hashes(salt: str, names: np.ndarray) -> np.ndarray:
+    """A number in [0, 1) for each name, (N,) float64: the first 52 bits of the SHA-256 of salt and name (in NFC, UTF-8)."""
+
+    def number(name: str) -> float:
+        text = f"{salt}\0{unicodedata.normalize('NFC', name)}"
+        return (int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big") >> 12) / 2**52
+
+    return np.array([number(name) for name in names])
+
+
+def cut(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (sorted) of the larger and the smaller part, which has about `share` of the examples, from scikit-learn.
+
+    Stratified by class where there is one label an image.
+    """
     if labels.ndim == 1 and (parts := _stratified(labels, math.ceil(share * len(labels)), seed)):
         return parts
     from sklearn.model_selection import train_test_split  # takes 1.5 seconds to import
@@ -65,21 +130,16 @@ def _shares(counts: np.ndarray, draws: int, generator: np.random.RandomState) ->
     return shares.astype(int)
 
 
-def fold(
-    labels: np.ndarray, which: int, folds: int, seed: int, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all but fold `which` (from 0), and of that fold, of `folds`; stratified and grouped as in `cut`."""
+def fold(labels: np.ndarray, which: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of all but fold `which` (from 0), and of that fold, of `folds`; stratified as in `cut`."""
     from sklearn import model_selection
 
-    if labels.ndim == 2:
-        kind = model_selection.KFold if groups is None else model_selection.GroupKFold
-    else:
-        kind = model_selection.StratifiedKFold if groups is None else model_selection.StratifiedGroupKFold
+    kind = model_selection.KFold if labels.ndim == 2 else model_selection.StratifiedKFold
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # "the least populated class has fewer members than folds"
             splitter = kind(folds, shuffle=True, random_state=seed)
-            split = list(splitter.split(np.zeros(len(labels)), labels, groups))[which]
+            split = list(splitter.split(np.zeros(len(labels)), labels))[which]
     except (ValueError, UserWarning) as error:
         raise UserError(f"{len(labels)} examples can't be cut into {folds} parts: {error}") from error
     return split[0], split[1]

@@ -44,7 +44,7 @@ def test_classes_sizes_and_parts_are_found(root):
     parts = list(map(names, dataset.parts().values()))
     assert len(set.union(*parts)) == 30  # nothing twice
     assert dataset.train.image_shape == (32, 32, 3)
-    for i in range(18):
+    for i in range(len(dataset.train)):
         np.testing.assert_array_equal(dataset.train[i][16, 16], list(COLOURS.values())[dataset.train.labels[i]])
     assert names(load(settings(root), seed=1).test) == names(dataset.test)
     assert names(load(settings(root), seed=1).validation) != names(dataset.validation)
@@ -66,12 +66,12 @@ def test_groups_stay_on_one_side(root):
     dataset = load(settings(root, group=r"track\d"), seed=0)
     tracks = [{name.split("/")[-1].split("_")[0] for name in names(source)} for source in dataset.parts().values()]
     assert sum(map(len, tracks)) == len(set.union(*tracks)) == 10, "a group was torn apart"
-    assert all(1 < len(track) < len(tracks[0]) for track in tracks[1:])
+    assert all(0 < len(track) < len(tracks[0]) for track in tracks[1:])
 
 
 def test_folds_share_nothing_and_make_up_the_whole(root):
     folds = [names(load(settings(root, fold=f"{i}/4"), seed=0).validation) for i in range(1, 5)]
-    assert sum(map(len, folds)) == len(set.union(*folds)) == 24
+    assert sum(map(len, folds)) == len(set.union(*folds)) == 30 - len(load(settings(root), seed=0).test)
 
 
 def batches(source, resident, places, **how):

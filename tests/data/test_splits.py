@@ -1,4 +1,8 @@
-"""A cut is scikit-learn's train_test_split, to the index: what a run was trained on must not change with a version."""
+"""Splits by index are scikit-learn's, number for number; splits by name depend on each name alone."""
+
+import hashlib
+import math
+import unicodedata
 
 import numpy as np
 import pytest
@@ -7,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from jaxcnn.data.formats import digits
-from jaxcnn.data.splits import cut
+from jaxcnn.data.splits import cut, cut_by_name, fold_by_name
 from jaxcnn.errors import UserError
 
 
@@ -42,6 +46,99 @@ def test_digits_are_those_of_scikit_learn():
     np.testing.assert_array_equal(everything.labels, theirs.target)
     np.testing.assert_array_equal(everything.images[..., 0], np.round(theirs.images * (255 / 16)))
     assert (len(ours.train), len(ours.test)) == (1437, 360)
+
+
+# ── By name ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def files(counts, prefix=""):
+    """Labels and names of so many files in each class."""
+    names = [f"{label}/{prefix}{number}.png" for label, count in enumerate(counts) for number in range(count)]
+    return np.repeat(np.arange(len(counts)), counts), np.array(names)
+
+
+def parts(labels, names, share=0.2, salt="test 0"):
+    """{name: whether it is in the smaller part}."""
+    larger, smaller = cut_by_name(labels, share, salt, names)
+    assert sorted([*larger, *smaller]) == list(range(len(names)))
+    return dict.fromkeys(names[larger], False) | dict.fromkeys(names[smaller], True)
+
+
+def test_file_is_in_the_test_part_if_the_hash_of_its_name_is_below_the_share():
+    labels, names = files((500, 300))
+    for share, salt in ((0.2, "test 0"), (0.1, "validation 7")):
+        digests = [hashlib.sha256(f"{salt}\0{name}".encode()).hexdigest() for name in names]
+        expected = {name: int(digest[:13], 16) / 16**13 < share for name, digest in zip(names, digests, strict=True)}
+        assert parts(labels, names, share, salt) == expected
+
+
+def test_file_names_in_both_unicode_forms_are_one_name():
+    (_, one), (_, other) = (
+        cut_by_name(np.zeros(200, int), 0.5, "", np.array([unicodedata.normalize(form, f"é{i}") for i in range(200)]))
+        for form in ("NFC", "NFD")
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("added", ["!", "5", "z"])  # names that sort before, among and after the others
+def test_files_stay_in_their_part_when_others_are_added_removed_or_reordered(added):
+    labels, names = files((60, 40, 100))
+    before = parts(labels, names)
+    more_labels, more_names = files((3, 3, 50, 7), prefix=added)
+    after = parts(np.concatenate([more_labels, labels]), np.concatenate([more_names, names]))
+    assert {name: after[name] for name in names} == before
+    order = np.random.default_rng(0).permutation(len(names))[:150]
+    assert parts(labels[order], names[order]) == {name: before[name] for name in names[order]}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_share_of_each_class_is_binomial(seed):
+    labels, names = files((1000, 400))
+    _, smaller = cut_by_name(labels, 0.2, f"validation {seed}", names)
+    for label, count in ((0, 1000), (1, 400)):
+        assert abs((labels[smaller] == label).sum() - 0.2 * count) < 4 * math.sqrt(count * 0.2 * 0.8)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.9])
+def test_small_classes_are_in_both_parts_and_can_be_split_once_more(share):
+    labels, names = files([*range(1, 8)] * 10)
+    larger, smaller = cut_by_name(labels, share, "test 0", names)
+    for label, count in enumerate(np.bincount(labels)):
+        assert (labels[larger] == label).sum() >= max(1, min(2, count - 1))
+        assert (labels[smaller] == label).any() == (count > 1)
+
+
+def test_group_is_in_one_part_and_no_class_is_without_training_examples():
+    labels, groups = np.arange(600) % 3, np.char.add("patient", (np.arange(600) // 20).astype(str))
+    labels[groups == "patient7"], labels[groups == "patient8"] = 3, 4  # classes of a single group
+    for salt in "abcdef":
+        larger, smaller = cut_by_name(labels, 0.2, salt, groups)
+        assert not set(groups[larger]) & set(groups[smaller])
+        assert set(labels[larger]) == set(range(5))
+        assert set(labels[smaller]) == set(range(3))
+    with pytest.raises(UserError, match=r"data.group: all 600 examples left to split are in the group \"patient\""):
+        cut_by_name(labels, 0.2, "", np.full(600, "patient"))
+
+
+@pytest.mark.parametrize("counts", [(300, 200), (4, 4, 2, 300)])
+def test_folds_by_name_make_up_the_whole_and_keep_their_files(counts):
+    labels, names = files(counts)
+    folds = [fold_by_name(labels, which, 4, "fold 0", names) for which in range(4)]
+    np.testing.assert_array_equal(np.sort(np.concatenate([chosen for _, chosen in folds])), np.arange(len(names)))
+    more_labels, more_names = files((0,) * (len(counts) - 1) + (100,), prefix="!")
+    for which, (rest, chosen) in enumerate(folds):
+        assert sorted([*rest, *chosen]) == list(range(len(names)))
+        assert set(labels[rest]) == set(range(len(counts)))
+        assert set(labels[chosen]) >= {label for label, count in enumerate(counts) if count >= 4}
+        _, after = fold_by_name(np.concatenate([more_labels, labels]), which, 4, "fold 0", np.concatenate([more_names, names]))
+        np.testing.assert_array_equal(after[after >= 100] - 100, chosen)
+
+
+def test_several_labels_an_image_are_cut_by_name():
+    labels, names = files((30, 30))
+    assert parts(np.eye(2, dtype=int)[labels], names) == parts(labels, names)
+    with pytest.raises(UserError, match=r"data.fold: 1 groups or images are too few for 4 folds"):
+        fold_by_name(np.zeros((3, 2), int), 0, 4, "", np.full(3, "a"))
 
 
 @pytest.mark.slow
