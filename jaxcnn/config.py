@@ -154,7 +154,10 @@ SETTINGS = (
         "loss.auxiliary_weight", 0.3, "of the loss of each auxiliary head, where a model has any: 0.3 in GoogLeNet's paper, "
         "0.4 for Inception v3", least=0,
     ),
-    Setting("loss.class_weights", (), "weight of each class in the training loss; () = all 1", items=float),
+    Setting(
+        "loss.class_weights", (), "weight of each class in the training loss: numbers in the order of the classes, 2,1, or "
+        "by their names, cat=2,dog=1; () = all 1",
+    ),
     # optimizer
     Setting(
         "optimizer.name", "sgd", "update rule, from optax",

@@ -139,7 +139,9 @@ class Experiment:
             model=self.model,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            loss=make_loss(config.loss, self.task, len(self.dataset.class_names), self.dataset.train.labels),
+            loss=make_loss(
+                config.loss, self.task, len(self.dataset.class_names), self.dataset.train.labels, self.dataset.class_names
+            ),
             task=self.task,
             preprocessing=preprocessing,
             augment=data.make_augmentation(config.data.augment, config.data.repeats),

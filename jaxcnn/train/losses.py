@@ -7,7 +7,7 @@ A task is what labels and logits mean, and it decides which loss can be used:
     "multilabel"  labels (N, K) of zeros and ones, logits (N, K), sigmoid
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxcnn.data import Source
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.evaluate import Task
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -49,33 +49,71 @@ def targets_of(labels: jax.Array, outputs: int) -> jax.Array:
     return labels[:, None].astype(jnp.float32) if outputs == 1 else jax.nn.one_hot(labels, outputs)
 
 
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+def softmax_cross_entropy(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0, focal_gamma: float = 0.0
+) -> jax.Array:
     """(N,) float32: -Σ target · log softmax(logits). Label smoothing: Szegedy et al. 2016, section 7."""
     targets = optax.smooth_labels(targets_of(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+    return focal(optax.softmax_cross_entropy(logits, targets), focal_gamma)
 
 
-def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-    """(N,) float32: the binary cross entropies of an example's K logits, averaged over them.
+def sigmoid_binary_cross_entropy(
+    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0, focal_gamma: float = 0.0
+) -> jax.Array:
+    """(N,) float32: the binary cross entropies (or focal losses) of an example's K logits, averaged over them.
 
     Smoothed targets are y · (1 - s) + s / 2.
     """
     targets = targets_of(labels, logits.shape[-1]) * (1 - label_smoothing) + label_smoothing / 2
-    return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1)
+    return focal(optax.sigmoid_binary_cross_entropy(logits, targets), focal_gamma).mean(axis=-1)
 
 
 def focal(losses: jax.Array, gamma: float) -> jax.Array:
-    """(1 - p)^gamma · loss, where p = exp(-loss) is the probability given to the truth (Lin et al. 2017, equation 4)."""
-    return losses * (1 - jnp.exp(-losses)) ** gamma
+    """(1 - p)^gamma · loss, where p = exp(-loss) is the probability of the truth (Lin et al. 2017, equation 4)."""
+    if not gamma:
+        return losses
+    # at a loss of 0 the gradient of 0^gamma would be infinite for gamma < 1, and 0 · infinity is NaN
+    return losses * jnp.maximum(1 - jnp.exp(-losses), jnp.finfo(losses.dtype).tiny) ** gamma
 
 
-def balanced_class_weights(labels: np.ndarray, num_classes: int, kind: str) -> tuple[float, ...]:
-    """A weight a class, 1 on average: by its number n of examples, "inverse" 1/n or "effective" (Cui et al. 2019, eq. 4)."""
-    counts = np.bincount(labels, minlength=num_classes)
+def balanced_class_weights(labels: np.ndarray, names: Sequence[str], kind: str) -> tuple[float, ...]:
+    """A weight for each class, 1 on average: by its number n of examples, "inverse" 1/n or "effective" (Cui et al., eq. 4)."""
+    counts = np.bincount(labels, minlength=len(names))
     if not counts.all():
-        raise UserError(f"loss.balance: the training set has no example of class {int(np.argmin(counts))}")
+        raise UserError(f'loss.balance: the training set has no example of the class "{names[int(np.argmin(counts))]}"')
     weights = 1 / counts if kind == "inverse" else (1 - 0.999) / (1 - 0.999**counts)
-    return tuple((weights * num_classes / weights.sum()).tolist())
+    return tuple((weights * len(names) / weights.sum()).tolist())
+
+
+def given_class_weights(entries: Sequence[float | str], names: Sequence[str]) -> tuple[float, ...]:
+    """The weight of each class, from the setting loss.class_weights: numbers in the order of the classes, or "NAME=WEIGHT".
+
+    Raises:
+      UserError: too few or too many, a name that is unknown, missing or given twice, a weight that is not a number from 0.
+    """
+    if any(isinstance(entry, str) for entry in entries):
+        found: dict[str, str] = {}
+        for entry in entries:
+            name, equals, weight = str(entry).rpartition("=")
+            if not equals:
+                raise UserError(f'loss.class_weights: {entry!r}; write all of them as "NAME=WEIGHT", or all as numbers')
+            if name not in names:
+                raise UserError(f'loss.class_weights: no class "{name}"{did_you_mean(name, names)}')
+            if name in found:
+                raise UserError(f'loss.class_weights: two weights for the class "{name}"')
+            found[name] = weight
+        if missing := [name for name in names if name not in found]:
+            raise UserError(f'loss.class_weights: no weight for the class "{missing[0]}"; give one for each class')
+        entries = [found[name] for name in names]
+    elif len(entries) != len(names):
+        raise UserError(f"loss.class_weights: {len(entries)} weights do not fit {len(names)} classes")
+    try:
+        weights = tuple(float(entry) for entry in entries)
+    except (TypeError, ValueError):
+        raise UserError(f"loss.class_weights: {tuple(entries)} should be numbers") from None
+    if not (np.isfinite(weights).all() and min(weights) >= 0 and max(weights) > 0):
+        raise UserError(f"loss.class_weights: {weights} should be finite, at least 0, and not all 0")
+    return weights
 
 
 LOSSES: dict[str, Losses] = {
@@ -84,31 +122,42 @@ LOSSES: dict[str, Losses] = {
 }
 
 
-def make_loss(config: ConfigDict, task: Task, num_classes: int, train_labels: np.ndarray | None = None) -> Loss:
+def make_loss(
+    config: ConfigDict,
+    task: Task,
+    num_classes: int,
+    train_labels: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
+) -> Loss:
     """The mean training loss of a batch, as the settings `loss.*` ask for: (logits, labels) -> scalar.
 
     With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it; with smoothing too, w is
-    that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class.
+    that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class. The w of a mixed
+    example is the mean of its classes' weights by their shares: (1 - t)·w[0] + t·w[1] for a binary target t.
     """
-    weights = config.class_weights
+    weights: tuple[float, ...] = ()
+    names = class_names or [str(index) for index in range(num_classes)]
     if config.balance != "none":
-        if weights or task == "multilabel" or train_labels is None:
+        if config.class_weights or task == "multilabel" or train_labels is None:
             raise UserError("loss.balance: takes one label an image, and no loss.class_weights beside it")
-        weights = balanced_class_weights(train_labels, num_classes, config.balance)
-    if weights and (task == "multilabel" or len(weights) != num_classes):
-        what = "several labels an image" if task == "multilabel" else f"{num_classes} classes"
-        raise UserError(f"loss.class_weights: {len(weights)} weights do not fit {what}")
-    if weights and not (min(weights) >= 0 and max(weights) > 0):
-        raise UserError(f"loss.class_weights: {weights} should be at least 0, and not all 0")
+        weights = balanced_class_weights(train_labels, names, config.balance)
+    elif config.class_weights:
+        if task == "multilabel":
+            raise UserError(f"loss.class_weights: {len(config.class_weights)} weights do not fit several labels an image")
+        weights = given_class_weights(config.class_weights, names)
+
+    def weight_of(labels: jax.Array) -> jax.Array:
+        weight = jnp.asarray(weights, jnp.float32)
+        if labels.ndim == 1:
+            return weight[labels]
+        shares = labels.astype(jnp.float32)
+        return (jnp.concatenate([1 - shares, shares], axis=1) if task == "binary" else shares) @ weight
 
     def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
-        losses = LOSSES[config.name](logits, labels, config.label_smoothing)
-        if config.focal_gamma:
-            losses = focal(losses, config.focal_gamma)
+        losses = LOSSES[config.name](logits, labels, config.label_smoothing, config.focal_gamma)
         if not weights:
             return losses.mean()
-        weight = jnp.asarray(weights, jnp.float32)
-        weight = weight[labels] if labels.ndim == 1 else targets_of(labels, num_classes) @ weight
+        weight = weight_of(labels)
         return (losses * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
 
     return loss
@@ -120,8 +169,12 @@ def evaluation_losses(config: ConfigDict) -> Losses:
 
 
 def correct(logits: jax.Array, labels: jax.Array, task: Task) -> jax.Array:
-    """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is."""
+    """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is.
+
+    A mixed example has the class of its largest share, the first of equals; a binary target is positive above 0.5, so that
+    exactly 0.5 is negative, as a logit of 0 (a probability of 0.5) is.
+    """
     if task == "multiclass":
-        labels = labels if labels.ndim == 1 else labels.argmax(axis=-1)  # of a mixture: its largest share
+        labels = labels if labels.ndim == 1 else labels.argmax(axis=-1)
         return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
-    return ((logits > 0) == (targets_of(labels, logits.shape[-1]) > 0)).astype(jnp.float32).mean(axis=-1)
+    return ((logits > 0) == (targets_of(labels, logits.shape[-1]) > 0.5)).astype(jnp.float32).mean(axis=-1)

@@ -3,10 +3,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
+from jaxcnn.command import load_config
+from jaxcnn.config import default_config, from_json, to_json
 from jaxcnn.data import ArraySource
 from jaxcnn.errors import UserError
-from jaxcnn.train.losses import balanced_class_weights, correct, evaluation_losses, make_loss, num_outputs, task_of
+from jaxcnn.train.losses import (
+    balanced_class_weights,
+    correct,
+    evaluation_losses,
+    given_class_weights,
+    make_loss,
+    num_outputs,
+    task_of,
+)
 
 RNG = np.random.default_rng(0)
 N, K = 11, 4
@@ -58,6 +67,7 @@ def test_label_smoothing_spreads_its_share_evenly_over_all_classes(smoothing):
 
 
 WEIGHTS = (0.5, 2.0, 0.0, 1.5)
+NAMES = ("10", "cat", "horse", "dog")
 
 
 def test_class_weights_divide_by_the_sum_of_the_weights_as_pytorch_does():
@@ -118,13 +128,64 @@ def test_class_weights_count_for_two_classes_too():
     close(make_loss(settings(SIGMOID, class_weights=(0.25, 3.0)), "binary", 2)(ONE, TWO_CLASSES), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize(("name", "shape"), [(SOFTMAX, (2, K)), (SIGMOID, (2, K)), (SIGMOID, (2, 1))])
-def test_large_logits_give_finite_losses_and_gradients(name, shape):
+def test_large_logits_give_finite_losses_and_gradients(name, shape, gamma):
     logits = jnp.full(shape, 1e4).at[0, 0].set(-1e4)
-    loss = make_loss(settings(name), "binary" if shape[1] == 1 else "multiclass", max(shape[1], 2))
+    config = settings(name, focal_gamma=gamma)
+    loss = make_loss(config, "binary" if shape[1] == 1 else "multiclass", max(shape[1], 2))
     value, gradient = jax.value_and_grad(loss)(logits, jnp.array([0, 1]))
     assert jnp.isfinite(value)
     assert jnp.isfinite(gradient).all()
+
+
+# ── Mixed examples ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+SHARES = RNG.dirichlet(np.ones(K), N).astype(np.float32)  # of four classes
+SHARE = np.linspace(0, 1, N, dtype=np.float32)[:, None]  # of class 1 of two
+
+
+def focal(losses, gamma):
+    return (1 - np.exp(-losses)) ** gamma * losses
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [(), (0.25, 3.0)])
+def test_mixture_of_two_classes_has_the_mixture_of_their_targets_and_weights(weights, smoothing, gamma):
+    losses = binary_cross_entropies(ONE, (1 - smoothing) * SHARE + smoothing / 2)[:, 0]
+    weight = ((1 - SHARE) * 0.25 + SHARE * 3.0)[:, 0] if weights else np.ones(N)
+    config = settings(SIGMOID, class_weights=weights, label_smoothing=smoothing, focal_gamma=gamma)
+    expected = (focal(losses, gamma) * weight).sum() / weight.sum()
+    close(jax.jit(make_loss(config, "binary", 2))(ONE, SHARE), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("name", [SOFTMAX, SIGMOID])
+def test_mixture_of_many_classes_has_the_mixture_of_their_targets_and_weights(name, gamma):
+    if name == SOFTMAX:
+        losses = focal(-(SHARES * log_softmax(LOGITS)).sum(axis=1), gamma)
+    else:
+        losses = focal(binary_cross_entropies(LOGITS, SHARES), gamma).mean(axis=1)
+    weight = SHARES @ np.array(WEIGHTS)
+    config = settings(name, class_weights=WEIGHTS, focal_gamma=gamma)
+    close(jax.jit(make_loss(config, "multiclass", K))(LOGITS, SHARES), (losses * weight).sum() / weight.sum())
+
+
+def test_balanced_weights_of_two_classes_count_for_mixtures_too():
+    labels = np.array([0] * 9 + [1])
+    given = make_loss(settings(SIGMOID, class_weights=(0.2, 1.8)), "binary", 2)
+    balanced = make_loss(settings(SIGMOID, balance="inverse"), "binary", 2, labels)
+    close(balanced(ONE, SHARE), given(ONE, SHARE))
+
+
+def test_mixture_is_predicted_right_by_its_largest_share():
+    right = (ONE > 0) == (SHARE > 0.5)
+    assert SHARE[N // 2] == 0.5, "the tie, which is negative"
+    np.testing.assert_array_equal(correct(ONE, SHARE, "binary"), right[:, 0])
+    several = SEVERAL * np.float32(0.9) + SEVERAL[::-1] * np.float32(0.1)
+    np.testing.assert_allclose(correct(LOGITS, several, "multilabel"), ((LOGITS > 0) == SEVERAL).mean(axis=1))
+    np.testing.assert_array_equal(correct(LOGITS, SHARES, "multiclass"), LOGITS.argmax(axis=1) == SHARES.argmax(axis=1))
 
 
 def test_evaluation_knows_neither_smoothing_nor_class_weights():
@@ -167,19 +228,43 @@ def test_several_labels_are_refused_by_softmax():
     [
         ("multiclass", (1.0, 2.0), "2 weights do not fit 4 classes"),
         ("multilabel", (1.0,) * K, "4 weights do not fit several labels an image"),
-        ("multiclass", (1.0, 1.0, 1.0, -1.0), "should be at least 0"),
+        ("multiclass", (1.0, 1.0, 1.0, -1.0), "should be finite, at least 0"),
         ("multiclass", (0.0,) * K, "not all 0"),
+        ("multiclass", (1.0, 1.0, 1.0, float("nan")), "should be finite"),
+        ("multiclass", (1.0, 1.0, 1.0, None), "should be numbers"),
+        ("multiclass", ("cat=1", "dog=2", "horse=1"), 'no weight for the class "10"; give one for each class'),
+        ("multiclass", ("cat=1", "dog=2", "hors=1", "10=3"), r'no class "hors" \(did you mean "horse"\?\)'),
+        ("multiclass", ("cat=1", "dog=2", "cat=1", "10=3"), 'two weights for the class "cat"'),
+        ("multiclass", ("cat=1", "dog=much", "horse=1", "10=3"), r"\('3', '1', '1', 'much'\) should be numbers"),
+        ("multiclass", ("cat=1", 2.0, "horse=1", "10=3"), '2.0; write all of them as "NAME=WEIGHT", or all as numbers'),
+        ("multiclass", ("cat", "dog", "horse", "10"), "'cat'; write all of them as"),
     ],
 )
 def test_class_weights_that_do_not_fit_are_refused(task, weights, message):
     with pytest.raises(UserError, match=f"loss.class_weights: .*{message}"):
-        make_loss(settings(SIGMOID, class_weights=weights), task, K)
+        make_loss(settings(SIGMOID, class_weights=weights), task, K, class_names=NAMES)
+
+
+def test_class_weights_may_name_the_classes_in_any_order(tmp_path):
+    (tmp_path / "plain.py").write_text("from jaxcnn.config import default_config as get_config")
+    config = load_config(str(tmp_path / "plain.py"), ["--config.loss.class_weights=dog=1.5,10=0.5,cat=2,horse=0"])
+    named = make_loss(from_json(to_json(config)).loss, "multiclass", K, class_names=NAMES)
+    ordered = make_loss(settings(SOFTMAX, class_weights=(0.5, 2, 0, 1.5)), "multiclass", K)
+    close(named(LOGITS, LABELS), ordered(LOGITS, LABELS))
+    assert given_class_weights(("a=b=1", "c, d=2"), ("a=b", "c, d")) == (1.0, 2.0)
 
 
 def test_prediction_is_right_by_the_largest_logit_or_by_its_sign():
     np.testing.assert_array_equal(correct(LOGITS, LABELS, "multiclass"), LOGITS.argmax(axis=1) == LABELS)
     np.testing.assert_array_equal(correct(ONE, TWO_CLASSES, "binary"), (ONE[:, 0] > 0) == TWO_CLASSES)
     np.testing.assert_allclose(correct(LOGITS, SEVERAL, "multilabel"), ((LOGITS > 0) == SEVERAL).mean(axis=1))
+
+
+def test_focal_loss_of_a_sigmoid_is_that_of_its_paper_for_each_label():
+    p = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    p = np.where(SEVERAL, p, 1 - p)
+    expected = (-((1 - p) ** 1.5) * np.log(p)).mean()
+    close(make_loss(settings(SIGMOID, focal_gamma=1.5), "multilabel", K)(LOGITS, SEVERAL), expected)
 
 
 def test_focal_loss_is_that_of_its_paper():
@@ -191,11 +276,11 @@ def test_focal_loss_is_that_of_its_paper():
 def test_class_weights_follow_the_counts_of_the_training_set():
     labels = np.repeat(np.arange(3), (90, 9, 1))
     inverse = np.array([1 / 90, 1 / 9, 1])
-    close(np.array(balanced_class_weights(labels, 3, "inverse")), inverse / inverse.mean())
+    close(np.array(balanced_class_weights(labels, "abc", "inverse")), inverse / inverse.mean())
     effective = 0.001 / (1 - 0.999 ** np.array([90, 9, 1]))
-    close(np.array(balanced_class_weights(labels, 3, "effective")), effective / effective.mean())
+    close(np.array(balanced_class_weights(labels, "abc", "effective")), effective / effective.mean())
     weighted = make_loss(settings(SOFTMAX, balance="inverse"), "multiclass", K, np.arange(K).repeat(np.arange(1, K + 1)))
     given = make_loss(settings(SOFTMAX, class_weights=tuple(1 / n for n in range(1, K + 1))), "multiclass", K)
     close(weighted(LOGITS, LABELS), given(LOGITS, LABELS))
-    with pytest.raises(UserError, match="no example of class 2"):
-        balanced_class_weights(np.array([0, 1, 3]), 4, "inverse")
+    with pytest.raises(UserError, match='no example of the class "horse"'):
+        balanced_class_weights(np.array([0, 1, 3]), ("10", "cat", "horse", "dog"), "inverse")
