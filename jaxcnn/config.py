@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from jaxcnn.errors import UserError, did_you_mean
 
@@ -34,6 +34,7 @@ class Setting(NamedTuple):
     most: float | None = None
     duration: bool = False
     items: type | None = None  # what a tuple holds, where that is checked here
+    pair: bool = False  # (height, width) may stand where a number of pixels does
     changes_result: bool = True  # a run may be resumed with another value where this is False
 
 
@@ -123,15 +124,18 @@ SETTINGS = (
     ),
     Setting("data.cache_folder", "", 'where that file is; "" = .jaxcnn-cache beside the data', changes_result=False),
     Setting(
-        "data.cache_side", 0, "pixels a side of the square that a picture is kept in for random crops; 0 = twice "
-        "data.image_size, so that a quarter of it is not enlarged", least=0, most=10_000,
+        "data.cache_side", 0, "size that a picture is kept in for random crops, one side of a square or height,width; 0 = "
+        "twice data.image_size, so that a quarter of it is not enlarged", least=0, most=10_000, pair=True,
     ),
     Setting("data.balanced", False, "training draws every class equally often, those with few examples more than once"),
     Setting("data.workers", 0, "processes that read streamed examples; 0 = data.threads do", least=0, changes_result=False),
-    Setting("data.image_size", 0, "side in pixels that images are brought to; 0 = as they are stored", least=0),
     Setting(
-        "data.sizes", (), "sides that training's images are brought to instead, one after the other (progressive resizing) or "
-        "drawn every 10 steps; (128, 160, 192)", items=int,
+        "data.image_size", 0, "pixels that images are brought to: 224, the side of a square, or 192,256, height and width; "
+        "0 = as they are stored, and for pictures a square, about the median of their shorter sides", least=0, pair=True,
+    ),
+    Setting(
+        "data.sizes", (), "sizes that training's images are brought to instead, one after the other (progressive resizing) or "
+        "drawn every 10 steps: sides of squares, 128,160,192, or pairs, (96,128),(192,256)", items=int, pair=True,
     ),
     Setting(
         "data.size_boundaries", (), 'durations after which the next of data.sizes follows, ("30epochs", "34epochs"); '
@@ -249,6 +253,8 @@ def default_config() -> ConfigDict:
                 config[room] = ConfigDict()
             holder = config[room]
         holder[leaf] = ConfigDict(setting.default) if isinstance(setting.default, dict) else setting.default
+        if setting.pair:
+            holder[leaf] = FieldReference(setting.default, field_type=object)  # takes a number and a pair
     return config
 
 
@@ -301,7 +307,7 @@ def _checked(setting: Setting, value: Any) -> Any:
         value = _with_tuples(value)
         if setting.items is float:
             value = tuple(float(v) if type(v) is int else v for v in value)
-        if setting.items and not all(type(v) is setting.items for v in value):
+        if setting.items and not all(type(v) is setting.items or (setting.pair and _is_pair(v)) for v in value):
             raise UserError(f"{name}: {value!r} should hold nothing but {setting.items.__name__}s")
         if setting.items is float and not all(map(math.isfinite, value)):
             raise UserError(f"{name}: {value} holds a number that is not finite")
@@ -309,8 +315,12 @@ def _checked(setting: Setting, value: Any) -> Any:
         value = _with_tuples(value)
     elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    elif setting.pair and _is_pair(value := _with_tuples(value)):
+        height, width = (_checked(setting, side) for side in value)
+        return height if height == width else (height, width)
     if type(value) is not type(default):
-        raise UserError(f"{name}: {value!r} is not {_KINDS[type(default)]}")
+        pair = ", or two of them, (height, width)" if setting.pair else ""
+        raise UserError(f"{name}: {value!r} is not {_KINDS[type(default)]}{pair}")
     if setting.choices and value not in setting.choices:
         raise UserError(f"{name}: no {value!r}{did_you_mean(value, setting.choices)}; there are {', '.join(setting.choices)}")
     if setting.duration and value != default:
@@ -322,6 +332,11 @@ def _checked(setting: Setting, value: Any) -> Any:
     if setting.most is not None and value > setting.most:
         raise UserError(f"{name}: {value} is above {setting.most:,}, the most it can be")
     return value
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is (height, width)."""
+    return isinstance(value, tuple) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
 
 
 def _with_tuples(value: Any) -> Any:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.cache import Cached
 from jaxcnn.data.decode import Centre, picture_format
-from jaxcnn.data.sizes import ONE_SIZE
+from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
 from jaxcnn.data.tfds import TfdsArrays
 from jaxcnn.errors import UserError
@@ -47,9 +47,10 @@ def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
     if config.cache == "memory" and config.workers:
         raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
     crop = _random_crop(config.random_crop)
-    channels, size = _format(dataset.train)
-    channels, size = config.channels or channels, config.image_size or size
-    side = config.cache_side or 2 * size
+    channels, side = _format(dataset.train)
+    channels = config.channels or channels
+    size = height, width = height_and_width(config.image_size or side)
+    kept_for_crops = height_and_width(config.cache_side or (2 * height, 2 * width))
     known: dict[tuple[int, Centre], Source] = {}  # parts that look alike share what is kept
 
     def stored(source: Source, kept: Centre) -> Source:
@@ -62,9 +63,9 @@ def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
 
     def resized(source: Source, crop: tuple) -> Source:
         centre = config.fit, config.crop_ratio, config.interpolation
-        kept = Centre((side, side), "stretch") if crop else Centre((size, size), *centre)
+        kept = Centre(kept_for_crops, "stretch") if crop else Centre(size, *centre)
         source = _below(source, lambda below: stored(below, kept))
-        return Resized(source, (size, size, channels), *centre, crop, seed)
+        return Resized(source, (*size, channels), *centre, crop, seed)
 
     return _each(dataset, lambda part, source: resized(source, crop if part == "train" else ()))
 

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data.decode import Centre, decode, read_bytes
+from jaxcnn.data.sizes import height_and_width
 from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
 
@@ -79,9 +80,11 @@ def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
     """What the settings `data.*` ask for; mean and std are measured on the training set where they are not given."""
     assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
     height, width, channels = train.image_shape
-    size = (config.image_size, config.image_size) if config.image_size else (height, width)
+    size = height_and_width(config.image_size or (height, width))
     if config.resize == "pad" and (size[0] < height or size[1] < width):
-        raise UserError(f"data.image_size: {size[0]} is less than the images' {height}×{width}, which can't be padded to it")
+        raise UserError(
+            f"data.image_size: {config.image_size} is less than the images' {height}×{width}, which can't be padded to it"
+        )
     for name in ("mean", "std"):
         if config[name] and len(config[name]) != channels:
             raise UserError(f"data.{name}: {len(config[name])} values for images of {channels} channels")

@@ -196,8 +196,8 @@ class Subset(Derived):
 class Resized(Derived):
     """Images of any size, all brought to one: by their centre or, in training, by random crops.
 
-    `crop` is the range of a random crop's area and of its proportions; () for the centre in training too. `sizes` are
-    those of random crops, where they change.
+    `crop` is the range of a random crop's share of the area, and of its width / height as a multiple of that of `shape`,
+    so that 1 distorts nothing; () for the centre in training too. `sizes` are those of random crops, where they change.
     """
 
     shape: tuple[int, int, int]
@@ -221,12 +221,14 @@ class Resized(Derived):
         if not self.crop:
             return self[index]
         height, width, _ = self.shape_at(place)
-        return self.source.view(index, RandomResizedCrop((height, width), *self.crop, key=(self.seed, place)))
+        area, (low, high) = self.crop
+        aspect = low * (width / height), high * (width / height)
+        return self.source.view(index, RandomResizedCrop((height, width), area, aspect, key=(self.seed, place)))
 
     def shape_at(self, place: int) -> tuple[int, int, int]:
         """That of `sizes` for a random crop; without one images are resized later, on the device."""
-        side = self.sizes.at_place(place) if self.crop else None
-        return (side, side, self.shape[2]) if side else self.shape
+        size = self.sizes.at_place(place) if self.crop else None
+        return (*size, self.shape[2]) if size else self.shape
 
 
 def innermost(source: Source, index: int) -> tuple[Source, int]:

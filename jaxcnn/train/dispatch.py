@@ -26,8 +26,8 @@ class Dispatch:
         self._start, self._sizes = start, experiment.sizes
 
         @functools.cache
-        def program(side: int | None) -> AheadOfTime:
-            return AheadOfTime(jit_steps(experiment.train_step(side), experiment.mesh, unroll=experiment.on_cpu), clock)
+        def program(size: tuple[int, int] | None) -> AheadOfTime:
+            return AheadOfTime(jit_steps(experiment.train_step(size), experiment.mesh, unroll=experiment.on_cpu), clock)
 
         self._program = program
 

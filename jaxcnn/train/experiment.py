@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import data
 from jaxcnn.config import duration_in_steps, durations_in_steps
+from jaxcnn.data.sizes import height_and_width
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, make_predict
 from jaxcnn.layers import random_key
@@ -130,11 +131,11 @@ class Experiment:
         """The jitted forward pass of evaluation, over the views of evaluate.views."""
         return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
 
-    def train_step(self, side: int | None = None) -> Step:
-        """The pure function of one step, with images of side×side pixels where that is given (see data.sizes)."""
+    def train_step(self, size: tuple[int, int] | None = None) -> Step:
+        """The pure function of one step, with images of this (height, width) where it is given (see data.sizes)."""
         config, preprocessing = self.config, self.preprocessing
-        if side:
-            preprocessing = dataclasses.replace(preprocessing, size=(side, side))
+        if size:
+            preprocessing = dataclasses.replace(preprocessing, size=size)
         return make_train_step(
             model=self.model,
             optimizer=self.optimizer,
@@ -199,7 +200,7 @@ def prepare(config: ConfigDict) -> Experiment:
             f"it with; set batch_size to {2 * config.data.repeats} or more"
         )
     preprocessing = data.make_preprocessing(_with_statistics(config, dataset.train), dataset.train)
-    sizes = _sizes(config, len(dataset.train))
+    sizes = _sizes(config, len(dataset.train), preprocessing.size)
     if isinstance(dataset.train, data.Resized):
         dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, sizes=sizes))
     task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
@@ -252,28 +253,34 @@ def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
     return settings
 
 
-def _sizes(config: ConfigDict, examples_per_epoch: int) -> data.Sizes:
-    sides, durations = config.data.sizes, config.data.size_boundaries
-    if any(side < 1 for side in sides):
-        raise UserError(f"data.sizes: {sides} should be pixels, 1 or more")
-    if durations and len(durations) != len(sides) - 1:
-        raise UserError(f"data.size_boundaries: {len(durations)} for {len(sides)} sizes; one fewer than sizes, or none")
-    if sides and config.data.resize == "pad":
+def _sizes(config: ConfigDict, examples_per_epoch: int, evaluated: tuple[int, int]) -> data.Sizes:
+    sizes, durations = config.data.sizes, config.data.size_boundaries
+    if any(isinstance(size, int) and size < 1 for size in sizes):
+        raise UserError(f"data.sizes: {sizes} should be pixels, 1 or more")
+    height, width = evaluated
+    if height != width and (squares := [size for size in sizes if isinstance(size, int)]):
+        raise UserError(
+            f"data.sizes: {squares[0]} is the side of a square, but images are evaluated at {height}×{width}; "
+            f"write pairs (height, width), such as ({max(1, height // 2)}, {max(1, width // 2)})"
+        )
+    if durations and len(durations) != len(sizes) - 1:
+        raise UserError(f"data.size_boundaries: {len(durations)} for {len(sizes)} sizes; one fewer than sizes, or none")
+    if sizes and config.data.resize == "pad":
         raise UserError("data.sizes: images are resized, not padded, to them; not together with data.resize=pad")
     boundaries = durations_in_steps(
         "data.size_boundaries", durations, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
     )
-    return data.Sizes(sides, tuple(boundaries), config.seed, config.batch_size)
+    return data.Sizes(tuple(map(height_and_width, sizes)), tuple(boundaries), config.seed, config.batch_size)
 
 
 def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Preprocessing, params: Any) -> None:
     """That the model takes images of all sizes with the same parameters."""
-    for side in sizes.sides:
-        init = functools.partial(init_variables, model, (side, side, preprocessing.input_shape[2]))
+    for size in sizes.sizes:
+        init = functools.partial(init_variables, model, (*size, preprocessing.input_shape[2]))
         if jax.tree.map(jnp.shape, jax.eval_shape(init, jax.random.key(0))["params"]) != jax.tree.map(jnp.shape, params):
             height, width = preprocessing.size
             raise UserError(
-                f"data.sizes: the model has other parameters at {side}×{side} than at {height}×{width}; it takes one size"
+                f"data.sizes: the model has other parameters at {size[0]}×{size[1]} than at {height}×{width}; it takes one size"
             )
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment.pixels import each, first_that_fits, like, like_rounded
-from jaxcnn.data.augment.settings import Interpolation, Level, NotNegative, Pixels, Probability, Within
+from jaxcnn.data.augment.settings import Interpolation, Level, NotNegative, Pixels, Probability, Size, Within
 
 _TRIES = 10  # candidates for a random box, as torchvision has it
 
@@ -58,25 +58,29 @@ def random_resized_crop(
     images: jax.Array,
     key: jax.Array,
     *,
-    size: Pixels = 0,
+    size: Size = 0,
     area: Annotated[tuple[float, float], Within(0, 1, above=True)] = (0.08, 1.0),
     aspect: Annotated[tuple[float, float], Within(0, above=True)] = (3 / 4, 4 / 3),
     interpolation: Literal["linear", "cubic"] = "linear",
 ) -> jax.Array:
-    """Cuts out a random part and brings it to `size`×`size` (0: the old size), antialiased. (N, H, W, C).
+    """Cuts out a random part and brings it to `size`, a side or (height, width) (0: the old size), antialiased. (N, H, W, C).
 
     Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, section 6. `area` is the part's share of the image, `aspect`
-    its width over its height, on a log scale. As in torchvision, the first of ten draws that fits is taken, or else
-    the largest part in the middle whose aspect is allowed.
+    its width over its height as a multiple of that of `size`, so that 1 distorts nothing (torchvision's is the same for
+    squares alone), on a log scale. As in torchvision, the first of ten draws that fits is taken, or else the largest part in
+    the middle whose aspect is allowed.
     """
     n, height, width, _ = images.shape
+    size_h, size_w = (size, size) if isinstance(size, int) else size
+    size_h, size_w = size_h or height, size_w or width
+    aspect = aspect[0] * (size_w / size_h), aspect[1] * (size_w / size_h)
     size_key, place_key = jax.random.split(key)
     h, w, fits = random_box(size_key, n, height, width, area, aspect)
     largest_h, largest_w = min(height, round(width / aspect[0])), min(width, round(height * aspect[1]))
     h, w = jnp.where(fits, h, largest_h), jnp.where(fits, w, largest_w)
     place = jnp.where(fits, jax.random.uniform(place_key, (2, n)), 0.5)
     top, left = jnp.floor(place[0] * (height - h + 1)), jnp.floor(place[1] * (width - w + 1))
-    return resized_part(images, top, left, h, w, (size or height, size or width), interpolation)
+    return resized_part(images, top, left, h, w, (size_h, size_w), interpolation)
 
 
 def resized_part(

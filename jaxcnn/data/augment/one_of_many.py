@@ -60,15 +60,22 @@ NOTHING = Span(0, 0)
 
 
 def space(
-    *, shear: float, pixels: float, degrees: float, enhance: Span, bits: Span, solarise: Span, invert: bool = False
+    *,
+    shear: float,
+    pixels: tuple[float, float],
+    degrees: float,
+    enhance: Span,
+    bits: Span,
+    solarise: Span,
+    invert: bool = False,
 ) -> Space:
-    """The operations that all policies share: `shear` in pixels a pixel, translation by up to `pixels`, …"""
+    """The operations that all policies share: `shear` in pixels a pixel, translation by up to `pixels` (down, across), …"""
     spans = {
         "Identity": NOTHING,
         "ShearX": Span(0, shear, signed=True),
         "ShearY": Span(0, shear, signed=True),
-        "TranslateX": Span(0, pixels, whole=True, signed=True),
-        "TranslateY": Span(0, pixels, whole=True, signed=True),
+        "TranslateX": Span(0, pixels[1], whole=True, signed=True),
+        "TranslateY": Span(0, pixels[0], whole=True, signed=True),
         "Rotate": Span(0, degrees, signed=True),
         **dict.fromkeys(_ENHANCEMENTS, enhance),
         "Posterize": bits,

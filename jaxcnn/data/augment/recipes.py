@@ -31,12 +31,12 @@ def auto_augment(
     """One of the 25 sub-policies found for a data set: two operations, each with a probability and a level of 0…10.
 
     Cubuk et al.: AutoAugment: Learning Augmentation Strategies from Data. CVPR 2019, arXiv:1805.09501, tables 6, 7, 9.
-    Translations are by up to 10 pixels of 32 for CIFAR-10, 150 of 331 for ImageNet, in proportion to the image's width.
+    Translations are by up to 10 pixels of 32 for CIFAR-10, 150 of 331 for ImageNet, in proportion to height or width.
     """
     share = 10 / 32 if policy == "cifar10" else 150 / 331
     # the paper's table 6: a higher level keeps fewer bits and inverts more
     operations = space(
-        shear=0.3, pixels=share * images.shape[2], degrees=30, enhance=_ENHANCE, bits=Span(8, 4, whole=True),
+        shear=0.3, pixels=_shares(images, share), degrees=30, enhance=_ENHANCE, bits=Span(8, 4, whole=True),
         solarise=Span(256, 0, whole=True), invert=True,
     )  # fmt: skip
     which_key, p_key, sign_key = jax.random.split(key, 3)
@@ -45,6 +45,11 @@ def auto_augment(
     codes = jnp.where(jax.random.bernoulli(p_key, p, codes.shape), codes, CODES["Identity"])
     strength = strengths(operations, codes, level, 10, sign_key)
     return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+
+
+def _shares(images: jax.Array, share: float) -> tuple[float, float]:
+    """`share` of the images' height and of their width, in pixels."""
+    return share * images.shape[1], share * images.shape[2]
 
 
 @functools.cache
@@ -70,10 +75,10 @@ def rand_augment(
 
     Cubuk et al.: RandAugment. CVPR workshops 2020, arXiv:1909.13719, section 3 and figure 2. Strengths are those of
     the authors' code (tensorflow/tpu, efficientnet/autoaugment.py), where a higher level keeps more bits and inverts
-    less; its translation of up to 100 pixels is taken for 224 and is in proportion to the image's width.
+    less; its translation of up to 100 pixels is taken for 224 and is in proportion to height or width.
     """
     operations = space(
-        shear=0.3, pixels=100 / 224 * images.shape[2], degrees=30, enhance=_ENHANCE, bits=Span(0, 4, whole=True),
+        shear=0.3, pixels=_shares(images, 100 / 224), degrees=30, enhance=_ENHANCE, bits=Span(0, 4, whole=True),
         solarise=Span(0, 256, whole=True),
     )  # fmt: skip
     which_key, sign_key = jax.random.split(key)
@@ -91,7 +96,7 @@ def trivial_augment(
     section 3 and table 1 (ranges of the column "Wide"). Translations are by up to 32 pixels at any size.
     """
     operations = space(
-        shear=0.99, pixels=32, degrees=135, enhance=Span(0.01, 2), bits=Span(8, 2, whole=True),
+        shear=0.99, pixels=(32, 32), degrees=135, enhance=Span(0.01, 2), bits=Span(8, 2, whole=True),
         solarise=Span(256, 0, whole=True),
     )  # fmt: skip
     which_key, level_key, sign_key = jax.random.split(key, 3)
@@ -116,9 +121,9 @@ def aug_mix(
     one to three), of levels up to `severity` of 10. `all_operations` adds the enhancements, which are among the
     corruptions that the paper tests with. Strengths are those of the authors' code.
     """
-    n, side = images.shape[0], images.shape[2]
+    n = images.shape[0]
     every = space(
-        shear=0.3, pixels=side / 3, degrees=30, enhance=_ENHANCE, bits=Span(4, 0, whole=True),
+        shear=0.3, pixels=(images.shape[1] / 3, images.shape[2] / 3), degrees=30, enhance=_ENHANCE, bits=Span(4, 0, whole=True),
         solarise=Span(256, 0, whole=True),
     )  # fmt: skip
     left_out = {"Identity"} if all_operations else {"Identity", "Brightness", "Contrast", "Color", "Sharpness"}

@@ -1,10 +1,12 @@
 """Entries of a policy, and their settings checked against the annotations of the function that takes them.
 
-A setting is a keyword-only argument with a default: a number (in a range), a word of a few, a yes or no, or a (low, high).
+A setting is a keyword-only argument with a default: a number (in a range), a word of a few, a yes or no, a (low, high), or
+a size in pixels: the side of a square, or a (height, width).
 """
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -33,6 +35,7 @@ Positive = Annotated[float, Within(0, above=True)]
 NotNegative = Annotated[float, Within(0)]
 Count = Annotated[int, Within(1)]
 Pixels = Annotated[int, Within(0)]
+Size = Annotated[int | tuple[int, int], Within(0)]
 Level = Annotated[int, Within(0, 255)]  # of a pixel
 Interpolation = Literal["nearest", "bilinear"]
 
@@ -88,7 +91,12 @@ def _checked(found: str, value: Any, hint: Any, default: Any) -> Any:
         if value not in (words := typing.get_args(hint)):
             raise UserError(f"{found}, but should be one of {', '.join(map(repr, words))}{did_you_mean(value, words)}")
         return value
-    if typing.get_origin(hint) is tuple:
+    if isinstance(hint, types.UnionType):
+        numbers = tuple(value) if isinstance(value, tuple | list) else (value, value)
+        if len(numbers) != 2 or not all(_is(v, int) for v in numbers):
+            raise UserError(f"{found}, but pixels such as 224 or (192, 256), height and width, are meant")
+        value = numbers
+    elif typing.get_origin(hint) is tuple:
         pair = isinstance(value, tuple | list) and len(value) == 2
         if not pair or not all(_is(v, float) for v in value) or value[0] > value[1]:
             raise UserError(f"{found}, but (low, high) such as {default!r} is meant")
