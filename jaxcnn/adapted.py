@@ -89,6 +89,16 @@ def known_differences(
     return lines
 
 
+def other_preprocessing(origin: "Pretrained", preprocessing: Preprocessing) -> list[str]:
+    """How the source states that its images were brought to their size, where `preprocessing` does it otherwise."""
+    fields = {"size": "input size", "fit": "data.fit", "crop_ratio": "data.crop_ratio", "interpolation": "data.interpolation"}
+    theirs, ours = dataclasses.asdict(origin.preprocessing), dataclasses.asdict(preprocessing)
+    different = [
+        f"{setting} {theirs[field]}, here {ours[field]}" for field, setting in fields.items() if theirs[field] != ours[field]
+    ]
+    return [f"it was trained with {'; '.join(different)}"] if different and not origin.assumed else []
+
+
 def stem_channels(origin: "Pretrained", variables: Mapping[str, Any]) -> int:
     """How many channels the images of these weights have."""
     stem = variables["params"].get("stem_conv", {}).get("kernel")

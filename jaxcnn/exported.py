@@ -48,7 +48,7 @@ def save_pretrained(
         raise UserError(f"{path}: {len(class_names)} class names for a {task} model with {outputs} outputs")
     try:
         tensors = weights.export(name, variables)
-    except UserError:  # no library has this model
+    except (UserError, LookupError):  # no library has this model, or has its layers one by one
         tensors = {"/".join(path): array for path, array in flat.items()}
     metadata = {
         "model": {"name": name, "arguments": arguments},
@@ -61,9 +61,8 @@ def save_pretrained(
         weights.write(path, tensors, metadata)
         return
     weights.write(path / "model.safetensors", tensors, metadata)
-    config = published.to_timm(name, preprocessing, class_names)
-    config["num_classes"] = config["pretrained_cfg"]["num_classes"] = outputs
-    config["pretrained_cfg"] |= _layers(name, flat, axes)
+    layers = {"num_classes": outputs, **_layers(name, flat, axes)}
+    config = published.to_timm(name, preprocessing, class_names, **layers)
     weights.write_bytes(path / "config.json", (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
 
 

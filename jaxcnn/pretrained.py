@@ -158,11 +158,11 @@ def find_pretrained(source: str, name: str | None = None, *, say: Callable[[str]
     """
     if source.startswith("hf:"):
         return _from_hub(source, name)
-    path = Path(source)
+    path = Path(source).expanduser()
     if (path / "checkpoints").is_dir():
-        return _from_run(source, name, say)
+        return _from_run(source, name, path, say)
     if path.is_dir():
-        return _from_folder(source, name)
+        return _from_folder(source, name, path)
     if metadata := weights.read_metadata(path):
         return _from_metadata(source, name, path, metadata)
     config = _timm_config(path.parent, name)
@@ -191,18 +191,18 @@ def _blue_last(variables: dict[str, Any]) -> dict[str, Any]:
 # ── Sources ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _from_run(source: str, name: str | None, say: Callable[[str], None]) -> Pretrained:
+def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], None]) -> Pretrained:
     from jaxcnn.train.trained import load_trained  # not above: jaxcnn.train imports this module
 
     try:
-        run = load_trained(source, warn=say)
+        run = load_trained(path, warn=say)
     except UserError as error:
         raise UserError(str(error).removeprefix("--workdir: ")) from error
     _check_model(source, name, run.config.model.name)
     names = stated_names(run.config.data.name, run.class_names)
     arguments = run.config.model.arguments.to_dict() | {"dtype": run.config.model.dtype}
     name = name or run.config.model.name
-    return Pretrained(source, name, Path(source), run.preprocessing, names, task=run.task, arguments=arguments, run=run)
+    return Pretrained(source, name, path, run.preprocessing, names, task=run.task, arguments=arguments, run=run)
 
 
 def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[str, Any]) -> Pretrained:
@@ -213,7 +213,7 @@ def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[
         preprocessing = published.checked(f"{source}: its metadata", preprocessing)
         arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in model["arguments"].items()}
         if task not in get_args(Task):
-            raise ValueError(f"no task {task!r}")
+            raise ValueError(f"unknown task {task!r}")
         stored = str(model["name"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{source}: its metadata are damaged ({first_line(error)[:200]})") from error
@@ -222,13 +222,16 @@ def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[
 
 
 def _check_model(source: str, name: str | None, stored: str) -> None:
-    if name and find(name) != find(stored):
+    try:
+        right = find(stored) == find(name or stored)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    if not right:
         raise UserError(f"{source}: holds weights of {stored}, but model.name is {name}")
-    find(stored)
 
 
-def _from_folder(source: str, name: str | None) -> Pretrained:
-    config, file = _timm_config(Path(source)), Path(source) / "model.safetensors"
+def _from_folder(source: str, name: str | None, path: Path) -> Pretrained:
+    config, file = _timm_config(path), path / "model.safetensors"
     if not (config and file.is_file()):
         raise UserError(
             f"{source}: a folder that holds neither a run (checkpoints/) nor a model in timm's form (config.json and "

@@ -99,10 +99,11 @@ def from_timm(where: str, config: Mapping[str, Any]) -> tuple[Preprocessing, tup
     return checked(f"{where}: its config.json", preprocessing), names, assumed
 
 
-def to_timm(name: str, preprocessing: Preprocessing, class_names: Sequence[str]) -> dict[str, Any]:
+def to_timm(name: str, preprocessing: Preprocessing, class_names: Sequence[str], **more: Any) -> dict[str, Any]:
     """The config.json of a model as timm writes it (save_config_for_hf in timm/models/_hub.py).
 
-    timm knows no interpolation by area; it is stated as bilinear, which is antialiased too.
+    `more` is what pretrained_cfg says beside the preprocessing. timm knows no interpolation by area; it is stated as
+    bilinear, which is antialiased too.
     """
     height, width, channels = preprocessing.input_shape
     settings = {
@@ -112,9 +113,15 @@ def to_timm(name: str, preprocessing: Preprocessing, class_names: Sequence[str])
         "crop_mode": _CROP_MODES[preprocessing.fit],
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
+        **more,
     }
     names = {"label_names": list(class_names)} if class_names else {}
-    return {"architecture": name.rpartition("/")[2], **names, "pretrained_cfg": settings}
+    return {
+        "architecture": name.rpartition("/")[2],
+        "num_classes": more.get("num_classes"),
+        **names,
+        "pretrained_cfg": settings,
+    }
 
 
 def differences(config: Mapping[str, Any], preprocessing: Preprocessing, class_names: Sequence[str]) -> list[str]:

@@ -16,7 +16,16 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from jaxcnn import data, weights
-from jaxcnn.adapted import class_difference, fit, for_channels, head_order, known_differences, stated_names, stem_channels
+from jaxcnn.adapted import (
+    class_difference,
+    fit,
+    for_channels,
+    head_order,
+    known_differences,
+    other_preprocessing,
+    stated_names,
+    stem_channels,
+)
 from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, make_predict
@@ -133,6 +142,7 @@ class Experiment:
         if measured:
             mean, std = (", ".join(f"{v:.3g}" for v in values) for values in (self.preprocessing.mean, self.preprocessing.std))
             changes.append(f"pixels as it takes them, mean {mean}, std {std}")
+        changes += other_preprocessing(origin, self.preprocessing)
         say(f"starts from {origin}" + "".join(f"; {change}" for change in changes))
         if measured and origin.assumed:
             say(f"assumed: {origin.assumed}; --config.data.mean and --config.data.std change it")
