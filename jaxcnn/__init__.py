@@ -1,17 +1,18 @@
 """Convolutional networks trained, checked and reproduced in JAX.
 
 jaxcnn.create_model and jaxcnn.list_models give architectures, jaxcnn.load_pretrained one with its weights and its
-preprocessing; jaxcnn.train.run(config, workdir) trains one.
+preprocessing, which jaxcnn.save_pretrained writes; jaxcnn.train.run(config, workdir) trains one.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxcnn.exported import save_pretrained
     from jaxcnn.models import create_model, feature_maps, list_models
     from jaxcnn.pretrained import load_pretrained
 
-__all__ = ["create_model", "feature_maps", "list_models", "load_pretrained"]
+__all__ = ["create_model", "feature_maps", "list_models", "load_pretrained", "save_pretrained"]
 
 _ROOMS = ("config", "data", "evaluate", "layers", "models", "pretrained", "report", "train", "weights")
 
@@ -22,7 +23,7 @@ def __getattr__(name: str) -> Any:
     And nothing of JAX is imported before a command has set its environment (jaxcnn/start.py).
     """
     if name in __all__:
-        room = "pretrained" if name == "load_pretrained" else "models"
+        room = {"load_pretrained": "pretrained", "save_pretrained": "exported"}.get(name, "models")
         return getattr(importlib.import_module(f"jaxcnn.{room}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"jaxcnn.{name}")

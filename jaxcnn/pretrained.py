@@ -1,67 +1,102 @@
-"""Networks that others have trained: architecture, weights and preprocessing, from a file or the Hugging Face hub.
+"""Trained networks: architecture, weights and preprocessing, from a file, a run's folder or the Hugging Face hub.
 
     model, variables, preprocessing = jaxcnn.load_pretrained("hf:timm/resnet50.tv_in1k")
     model, variables, preprocessing = jaxcnn.load_pretrained("resnet50.pth", "resnet50", num_classes=10)
+    model, variables, preprocessing = jaxcnn.load_pretrained("runs/flowers")
 
-A source is a file (see jaxcnn.weights.read) or "hf:OWNER/NAME[@REVISION]", a model of timm's on the hub.
+A source is a file (see jaxcnn.weights.read), a run's folder, a folder with a model in timm's form (config.json and
+model.safetensors), or "hf:OWNER/NAME[@REVISION]", such a model on the hub. What save_pretrained writes carries its
+preprocessing and class names, and so does a file beside which there is a config.json in timm's form.
 """
 
-import csv
 import dataclasses
-import fnmatch
-import json
-import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, get_args
 
 import flax.linen as nn
+import flax.traverse_util
+import jax
 import numpy as np
 
-from jaxcnn import weights
+from jaxcnn import published, weights
+from jaxcnn.adapted import fit, for_channels, outputs_of, stated_names
 from jaxcnn.data import Preprocessing
-from jaxcnn.data.files import third_party_lines
 from jaxcnn.errors import UserError, did_you_mean, first_line
+from jaxcnn.evaluate import Task
 from jaxcnn.models import create_model, list_models
-from jaxcnn.models.registry import find, image_size
+from jaxcnn.models.registry import find
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of pixels in 0…1: what most networks are trained with
-SYMMETRIC = ((0.5,) * 3, (0.5,) * 3)  # -1 … 1
-PIXELS = ((0.0,) * 3, (1 / 255,) * 3)  # 0 … 255: the network normalises them itself
-CAFFE = (tuple(mean / 255 for mean in (123.68, 116.779, 103.939)), (1 / 255,) * 3)  # and blue first: see `_blue_last`
+if TYPE_CHECKING:
+    from jaxcnn.train import Trained
 
-_KERAS = (
-    ("ResNet50", CAFFE), ("ResNet101", CAFFE), ("ResNet152", CAFFE), ("VGG1?", CAFFE), ("DenseNet*", IMAGENET),
-    ("EfficientNet*", PIXELS), ("MobileNetV3*", PIXELS), ("ConvNeXt*", PIXELS), ("*", SYMMETRIC),
-)  # fmt: skip
-"""keras.applications' preprocess_input, by the model's name; the first that matches."""
+Variables = dict[str, Any]
 
 
-class Pretrained(NamedTuple):
-    """Weights that are known to exist; they have not been read yet."""
+def _is_caffe(name: str) -> bool:
+    return published.is_caffe(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """Weights that are known to exist; those in a file have not been read yet."""
 
     source: str
     name: str
     """the model's, as create_model takes it"""
     file: Path
     preprocessing: Preprocessing
-    """of RGB images"""
     class_names: tuple[str, ...] = ()
     """() where the source does not say"""
+    assumed: str = ""
+    """what the preprocessing is assumed to be, where the source does not say"""
+    imagenet: bool = False
+    """whether these are known to be published weights; if they have 1,000 classes, those are ImageNet's"""
+    task: Task | None = None
+    arguments: Mapping[str, Any] | None = None
+    """create_model's, beyond num_classes; None where the source does not say"""
+    run: "Trained | None" = None
 
-    def variables(self, **arguments: Any) -> tuple[dict[str, Any], int]:
-        """{"params", "batch_stats"} of create_model(name, **arguments), and how many classes they tell apart; 0: no head.
+    def __str__(self) -> str:
+        if not self.run:
+            return self.source
+        return f"{self.source}, step {self.run.step:,}" + (", averaged" if self.run.config.ema.decay else "")
+
+    def variables(self, **arguments: Any) -> tuple[Variables, int]:
+        """{"params", "batch_stats"} of create_model(name, **arguments), and how many outputs its head has; 0: no head.
 
         Raises UserError unless all that this network has is there, and nothing else.
         """
-        tensors = weights.read(self.file)
         try:
-            classes = weights.number_of_classes(self.name, tensors, **arguments)
-            found = weights.convert(self.name, tensors, **arguments, num_classes=classes)
+            if self.run:
+                return self._fitting(jax.tree.map(np.asarray, self.run.variables), self.run.model.num_classes, **arguments)
+            tensors = weights.read(self.file)
+            if any(key.startswith("params/") for key in tensors):
+                return self._of_own_names(tensors, **arguments)
+            outputs = weights.number_of_classes(self.name, tensors, **arguments)
+            found = weights.convert(self.name, tensors, **arguments, num_classes=outputs)
         except UserError as error:
-            raise UserError(f"{self.source}: {error}") from error
-        return _blue_last(found) if _is_caffe(self.name) else found, classes
+            raise UserError(f"{self.source}: {error}".replace(f"{self.source}: {self.source}", self.source)) from error
+        published_for_blue_first = self.arguments is None and _is_caffe(self.name)
+        return _blue_last(found) if published_for_blue_first else found, outputs
+
+    def named(self, outputs: int) -> tuple[str, ...]:
+        """The names of the classes of a head with so many outputs, () where they are not known."""
+        names = published.imagenet_names() if self.imagenet and not self.class_names else self.class_names
+        return names if outputs == outputs_of(self.task, names) else ()
+
+    def _of_own_names(self, tensors: Mapping[str, np.ndarray], **arguments: Any) -> tuple[Variables, int]:
+        variables = flax.traverse_util.unflatten_dict({tuple(key.split("/")): array for key, array in tensors.items()})
+        axes = weights.class_axes(self.name, self.preprocessing.input_shape, **arguments)
+        flat = flax.traverse_util.flatten_dict(variables)
+        outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat), 0)
+        return self._fitting(variables, outputs, **arguments)
+
+    def _fitting(self, variables: Variables, outputs: int, **arguments: Any) -> tuple[Variables, int]:
+        shape = self.preprocessing.input_shape
+        weights.check_shapes(self.name, variables, shape, **arguments | {"num_classes": outputs})
+        return variables, outputs
 
 
 def load_pretrained(
@@ -69,7 +104,7 @@ def load_pretrained(
     name: str | None = None,
     *,
     num_classes: int | None = None,
-    channels: int = 3,
+    channels: int | None = None,
     say: Callable[[str], None] = print,
     **arguments: Any,
 ) -> tuple[nn.Module, dict[str, Any], Preprocessing]:
@@ -78,107 +113,72 @@ def load_pretrained(
         images = preprocessing.read("cat.jpg")[None]                                    # (1, H, W, C) uint8
         logits = model.apply(variables, preprocessing(images), train=False)
 
-    `name` is the model's for a file; for "hf:…" the source says it. Another `num_classes` than the source's gives a fresh
-    head (0: none, and the pooled features), another number of `channels` an adapted first convolution (see
-    weights.adapt_stem); `say` is called with a line that names what is not the source's. The other arguments are
-    create_model's.
+    `name` is the model's, for a file that does not say it. Another `num_classes` than the source's gives a fresh head (0:
+    none, and the pooled features), another number of `channels` (None: as the source's preprocessing says, else 3) an adapted
+    first convolution (see weights.adapt_stem); `say` is called with a line that names what is not the source's. The other
+    arguments are create_model's; their defaults are the source's, where it says them.
 
-    The preprocessing is the source's; for a file, that of the library whose names the weights have: of this very file where
-    torchvision publishes one of its name, else of the first weights of this model that it or timm published.
+    The preprocessing is the source's. For a file that carries none it is that of the library whose names the weights have:
+    of this very file where torchvision publishes one of its name, else of the first weights of this model that it or timm
+    published; `say` is called with a line that says so.
 
     Raises:
       UserError: no such source or model, a damaged file, weights of another network.
     """
-    origin = find_pretrained(source, name)
+    return load_origin(find_pretrained(source, name, say=say), num_classes=num_classes, channels=channels, say=say, **arguments)
+
+
+def load_origin(
+    origin: Pretrained,
+    *,
+    num_classes: int | None = None,
+    channels: int | None = None,
+    say: Callable[[str], None],
+    **arguments: Any,
+) -> tuple[nn.Module, dict[str, Any], Preprocessing]:
+    """`load_pretrained` of a source that was found."""
+    arguments = {**(origin.arguments or {}), **arguments}
     variables, has = origin.variables(**arguments)
     if not has and num_classes is None:
-        raise UserError(f"{source}: holds no head; num_classes=0 gives the features, another number a fresh head")
+        raise UserError(f"{origin.source}: holds no head; num_classes=0 gives the features, another number a fresh head")
     wanted = has if num_classes is None else num_classes
-    variables, changes = fit(origin.name, variables, has, wanted, channels, **arguments)
+    channels = channels or origin.preprocessing.image_shape[2]
+    variables, changes = fit(origin, variables, has, wanted, channels, **arguments)
+    changes += [f"assumed: {origin.assumed}"] if origin.assumed else []
     if changes:
-        say(f"{origin.name} from {source}: {'; '.join(changes)}")
+        say(f"{origin.name} from {origin.source}: {'; '.join(changes)}")
     preprocessing = for_channels(origin.preprocessing, channels)
     return create_model(origin.name, num_classes=wanted, **arguments), variables, preprocessing
 
 
-def fit(
-    name: str, variables: dict[str, Any], has: int, num_classes: int, channels: int, **arguments: Any
-) -> tuple[dict[str, Any], list[str]]:
-    """Variables of a model of `has` classes, for `num_classes` and images of `channels` channels; and what was done."""
-    changes = []
-    takes = variables["params"]["stem_conv"]["kernel"].shape[2]
-    if takes != channels:
-        variables = weights.adapt_stem(variables, channels)
-        changes.append(f"stem_conv/kernel adapted from {takes} channels to {channels}")
-    if has != num_classes:
-        variables, fresh = weights.with_fresh(name, variables, num_classes=num_classes, **arguments)
-        if fresh:
-            changes.append(f"fresh for {num_classes} classes instead of {has}: {', '.join(fresh)}")
-    return variables, changes
+def find_pretrained(source: str, name: str | None = None, *, say: Callable[[str], None] = lambda line: None) -> Pretrained:
+    """What `source` is; from the hub it is fetched, or taken from its cache. `say` is told of a run's damaged checkpoints.
 
-
-def find_pretrained(source: str, name: str | None = None) -> Pretrained:
-    """What `source` is; from the hub it is fetched, or taken from its cache."""
+    Raises UserError if it says that it is of another model than `name`.
+    """
     if source.startswith("hf:"):
         return _from_hub(source, name)
+    path = Path(source).expanduser()
+    if (path / "checkpoints").is_dir():
+        return _from_run(source, name, path, say)
+    if path.is_dir():
+        return _from_folder(source, name, path)
+    if metadata := weights.read_metadata(path):
+        return _from_metadata(source, name, path, metadata)
+    config = _timm_config(path.parent, name)
+    if config and (name or config.get("architecture")):
+        return _from_timm(source, name, config, path)
     if not name:
         raise UserError(f'{source}: name the model that these weights are of, "resnet50" or so; a file does not say it')
     find(name)
-    return Pretrained(source, name, Path(source), _preprocessing_of_file(Path(source), name))
+    preprocessing, assumed = published.preprocessing_of_file(path, name)
+    return Pretrained(source, name, path, preprocessing, assumed=assumed, imagenet=not assumed)
 
 
-def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    """The same for images of `channels` channels: for grey the average of mean and std, for others those in turn."""
-
-    def values(of: tuple[float, ...]) -> tuple[float, ...]:
-        return (float(np.mean(of)),) if channels == 1 else tuple(of[channel % len(of)] for channel in range(channels))
-
-    if channels == preprocessing.image_shape[2]:
-        return preprocessing
-    shape = (*preprocessing.image_shape[:2], channels)
-    mean, std = values(preprocessing.mean), values(preprocessing.std)
-    return dataclasses.replace(preprocessing, image_shape=shape, mean=mean, std=std)
-
-
-def class_names(origin: Pretrained, classes: int) -> tuple[str, ...]:
+def class_names(origin: Pretrained, outputs: int) -> tuple[str, ...]:
     """The source's; ImageNet's for 1,000 classes; else their numbers."""
-    if len(origin.class_names) == classes:
-        return origin.class_names
-    names = third_party_lines("imagenet/class_names.txt") if classes == 1000 else []
-    return tuple(names) or tuple(map(str, range(classes)))
-
-
-def _preprocessing(
-    size: tuple[int, int], mean: Any, std: Any, crop_ratio: float, fit: str = "crop", interpolation: str = "bilinear"
-) -> Preprocessing:
-    return Preprocessing((*size, 3), size, "bilinear", tuple(mean), tuple(std), fit, crop_ratio, interpolation)
-
-
-def _preprocessing_of_file(file: Path, name: str) -> Preprocessing:
-    library = weights.library(name)
-    plain = name.removeprefix(f"{library}/")
-    rows = []
-    if library in ("torchvision", "timm"):
-        rows = list(csv.DictReader(third_party_lines(f"preprocessing/{library}.csv")))
-    of_model = [row for row in rows if row["model"] == plain]
-    if chosen := [row for row in rows if Path(row["weights"]).stem == file.stem] or of_model:
-        row = chosen[0]
-        side = int(row["size"])
-        mean, std = (tuple(map(float, row[key].split())) for key in ("mean", "std"))
-        return _preprocessing((side, side), mean, std, side / int(row["resize"]), row["fit"], row["interpolation"])
-    side, (mean, std) = image_size(name), _statistics(name)
-    return _preprocessing((side, side), mean, std, 1.0 if side < 64 else 0.875)
-
-
-def _statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if weights.library(name) != "keras":
-        return IMAGENET
-    plain = name.removeprefix("keras/")
-    return next(statistics for pattern, statistics in _KERAS if fnmatch.fnmatchcase(plain, pattern))
-
-
-def _is_caffe(name: str) -> bool:
-    return _statistics(name) is CAFFE
+    names = published.imagenet_names() if outputs == 1000 and not origin.class_names else origin.class_names
+    return names if outputs == outputs_of(origin.task, names) else tuple(map(str, range(outputs)))
 
 
 def _blue_last(variables: dict[str, Any]) -> dict[str, Any]:
@@ -188,31 +188,101 @@ def _blue_last(variables: dict[str, Any]) -> dict[str, Any]:
     return variables | {"params": variables["params"] | {"stem_conv": turned}}
 
 
-# ── The hub ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Sources ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], None]) -> Pretrained:
+    from jaxcnn.train.trained import load_trained  # not above: jaxcnn.train imports this module
+
+    try:
+        run = load_trained(path, warn=say)
+    except UserError as error:
+        raise UserError(str(error).removeprefix("--workdir: ")) from error
+    _check_model(source, name, run.config.model.name)
+    names = stated_names(run.config.data.name, run.class_names)
+    arguments = run.config.model.arguments.to_dict() | {"dtype": run.config.model.dtype}
+    name = name or run.config.model.name
+    return Pretrained(source, name, path, run.preprocessing, names, task=run.task, arguments=arguments, run=run)
+
+
+def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[str, Any]) -> Pretrained:
+    """A file that save_pretrained wrote."""
+    try:
+        model, task, names = metadata["model"], metadata["task"], tuple(map(str, metadata["class_names"]))
+        preprocessing = Preprocessing.from_json(metadata["preprocessing"])
+        preprocessing = published.checked(f"{source}: its metadata", preprocessing)
+        arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in model["arguments"].items()}
+        if task not in get_args(Task):
+            raise ValueError(f"unknown task {task!r}")
+        stored = str(model["name"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{source}: its metadata are damaged ({first_line(error)[:200]})") from error
+    _check_model(source, name, stored)
+    return Pretrained(source, name or stored, file, preprocessing, names, task=task, arguments=arguments)
+
+
+def _check_model(source: str, name: str | None, stored: str) -> None:
+    try:
+        right = find(stored) == find(name or stored)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    if not right:
+        raise UserError(f"{source}: holds weights of {stored}, but model.name is {name}")
+
+
+def _from_folder(source: str, name: str | None, path: Path) -> Pretrained:
+    config, file = _timm_config(path), path / "model.safetensors"
+    if not (config and file.is_file()):
+        raise UserError(
+            f"{source}: a folder that holds neither a run (checkpoints/) nor a model in timm's form (config.json and "
+            "model.safetensors)"
+        )
+    return _from_timm(source, name, config, file)
+
+
+def _timm_config(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """The config.json in `folder`; {} if there is none, it is none of a model's, or of another architecture than `name`."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = weights.parse_json(path, path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {first_line(error)}") from error
+    known = {"architecture", "pretrained_cfg", "label_names", "id2label"} & config.keys()
+    of_another = name and config.get("architecture", name.rpartition("/")[2]) != name.rpartition("/")[2]
+    return config if known and not of_another else {}
+
+
+def _from_timm(source: str, name: str | None, config: Mapping[str, Any], file: Path) -> Pretrained:
+    """Weights beside a config.json of timm's form; perhaps they are save_pretrained's, and say the same."""
+    preprocessing, names, assumed = published.from_timm(source, config)
+    if metadata := weights.read_metadata(file):
+        origin = _from_metadata(source, name, file, metadata)
+        if different := published.differences(config, origin.preprocessing, origin.class_names):
+            raise UserError(
+                f"{source}: config.json and the metadata of {file.name} differ in {', '.join(different)}; write both again"
+            )
+        return origin
+    name = name or _architecture(source, str(config.get("architecture")))
+    find(name)
+    return Pretrained(source, name, file, preprocessing, names, assumed, imagenet=True)
 
 
 def _from_hub(source: str, name: str | None) -> Pretrained:
     if not (match := re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source)):
         raise UserError(f'{source}: write it as hf:OWNER/NAME or hf:OWNER/NAME@REVISION, "hf:timm/resnet50.tv_in1k"')
-    try:
-        config = json.loads(_fetch(source, match[1], match[2], "config.json").read_text(encoding="utf-8"))
-        settings = config.get("pretrained_cfg") or {}
-        _, height, width = settings.get("input_size", (3, 224, 224))
-        mean, std = (settings.get(key, usual) for key, usual in zip(("mean", "std"), IMAGENET, strict=True))
-        fit = "stretch" if settings.get("crop_mode") == "squash" else "crop"
-        interpolation = settings.get("interpolation")
-        interpolation = interpolation if interpolation in ("bicubic", "lanczos") else "bilinear"  # timm's "random" too
-        preprocessing = _preprocessing((height, width), mean, std, settings.get("crop_pct", 0.875), fit, interpolation)
-        architecture, names = config["architecture"], config.get("label_names") or settings.get("label_names") or ()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{source}: its config.json is none of timm's ({first_line(error)[:200]})") from error
-    name = name or _architecture(source, architecture)
-    return Pretrained(source, name, _fetch(source, match[1], match[2], "model.safetensors"), preprocessing, tuple(names))
+    path = weights.fetch(source, match[1], match[2], "config.json")
+    config = weights.parse_json(Path(source), path.read_text(encoding="utf-8"))
+    if not config.get("architecture"):
+        raise UserError(f"{source}: its config.json is none of timm's (it has no architecture)")
+    name = name or _architecture(source, str(config["architecture"]))
+    return _from_timm(source, name, config, weights.fetch(source, match[1], match[2], "model.safetensors"))
 
 
 def _architecture(source: str, architecture: str) -> str:
     """The model of this name: in timm's flavour, or else in torchvision's."""
-    for name in (f"timm/{architecture}", f"torchvision/{architecture}"):
+    for name in (f"timm/{architecture}", f"torchvision/{architecture}", architecture):
         try:
             find(name)
         except UserError:
@@ -220,32 +290,3 @@ def _architecture(source: str, architecture: str) -> str:
         return name
     hint = did_you_mean(f"timm/{architecture}", list_models()) or did_you_mean(architecture, list_models())
     raise UserError(f'{source}: no model "{architecture}" here{hint}')
-
-
-def _fetch(source: str, repository: str, revision: str | None, file: str) -> Path:
-    """A file of the hub. One that is in the cache is taken as it is; where the hub is out of reach that is known at once."""
-    try:
-        import huggingface_hub as hub
-        from huggingface_hub import errors
-    except ImportError as error:
-        raise UserError(f"{source}: the library huggingface_hub is wanted: pip install 'jaxcnn[hub]'") from error
-    for logger in ("huggingface_hub", "httpx2"):  # each try is a line of its own
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    try:
-        return Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=True))
-    except errors.LocalEntryNotFoundError:
-        pass
-    except Exception as error:
-        raise UserError(f"{source}: {first_line(error)[:300]}") from error
-    try:
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, file, revision=revision), timeout=10)  # the download tries for long
-        return Path(hub.hf_hub_download(repository, file, revision=revision))
-    except errors.OfflineModeIsEnabled as error:
-        raise UserError(f"{source}: {file} is not in the cache, and HF_HUB_OFFLINE is set") from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise UserError(f"{source}: the hub has no such model or revision, or wants a login for it") from error
-    except errors.EntryNotFoundError as error:
-        raise UserError(f"{source}: there is no {file} in it; models in timm's form are read") from error
-    except Exception as error:  # what the network may raise has no base in common
-        reason = first_line(error)[:200]
-        raise UserError(f"{source}: {file} is not in the cache, and the hub can't be reached ({reason})") from error

@@ -26,6 +26,7 @@ from jaxcnn.train.experiment import prepare
 
 RNG = np.random.default_rng(0)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ASSUMED = "assumed: preprocessing of ImageNet, for these weights state none"
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,14 @@ def leaves(variables):
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(variables)}
 
 
-def test_model_weights_and_preprocessing_come_as_they_are(file, state, capsys):
+def test_model_weights_and_preprocessing_come_as_they_are_and_an_assumption_is_said(file, state, capsys):
     model, variables, preprocessing = load_pretrained(file, "resnet20")
     assert model == create_model("resnet20", num_classes=10)
     expected = leaves(weights.convert("resnet20", state))
     assert (found := leaves(variables)).keys() == expected.keys()
     assert all((found[name] == expected[name]).all() for name in expected)
     assert (preprocessing.mean, preprocessing.std, preprocessing.size) == (*IMAGENET, (32, 32))
-    assert not capsys.readouterr().out
+    assert capsys.readouterr().out == f"resnet20 from {file}: {ASSUMED}\n"
 
 
 @pytest.mark.slow
@@ -60,7 +61,7 @@ def test_new_head_is_fresh_the_same_each_time_and_said(file, state):
     said = []
     model, variables, _ = load_pretrained(file, "resnet20", num_classes=3, say=said.append)
     assert model.num_classes == 3
-    assert said == [f"resnet20 from {file}: fresh for 3 classes instead of 10: head/bias, head/kernel"]
+    assert said == [f"resnet20 from {file}: fresh for 3 classes instead of 10: head/bias, head/kernel; {ASSUMED}"]
     head = variables["params"]["head"]
     assert head["kernel"].shape == (64, 3)
     assert np.std(head["kernel"]) > 0
@@ -86,7 +87,7 @@ def test_grey_images_get_an_adapted_stem_and_the_average_of_mean_and_std(file):
     said = []
     _, variables, preprocessing = load_pretrained(file, "resnet20", channels=1, say=said.append)
     assert variables["params"]["stem_conv"]["kernel"].shape == (3, 3, 1, 16)
-    assert said == [f"resnet20 from {file}: stem_conv/kernel adapted from 3 channels to 1"]
+    assert said == [f"resnet20 from {file}: stem_conv/kernel adapted from 3 channels to 1; {ASSUMED}"]
     assert preprocessing.input_shape == (32, 32, 1)
     assert preprocessing.mean == pytest.approx([np.mean(IMAGENET[0])])
 
@@ -168,7 +169,8 @@ def test_training_on_other_classes_starts_with_a_new_head_and_the_weights_own_me
     assert (experiment.preprocessing.mean, experiment.preprocessing.std) == IMAGENET
     assert said == [
         f"starts from {file}; fresh for 4 classes instead of 10: head/bias, head/kernel; "
-        "pixels as it takes them, mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225"
+        "pixels as it takes them, mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225",
+        f"{ASSUMED}; --config.data.mean and --config.data.std change it",
     ]
 
 
@@ -177,7 +179,8 @@ def test_mean_and_std_of_the_config_come_first(file):
     experiment = prepared(file, 10, **{"data.mean": (0.1, 0.2, 0.3), "data.std": (1.0, 1.0, 1.0)})
     experiment.pretrained_variables(said.append)
     assert experiment.preprocessing.mean == (0.1, 0.2, 0.3)
-    assert said == [f"starts from {file}"]
+    kept = "its head is kept, for the number of classes is the same; whether they are the same is not known"
+    assert said == [f"starts from {file}; {kept}"]
 
 
 def test_weights_of_other_classes_are_not_evaluated(file):

@@ -15,7 +15,17 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from jaxcnn import data
+from jaxcnn import data, weights
+from jaxcnn.adapted import (
+    class_difference,
+    fit,
+    for_channels,
+    head_order,
+    known_differences,
+    other_preprocessing,
+    stated_names,
+    stem_channels,
+)
 from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.errors import UserError
@@ -23,7 +33,7 @@ from jaxcnn.evaluate import Task, make_predict
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.airbench import whiten
-from jaxcnn.pretrained import find_pretrained, fit, for_channels
+from jaxcnn.pretrained import find_pretrained
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
@@ -109,23 +119,35 @@ class Experiment:
     def pretrained_variables(self, say: Callable[[str], None] = lambda line: None, *, new_head: bool = True) -> Variables:
         """The weights in model.pretrained, for this model: with a fresh head where the data have other classes."""
         config, arguments, channels = self.config.model, _arguments(self.config.model), self.preprocessing.input_shape[2]
-        origin = find_pretrained(config.pretrained, config.name)
+        origin = find_pretrained(config.pretrained, config.name, say=say)
         variables, has = origin.variables(**arguments)
-        outputs, takes = _outputs(self.task, self.dataset), variables["params"]["stem_conv"]["kernel"].shape[2]
+        outputs, takes = _outputs(self.task, self.dataset), stem_channels(origin, variables)
         if has != outputs and not new_head:
             raise UserError(f"model.pretrained: {config.pretrained} tells {has} classes apart, but the data have {outputs}")
+        names = stated_names(self.config.data.name, self.dataset.class_names)
+        kept = head_order(origin, has, outputs, names) is not None
+        if not kept and not new_head:
+            difference = class_difference(origin.named(has), names)
+            raise UserError(f"model.pretrained: {config.pretrained} has other classes than the data set: {difference}")
         if takes != channels and not config.adapt_stem:
             change_data = f"--config.data.channels={takes} changes the images, " if {takes, channels} == {1, 3} else ""
             raise UserError(
                 f"model.pretrained: {config.pretrained} is for images of {takes} channels, but these have {channels}; "
                 f"{change_data}--config.model.adapt_stem=True adapts its first convolution"
             )
-        variables, changes = fit(config.name, variables, has, outputs, channels, **arguments)
-        if not (self.config.data.mean or self.config.data.std):
+        variables, changes = fit(origin, variables, has, outputs, channels, names, **arguments)
+        changes += known_differences(origin, self.task, arguments, has, names) if kept else []
+        if origin.arguments is not None:  # models that no other library has may depend on the size of the images
+            weights.check_shapes(config.name, variables, self.preprocessing.input_shape, **arguments, num_classes=outputs)
+        measured = not (self.config.data.mean or self.config.data.std)
+        if measured:
             mean, std = (", ".join(f"{v:.3g}" for v in values) for values in (self.preprocessing.mean, self.preprocessing.std))
             changes.append(f"pixels as it takes them, mean {mean}, std {std}")
-        say(f"starts from {config.pretrained}" + "".join(f"; {change}" for change in changes))
-        return variables
+        changes += other_preprocessing(origin, self.preprocessing)
+        say(f"starts from {origin}" + "".join(f"; {change}" for change in changes))
+        if measured and origin.assumed:
+            say(f"assumed: {origin.assumed}; --config.data.mean and --config.data.std change it")
+        return {"batch_stats": {}, **variables}
 
     def predict(self) -> jax.stages.Wrapped:
         """The jitted forward pass of evaluation, over the views of evaluate.views."""
@@ -246,7 +268,10 @@ def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
     settings = config.data
     if config.model.pretrained and not settings.mean and not settings.std:
         assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
-        origin = for_channels(find_pretrained(config.model.pretrained, config.model.name).preprocessing, train.image_shape[2])
+        found = find_pretrained(config.model.pretrained, config.model.name)
+        if not found.file.exists():  # it may state them; a resumed run has to find the same
+            raise UserError(f"model.pretrained: {found.file}: no such file")
+        origin = for_channels(found.preprocessing, train.image_shape[2])
         settings = settings.copy_and_resolve_references()
         with settings.unlocked():
             settings.mean, settings.std = origin.mean, origin.std

@@ -1,6 +1,7 @@
 """A trained network, as its checkpoints give it back: with its preprocessing and class names, and nothing else needed."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, collect, make_predict, measure, probabilities
 from jaxcnn.models import create_model
-from jaxcnn.pretrained import class_names, find_pretrained, load_pretrained
+from jaxcnn.pretrained import class_names, find_pretrained, load_origin
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
 from jaxcnn.train.losses import evaluation_losses
@@ -85,15 +86,19 @@ def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line
     )
 
 
-def from_pretrained(source: str, name: str | None = None) -> Trained:
-    """What jaxcnn.load_pretrained gives, with the names of its classes."""
-    origin, config = find_pretrained(source, name), default_config()
-    model, variables, preprocessing = load_pretrained(source, name)
+def from_pretrained(
+    source: str, name: str | None = None, *, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+) -> Trained:
+    """What jaxcnn.load_pretrained gives, with the names of its classes; for a run's folder, what load_trained gives."""
+    origin, config = find_pretrained(source, name, say=say), default_config()
+    if origin.run:
+        return origin.run
+    model, variables, preprocessing = load_origin(origin, say=say)
     config.model.name, config.model.pretrained = origin.name, source
     mesh = make_mesh()
-    names = class_names(origin, model.num_classes)
+    names, task = class_names(origin, model.num_classes), origin.task or "multiclass"
     variables = jax.device_put(variables, replicated(mesh))
-    return Trained(model, variables, preprocessing, names, "multiclass", validate(config), 0, mesh)
+    return Trained(model, variables, preprocessing, names, task, validate(config), 0, mesh)
 
 
 def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = None) -> dict[str, float]:

@@ -105,24 +105,6 @@ def number_of_classes(name: str, state_dict: Mapping[str, np.ndarray], /, **argu
     return 0
 
 
-def with_fresh(name: str, variables: Mapping[str, Any], /, **arguments: Any) -> tuple[dict[str, Any], list[str]]:
-    """`variables` for create_model(name, **arguments), and the names of the arrays that they do not have in its shapes.
-
-    Those, a head for other classes, are fresh: as the model initialises them, always the same. What it lacks is left out.
-    """
-    model, loaded = create_model(name, **arguments), flax.traverse_util.flatten_dict(variables)
-    channels = variables["params"]["stem_conv"]["kernel"].shape[2]
-
-    def init(key: jax.Array) -> dict[tuple[str, ...], jax.Array]:
-        return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, 224, 224, channels)), train=False))
-
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    missing = [path for path, there in shapes.items() if path not in loaded or np.shape(loaded[path]) != there.shape]
-    fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
-    whole = {path: loaded[path] for path in shapes if path in loaded} | dict(zip(missing, map(np.asarray, fresh), strict=True))
-    return flax.traverse_util.unflatten_dict(whole), ["/".join(path[1:]) for path in missing]
-
-
 def _today(key: str, keys: Collection[str]) -> str:
     """The name without what DataParallel puts in front; Keras 2 called a depthwise convolution's kernel as a separable's."""
     layer = key.removesuffix("/depthwise_kernel")

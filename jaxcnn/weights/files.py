@@ -1,10 +1,14 @@
-"""Files of tensors."""
+"""Files of tensors, and the metadata that those written here carry."""
 
+import contextlib
+import io
+import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -13,6 +17,9 @@ import safetensors.numpy
 from jaxcnn.errors import UserError
 from jaxcnn.weights.hdf5 import read_hdf5
 from jaxcnn.weights.pytorch import read_pytorch
+
+METADATA = "jaxcnn.json"
+"""The key of the metadata of a .safetensors file, or the array of an .npz file, that holds ours as JSON."""
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -26,8 +33,76 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f'{path}: unknown kind of weights file "{path.suffix}"; {", ".join(_READERS)}')
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    try:
+    with _one_line(path):
         return _READERS[path.suffix](path)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """The metadata that `write` stored in a .npz or .safetensors file; {} if it has none, or there is no such file.
+
+    Raises UserError if the file or its metadata are damaged.
+    """
+    path, text = Path(path), ""
+    if not path.is_file():
+        return {}
+    with _one_line(path):
+        if path.suffix == ".npz":
+            with path.open("rb") as file:
+                archive = np.load(file, allow_pickle=False)
+                text = str(archive[METADATA]) if METADATA in archive.files else ""
+        elif path.suffix == ".safetensors":
+            with safetensors.safe_open(path, "numpy") as tensors:
+                text = (tensors.metadata() or {}).get(METADATA, "")
+    return parse_json(path, text) if text else {}
+
+
+def parse_json(path: Path, text: str) -> dict[str, Any]:
+    """The JSON object in `text`, which is in the file `path`. Raises UserError, which names the file, if it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: its metadata are damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: its metadata are damaged: expected a JSON object, got {type(found).__name__}")
+    return found
+
+
+def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Writes a .npz or .safetensors file of these tensors, with `metadata` as JSON; the whole file, or none.
+
+    Raises UserError if the name ends in neither, or the file cannot be written.
+    """
+    path, text = Path(path), json.dumps(metadata, ensure_ascii=False)
+    if path.suffix == ".safetensors":
+        # safetensors stores an array's memory as it lies, whatever its strides
+        contents = safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, {METADATA: text})
+    elif path.suffix == ".npz":
+        arrays: dict[str, Any] = {**tensors, METADATA: np.array(text)}
+        np.savez(buffer := io.BytesIO(), **arrays)
+        contents = buffer.getvalue()
+    else:
+        raise UserError(f'{path}: weights are written as .safetensors or .npz, not as "{path.suffix}"')
+    write_bytes(path, contents)
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Writes a whole file or, if that fails, none. Raises UserError if it cannot be written."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(contents)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Whatever a reader raises, as a UserError that names the file."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, AttributeError) as error:
@@ -37,7 +112,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:  # np.load leaves a damaged file open
         archive = np.load(file, allow_pickle=False)
-        return {name: archive[name] for name in archive.files}
+        return {name: archive[name] for name in archive.files if name != METADATA}
 
 
 _READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {

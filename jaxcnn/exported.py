@@ -1,0 +1,82 @@
+"""Weights for others, and for load_pretrained: with the preprocessing and the class names that belong to them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn import published, weights
+from jaxcnn.adapted import outputs_of
+from jaxcnn.data import Preprocessing
+from jaxcnn.errors import UserError
+from jaxcnn.evaluate import Task
+
+
+def save_pretrained(
+    path: str | Path,
+    name: str,
+    variables: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    class_names: Sequence[str] = (),
+    *,
+    task: Task = "multiclass",
+    **arguments: Any,
+) -> None:
+    """Writes the weights of create_model(name, num_classes=…, **arguments), as load_pretrained and model.pretrained take them.
+
+        trained = jaxcnn.train.load_trained("runs/flowers")
+        save_pretrained("flowers.safetensors", "resnet50", trained.variables, trained.preprocessing, trained.class_names)
+
+    `path` is a .safetensors or .npz file, or else a folder, for the Hugging Face hub: model.safetensors and config.json in
+    timm's form. The tensors have the names and layouts of the library whose flavour the model is, ours where there is none;
+    preprocessing, class names, task and arguments are stored beside them. A binary task has two class names and one output.
+
+    Raises:
+      UserError: the variables are not the model's, not as many outputs as classes, or the file cannot be written.
+    """
+    arguments |= {"dtype": jnp.dtype(arguments["dtype"]).name} if "dtype" in arguments else {}
+    flat = {path: np.asarray(array) for path, array in flax.traverse_util.flatten_dict(variables).items()}
+    variables, shape = flax.traverse_util.unflatten_dict(flat), preprocessing.input_shape
+    axes = weights.class_axes(name, shape, **arguments)
+    outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat), 0)
+    weights.check_shapes(name, variables, shape, **arguments | {"num_classes": outputs})
+    if class_names and outputs != outputs_of(task, class_names):
+        raise UserError(f"{path}: {len(class_names)} class names for a {task} model with {outputs} outputs")
+    try:
+        tensors = weights.export(name, variables)
+    except (UserError, LookupError):  # no library has this model, or has its layers one by one
+        tensors = {"/".join(path): array for path, array in flat.items()}
+    metadata = {
+        "model": {"name": name, "arguments": arguments},
+        "task": task,
+        "class_names": list(class_names),
+        "preprocessing": preprocessing.to_json(),
+    }
+    path = Path(path)
+    if path.suffix in (".safetensors", ".npz"):
+        weights.write(path, tensors, metadata)
+        return
+    weights.write(path / "model.safetensors", tensors, metadata)
+    layers = {"num_classes": outputs, **_layers(name, flat, axes)}
+    config = published.to_timm(name, preprocessing, class_names, **layers)
+    weights.write_bytes(path / "config.json", (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _layers(name: str, flat: Mapping[tuple[str, ...], np.ndarray], axes: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """What timm's config calls the first convolution and the classifier, by the names of the file's tensors."""
+
+    def theirs(path: tuple[str, ...]) -> str:
+        try:
+            (key,) = weights.export(name, flax.traverse_util.unflatten_dict({path: flat[path]}))
+        except UserError:
+            key = "/".join(path)
+        return key.rpartition("." if "." in key else "/")[0]
+
+    stems = [theirs(path) for path in flat if path == ("params", "stem_conv", "kernel")]
+    heads = [theirs(path) for path in axes if path in flat and path[-1] == "kernel"]
+    found = {"first_conv": stems, "classifier": heads}
+    return {key: names[0] if len(names) == 1 else names for key, names in found.items() if names}

@@ -1,0 +1,84 @@
+"""The arrays of a model whose shapes follow the number of classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import create_model
+
+Shape = tuple[int, int, int]
+Path = tuple[str, ...]
+
+
+def with_fresh(
+    name: str, variables: Mapping[str, Any], /, *, input_shape: Shape | None = None, **arguments: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """`variables` for create_model(name, **arguments), and the names of the arrays that they do not have in its shapes.
+
+    Those, a head for other classes, are fresh: as the model initialises them, always the same. What it lacks is left out.
+    The model is initialised for images of `input_shape`, (height, width, C); 224×224 if it is None.
+    """
+    model, loaded = create_model(name, **arguments), flax.traverse_util.flatten_dict(variables)
+    input_shape = input_shape or (224, 224, variables["params"]["stem_conv"]["kernel"].shape[2])
+
+    def init(key: jax.Array) -> dict[Path, jax.Array]:
+        return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    missing = [path for path, there in shapes.items() if path not in loaded or np.shape(loaded[path]) != there.shape]
+    fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
+    whole = {path: loaded[path] for path in shapes if path in loaded} | dict(zip(missing, map(np.asarray, fresh), strict=True))
+    return flax.traverse_util.unflatten_dict(whole), ["/".join(path[1:]) for path in missing]
+
+
+def class_axes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[Path, tuple[int, ...]]:
+    """The variables of create_model(name, **arguments) that have an entry per class, and the axes along which they have it."""
+    seven, eight = (variable_shapes(name, input_shape, **arguments | {"num_classes": number}) for number in (7, 8))
+    axes = {
+        path: tuple(axis for axis, sizes in enumerate(zip(shape, eight[path], strict=True)) if sizes == (7, 8))
+        for path, shape in seven.items()
+        if path in eight
+    }
+    return {path: found for path, found in axes.items() if found}
+
+
+def without_classes(variables: Mapping[str, Any], axes: Mapping[Path, tuple[int, ...]]) -> dict[str, Any]:
+    """`variables` without the arrays that have an entry per class, see `class_axes`."""
+    flat = flax.traverse_util.flatten_dict(variables)
+    return flax.traverse_util.unflatten_dict({path: array for path, array in flat.items() if path not in axes})
+
+
+def reordered(variables: Mapping[str, Any], axes: Mapping[Path, tuple[int, ...]], order: Sequence[int]) -> dict[str, Any]:
+    """`variables` of a network whose class i is class order[i] of the given one; for `axes` see `class_axes`."""
+    flat = flax.traverse_util.flatten_dict(variables)
+    for path in axes.keys() & flat.keys():
+        for axis in axes[path]:
+            flat[path] = np.take(np.asarray(flat[path]), order, axis)
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+def variable_shapes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[Path, tuple[int, ...]]:
+    """The shape of each variable of create_model(name, **arguments) for images of `input_shape`, (height, width, C)."""
+    model = create_model(name, **arguments)
+    images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
+    return {path: variable.shape for path, variable in flax.traverse_util.flatten_dict(variables).items()}
+
+
+def check_shapes(name: str, variables: Mapping[str, Any], input_shape: Shape, /, **arguments: Any) -> None:
+    """Raises UserError unless `variables` are those of create_model(name, **arguments) for images of `input_shape`."""
+    expected = variable_shapes(name, input_shape, **arguments)
+    found = {path: np.shape(array) for path, array in flax.traverse_util.flatten_dict(variables).items()}
+    different = [path for path in sorted(expected.keys() | found.keys()) if expected.get(path) != found.get(path)]
+    if different:
+        path, (height, width, channels) = different[0], input_shape
+        given = "".join(f", {argument}={value}" for argument, value in arguments.items() if argument != "dtype")
+        raise UserError(
+            f"weights do not fit {name}{given} for images of {height}×{width}×{channels}: {len(different)} arrays differ; "
+            f"{'/'.join(path[1:])} has {found.get(path, 'no')} instead of {expected.get(path, 'no')} shape"
+        )
