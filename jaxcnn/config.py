@@ -99,7 +99,7 @@ SETTINGS = (
     Setting("data.test_split", "", 'tfds, huggingface: the test set; "" = test, or else validation'),
     Setting("data.features", (), "tfds, huggingface: the image and the label to use, image,label; () = found", items=str),
     Setting("data.group", "", "what no split tears apart: a regular expression over paths (folder), a column (csv)"),
-    Setting("data.channels", 0, "3 for RGB, of grey repeated; 1 for grey, of RGB its luma; 0 = as they are", least=0),
+    Setting("data.channels", 0, "3: RGB, grey repeated; 1: grey, luma of RGB; 0: as stored, pictures 3 if any is RGB", least=0),
     Setting("data.fit", "crop", "pictures: centre cut out, padded, or stretched", ("crop", "pad", "stretch")),
     Setting("data.crop_ratio", 0.875, "pictures: share of the shorter side that the centre shows", least=0.1, most=1),
     Setting(

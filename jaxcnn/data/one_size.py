@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data.cache import Cached
+from jaxcnn.data.channels import has_colour
 from jaxcnn.data.decode import Centre, picture_format
 from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
@@ -47,8 +48,8 @@ def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
     if config.cache == "memory" and config.workers:
         raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
     crop = _random_crop(config.random_crop)
-    channels, side = _format(dataset.train)
-    channels = config.channels or channels
+    side = _side(dataset.train)
+    channels = config.channels or (3 if has_colour(list(dataset.parts().values())) else 1)
     size = height, width = height_and_width(config.image_size or side)
     kept_for_crops = height_and_width(config.cache_side or (2 * height, 2 * width))
     known: dict[tuple[int, Centre], Source] = {}  # parts that look alike share what is kept
@@ -108,21 +109,20 @@ def _cache_folder(config: ConfigDict) -> Path | None:
     return (root.parent if root.is_file() else root) / ".jaxcnn-cache"
 
 
-def _format(source: Source, sample: int = 100) -> tuple[int, int]:
-    """(channels, side) found in some pictures: 1 if all are grey, and about the median of their shorter sides."""
-    channels, sides = 1, []
+def _side(source: Source, sample: int = 100) -> int:
+    """About the median of the shorter sides of some pictures."""
+    sides = []
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
         inner, place = innermost(source, int(index))
         assert isinstance(inner, EncodedSource)
         try:
-            height, width, grey = picture_format(inner.encoded(place), inner.name(place))
+            height, width, _ = picture_format(inner.encoded(place), inner.name(place))
         except UserError:
             continue  # said when it is read in earnest
-        channels = channels if grey else 3
         sides.append(min(height, width))
     if not sides:
         raise source.none_readable()
-    return channels, min(224, max(32, int(np.median(sides)) // 32 * 32))
+    return min(224, max(32, int(np.median(sides)) // 32 * 32))
 
 
 def _random_crop(setting: tuple) -> tuple:

@@ -1,6 +1,7 @@
 """Where examples come from: random access by index, images as uint8."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
 
@@ -108,6 +109,10 @@ class EncodedSource(Source):
     def encoded(self, index: int) -> bytes:
         """Picture `index` as it is stored. Raises UserError, which names it, where it can't be read."""
 
+    def beginning(self, index: int) -> bytes:
+        """As much of `encoded` as holds most pictures' headers, or all of it where that takes no longer."""
+        return self.encoded(index)
+
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """None: sizes differ."""
@@ -131,6 +136,12 @@ class FileSource(EncodedSource):
     def encoded(self, index: int) -> bytes:
         """The file."""
         return read_bytes(self.name(index))
+
+    def beginning(self, index: int) -> bytes:
+        """64 KiB of the file, as EXIF data may come before a JPEG's frame header; b"" where it can't be read."""
+        with contextlib.suppress(OSError), open(self.name(index), "rb", buffering=0) as file:
+            return file.read(2**16)
+        return b""
 
     def stamp(self) -> str:
         """Paths below the folder that holds all, sizes and dates of the files."""

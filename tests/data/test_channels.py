@@ -1,15 +1,20 @@
 """Numbers of channels: grey as RGB, RGB as grey, and more than three."""
 
+import io
+
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxcnn.config import default_config
 from jaxcnn.data import Once, Reading, load, make_augmentation, make_preprocessing, make_reader
+from jaxcnn.data import channels as channels_of_pictures
 from jaxcnn.data.augment.policy import OPERATIONS
 from jaxcnn.data.decode import decode
+from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import make_mesh
 
@@ -80,11 +85,90 @@ def test_what_changes_colours_refuses_images_that_have_none_to_change(entry):
     with pytest.raises(UserError, match=r"data.augment: what changes colours .* 1 or 3 channels, but these have 5"):
         make_augmentation([entry]).check((8, 8, 5))
     for channels in (1, 3):
-        make_augmentation([entry]).check((8, 8, channels))
+        make_augmentation([entry]).check((8, 12, channels))
 
 
 @pytest.mark.parametrize("entry", [*sorted(OPERATIONS.keys() - COLOURED), ("colour_jitter", {"saturation": 0})])
 def test_other_operations_take_any_number_of_channels(entry):
-    images = jax.ShapeDtypeStruct((2, 9, 9, 5), jnp.uint8)
+    images = jax.ShapeDtypeStruct((2, 9, 15, 5), jnp.uint8)
     found = jax.eval_shape(make_augmentation([entry]), images, jax.random.key(0))
     assert (found.shape, found.dtype) == (images.shape, images.dtype)
+
+
+def encoded(mode, kind, **options):
+    """A picture of 8×8 random pixels as Pillow writes it."""
+    file = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (8, 8, 3), np.uint8)).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def folder(path, pictures):
+    """{"class/name": content} as files; the settings that read them."""
+    for name, content in pictures.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return settings("folder", path)
+
+
+def grey_pictures(many):
+    return {f"{name}/{index:04d}.png": encoded("L", "PNG") for name in "ab" for index in range(many)}
+
+
+@pytest.mark.parametrize("coloured", ["a/0333.png", "b/0001.png", "a/9999.png"])
+def test_one_picture_in_colour_among_many_grey_ones_makes_a_set_coloured(tmp_path, coloured):
+    pictures = grey_pictures(350)
+    assert load(folder(tmp_path, pictures), seed=0).train.image_shape[2] == 1
+    for seed in (0, 1):  # whichever part the picture falls into
+        config = folder(tmp_path, {coloured: encoded("RGB", "PNG")})
+        assert {source.image_shape[2] for source in load(config, seed=seed).parts().values()} == {3}
+    config.channels = 1
+    assert load(config, seed=0).train.image_shape[2] == 1
+
+
+def test_what_cannot_be_read_says_nothing_about_colour(tmp_path):
+    pictures = grey_pictures(20) | {"a/broken.png": b"no picture", "a/empty.png": b"", "b/cut.png": encoded("RGB", "PNG")[:20]}
+    config = folder(tmp_path, pictures)
+    (tmp_path / "a" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    assert load(config, seed=0).train.image_shape[2] == 1
+
+
+def with_long_header(jpeg):
+    """More before the frame header than is read at first: two comments (ITU T.81, B.2.4.5)."""
+    comment = b"\xff\xfe" + (60_002).to_bytes(2, "big") + bytes(60_000)
+    return jpeg[:2] + 2 * comment + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("content", "coloured"),
+    [
+        *((encoded(mode, "PNG"), mode in ("RGB", "RGBA", "P")) for mode in ("1", "L", "LA", "I;16", "RGB", "RGBA", "P")),
+        *((encoded(mode, "JPEG"), mode != "L") for mode in ("L", "RGB", "CMYK")),
+        *((encoded(mode, "JPEG", exif=b"Exif\0\0" + bytes(60_000)), mode != "L") for mode in ("L", "RGB")),
+        *((with_long_header(encoded(mode, "JPEG")), mode != "L") for mode in ("L", "RGB")),
+        *((encoded(mode, kind), mode != "L") for kind in ("TIFF", "BMP") for mode in ("L", "RGB")),
+        (encoded("RGB", "WEBP"), True),
+    ],
+)
+def test_colour_is_seen_in_the_header_of_each_format(tmp_path, content, coloured):
+    (tmp_path / "picture").write_bytes(content)
+    source = FileSource(np.array([str(tmp_path / "picture")]), np.zeros(1, np.int32))
+    assert channels_of_pictures.has_colour([source]) == coloured
+
+
+def test_of_a_very_large_set_pictures_spread_evenly_are_looked_at(tmp_path, monkeypatch):
+    grey, colour = tmp_path / "grey.png", tmp_path / "colour.png"
+    grey.write_bytes(encoded("L", "PNG"))
+    colour.write_bytes(encoded("RGB", "PNG"))
+    monkeypatch.setattr(channels_of_pictures, "MOST", 50)
+    looked = []
+    monkeypatch.setattr(FileSource, "beginning", lambda self, index: looked.append(index) or grey.read_bytes())
+
+    def sources(paths):
+        return [FileSource(np.array(paths[start : start + 500]), np.zeros(500, np.int32)) for start in (0, 500)]
+
+    paths = [str(grey)] * 1000
+    assert not channels_of_pictures.has_colour(sources(paths))
+    assert len(looked) == 50
+    assert np.diff(np.sort(looked).reshape(25, 2)[:, 0]).max() <= 21
+    monkeypatch.undo()
+    assert channels_of_pictures.has_colour(sources([*paths[:700], *[str(colour)] * 30, *paths[730:]]))
