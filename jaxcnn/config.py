@@ -107,6 +107,10 @@ SETTINGS = (
         "pixels of torchvision's and timm's transforms", ("area", "bilinear", "bicubic", "lanczos"),
     ),
     Setting(
+        "data.window", (), "pictures of more than 8 bits: (low, high), the samples that become 0 and 255, (-160, 240) for "
+        "Hounsfield units; linear between, cut off beyond; () = the upper 8 bits, where that is possible", items=float,
+    ),
+    Setting(
         "data.random_crop", (), "pictures, in training: ranges of a random crop's share of the area and of width / height, "
         "((0.08, 1.0), (0.75, 1.33)); () = the centre",
     ),

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.decode import Centre, View, look, scaled
-from jaxcnn.data.sources import Derived
+from jaxcnn.data.sources import Derived, EncodedSource
 from jaxcnn.errors import UserError
 
-_FORMAT = "1"  # another for each change of what a record holds, or of how pictures are decoded and resized
+_FORMAT = "2"  # another for each change of what a record holds, or of how pictures are decoded and resized
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +78,8 @@ class Cached(Derived):
     @functools.cached_property
     def _path(self) -> Path:
         assert self.folder is not None
-        depends_on = f"{_FORMAT} {self.kept} {self.channels} {self.source.stamp()}"
+        assert isinstance(self.source, EncodedSource)
+        depends_on = f"{_FORMAT} {self.kept} {self.channels} {self.source.window} {self.source.stamp()}"
         return self.folder / f"{hashlib.sha256(depends_on.encode()).hexdigest()[:24]}.pictures"
 
     @functools.cached_property

@@ -5,21 +5,21 @@ files and arrays go through the same `decode` and `look`, so a network never see
 """
 
 import dataclasses
-import functools
-import io
 import math
 import random
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.picture_header import read_header
+from jaxcnn.data.samples import IntensityWindow, eight_bits, imdecode, opencv
 from jaxcnn.errors import UserError
 
-MOST_PIXELS = 178_956_970  # where Pillow sees a decompression bomb
-_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers SOF0 to SOF15
+_TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
+"""EXIF orientation -> whether to transpose, and then about which axis to flip (OpenCV's numbers)."""
+_LARGE = 2**24  # pixels of a padded picture, 50 MB of RGB, from which it is shrunk first
 
 
 class Window(NamedTuple):
@@ -106,42 +106,37 @@ class RandomResizedCrop:
         return Window((height - largest[1]) / 2, (width - largest[0]) / 2, largest[1], largest[0], self.size, 2.0)
 
 
-def decode(encoded: bytes, name: str, channels: int, view: View | None = None) -> np.ndarray:
+def decode(encoded: bytes, name: str, channels: int, view: View | None = None, window: IntensityWindow = ()) -> np.ndarray:
     """A picture as (H, W, channels) uint8, grey or RGB; with a view (*size, channels).
 
-    JPEG, PNG, WebP, BMP and what else OpenCV reads; EXIF orientation is honoured, transparency dropped, 16 bits become 8.
+    JPEG, PNG, WebP, BMP and what else `read_header` knows; EXIF orientation is honoured, transparency lies on white. Of more
+    than 8 bits the upper ones are taken, or those that the intensity window shows, see `samples.eight_bits`.
     A JPEG of which a view wants less than its resolution is decoded at 1/2, 1/4 or 1/8, which averages: where it is
     looked at whole never so small that the rest shrinks it by less than 2, in random crops that it would be enlarged.
 
     Raises:
-      UserError: `name` is no picture, cut off, or too large to be one.
+      UserError: `name` is no picture, cut off, too large to be one, or its samples have no faithful 8-bit image.
     """
-    cv2 = _opencv()
-    height, width, _ = picture_format(encoded, name)
-    window = view(height, width) if view else None
-    reduce = _reduction(window) if window and encoded[:2] == b"\xff\xd8" else 1
-    kind = "COLOR" if channels == 3 else "GRAYSCALE"
-    mode = getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduce}" if reduce > 1 else f"IMREAD_{kind}")
-    try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), mode)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise UserError(f"{name}: a damaged or truncated picture")
-    if window:
-        image = look(image, scaled(window, image.shape[0] / height, image.shape[1] / width))
+    cv2 = opencv()
+    header = read_header(encoded, name)
+    seen = view(header.height, header.width) if view else None
+    if header.plain and not window:
+        reduce = _reduction(seen) if seen and encoded[:2] == b"\xff\xd8" else 1
+        kind = "COLOR" if channels == 3 else "GRAYSCALE"
+        image = imdecode(encoded, name, getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduce}" if reduce > 1 else f"IMREAD_{kind}"))
+    else:
+        image = eight_bits(encoded, name, header, window)
+        if (image.ndim == 3) != (channels == 3):
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 3 else cv2.COLOR_BGR2GRAY)
+    if header.orientation != 1:
+        transpose, axis = _TURNS[header.orientation]
+        image = cv2.transpose(image) if transpose else image
+        image = image if axis is None else cv2.flip(image, axis)
+    if seen:
+        image = look(image, scaled(seen, image.shape[0] / header.height, image.shape[1] / header.width))
     if channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # last: there are fewer pixels by now
     return image if image.ndim == 3 else image[..., None]
-
-
-@functools.cache
-def _opencv() -> Any:
-    """cv2, imported when it is first needed, and silent about damaged files: they are reported by name."""
-    import cv2
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
 
 
 def look(image: np.ndarray, window: Window) -> np.ndarray:
@@ -149,11 +144,21 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
 
     Bilinear by OpenCV; averaged over areas where it shrinks by more than `window.averages`, so that nothing is aliased. Or
     by Pillow, with the interpolation that the window names, widened where it shrinks.
+
+    A window that reaches far beyond a long picture is looked at in two steps, each along one axis: with the black around it
+    the picture might not fit into the memory.
     """
+    height, width = image.shape[:2]
+    if window.height * window.width > max(_LARGE, 4 * height * width):
+        if window.width <= width:
+            image = look(image, window._replace(top=0, height=height, size=(height, window.size[1])))
+            return look(image, window._replace(left=0, width=window.size[1]))
+        if window.height <= height:
+            image = look(image, window._replace(left=0, width=width, size=(window.size[0], width)))
+            return look(image, window._replace(top=0, height=window.size[0]))
     if window.interpolation != "area":
         return _look_by_pillow(image, window)
-    cv2 = _opencv()
-    height, width = image.shape[:2]
+    cv2 = opencv()
     top, left = math.floor(window.top + 0.5), math.floor(window.left + 0.5)
     bottom = max(top + 1, math.floor(window.top + window.height + 0.5))
     right = max(left + 1, math.floor(window.left + window.width + 0.5))
@@ -190,48 +195,13 @@ def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
         return image
     if has == 1:
         return np.broadcast_to(image, (height, width, channels))
-    cv2 = _opencv()
+    cv2 = opencv()
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
 
 
 def picture_format(encoded: bytes, name: str) -> tuple[int, int, bool]:
     """(height, width, whether it is grey) of a picture as it is seen, from its header alone."""
-    if not encoded:
-        raise UserError(f"{name}: an empty file")
-    height, width, grey = _jpeg_format(encoded) or _format_by_pillow(encoded, name)
-    if width * height > MOST_PIXELS:
-        raise UserError(f"{name}: more than {MOST_PIXELS:,} pixels; it would fill the memory")
-    return height, width, grey
-
-
-def _jpeg_format(encoded: bytes) -> tuple[int, int, bool] | None:
-    """The same from a JPEG's frame header (ITU T.81, B.2.2), many times as fast as Pillow; None for any other picture.
-
-    A JPEG with a segment APP1 is left to Pillow too: there EXIF may say that the picture is to be turned.
-    """
-    place = 2 if encoded[:2] == b"\xff\xd8" else len(encoded)
-    while place + 10 <= len(encoded) and encoded[place] == 0xFF and encoded[place + 1] != 0xE1:
-        if encoded[place + 1] in _FRAME_HEADERS:
-            height, width = (int.from_bytes(encoded[place + at : place + at + 2], "big") for at in (5, 7))
-            return height, width, encoded[place + 9] == 1
-        place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
-    return None
-
-
-def _format_by_pillow(encoded: bytes, name: str) -> tuple[int, int, bool]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as image:
-                (width, height), grey = image.size, image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-                orientation = image.getexif().get(0x0112, 1)
-    except Image.DecompressionBombError:
-        width, height, orientation, grey = MOST_PIXELS, 2, 1, False  # said by the caller
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{name}: not a picture that can be decoded") from error
-    return (width, height, grey) if orientation >= 5 else (height, width, grey)
+    return read_header(encoded, name)[:3]
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -15,7 +15,8 @@ from jaxcnn.data import formats, splits
 from jaxcnn.data.folder import folder
 from jaxcnn.data.huggingface import from_hugging_face
 from jaxcnn.data.one_size import with_one_size
-from jaxcnn.data.sources import Dataset, FileSource, Subset
+from jaxcnn.data.samples import check_window
+from jaxcnn.data.sources import Dataset, EncodedSource, FileSource, Subset
 from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean
@@ -63,6 +64,8 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         dataset = LIBRARIES[library](name, config.root, parts, config.features)
     else:
         dataset = SOURCES[config.name](root)
+    if config.window:
+        dataset = _with_window(dataset, config)
     for part, source in dataset.parts().items():
         _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
     names = _names(dataset, root if root.is_dir() else root.parent)
@@ -77,6 +80,16 @@ def _names(dataset: Dataset, root: Path) -> np.ndarray | None:
         return None
     start = os.path.join(root, "")
     return np.array([str(path).removeprefix(start).replace(os.sep, "/") for path in dataset.train.paths])
+
+
+def _with_window(dataset: Dataset, config: ConfigDict) -> Dataset:
+    check_window(config.window)
+    changes: dict[str, Any] = {}
+    for part, source in dataset.parts().items():
+        if not isinstance(source, EncodedSource):
+            raise UserError(f"data.window: {config.name} has no pictures of more than 8 bits, but 8-bit arrays")
+        changes[part] = dataclasses.replace(source, window=config.window)
+    return dataclasses.replace(dataset, **changes)
 
 
 def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: ConfigDict, seed: int) -> Dataset:

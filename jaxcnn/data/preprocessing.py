@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.data.decode import Centre, decode, read_bytes
+from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
@@ -36,6 +37,8 @@ class Preprocessing:
     crop_ratio: float = 1.0
     interpolation: str = "area"
     """of pictures: "area", or Pillow's, see data.interpolation"""
+    window: IntensityWindow = ()
+    """of pictures of more than 8 bits, see data.window"""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -63,7 +66,7 @@ class Preprocessing:
         if channels not in (1, 3):
             raise UserError(f"{path}: pictures have 1 or 3 channels, but the network takes {channels}")
         view = Centre((height, width), self.fit, self.crop_ratio, self.interpolation)
-        return decode(read_bytes(path), str(path), channels, view)
+        return decode(read_bytes(path), str(path), channels, view, self.window)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
@@ -92,6 +95,7 @@ def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
         raise UserError(f"data.std: {config.std} should be above 0")
     mean, std = (config.mean, config.std) if config.mean and config.std else _statistics(train)
     seen = {name: config[name] for name in ("fit", "crop_ratio", "interpolation")} if isinstance(train, Resized) else {}
+    seen["window"] = config.window
     return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std, **seen)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look, read_bytes
 from jaxcnn.data.files import stamp
+from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
 from jaxcnn.errors import UserError
 
@@ -101,9 +102,13 @@ class ArraySource(Source):
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSource(Source):
-    """Pictures, decoded each time that they are looked at; as grey ones where `channels` is 1, as RGB where it is 3."""
+    """Pictures, decoded each time that they are looked at; as grey ones where `channels` is 1, as RGB where it is 3.
+
+    `window` is the intensity window of deep samples.
+    """
 
     channels: int = dataclasses.field(default=3, kw_only=True)
+    window: IntensityWindow = dataclasses.field(default=(), kw_only=True)
 
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
@@ -119,11 +124,11 @@ class EncodedSource(Source):
         return None
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return decode(self.encoded(index), self.name(index), self.channels)
+        return decode(self.encoded(index), self.name(index), self.channels, window=self.window)
 
     def view(self, index: int, view: View) -> np.ndarray:
         """Decoded no larger than the view needs."""
-        return decode(self.encoded(index), self.name(index), self.channels, view)
+        return decode(self.encoded(index), self.name(index), self.channels, view, self.window)
 
 
 @dataclasses.dataclass(frozen=True)

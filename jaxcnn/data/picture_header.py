@@ -1,0 +1,221 @@
+"""What a picture's header says: its size when upright, its samples, and what decides how it has to be decoded."""
+
+import io
+import itertools
+import re
+import warnings
+from typing import Any, NamedTuple
+
+from jaxcnn.errors import UserError
+
+MOST_PIXELS = 178_956_970  # where Pillow sees a decompression bomb
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "SUN")
+"""Pillow's names of what is decoded; its other formats start programs (EPS) or can't be read by OpenCV."""
+_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers SOF0 to SOF15
+_PNG = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION_TEXT = (b"Raw profile type ", b"XML:com.adobe.xmp")  # EXIF and XMP, as PNG's texts
+_OTHER_FORMATS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"jxl ": "JPEG XL"}
+"""ISO media brands of formats that neither Pillow nor OpenCV reads."""
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _CHANNELS, _PLANES, _EXTRA, _FORMAT = (
+    256, 257, 258, 262, 274, 277, 284, 338, 339
+)  # fmt: skip
+"""Tags of TIFF 6.0."""
+_DEEP_SAMPLES = {*itertools.product((1, 2, 4), (8, 16, 32, 64)), (3, 32), (3, 64)}
+"""SampleFormat and BitsPerSample that OpenCV reads: unsigned, signed, undefined; float."""
+
+
+class Header(NamedTuple):
+    """Of a picture; the defaults are those of a JPEG, whose samples OpenCV decodes to 8-bit grey or color at once."""
+
+    height: int
+    width: int
+    grey: bool
+    orientation: int = 1
+    """EXIF's, still to be applied"""
+    samples: str = ""
+    """"16-bit unsigned" and so on; "" for 8 bits and where the decoder brings all to 8"""
+    maximum: int = 255
+    """of the samples: what becomes 255; 0 where they have no stated range, so that there is no faithful 8-bit image"""
+    shift: int = 0
+    """by how many bits OpenCV moves samples of 10, 12 and 14 bits up"""
+    alpha: str = ""
+    """"straight" or "premultiplied" where there is transparency, "unused" for a fourth channel without a meaning"""
+    transparent: int | None = None
+    """the one grey value that is transparent"""
+    inverted: bool = False
+    """0 is white"""
+    by_pillow: bool = False
+    """OpenCV would get it wrong"""
+
+    @property
+    def plain(self) -> bool:
+        """Whether OpenCV's 8-bit image, grey or color, is all there is to it."""
+        return not (self.samples or self.alpha or self.by_pillow) and self.maximum == 255 and self.transparent is None
+
+
+def read_header(encoded: bytes, name: str) -> Header:
+    """From the first bytes alone, as far as the format allows.
+
+    Raises:
+      UserError: `name` is no picture that can be decoded, or too large to be one.
+    """
+    if not encoded:
+        raise UserError(f"{name}: an empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = _jpeg(encoded) or _png(encoded) or _netpbm(encoded) or _tiff(encoded, name) or _by_pillow(encoded)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # whatever Pillow's parsers stumble over: seven kinds were seen in damaged files
+        kind = _OTHER_FORMATS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else "DICOM" if encoded[128:132] == b"DICM" else ""
+        raise UserError(f"{name}: not a picture that can be decoded" + (f" ({kind})" if kind else "")) from error
+    if header.width * header.height > MOST_PIXELS:
+        raise UserError(f"{name}: more than {MOST_PIXELS:,} pixels; it would fill the memory")
+    if not header.width * header.height:
+        raise UserError(f"{name}: not a picture that can be decoded: it has no pixels")
+    return header
+
+
+def _jpeg(encoded: bytes) -> Header | None:
+    """From the frame header (ITU T.81, B.2.2), many times as fast as by Pillow; None for any other picture.
+
+    A JPEG with a segment APP1 is left to Pillow too: there EXIF may say that the picture is to be turned. It may follow
+    the frame header, but not the start of scan.
+    """
+    header, place = None, 2 if encoded[:2] == b"\xff\xd8" else len(encoded)
+    while place + 10 <= len(encoded) and encoded[place] == 0xFF and (marker := encoded[place + 1]) != 0xE1:
+        if marker == 0xDA:
+            return header
+        if marker in _FRAME_HEADERS:
+            height, width = (int.from_bytes(encoded[place + at : place + at + 2], "big") for at in (5, 7))
+            header = Header(height, width, encoded[place + 9] == 1)
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")  # 0xFF fills
+    return None
+
+
+def _png_chunks(encoded: bytes) -> list[tuple[bytes, int, int]]:
+    """(kind, first byte, byte behind it) of each chunk up to the end of the picture."""
+    chunks, place, kind = [], len(_PNG), b""
+    while place + 8 <= len(encoded) and kind != b"IEND":
+        kind, after = encoded[place + 4 : place + 8], place + 12 + int.from_bytes(encoded[place : place + 4], "big")
+        chunks.append((kind, place, after))
+        place = after
+    return chunks
+
+
+def without_png_metadata(encoded: bytes) -> bytes:
+    """A PNG's critical chunks and transparency; other files as they are.
+
+    On damaged metadata libpng prints warnings without a file name. With sRGB or gAMA it would compute luma otherwise than
+    for pixels from any other source, and with acTL OpenCV shows the animation.
+    """
+    if not encoded.startswith(_PNG):
+        return encoded
+    chunks = _png_chunks(encoded)
+    kept = [chunk for chunk in chunks if chunk[0] == b"tRNS" or chunk[0][:1].isupper()]
+    return encoded if len(kept) == len(chunks) else _PNG + b"".join(encoded[start:stop] for _, start, stop in kept)
+
+
+def _png(encoded: bytes) -> Header | None:
+    """None for other pictures, and where EXIF or XMP may say that it is to be turned."""
+    if not encoded.startswith(_PNG) or encoded[12:16] != b"IHDR":
+        return None
+    chunks = _png_chunks(encoded)
+    starts = {kind: start for kind, start, _ in chunks}
+    header = _png_samples(encoded, starts.get(b"tRNS"))
+    if b"eXIf" in starts or any(encoded.startswith(_ORIENTATION_TEXT, start + 8) for _, start, _ in chunks):
+        return _by_pillow(encoded, header)
+    return header
+
+
+def _png_samples(encoded: bytes, transparency: int | None) -> Header:
+    width, height = (int.from_bytes(encoded[place : place + 4], "big") for place in (16, 20))
+    bits, kind = encoded[24], encoded[25]
+    header = Header(height, width, kind in (0, 4))
+    if bits == 16:
+        header = header._replace(samples="16-bit unsigned", maximum=65535)
+    if transparency is not None and kind == 0:
+        value = int.from_bytes(encoded[transparency + 8 : transparency + 10], "big")
+        return header._replace(transparent=value * header.maximum // (2**bits - 1))
+    return header._replace(alpha="straight" if transparency is not None or kind in (4, 6) else "")
+
+
+def _netpbm(encoded: bytes) -> Header | None:
+    """PGM and PPM, binary or plain: these state their maximum."""
+    if not re.match(rb"P[2356]\s", encoded):
+        return None
+    kind, width, height, maximum = re.sub(rb"#[^\n\r]*", b" ", encoded[:4096]).split(None, 4)[:4]
+    if not 0 < int(maximum) < 65536:
+        raise ValueError("maxval")
+    samples = f"{int(maximum).bit_length()}-bit unsigned" if int(maximum) > 255 else ""
+    plain = kind in (b"P2", b"P3")
+    return Header(int(height), int(width), kind in (b"P2", b"P5"), 1, samples, int(maximum), by_pillow=plain)
+
+
+def _tiff(encoded: bytes, name: str) -> Header | None:
+    """The first picture of a TIFF; OpenCV and Pillow both bring it upright. Pillow knows fewer kinds of deep samples."""
+    from PIL import TiffImagePlugin
+
+    if encoded[:4] not in TiffImagePlugin.PREFIXES:
+        return None
+    tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[: 16 if 43 in encoded[2:4] else 8])
+    file = io.BytesIO(encoded)
+    file.seek(tags.next)
+    tags.load(file)
+
+    def largest(tag: int, default: int) -> int:
+        value = tags.get(tag, default)
+        return max(value) if isinstance(value, tuple) else value
+
+    bits, kind = largest(_BITS, 1), largest(_FORMAT, 1)
+    channels, photometric = tags.get(_CHANNELS, 1), tags.get(_PHOTOMETRIC, 1)
+    if bits <= 8 and kind in (1, 4):
+        return _by_pillow(encoded, Header(0, 0, False, by_pillow=True))
+    unsigned = kind in (1, 4)
+    shift = 16 - bits if unsigned and bits in (10, 12, 14) and channels == 1 else 0
+    grey, color = channels == 1 and photometric in (0, 1), channels in (3, 4) and photometric == 2 and tags.get(_PLANES) != 2
+    samples = f"{bits}-bit {({2: 'signed', 3: 'float'}).get(kind, 'unsigned' if unsigned else 'complex')}"
+    if not (grey or color) or not (shift or (kind, bits) in _DEEP_SAMPLES):
+        raise UserError(
+            f"{name}: a TIFF of {samples} samples, {channels} per pixel, that can't be decoded; "
+            "what can is grey and RGB of 8, 16, 32 or 64 bits, in one plane"
+        )
+    height, width = tags[_HEIGHT], tags[_WIDTH]
+    if 5 <= tags.get(_ORIENTATION, 1) <= 8:
+        height, width = width, height
+    alpha = {1: "premultiplied", 2: "straight"}.get(largest(_EXTRA, 0), "unused") if channels == 4 else ""
+    maximum = 65535 if unsigned and bits <= 16 else 0
+    return Header(height, width, channels == 1, 1, samples, maximum, shift, alpha, inverted=photometric == 0)
+
+
+def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
+    """Size and orientation by Pillow; the rest as in `header`, where that is known."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            width, height = image.size
+            grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            upright = image.format == "TIFF"  # Pillow turns it itself
+            orientation = 1 if upright else _orientation(image)
+            if header is None or upright:
+                header = (header or Header(0, 0, grey))._replace(
+                    grey=grey, alpha="straight" if image.has_transparency_data else ""
+                )
+            if image.mode == "F":
+                header = header._replace(samples="32-bit float", maximum=0)
+    except Image.DecompressionBombError:
+        return Header(2, MOST_PIXELS, False)  # said by the caller
+    if orientation >= 5:
+        height, width = width, height
+    return header._replace(height=height, width=width, orientation=orientation)
+
+
+def _orientation(image: Any) -> int:
+    """EXIF's, 1 where there is none or no valid one."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+    return orientation if orientation in range(1, 9) else 1
