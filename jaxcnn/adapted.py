@@ -1,10 +1,12 @@
 """Weights brought to other images and classes than those that they are for."""
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import flax.traverse_util
 import numpy as np
 
 from jaxcnn import published, weights
@@ -21,33 +23,36 @@ def fit(
     variables: dict[str, Any],
     has: int,
     outputs: int,
-    channels: int,
+    input_shape: tuple[int, int, int],
     class_names: Sequence[str] = (),
     **arguments: Any,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Variables of a model with `has` outputs, for `outputs` and images of `channels` channels; and what was done.
+    """Variables of a model with `has` outputs, for `outputs` and images of `input_shape`; and what was done.
 
     Where `class_names` are given, and the source's are known, a head for other classes is fresh, and one for the same
     classes in another order is reordered.
     """
-    changes, shape = [], (*origin.preprocessing.size, channels)
-    takes = stem_channels(origin, variables)
+    changes, takes, channels = [], stem_channels(origin, variables), input_shape[2]
     if takes != channels:
         if "stem_conv" not in variables["params"]:
             raise UserError(f"{origin.source}: {origin.name} has no stem_conv to adapt from {takes} channels to {channels}")
         variables = weights.adapt_stem(variables, channels)
         changes.append(f"stem_conv/kernel adapted from {takes} channels to {channels}")
+    if origin.arguments is not None:  # models that no other library has may have parameters that depend on the size
+        flat = flax.traverse_util.flatten_dict(variables)
+        weights.check_shapes(origin.name, flat, input_shape, **arguments | {"num_classes": has})
     order = head_order(origin, has, outputs, class_names)
     if order == list(range(outputs)):
         return variables, changes
     what = f"{outputs} classes instead of {has}"
     if has == outputs:
-        what, axes = class_difference(origin.named(has), class_names), weights.class_axes(origin.name, shape, **arguments)
+        what, axes = class_difference(origin.named(has), class_names), weights.class_axes(origin.name, input_shape, **arguments)
         if order:
             changes.append("its head is brought to the data set's order of the classes")
             return weights.reordered(variables, axes, order), changes
         variables = weights.without_classes(variables, axes)
-    variables, fresh = weights.with_fresh(origin.name, variables, input_shape=shape, **arguments | {"num_classes": outputs})
+    arguments |= {"num_classes": outputs}
+    variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, **arguments)
     return variables, [*changes, f"fresh for {what}: {', '.join(fresh)}"] if fresh else changes
 
 
@@ -84,7 +89,7 @@ def known_differences(
     if origin.task not in (None, task):
         lines.append(f"its head was trained for a {origin.task} task, this one is {task}")
     given = {key: value for key, value in (origin.arguments or {}).items() if key != "dtype"}
-    if origin.arguments is not None and given != dict(arguments):
+    if origin.arguments is not None and json.dumps(given, sort_keys=True) != json.dumps(dict(arguments), sort_keys=True):
         lines.append(f"its model.arguments were {given}")
     return lines
 

@@ -43,7 +43,7 @@ def save_pretrained(
     variables, shape = flax.traverse_util.unflatten_dict(flat), preprocessing.input_shape
     axes = weights.class_axes(name, shape, **arguments)
     outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat), 0)
-    weights.check_shapes(name, variables, shape, **arguments | {"num_classes": outputs})
+    weights.check_shapes(name, flat, shape, **arguments | {"num_classes": outputs})
     if class_names and outputs != outputs_of(task, class_names):
         raise UserError(f"{path}: {len(class_names)} class names for a {task} model with {outputs} outputs")
     try:
@@ -57,9 +57,11 @@ def save_pretrained(
         "preprocessing": preprocessing.to_json(),
     }
     path = Path(path)
-    if path.suffix in (".safetensors", ".npz"):
+    if path.suffix in (".safetensors", ".npz", ".pth", ".pt", ".bin", ".h5", ".keras", ".ckpt"):  # some of which it refuses
         weights.write(path, tensors, metadata)
         return
+    if (path / "config.json").exists() and not (path / "model.safetensors").exists():
+        raise UserError(f"{path}: holds the config.json of something else, a run perhaps; name another folder")
     weights.write(path / "model.safetensors", tensors, metadata)
     layers = {"num_classes": outputs, **_layers(name, flat, axes)}
     config = published.to_timm(name, preprocessing, class_names, **layers)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import flax.linen as nn
 import flax.traverse_util
-import jax
 import numpy as np
 
 from jaxcnn import published, weights
@@ -70,7 +69,8 @@ class Pretrained:
         """
         try:
             if self.run:
-                return self._fitting(jax.tree.map(np.asarray, self.run.variables), self.run.model.num_classes, **arguments)
+                flat = flax.traverse_util.flatten_dict(self.run.variables)
+                return self._fitting(flat, self.run.model.num_classes, **arguments)
             tensors = weights.read(self.file)
             if any(key.startswith("params/") for key in tensors):
                 return self._of_own_names(tensors, **arguments)
@@ -87,16 +87,18 @@ class Pretrained:
         return names if outputs == outputs_of(self.task, names) else ()
 
     def _of_own_names(self, tensors: Mapping[str, np.ndarray], **arguments: Any) -> tuple[Variables, int]:
-        variables = flax.traverse_util.unflatten_dict({tuple(key.split("/")): array for key, array in tensors.items()})
+        try:
+            flat = {tuple(key.split("/")): np.asarray(tensor, np.float32) for key, tensor in tensors.items()}
+        except (TypeError, ValueError) as error:
+            raise UserError(f"it holds tensors that are no numbers ({first_line(error)})") from error
         axes = weights.class_axes(self.name, self.preprocessing.input_shape, **arguments)
-        flat = flax.traverse_util.flatten_dict(variables)
-        outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat), 0)
-        return self._fitting(variables, outputs, **arguments)
+        outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat and flat[path].ndim > of[0]), 0)
+        return self._fitting(flat, outputs, **arguments)
 
-    def _fitting(self, variables: Variables, outputs: int, **arguments: Any) -> tuple[Variables, int]:
+    def _fitting(self, flat: Mapping[tuple[str, ...], Any], outputs: int, **arguments: Any) -> tuple[Variables, int]:
         shape = self.preprocessing.input_shape
-        weights.check_shapes(self.name, variables, shape, **arguments | {"num_classes": outputs})
-        return variables, outputs
+        weights.check_shapes(self.name, flat, shape, **arguments | {"num_classes": outputs})
+        return flax.traverse_util.unflatten_dict({path: np.asarray(array) for path, array in flat.items()}), outputs
 
 
 def load_pretrained(
@@ -143,7 +145,7 @@ def load_origin(
         raise UserError(f"{origin.source}: holds no head; num_classes=0 gives the features, another number a fresh head")
     wanted = has if num_classes is None else num_classes
     channels = channels or origin.preprocessing.image_shape[2]
-    variables, changes = fit(origin, variables, has, wanted, channels, **arguments)
+    variables, changes = fit(origin, variables, has, wanted, (*origin.preprocessing.size, channels), **arguments)
     changes += [f"assumed: {origin.assumed}"] if origin.assumed else []
     if changes:
         say(f"{origin.name} from {origin.source}: {'; '.join(changes)}")

@@ -194,10 +194,16 @@ def test_what_does_not_belong_together_is_not_written(tmp_path):
         task = {"task": arguments[4]} if arguments[4:] else {}
         with pytest.raises(UserError, match=re.escape(message)):
             save_pretrained(tmp_path / "a.npz", *arguments[:4], **task)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"run: holds the config\.json of something else"):
+        save_pretrained(tmp_path / "run", "lenet5_relu", variables, GREY, NAMES)
+    with pytest.raises(UserError, match=re.escape('weights are written as .safetensors or .npz, not as ".pth"')):
+        save_pretrained(tmp_path / "a.pth", "lenet5_relu", variables, GREY, NAMES)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/model.safetensors: cannot be written"):
         save_pretrained(tmp_path / "file", "lenet5_relu", variables, GREY, NAMES)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "run"}
 
 
 # ── timm's config.json beside weights ───────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from jaxcnn import data, weights
+from jaxcnn import data
 from jaxcnn.adapted import (
     class_difference,
     fit,
@@ -135,10 +135,8 @@ class Experiment:
                 f"model.pretrained: {config.pretrained} is for images of {takes} channels, but these have {channels}; "
                 f"{change_data}--config.model.adapt_stem=True adapts its first convolution"
             )
-        variables, changes = fit(origin, variables, has, outputs, channels, names, **arguments)
+        variables, changes = fit(origin, variables, has, outputs, self.preprocessing.input_shape, names, **arguments)
         changes += known_differences(origin, self.task, arguments, has, names) if kept else []
-        if origin.arguments is not None:  # models that no other library has may depend on the size of the images
-            weights.check_shapes(config.name, variables, self.preprocessing.input_shape, **arguments, num_classes=outputs)
         measured = not (self.config.data.mean or self.config.data.std)
         if measured:
             mean, std = (", ".join(f"{v:.3g}" for v in values) for values in (self.preprocessing.mean, self.preprocessing.std))

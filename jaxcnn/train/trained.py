@@ -97,6 +97,8 @@ def from_pretrained(
     config.model.name, config.model.pretrained = origin.name, source
     mesh = make_mesh()
     names, task = class_names(origin, model.num_classes), origin.task or "multiclass"
+    if model.num_classes == 1000 and not origin.named(1000):
+        say(f"{source}: assumed: the classes of ImageNet, for their number is the same")
     variables = jax.device_put(variables, replicated(mesh))
     return Trained(model, variables, preprocessing, names, task, validate(config), 0, mesh)
 

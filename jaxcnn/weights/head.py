@@ -70,15 +70,14 @@ def variable_shapes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[
     return {path: variable.shape for path, variable in flax.traverse_util.flatten_dict(variables).items()}
 
 
-def check_shapes(name: str, variables: Mapping[str, Any], input_shape: Shape, /, **arguments: Any) -> None:
-    """Raises UserError unless `variables` are those of create_model(name, **arguments) for images of `input_shape`."""
-    expected = variable_shapes(name, input_shape, **arguments)
-    found = {path: np.shape(array) for path, array in flax.traverse_util.flatten_dict(variables).items()}
+def check_shapes(name: str, flat: Mapping[Path, Any], input_shape: Shape, /, **arguments: Any) -> None:
+    """Raises UserError unless `flat` has the variables of create_model(name, **arguments) for images of `input_shape`."""
+    expected, found = variable_shapes(name, input_shape, **arguments), {path: np.shape(array) for path, array in flat.items()}
     different = [path for path in sorted(expected.keys() | found.keys()) if expected.get(path) != found.get(path)]
     if different:
         path, (height, width, channels) = different[0], input_shape
         given = "".join(f", {argument}={value}" for argument, value in arguments.items() if argument != "dtype")
         raise UserError(
-            f"weights do not fit {name}{given} for images of {height}×{width}×{channels}: {len(different)} arrays differ; "
-            f"{'/'.join(path[1:])} has {found.get(path, 'no')} instead of {expected.get(path, 'no')} shape"
+            f"weights do not fit {name}{given} for images of {height}×{width}×{channels}: {len(different)} arrays differ; the "
+            f"shape of {'/'.join(path[1:])} is {found.get(path, 'missing')} instead of {expected.get(path, 'none')}"
         )
