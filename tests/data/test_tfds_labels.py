@@ -1,0 +1,152 @@
+"""Labels of TFDS sets, kept beside the records; and experiments/prepare.py, which leaves them there."""
+
+import importlib.util
+import os
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from common.child_processes import run
+from common.tiny_tfds import SIZES, damaged, read
+
+PREPARE = Path(__file__).parents[2] / "experiments" / "prepare.py"
+
+
+@pytest.fixture
+def root(tiny_tfds):
+    """A data_dir with every config prepared."""
+    return tiny_tfds
+
+
+def test_trusted_files_change_the_expected_hash_of_their_url_alone(prepare, tmp_path, capsys):
+    class Builder:
+        url_infos = dict(tfds.builder_cls("mnist").url_infos)  # noqa: RUF012
+
+    url, before = next((u, i) for u, i in Builder.url_infos.items() if i.filename == "train-labels-idx1-ubyte.gz")
+    (tmp_path / before.filename).write_bytes(b"packed anew")
+    others = {u: i for u, i in Builder.url_infos.items() if u != url}
+    prepare["_trust"](Builder, tmp_path)
+    assert Builder.url_infos[url].size == len(b"packed anew")
+    assert {u: i for u, i in Builder.url_infos.items() if u != url} == others
+    assert before.checksum in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def prepare():
+    """What experiments/prepare.py defines; once, as its flags can't be defined again."""
+    return runpy.run_path(str(PREPARE))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The splits whose records were opened."""
+    opened = []
+    as_data_source = tfds.core.DatasetBuilder.as_data_source
+
+    def open_(self, split, **keywords):
+        opened.append(split)
+        return as_data_source(self, split, **keywords)
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "as_data_source", open_)
+    return opened
+
+
+def kept(folder):
+    return sorted(folder.glob(".jaxcnn-labels-*"))
+
+
+def without_labels(root, tmp_path, config="plain"):
+    """A copy of which no label was read yet."""
+    data_dir, folder = damaged(root, tmp_path, config)
+    for file in kept(folder):
+        file.unlink()
+    return data_dir, folder
+
+
+@pytest.mark.parametrize("config", ["plain", "several"])
+def test_labels_that_were_read_once_are_taken_without_opening_a_record(root, tmp_path, opened, config):
+    data_dir, folder = without_labels(root, tmp_path, config)
+    first = read(data_dir, config)
+    assert sorted(opened) == sorted(SIZES)
+    assert len(kept(folder)) == 3
+    opened.clear()
+    for part, source in read(data_dir, config).parts().items():
+        np.testing.assert_array_equal(source.labels, first.parts()[part].labels, strict=True)
+    sliced = read(data_dir, config, train="train[10:20]+test[:3]", test="test[5:]")
+    expected = np.concatenate([first.train.labels[10:20], first.test.labels[:3]])
+    np.testing.assert_array_equal(sliced.train.labels, expected, strict=True)
+    np.testing.assert_array_equal(sliced.test.labels, first.test.labels[5:], strict=True)
+    assert not opened
+    assert len(kept(folder)) == 3
+
+
+def test_labels_of_a_slice_are_kept_for_that_slice(root, tmp_path, opened):
+    data_dir, _ = without_labels(root, tmp_path)
+    for split in ("train[:10]", "train[:10]", "train[10:20]", "train"):
+        labels = read(data_dir, "plain", train=split).train.labels
+    np.testing.assert_array_equal(labels, read(root, "plain").train.labels)
+    assert [split for split in opened if "train" in split] == ["train[:10]", "train[10:20]", "train"]
+
+
+def test_kept_labels_hold_for_one_feature_of_unchanged_files(root, tmp_path, opened):
+    data_dir, folder = without_labels(root, tmp_path, "coarse")
+    read(data_dir, "coarse", ("image", "label"))
+    assert set(read(data_dir, "coarse", ("image", "coarse")).train.labels) == {1}
+    opened.clear()
+    (file,) = folder.glob("*-test.array_record*")
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    read(data_dir, "coarse", ("image", "label"))
+    assert opened == ["test"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-30], lambda b: b"", lambda b: b[:80] + bytes([b[80] ^ 1]) + b[81:]])
+def test_damaged_kept_labels_are_read_anew(root, tmp_path, opened, damage):
+    data_dir, folder = without_labels(root, tmp_path)
+    expected = read(data_dir, "plain").train.labels
+    for file in kept(folder):
+        file.write_bytes(damage(file.read_bytes()))
+    opened.clear()
+    for _ in range(2):
+        np.testing.assert_array_equal(read(data_dir, "plain").train.labels, expected)
+    assert sorted(opened) == sorted(SIZES)
+
+
+def test_kept_labels_of_another_number_or_type_are_read_anew(root, tmp_path, opened):
+    data_dir, folder = without_labels(root, tmp_path)
+    expected = read(data_dir, "plain").train.labels
+    for wrong in (np.zeros(3, np.int32), np.zeros(40), np.array([None] * 40)):
+        for file in kept(folder):
+            np.savez(file, labels=wrong)
+        np.testing.assert_array_equal(read(data_dir, "plain").train.labels, expected, strict=True)
+
+
+@pytest.mark.parametrize("failing", ["open", "replace"])
+def test_a_folder_that_cannot_be_written_keeps_no_labels_and_is_read(root, tmp_path, monkeypatch, failing):
+    data_dir, folder = without_labels(root, tmp_path)
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(*{"open": (Path, "open", refuse), "replace": (os, "replace", refuse)}[failing])
+    np.testing.assert_array_equal(read(data_dir, "plain").train.labels, read(root, "plain").train.labels)
+    assert not kept(folder)
+
+
+def test_prepare_leaves_the_labels_of_every_split(prepare, root, tmp_path, opened, capsys):
+    keep_labels = prepare["_keep_labels"]
+    data_dir, folder = without_labels(root, tmp_path, "unlabelled")
+    keep_labels("jaxcnn_tiny/unlabelled", str(data_dir), SIZES)
+    assert len(kept(folder)) == len(opened) == 3
+    keep_labels("jaxcnn_tiny/text", str(root), SIZES)
+    assert "labels are not read yet: tfds:jaxcnn_tiny/text has no image" in capsys.readouterr().out
+
+
+@pytest.mark.process
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is installed")
+def test_prepare_says_how_to_install_tensorflow():
+    code, out, err = run(PREPARE, "--dataset=mnist")
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: TensorFlow, which prepares .*: pip install .*prepare.*\n", err)
