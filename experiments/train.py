@@ -3,12 +3,15 @@
 The same command goes on where a run was interrupted. --config.NAME=VALUE changes a setting; --print_config shows them.
 """
 
+from jaxcnn import command  # first: Ctrl-C during the other imports is its business too
+
+# isort: split
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from jaxcnn import command
+from jaxcnn import streams
 from jaxcnn.config import describe
 from jaxcnn.errors import UserError
 
@@ -28,6 +31,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     if not _WORKDIR.value:
         raise UserError("--workdir: say where the run shall be kept, for example --workdir=runs/digits")
 
+    streams.go_on_without_stdout()  # the results are in the folder
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
     from jaxcnn.report import results_table
 

@@ -3,18 +3,23 @@
 import ast
 import importlib.util
 import inspect
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxcnn import signals
+
+signals.catch_early()  # before what takes a while to import
+# ruff: noqa: E402
 from absl import app, flags
 from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
-from jaxcnn import start
-from jaxcnn.errors import UserError, did_you_mean, first_line
+from jaxcnn import start, streams
+from jaxcnn.errors import UserError, did_you_mean, explained, first_line
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "the experiment, FILE.py or FILE.py:ARGUMENT; --config.NAME=VALUE changes a setting of it"
@@ -24,27 +29,54 @@ _CONFIG = flags.DEFINE_string(
 def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoReturn:
     """Parses the flags, calls `main(positional arguments, config or None)`, and exits with what it returns.
 
-    Mistakes end in one line on stderr and the exit code of their `UserError` (2), never in a traceback.
+    Mistakes end in one line on stderr and the exit code of their `UserError` (2); a full disk, too little memory and signals
+    end in one line as well. Only other exceptions print a traceback. After an error no thread delays the end.
     """
     try:
+        streams.make_safe()
         start.use_huge_pages()
+        signals.watch()
         start.prepare()
-        app.define_help_flags()
-        overrides: list[str] = []
-        others: list[str] = []
-        for argument in sys.argv:
-            (overrides if argument.lstrip("-").startswith("config.") else others).append(argument)
-        positional = flags.FLAGS(others)[1:]
-        if overrides and not _CONFIG.value:
-            raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")
-        code = main(positional, load_config(_CONFIG.value, overrides) if _CONFIG.value else None) or 0
-    except UserError as mistake:
-        print(f"{mistake.label}: {mistake}", file=sys.stderr)
-        code = mistake.exit_code
-    except flags.Error as mistake:
-        print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
-        code = UserError.exit_code
+        code = _parse_and_call(main)
+        sys.stdout.flush()
+    except Exception as error:
+        signals.exit_now(_report(error))
+    except KeyboardInterrupt:
+        if signals.by is None:  # else it has been said
+            print("stopped: by SIGINT", file=sys.stderr)
+        signals.exit_now(128 + (signals.by or signal.SIGINT))
     sys.exit(code)
+
+
+def _parse_and_call(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> int:
+    app.define_help_flags()
+    overrides: list[str] = []
+    others: list[str] = []
+    for argument in sys.argv:
+        (overrides if argument.lstrip("-").startswith("config.") else others).append(argument)
+    positional = flags.FLAGS(others)[1:]
+    if overrides and not _CONFIG.value:
+        raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")
+    return main(positional, load_config(_CONFIG.value, overrides) if _CONFIG.value else None) or 0
+
+
+def _report(error: Exception) -> int:
+    """Prints what went wrong; returns the exit code."""
+    if isinstance(error, UserError):
+        print(f"{error.label}: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, flags.Error):
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return UserError.exit_code
+    if isinstance(error, OSError) and (unwritten := streams.stdout_error()):
+        if isinstance(unwritten, BrokenPipeError):  # `| head` has seen enough
+            return 0
+        print(f"error: standard output: {unwritten.strerror}", file=sys.stderr)
+    elif line := explained(error):
+        print(f"error: {line}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    return 1
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:

@@ -1,7 +1,11 @@
 """Mistakes of the person at the keyboard: one line that names what is wrong and what would be right."""
 
 import difflib
+import errno
+import os
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -24,6 +28,32 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
     return f" (did you mean {quoted}?)" if near else ""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What went wrong, in one line, for an error that is not ours: 'ValueError: …'."""
     return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
+def explained(error: BaseException, folder: str | Path = ".") -> str | None:
+    """One line for what the operating system or a lack of memory caused; None for all other errors.
+
+    The free space is that of the file that the error names, else that of `folder`.
+    """
+    text = str(error)
+    if isinstance(error, OSError):
+        file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        reason = error.strerror or first_line(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason += f" ({free_space(file or folder)})"
+        return f"{file}: {reason}" if file else reason
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "can't start new thread" in text:
+        detail = " ".join(text.split())[:200]
+        return "out of memory" + (f" ({detail})" if detail else "") + "; a smaller batch_size needs less"
+    return None
+
+
+def free_space(path: str | Path) -> str:
+    """How much a file system takes: "12.3 MB are free"."""
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    return f"{shutil.disk_usage(place).free / 1e6:,.1f} MB are free"

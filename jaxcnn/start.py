@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
 import tempfile
 import warnings
@@ -69,6 +70,7 @@ def use_huge_pages() -> None:
     os.environ["GLIBC_TUNABLES"] = ":".join([*filter(None, [given]), HUGE_PAGES])
     os.environ[_BY_US] = "1"
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until `signals.catch_early`: Ctrl-C waits for it
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -88,6 +88,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         with RunLog(workdir, total_steps=experiment.total_steps, step=int(state.step), console=console) as log:
             state = _train(experiment, state, interval, dispatch, predict, checkpoints, log, clock, interrupts)
         checkpoints.wait()
+        interrupts.unsaved = False
 
         # ── the result ──────────────────────────────────────────────────────────────────────────────────────────────
         summary = write_result(workdir, experiment, state, predict, checkpoints, log.history, best_step(log.history), clock)
@@ -157,6 +158,7 @@ def _train(
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
         pending.append(metrics)
         step += count
+        interrupts.unsaved = True
         log.progress(step)
 
         due = {name: step % n == 0 or step == total for name, n in dispatch.every.items()} | {"stop": bool(interrupts.signal)}

@@ -36,7 +36,7 @@ def held(workdir: Path) -> Iterator[None]:
         lock.flush()
         try:
             yield
-        except UserError:
+        except BaseException:
             if new and os.listdir(workdir) == [".lock"]:
                 (workdir / ".lock").unlink()
                 workdir.rmdir()
