@@ -125,9 +125,7 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None, w
         kind = "COLOR" if channels == 3 else "GRAYSCALE"
         image = imdecode(encoded, name, getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduce}" if reduce > 1 else f"IMREAD_{kind}"))
     else:
-        image = eight_bits(encoded, name, header, window)
-        if (image.ndim == 3) != (channels == 3):
-            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 3 else cv2.COLOR_BGR2GRAY)
+        image = eight_bits(encoded, name, header, window, channels)
     if header.orientation != 1:
         transpose, axis = _TURNS[header.orientation]
         image = cv2.transpose(image) if transpose else image
@@ -150,10 +148,10 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
     """
     height, width = image.shape[:2]
     if window.height * window.width > max(_LARGE, 4 * height * width):
-        if window.width <= width:
+        if window.size[1] < window.width <= width:
             image = look(image, window._replace(top=0, height=height, size=(height, window.size[1])))
             return look(image, window._replace(left=0, width=window.size[1]))
-        if window.height <= height:
+        if window.size[0] < window.height <= height:
             image = look(image, window._replace(left=0, width=width, size=(window.size[0], width)))
             return look(image, window._replace(top=0, height=window.size[0]))
     if window.interpolation != "area":

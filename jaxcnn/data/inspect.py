@@ -139,10 +139,13 @@ def _hash(image: np.ndarray) -> bytes:
 
 
 def _format_and_mode(encoded: bytes) -> str:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    with Image.open(io.BytesIO(encoded)) as image:
-        return f"{image.format}, {image.mode}"
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return f"{image.format}, {image.mode}"
+    except UnidentifiedImageError:
+        return "TIFF"  # of samples that OpenCV alone reads
 
 
 def _parts(group: Sequence[Seen]) -> set[str]:

@@ -87,7 +87,7 @@ def _with_window(dataset: Dataset, config: ConfigDict) -> Dataset:
     changes: dict[str, Any] = {}
     for part, source in dataset.parts().items():
         if not isinstance(source, EncodedSource):
-            raise UserError(f"data.window: {config.name} has no pictures of more than 8 bits, but 8-bit arrays")
+            raise UserError(f"data.window: {config.name} holds 8-bit arrays; a window is for pictures of more than 8 bits")
         changes[part] = dataclasses.replace(source, window=config.window)
     return dataclasses.replace(dataset, **changes)
 

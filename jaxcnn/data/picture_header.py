@@ -1,5 +1,6 @@
 """What a picture's header says: its size when upright, its samples, and what decides how it has to be decoded."""
 
+import contextlib
 import io
 import itertools
 import re
@@ -69,7 +70,9 @@ def read_header(encoded: bytes, name: str) -> Header:
         raise
     except Exception as error:  # whatever Pillow's parsers stumble over: seven kinds were seen in damaged files
         kind = _OTHER_FORMATS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else "DICOM" if encoded[128:132] == b"DICM" else ""
-        raise UserError(f"{name}: not a picture that can be decoded" + (f" ({kind})" if kind else "")) from error
+        raise UserError(
+            f"{name}: not a picture that can be decoded" + (f" ({kind}); save it as JPEG, PNG or TIFF" if kind else "")
+        ) from error
     if header.width * header.height > MOST_PIXELS:
         raise UserError(f"{name}: more than {MOST_PIXELS:,} pixels; it would fill the memory")
     if not header.width * header.height:
@@ -125,7 +128,8 @@ def _png(encoded: bytes) -> Header | None:
     starts = {kind: start for kind, start, _ in chunks}
     header = _png_samples(encoded, starts.get(b"tRNS"))
     if b"eXIf" in starts or any(encoded.startswith(_ORIENTATION_TEXT, start + 8) for _, start, _ in chunks):
-        return _by_pillow(encoded, header)
+        with contextlib.suppress(Exception):  # damaged metadata says nothing about the pixels
+            return _by_pillow(encoded, header)
     return header
 
 
@@ -171,7 +175,7 @@ def _tiff(encoded: bytes, name: str) -> Header | None:
     bits, kind = largest(_BITS, 1), largest(_FORMAT, 1)
     channels, photometric = tags.get(_CHANNELS, 1), tags.get(_PHOTOMETRIC, 1)
     if bits <= 8 and kind in (1, 4):
-        return _by_pillow(encoded, Header(0, 0, False, by_pillow=True))
+        return _by_pillow(encoded)
     unsigned = kind in (1, 4)
     shift = 16 - bits if unsigned and bits in (10, 12, 14) and channels == 1 else 0
     grey, color = channels == 1 and photometric in (0, 1), channels in (3, 4) and photometric == 2 and tags.get(_PLANES) != 2
@@ -185,7 +189,7 @@ def _tiff(encoded: bytes, name: str) -> Header | None:
     if 5 <= tags.get(_ORIENTATION, 1) <= 8:
         height, width = width, height
     alpha = {1: "premultiplied", 2: "straight"}.get(largest(_EXTRA, 0), "unused") if channels == 4 else ""
-    maximum = 65535 if unsigned and bits <= 16 else 0
+    maximum = 2**bits - 1 if unsigned and bits <= 16 else 0
     return Header(height, width, channels == 1, 1, samples, maximum, shift, alpha, inverted=photometric == 0)
 
 
@@ -195,18 +199,18 @@ def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
 
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            width, height = image.size
-            grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-            upright = image.format == "TIFF"  # Pillow turns it itself
-            orientation = 1 if upright else _orientation(image)
-            if header is None or upright:
-                header = (header or Header(0, 0, grey))._replace(
-                    grey=grey, alpha="straight" if image.has_transparency_data else ""
-                )
-            if image.mode == "F":
-                header = header._replace(samples="32-bit float", maximum=0)
+            (width, height), mode, kind, transparent = image.size, image.mode, image.format, image.has_transparency_data
+            orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself
     except Image.DecompressionBombError:
         return Header(2, MOST_PIXELS, False)  # said by the caller
+    if header is None:
+        grey = mode in ("1", "L", "LA", "F") or mode.startswith("I")
+        by_pillow = kind == "TIFF" or (kind == "JPEG2000" and mode in ("LA", "CMYK"))
+        header = Header(0, 0, grey, alpha="straight" if transparent else "", by_pillow=by_pillow)
+        if mode == "F":  # PFM
+            header = header._replace(samples="32-bit float", maximum=0)
+        if kind == "JPEG2000" and mode == "I;16" and encoded[encoded.index(b"\xff\x4f\xff\x51") + 42] == 15:  # SIZ: bits - 1
+            header = header._replace(samples="16-bit unsigned", maximum=65535)
     if orientation >= 5:
         height, width = width, height
     return header._replace(height=height, width=width, orientation=orientation)

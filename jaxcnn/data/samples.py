@@ -44,8 +44,8 @@ def imdecode(encoded: bytes, name: str, mode: int) -> np.ndarray:
     return image
 
 
-def eight_bits(encoded: bytes, name: str, header: Header, window: IntensityWindow) -> np.ndarray:
-    """Grey (H, W) or BGR (H, W, 3) uint8: transparency lies on white, and deep samples are scaled.
+def eight_bits(encoded: bytes, name: str, header: Header, window: IntensityWindow, channels: int) -> np.ndarray:
+    """Grey (H, W) or, of 3 channels, BGR (H, W, 3) uint8: transparency lies on white, and deep samples are scaled.
 
     With a window, samples become 255 (s - low) / (high - low), within 0…255, NaN 0. Without, the upper 8 of 16 bits are
     taken, and s 255 / maximum where a file states another one.
@@ -77,9 +77,14 @@ def eight_bits(encoded: bytes, name: str, header: Header, window: IntensityWindo
     image = _windowed(samples, name, window) if window else _scaled(samples, name, header)
     if header.inverted:
         image = 255 - image
-    if opacity is None or opacity.min() == 1:
-        return np.ascontiguousarray(image)
-    return _on_white(image, opacity, header.alpha == "premultiplied")
+    cv2 = opencv()
+    if opacity is not None and opacity.min() < 1:
+        image = _on_white(image, opacity, header.alpha == "premultiplied")
+    elif image.ndim == 3 and channels == 1 and not window and not header.by_pillow and header.maximum in (255, 65535):
+        return imdecode(encoded, name, cv2.IMREAD_GRAYSCALE)  # rounded as it is without transparency and for 8 bits
+    if (image.ndim == 3) != (channels == 3):
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR if channels == 3 else cv2.COLOR_BGR2GRAY)
+    return np.ascontiguousarray(image)
 
 
 def _by_opencv(encoded: bytes, name: str) -> np.ndarray:
@@ -112,8 +117,8 @@ def _windowed(samples: np.ndarray, name: str, window: IntensityWindow) -> np.nda
     if samples.dtype == np.uint8:
         raise UserError(f"{name}: data.window={window} is for deeper samples, but these have 8 bits; leave such pictures out")
     low, high = map(float, window)
-    share = (np.nan_to_num(samples.astype(np.float64), nan=low) - low) * (255 / (high - low))
-    return np.rint(np.clip(share, 0, 255)).astype(np.uint8)
+    inside = np.clip(np.nan_to_num(samples.astype(np.float64), nan=low), low, high)
+    return np.rint((inside - low) / (high - low) * 255).astype(np.uint8)
 
 
 def _scaled(samples: np.ndarray, name: str, header: Header) -> np.ndarray:

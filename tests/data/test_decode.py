@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -177,3 +178,25 @@ def test_pillows_interpolation_stretches_and_pads(fit):
         image = np.pad(image, ((53, 53), (0, 0), (0, 0)))
     expected = Image.fromarray(image[..., 0]).resize((96, 96), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(found[..., 0], expected)
+
+
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "lanczos"])
+@pytest.mark.parametrize("shape", [(1, 2000, 3), (2000, 1, 3), (40, 1000), (999, 30, 1)])
+def test_long_picture_is_padded_to_the_same_pixels_without_the_memory_for_its_padding(shape, interpolation, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    window = Centre((48, 64), "pad", 1.0, interpolation)(*shape[:2])
+    padded_first = look(image, window).astype(int)
+    monkeypatch.setattr("jaxcnn.data.decode._LARGE", 0)
+    in_two_steps = look(image, window)
+    assert in_two_steps.shape == padded_first.shape
+    assert np.abs(in_two_steps - padded_first).max() <= 1  # rounded twice
+
+
+def test_picture_of_one_row_takes_little_memory_to_pad():
+    image = np.full((1, 60_000, 3), 255, np.uint8)  # padded it would take 10 GB
+    tracemalloc.start()
+    for interpolation in ("area", "bilinear"):
+        found = look(image, Centre((64, 64), "pad", 1.0, interpolation)(1, 60_000))
+        assert found.shape == (64, 64, 3)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
