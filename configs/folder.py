@@ -3,6 +3,7 @@
     python experiments/train.py --config=configs/folder.py --workdir=runs/mine --config.data.root=PATH
 
 Classes, size, channels, mean and std are found and printed; where there is no test or validation part, one is cut off.
+--config.data.image_size=192,256 sets height and width of the network's input, which else is a square.
 On a CPU, --config.data.image_size=96 or less and --config.model.name=resnet20 take minutes where this takes hours.
 """
 

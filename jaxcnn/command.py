@@ -87,6 +87,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     path, _, argument = file.partition(":")
     config = _get_config(Path(path), [argument] if argument else [])
+    defaults = settings.flatten(settings.default_config())
     for override in overrides:
         name, equals, text = override.lstrip("-").removeprefix("config.").partition("=")
         if not equals:
@@ -98,7 +99,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
                 raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.names())}")
             holder = holder[room]
         with holder.ignore_type():  # validate() below says what is wrong with a type, and better
-            holder[leaf] = _value(text, holder.get(leaf))
+            holder[leaf] = _value(text, defaults.get(name, holder.get(leaf)))
     return settings.validate(config)
 
 

@@ -111,8 +111,8 @@ SETTINGS = (
         "Hounsfield units; linear between, cut off beyond; () = the upper 8 bits, where that is possible", items=float,
     ),
     Setting(
-        "data.random_crop", (), "pictures, in training: ranges of a random crop's share of the area and of width / height, "
-        "((0.08, 1.0), (0.75, 1.33)); () = the centre",
+        "data.random_crop", (), "pictures, in training: ranges of a random crop's share of the area and of width / height "
+        "(over the input's own: 1 distorts nothing), ((0.08, 1.0), (0.75, 1.33)); () = the centre",
     ),
     Setting(
         "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped and counted in summary.json",

@@ -4,6 +4,7 @@ import pytest
 from common.child_processes import experiment, finish
 
 from jaxcnn.command import load_config
+from jaxcnn.config import from_json, to_json
 from jaxcnn.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,6 +41,14 @@ def config_file(tmp_path):
         ("data.mean=[0.5]", (0.5,)),
         ("data.mean=0.5", (0.5,)),
         ("data.mean=()", ()),
+        ("data.image_size=224", 224),
+        ("data.image_size=192,256", (192, 256)),
+        ("data.image_size=(192, 256)", (192, 256)),
+        ("data.image_size=[224, 224]", 224),
+        ("data.cache_side=300,400", (300, 400)),
+        ("data.sizes=128,160", (128, 160)),
+        ("data.sizes=(96,128),(192,256)", ((96, 128), (192, 256))),
+        ("data.sizes=((96, 128),)", ((96, 128),)),
         ("data.augment=flip", ("flip",)),
         ("data.augment=('flip', ('random_crop', {'pad': 2}))", ("flip", ("random_crop", {"pad": 2}))),
         ("data.augment=['flip', ['random_crop', {'pad': 2}]]", ("flip", ("random_crop", {"pad": 2}))),
@@ -61,6 +70,14 @@ def test_override_becomes_the_value_that_it_spells(config_file, override, expect
         value = value[name]
     assert value == expected
     assert type(value) is type(expected)
+
+
+def test_a_file_may_assign_a_height_and_a_width(config_file):
+    text = PLAIN.replace("get_config", "d") + "def get_config():\n    c = d()\n    c.data.image_size = 192, 256\n    return c\n"
+    config = load_config(config_file(text))
+    assert config.data.image_size == (192, 256)
+    assert from_json(to_json(config)).data.image_size == (192, 256)
+    assert load_config(config_file(text), ["--config.data.image_size=64"]).data.image_size == 64
 
 
 def test_dict_of_arguments_is_taken_whole(config_file):
@@ -100,6 +117,14 @@ def test_argument_after_the_colon_reaches_the_file(config_file):
         ("optimizer.nesterov=yes", "optimizer.nesterov: 'yes' is not True or False"),
         ("optimizer.learning_rate=1e999", "not a finite number"),
         ("total=10", "total: '10' is no duration"),
+        ("data.image_size=192x256", r"data.image_size: '192x256' is not a whole number, or two of them, \(height, width\)"),
+        ("data.image_size=192,", "data.image_size: .* is not a whole number, or two of them"),
+        ("data.image_size=192,256,3", "data.image_size: .* is not a whole number, or two of them"),
+        ("data.image_size=192,0", "data.image_size: .* is not a whole number, or two of them"),
+        ("data.image_size=192,25.6", "data.image_size: .* is not a whole number, or two of them"),
+        ("data.cache_side=300,20000", "data.cache_side: 20000 is above 10,000"),
+        ("data.sizes=(96,128,3),(192,256)", "data.sizes: .* nothing but ints"),
+        ("batch_size=8,8", r"batch_size: \(8, 8\) is not a whole number$"),
         ("data.mean=a,b", "data.mean: .* nothing but floats"),
         ("model.arguments=stem", "model.arguments: 'stem' is not a dict"),
     ],

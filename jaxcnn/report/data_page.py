@@ -86,7 +86,7 @@ def _headline(found: Found) -> str:
         "Images": f"{sum(found.inspection.sizes.values()):,}",
         "Classes": f"{len(found.dataset.class_names):,}",
         **{part.capitalize(): f"{size:,}" for part, size in found.inspection.sizes.items()},
-        "Network's input": f"{height}×{width}×{channels}",
+        "Network's input" + ("" if height == width else ", height×width"): f"{height}×{width}×{channels}",
     }
     written = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in tiles.items())
     return f'<dl class="figures">{written}</dl><p>Looked at in {duration(found.seconds)}.</p>'
@@ -170,16 +170,17 @@ def _sizes(found: Found, numbers: Mapping[str, Any]) -> str:
     ]
     width, height = sizes["median"]
     rows.insert(1, ("Median of widths, of heights", f"{width:g}×{height:g}", ""))
-    shorter = np.array([min(image.shape[:2]) for image in found.inspection.readable])
-    side = max(found.preprocessing.size)
-    smaller = int((shorter < side).sum())
-    said = f"{counted(smaller, 'image is', 'images are')} smaller than the {side} pixels that the network sees, and enlarged."
+    stored_sizes = [image.shape[:2] for image in found.inspection.readable]
+    height, width = found.preprocessing.size
+    smaller = sum(h < height or w < width for h, w in stored_sizes)
+    pixels = f"{height} pixels" if height == width else f"{width}×{height} pixels"
+    said = f"{counted(smaller, 'image is', 'images are')} smaller than the {pixels} that the network sees, and enlarged."
     return section(
         "Sizes",
         f"<p>{kinds} (format, and Pillow's mode: L is grey, P a palette).</p>",
         f"<p>{said}</p>" if smaller else "",
         table(("", "Width × height", "File"), rows),
-        svg(figures.size_scatter([image.shape[:2] for image in found.inspection.readable], side), "sizes"),
+        svg(figures.size_scatter(stored_sizes, (height, width)), "sizes"),
     )
 
 

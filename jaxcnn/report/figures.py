@@ -176,8 +176,11 @@ def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> 
     return figure
 
 
-def size_scatter(sizes: Sequence[tuple[int, ...]], side: int) -> "Figure":
-    """Widths against heights, of (height, width) in pixels, and the shorter sides with that of the network's input."""
+def size_scatter(sizes: Sequence[tuple[int, ...]], size: tuple[int, int]) -> "Figure":
+    """Widths against heights, and the shorter sides with that of the network's input; all (height, width) in pixels.
+
+    Where the input is no square, the heights of the largest parts in its proportions take the shorter sides' place.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.5, 3.8), layout="constrained")
@@ -189,13 +192,14 @@ def size_scatter(sizes: Sequence[tuple[int, ...]], side: int) -> "Figure":
     left.set_xlabel("width", color=INK)
     left.set_ylabel("height", color=INK)
     plain(right)
-    shorter = np.minimum(widths, heights)
-    low, high = min(shorter.min(), side), max(shorter.max(), side)
+    height, width = size
+    largest = np.minimum(widths * height // width, heights)
+    low, high = min(largest.min(), height), max(largest.max(), height)
     margin = max(4, (high - low) // 20)
     step = max(1, (high - low) // 40)
-    right.hist(shorter, bins=np.arange(low - margin, high + margin + step, step) - 0.5, color=BLUE)
-    right.axvline(side, color=VERMILION, linewidth=1.5, label=f"the network's input, {side}")
-    right.set_xlabel("shorter side", color=INK)
+    right.hist(largest, bins=np.arange(low - margin, high + margin + step, step) - 0.5, color=BLUE)
+    right.axvline(height, color=VERMILION, linewidth=1.5, label=f"the network's input, {height}")
+    right.set_xlabel("shorter side" if height == width else f"height of the largest part of {width}:{height}", color=INK)
     right.set_ylabel("images", color=INK)
     right.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure

@@ -137,6 +137,16 @@ def test_settings_may_be_lists_and_whole_numbers_as_in_json():
     assert from_json == make_augmentation([("random_erasing", {"p": 1.0, "area": (0.1, 0.2)})])
 
 
+def test_a_size_is_the_side_of_a_square_or_a_height_and_a_width():
+    images = jax.ShapeDtypeStruct((2, 8, 6, 3), jnp.uint8)
+    for size, expected in ((5, (5, 5)), ((4, 7), (4, 7)), ([4, 7], (4, 7)), (0, (8, 6))):
+        crop = make_augmentation([("random_resized_crop", {"size": size})])
+        assert jax.eval_shape(crop, images, KEY).shape == (2, *expected, 3)
+    for size in ((4,), (4, 5, 6), (4, 5.0), "4", 4.0, (4, -1)):
+        with pytest.raises(UserError, match=r"random_resized_crop: size is .*, but (pixels such as 224|should be at least 0)"):
+            make_augmentation([("random_resized_crop", {"size": size})])
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((2, 8, 6, 1), jnp.uint8), ((2, 5, 7, 3), jnp.float32), ((2, 9, 9, 3), jnp.uint8)]

@@ -253,15 +253,18 @@ def test_random_erasing_keeps_to_its_ranges_and_probability():
 
 
 @pytest.mark.slow
-def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect():
-    rows, columns = jnp.meshgrid(jnp.arange(32.0), jnp.arange(32.0), indexing="ij")
-    images = jnp.broadcast_to(jnp.stack([rows, columns], axis=-1), (MANY, 32, 32, 2))  # pixels tell their place
-    settings = {"size": 16, "area": (0.2, 0.6), "aspect": (0.5, 2.0)}
+@pytest.mark.parametrize("size", [16, (16, 32)])
+def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect(size):
+    across = 2 if isinstance(size, tuple) else 1  # times as wide as high: the images, and what comes out
+    rows, columns = jnp.meshgrid(jnp.arange(32.0), jnp.arange(32.0 * across) / across, indexing="ij")
+    images = jnp.broadcast_to(jnp.stack([rows, columns], axis=-1), (MANY, 32, 32 * across, 2))  # pixels tell their place
+    settings = {"size": size, "area": (0.2, 0.6), "aspect": (0.5, 2.0)}
     found = np.asarray(jax.jit(make_augmentation([("random_resized_crop", settings)]))(images, KEY))
-    assert found.shape == (MANY, 16, 16, 2)
+    assert found.shape == (MANY, 16, 16 * across, 2)
+    found = found[:, :, ::across]
     height = (found[:, 12, 8, 0] - found[:, 4, 8, 0]) * 2  # away from the edges, where no pixel is repeated
     width = (found[:, 8, 12, 1] - found[:, 8, 4, 1]) * 2
-    area, aspect = height * width / 1024, width / height
+    area, aspect = height * width / 1024, width / height  # in units of `across` pixels: 1 where nothing is distorted
     assert area.min() > 0.17
     assert area.max() < 0.64
     assert abs(area.mean() - 0.4) < 0.03
@@ -282,18 +285,18 @@ def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect():
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_random_warps_keep_to_their_range_and_turn_about_the_centre(entry, matrix):
-    y, x = (grid.astype(np.float32) for grid in np.mgrid[0:41, 0:41])
-    images = np.broadcast_to(np.stack([x, y], axis=-1) + 100, (256, 41, 41, 2))  # pixels tell their place
+    y, x = (grid.astype(np.float32) for grid in np.mgrid[0:41, 0:61])
+    images = np.broadcast_to(np.stack([x, y], axis=-1) + 100, (256, 41, 61, 2))  # pixels tell their place
     found = np.asarray(jax.jit(make_augmentation([entry]))(jnp.asarray(images), KEY)) - 100
-    centre, right = found[:, 20, 20], found[:, 20, 24] - found[:, 20, 20]
-    below = found[:, 24, 20] - found[:, 20, 20]
+    centre, right = found[:, 20, 30], found[:, 20, 34] - found[:, 20, 30]
+    below = found[:, 24, 30] - found[:, 20, 30]
     if matrix is None:
-        shift = 20 - centre
+        shift = (30, 20) - centre
         np.testing.assert_array_equal(shift, np.round(shift))
-        assert abs(shift).max() == 8
-        assert len(np.unique(shift[:, 0])) == len(np.unique(shift[:, 1])) == 17
+        assert abs(shift).max(axis=0).tolist() == [12, 8]  # a fifth of the width, and of the height
+        assert [len(np.unique(column)) for column in shift.T] == [25, 17]
         return
-    assert abs(centre - 20).max() < 1e-3
+    assert abs(centre - (30, 20)).max() < 1e-3
     seen = np.stack([right, below], axis=-1) / 4  # the linear part of result -> image
     inverse = np.linalg.inv(seen)
     name, settings = entry

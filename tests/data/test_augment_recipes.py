@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
 from jaxcnn.data import make_augmentation
-from jaxcnn.data.augment import random_colour
+from jaxcnn.data.augment import one_of_many, random_colour, recipes
 from jaxcnn.data.files import third_party_lines
 
 MANY = 560
@@ -85,6 +85,22 @@ def test_rand_augment_draws_each_of_the_papers_14_operations_alike_at_the_refere
     names = [candidates[i][0] for i in results]
     assert_alike_probable(np.array([names.count(name) for name in RAND_AUGMENT_9]))
     assert len(set(results)) == len(candidates)  # both signs
+
+
+@pytest.mark.parametrize(
+    ("entry", "share"),
+    [
+        ("auto_augment", 10 / 32),
+        (("auto_augment", {"policy": "imagenet"}), 150 / 331),
+        ("rand_augment", 100 / 224),
+        ("aug_mix", 1 / 3),
+    ],
+)
+def test_translations_are_a_share_of_the_side_that_they_go_along(monkeypatch, entry, share):
+    seen = []
+    monkeypatch.setattr(recipes, "space", lambda **spans: seen.append(one_of_many.space(**spans)) or seen[-1])
+    jax.eval_shape(make_augmentation([entry]), jax.ShapeDtypeStruct((2, 20, 60, 3), jnp.uint8), KEY)
+    assert [seen[0][name].high for name in ("TranslateX", "TranslateY")] == pytest.approx([60 * share, 20 * share])
 
 
 def test_rand_augment_does_n_operations_in_turn():

@@ -39,9 +39,10 @@ def images(source):
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_evaluation_sees_the_same_pixels_and_decodes_them_once(photos, cache, fit, monkeypatch):
-    expected = loaded(photos, fit=fit)
-    found = loaded(photos, fit=fit, cache=cache)
+@pytest.mark.parametrize("size", [64, (48, 80)])
+def test_evaluation_sees_the_same_pixels_and_decodes_them_once(photos, cache, fit, size, monkeypatch):
+    expected = loaded(photos, fit=fit, image_size=size)
+    found = loaded(photos, fit=fit, image_size=size, cache=cache)
     first = {part: images(source) for part, source in found.parts().items()}
     monkeypatch.setattr(FileSource, "view", lambda *_: pytest.fail("decoded again"))
     again = {part: images(source) for part, source in found.parts().items()}
@@ -81,8 +82,9 @@ def test_another_picture_under_the_same_name_is_another_cache(photos):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-def test_random_crops_show_the_same_part_a_little_less_sharp(photos, cache):
-    crop = {"random_crop": ((0.25, 1.0), (0.75, 4 / 3))}
+@pytest.mark.parametrize("size", [{}, {"image_size": (48, 80)}, {"image_size": (48, 80), "cache_side": (120, 140)}])
+def test_random_crops_show_the_same_part_a_little_less_sharp(photos, cache, size):
+    crop = {"random_crop": ((0.25, 1.0), (0.75, 4 / 3)), **size}
     exact, kept = loaded(photos, **crop).train, loaded(photos, cache=cache, **crop).train
     differences = [np.abs(exact.at(0, place).astype(float) - kept.at(0, place)) for place in range(30)]
     others = [np.abs(exact.at(0, place).astype(float) - kept.at(0, place + 1)) for place in range(30)]

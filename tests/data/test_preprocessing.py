@@ -100,8 +100,10 @@ def test_padding_centres_the_picture_and_leaves_its_pixels(size):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_image_size_makes_a_square_input_and_0_keeps_what_there_is():
+def test_image_size_is_the_side_of_a_square_or_height_and_width_and_0_keeps_what_there_is():
     assert make_preprocessing(settings(image_size=9), source(PICTURES)).input_shape == (9, 9, 3)
+    assert make_preprocessing(settings(image_size=(9, 5)), source(PICTURES)).input_shape == (9, 5, 3)
+    assert make_preprocessing(settings(image_size=(9, 8), resize="pad"), source(PICTURES)).input_shape == (9, 8, 3)
     assert make_preprocessing(settings(), source(PICTURES)).input_shape == (6, 7, 3)
 
 
@@ -109,6 +111,7 @@ def test_image_size_makes_a_square_input_and_0_keeps_what_there_is():
     ("changes", "message"),
     [
         ({"resize": "pad", "image_size": 6}, "data.image_size: 6 is less than the images' 6×7"),
+        ({"resize": "pad", "image_size": (6, 5)}, r"data.image_size: \(6, 5\) is less than the images' 6×7"),
         ({"mean": (0.5,)}, "data.mean: 1 values for images of 3 channels"),
         ({"std": (0.5, 0.5)}, "data.std: 2 values for images of 3 channels"),
         ({"std": (0.5, 0.0, 0.5)}, "data.std: .* should be above 0"),
@@ -120,7 +123,7 @@ def test_setting_that_does_not_fit_the_images_is_refused_by_name(changes, messag
 
 
 def test_preprocessing_read_back_from_json_is_the_same():
-    preprocessing = make_preprocessing(settings(image_size=9), source(PICTURES))
+    preprocessing = make_preprocessing(settings(image_size=(9, 12)), source(PICTURES))
     assert Preprocessing.from_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing
 
 

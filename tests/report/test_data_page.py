@@ -199,6 +199,19 @@ def test_examples_whose_names_begin_alike_are_told_apart(tmp_path):
     assert len(set(re.findall(r"…\w+_\d+\.png", page.text))) > 2
 
 
+def test_rectangular_inputs_keep_their_proportions_and_say_which_side_is_which(tmp_path):
+    root = pictures(tmp_path / "photos", ["a", "b"], many=12)  # of 40 to 59 pixels
+    found = data_found.examine(config(name="folder", root=str(root), image_size=(24, 48)))
+    page = page_of(found, tmp_path / "page.html")
+    assert "Network's input, height×width24×48×3" in page.text
+    sizes = [image.shape[:2] for image in found.inspection.readable]
+    assert f"{sum(width < 48 for _, width in sizes)} images are smaller than the 48×24 pixels" in page.text
+    shown = re.findall(r'<img class=pixels width="(\d+)" height="(\d+)"', (tmp_path / "page.html").read_text())
+    assert ("112", "56") in shown
+    bars = figures.size_scatter(sizes, (24, 48)).axes[1].patches
+    assert sum(bar.get_height() for bar in bars if bar.get_x() + bar.get_width() / 2 < 23.5) == sum(w < 47 for _, w in sizes)
+
+
 def test_findings_are_plain_values_with_the_known_numbers(found):
     findings = json.loads(json.dumps(data_findings.findings(found)))
     assert findings["images"] == {"train": 16, "validation": 12, "test": 13}

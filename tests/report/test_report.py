@@ -288,6 +288,15 @@ def test_photos_are_reduced_on_the_sheet():
     assert pictures[0].get_size() == (192, 256)
 
 
+@pytest.mark.parametrize("shape", [(20, 60, 3), (60, 20, 1), (100, 300, 3)])
+def test_rectangular_images_keep_their_proportions_on_the_sheet(shape):
+    sheet = figures.worst_mistakes([np.zeros(shape, np.uint8)] * 3, ["a"] * 3, ["b"] * 3, [0.5] * 3)
+    sheet.draw_without_rendering()
+    for axes in sheet.axes[:3]:
+        box = axes.get_window_extent()
+        assert box.height / box.width == pytest.approx(shape[0] / shape[1], rel=0.03)
+
+
 @pytest.mark.process
 def test_importing_the_report_does_not_import_matplotlib_or_sklearn():
     code = "import sys, jaxcnn.report, jaxcnn.evaluate.metrics; print({'matplotlib', 'sklearn', 'cv2'} & set(sys.modules))"

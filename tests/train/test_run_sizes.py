@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import cv2
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from common.small_runs import quiet, small_config
 
@@ -12,7 +14,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import registry
 from jaxcnn.train.experiment import prepare
 
-SEEN: list[int] = []
+SEEN: list[tuple[int, int]] = []
 
 
 class Tiny(nn.Module):
@@ -25,7 +27,7 @@ class Tiny(nn.Module):
     @nn.compact
     def __call__(self, x, *, train):
         if train:
-            SEEN.append(x.shape[1])
+            SEEN.append(x.shape[1:3])
         x = nn.relu(nn.Conv(self.width, (3, 3), strides=2, dtype=self.dtype)(x)).mean((1, 2))
         return nn.Dense(self.num_classes)(x)
 
@@ -40,10 +42,19 @@ def config(monkeypatch):
 
 
 @pytest.mark.slow
-def test_each_size_is_compiled_once_and_evaluation_keeps_its_own(config, tmp_path):
-    console, _ = quiet()
-    train.run(config(**{"data.sizes": (12, 16, 20), "data.size_boundaries": ("5steps", "8steps")}), tmp_path, console=console)
-    assert sorted(SEEN) == sorted(set(SEEN) | {12, 16, 20})
+def test_each_size_is_compiled_once_and_evaluation_and_prediction_keep_their_own(config, tmp_path):
+    sizes = {"data.sizes": ((12, 18), (16, 24), (20, 30)), "data.size_boundaries": ("5steps", "8steps")}
+    summary = train.run(config(**sizes, **{"data.image_size": (16, 24)}), tmp_path / "run", console=quiet()[0])
+    assert sorted(SEEN) == sorted(set(SEEN) | {(12, 18), (16, 24), (20, 30)})
+
+    trained = train.load_trained(tmp_path / "run")
+    assert trained.preprocessing.input_shape == (16, 24, 1)
+    assert train.evaluate(trained)["test_accuracy"] == summary["test_accuracy"]
+    picture = prepare(trained.config).dataset.test[0]
+    cv2.imwrite(str(tmp_path / "digit.png"), picture)
+    (found,), _ = train.predict_files(trained, [tmp_path / "digit.png"])
+    logits = trained.model.apply(trained.variables, trained.preprocessing(picture[None]), train=False)
+    assert found["classes"][0]["name"] == trained.class_names[int(np.argmax(logits))]
 
 
 @pytest.mark.slow
@@ -54,7 +65,7 @@ def test_steps_a_call_do_not_change_a_run_with_drawn_sizes(config, tmp_path):
         changes |= {"evaluate.every": "20steps", "checkpoint.every": "20steps"}
         SEEN.clear()
         sha.add(train.run(config(**changes), tmp_path / str(steps), console=quiet()[0])["params_sha256"])
-        assert set(SEEN) == {12, 20}
+        assert set(SEEN) == {(12, 12), (20, 20)}
     assert len(sha) == 1
 
 
@@ -64,6 +75,14 @@ def test_mistakes_are_named(config):
         ({"data.sizes": (12, 16), "data.size_boundaries": ("1epochs", "2epochs")}, "one fewer"),
         ({"data.sizes": (8, 12, 16), "data.size_boundaries": ("9steps", "9steps")}, "should grow"),
         ({"data.sizes": (24, 32), "data.resize": "pad"}, "data.resize"),
+        (
+            {"data.image_size": (16, 24), "data.sizes": (12, 16)},
+            r"12 is the side of a square.*16×24; .*\(8, 12\)",
+        ),
+        (
+            {"data.image_size": (32, 48), "model.name": "highway10_32", "data.sizes": ((16, 24),)},
+            "other parameters at 16×24 than",
+        ),
         ({"model.name": "lenet5_relu", "data.sizes": (28, 32)}, "other parameters at 28×28 than at 16×16|too small"),
     ):
         with pytest.raises(UserError, match=message):
