@@ -1,6 +1,7 @@
 """Mistakes of the person at the keyboard: one line that names what is wrong and what would be right."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -10,11 +11,19 @@ class UserError(Exception):
     exit_code = 2
     label = "error"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class RunFailed(UserError):
     """The settings were right but the run did not succeed: its loss is not finite, some inputs were unreadable."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    r"""A file's name, or text with one, as any stream can write it: bytes that are not UTF-8 as \xe9."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:

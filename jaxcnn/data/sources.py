@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look, read_bytes
 from jaxcnn.data.files import stamp
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 
 PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
@@ -130,15 +130,15 @@ class FileSource(EncodedSource):
 
     def encoded(self, index: int) -> bytes:
         """The file."""
-        return read_bytes(self.name(index))
+        return read_bytes(str(self.paths[index]))
 
     def stamp(self) -> str:
         """Paths below the folder that holds all, sizes and dates of the files."""
         return stamp([str(path) for path in self.paths])
 
     def name(self, index: int) -> str:
-        """The path."""
-        return str(self.paths[index])
+        """The path, printable."""
+        return printable(str(self.paths[index]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +242,7 @@ class Dataset:
     """The three parts of a data set, which share no example. After `load`, only validation may be None.
 
     `groups` says for each training example what may not be torn apart by a split: a patient, a track of frames.
+    `notes` are lines for the user: how the data were understood, and what was passed over.
     """
 
     train: Source
@@ -249,6 +250,7 @@ class Dataset:
     test: Source | None
     class_names: tuple[str, ...]
     groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Source]:
         """{"train": …, "validation": …, "test": …}, those that there are."""
