@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from jaxcnn.data.picture_files import holds_pictures, loose_pictures, visible_folders
+from jaxcnn.data.picture_files import holds_pictures, loose_pictures, refuse_broken_links, visible_folders
 from jaxcnn.data.sources import PARTS
 from jaxcnn.errors import UserError, printable
 
@@ -50,10 +50,12 @@ def find_layout(root: Path, stated: Mapping[str, str] | None = None) -> Layout:
     for part, folder in parts.items():
         _check_stated(root, part, folder, stated[part])
     notes: list[str] = []
-    dropped = [entry for entry in visible_folders(root) if _word(entry.name) in off and entry not in parts.values()]
+    folders_in_root = visible_folders(root)
+    refuse_broken_links(root)
+    dropped = [entry for entry in folders_in_root if _word(entry.name) in off and entry not in parts.values()]
     if dropped:
         notes.append(f"passed over, as the settings say: {quoted(dropped)}")
-    entries = [entry for entry in visible_folders(root) if entry not in [*parts.values(), *dropped]]
+    entries = [entry for entry in folders_in_root if entry not in [*parts.values(), *dropped]]
     if stated.get("train") != "." and not stated.get("train", "").startswith("*"):
         parts |= _by_name(root, entries, stated, notes)
     parts = {part: _unwrapped(folder) for part, folder in parts.items()}
@@ -204,7 +206,9 @@ def _classes(folders: Mapping[str, Path], part: str, dropped: Sequence[Path]) ->
     above, star, below = str(folders[part]).partition(f"{os.sep}*{os.sep}")
     others = [*dropped, *(folder for other, folder in folders.items() if other != part)]
     classes: dict[str, Path] = {}
-    for entry in visible_folders(Path(above)):
+    entries = visible_folders(Path(above))
+    refuse_broken_links(Path(above))
+    for entry in entries:
         name = class_name(entry.name)
         folder = entry / below if star else entry
         if entry in others or not folder.is_dir():

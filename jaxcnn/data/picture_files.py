@@ -17,7 +17,17 @@ _NO_PICTURES = {
     ".xlsx", ".db", ".ini", ".log", ".py", ".ipynb", ".m", ".sh", ".npy", ".npz", ".mat", ".pkl", ".pt", ".pth", ".h5", ".zip",
     ".gz", ".tar", ".7z", ".rar", ".mp4", ".avi", ".mov", ".mkv", ".mp3", ".wav",
 }  # fmt: skip
-_RAW = {".dng", ".cr2", ".nef", ".arw", ".orf", ".rw2", ".pef", ".srw"}  # TIFF files of which OpenCV reads the thumbnail
+_RAW = "camera raw"
+_RAW_SUFFIXES = {
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".arw",
+    ".orf",
+    ".rw2",
+    ".pef",
+    ".srw",
+}  # TIFF files of which OpenCV reads the thumbnail
 _SYSTEM_FOLDERS = {
     "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler",
     "system volume information", "__macosx", "__pycache__", "lost+found",
@@ -60,7 +70,7 @@ def search(root: Path) -> Found:
             by_format[format_of(path)].append(path)
     found.others = sorted(by_format.pop("", []))
     for name, paths in by_format.items():
-        if name in _COMMON or _can_be_decoded(paths):
+        if name in _COMMON or (name != _RAW and _can_be_decoded(paths)):
             found.pictures += paths
         else:
             found.unreadable[name] = sorted(paths)
@@ -75,22 +85,27 @@ def holds_pictures(root: Path) -> bool:
 
 def loose_pictures(root: Path) -> list[str]:
     """The pictures, of whatever format, in a folder itself."""
-    return sorted(entry.path for entry in os.scandir(root) if not is_hidden(entry.name) and format_of(entry.path))
+    return [str(entry) for entry in _visible(root) if format_of(str(entry))]
 
 
 def visible_folders(root: Path) -> list[Path]:
-    """The folders in `root` that are not hidden, by name. Raises UserError for one that can't be read."""
+    """The folders in `root` that are not hidden, by name."""
+    return [entry for entry in _visible(root) if entry.is_dir()]
+
+
+def refuse_broken_links(root: Path) -> None:
+    """Raises UserError for a link in `root` to nothing, unless its suffix is a file's: it may have been a class."""
+    for entry in _visible(root):
+        if entry.is_symlink() and not entry.exists() and entry.suffix.lower() not in SUFFIXES | _NO_PICTURES:
+            raise UserError(f"{entry}: a link to nothing; remove it or, if it was a class, mend it")
+
+
+def _visible(root: Path) -> list[Path]:
+    """What is in a folder and not hidden, by name. Raises UserError where it can't be read."""
     try:
-        entries = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
-        if broken := [entry for entry in entries if entry.is_symlink() and not entry.exists() and not _is_file(entry)]:
-            raise UserError(f"{broken[0]}: a link to nothing; remove it or, if it was a class, mend it")
-        return [entry for entry in entries if entry.is_dir()]
+        return sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
     except OSError as error:
         raise UserError(f"{root}: can't be read ({error.strerror})") from error
-
-
-def _is_file(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES | _NO_PICTURES
 
 
 def is_hidden(name: str) -> bool:
@@ -111,7 +126,7 @@ def format_of(path: str) -> str:
     except OSError:
         return ""
     kind = next((name for name, pattern in _PATTERNS if pattern.match(start)), "")
-    return "raw" if kind == "TIFF" and suffix in _RAW else kind
+    return _RAW if kind == "TIFF" and suffix in _RAW_SUFFIXES else kind
 
 
 def _can_be_decoded(paths: list[str]) -> bool:
