@@ -1,8 +1,9 @@
-"""A small ResNet on anybody's folder of pictures, one folder a class (and train, val, test folders where they exist).
+"""A small ResNet on anybody's folder of pictures, one folder per class (and train, val, test folders where they exist).
 
     python experiments/train.py --config=configs/folder.py --workdir=runs/mine --config.data.root=PATH
 
 Classes, size, channels, mean and std are found and printed; where there is no test or validation part, one is cut off.
+Parts under other names: --config.data.train_split=FOLDER --config.data.test_split=FOLDER (docs/data.md, "Folders").
 --config.data.image_size=192,256 sets height and width of the network's input, which else is a square.
 On a CPU, --config.data.image_size=96 or less and --config.model.name=resnet20 take minutes where this takes hours.
 """

@@ -94,9 +94,18 @@ SETTINGS = (
         "whatever the seed", least=0, most=0.9,
     ),
     Setting("data.fold", "", '"2/5": the second of five folds is the validation set; "" = data.validation decides'),
-    Setting("data.train_split", "", 'tfds, huggingface: what to train on, in their syntax, "train[:90%]"; "" = train'),
-    Setting("data.validation_split", "", 'tfds, huggingface: the validation set; "" = validation, if there is a test set too'),
-    Setting("data.test_split", "", 'tfds, huggingface: the test set; "" = test, or else validation'),
+    Setting(
+        "data.train_split", "", 'tfds, huggingface: what to train on, in their syntax, "train[:90%]"; folder: the folder that '
+        'holds the training set\'s class folders, "." for data.root itself, "*/train" for a folder in each class; "" = by name',
+    ),
+    Setting(
+        "data.validation_split", "", 'the validation set, likewise; "" = by name (tfds, huggingface: if there is a test set '
+        'too); folder: "off" = none',
+    ),
+    Setting(
+        "data.test_split", "", 'the test set, likewise; "" = by name (tfds, huggingface: or else validation); folder: "off" = '
+        "none",
+    ),
     Setting("data.features", (), "tfds, huggingface: the image and the label to use, image,label; () = found", items=str),
     Setting("data.group", "", "what no split tears apart: a regular expression over paths (folder), a column (csv)"),
     Setting("data.channels", 0, "3: RGB, grey repeated; 1: grey, luma of RGB; 0: as stored, pictures 3 if any is RGB", least=0),

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,19 @@ class UserError(Exception):
     exit_code = 2
     label = "error"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class RunFailed(UserError):
     """The settings were right but the run did not succeed: its loss is not finite, some inputs were unreadable."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    r"""A file's name, or text with one, as any stream can write it: bytes that are not UTF-8 as \xe9."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:

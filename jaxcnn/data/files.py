@@ -37,9 +37,9 @@ def stamp(paths: Sequence[str]) -> str:
     for path in paths:
         try:
             found = os.stat(path)
-            digest.update(f"{path[above:]} {found.st_size} {found.st_mtime_ns}\n".encode())
+            digest.update(f"{path[above:]} {found.st_size} {found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         except OSError:
-            digest.update(f"{path[above:]} -\n".encode())
+            digest.update(f"{path[above:]} -\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ from jaxcnn.data.samples import check_window
 from jaxcnn.data.sources import Dataset, EncodedSource, FileSource, Subset
 from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
-from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.errors import UserError, did_you_mean, printable
 
 SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "digits": formats.digits,
@@ -49,18 +49,23 @@ def load(config: ConfigDict, seed: int) -> Dataset:
     if config.name not in known and not described:
         near, there = did_you_mean(config.name, known), ", ".join([*known, "tfds:NAME", "huggingface:OWNER/NAME"])
         raise UserError(f"data.name: no data set {config.name!r}{near}; there are {there}")
-    for setting in () if described else ("train_split", "validation_split", "test_split", "features"):
-        if config[setting]:
-            raise UserError(f"data.{setting}: {config.name} has none to choose from; sets of {' and '.join(LIBRARIES)} have")
+    parts = {part: config[f"{part}_split"] for part in ("train", "validation", "test")}
+    if any(parts.values()) and not described and config.name != "folder":
+        raise UserError(
+            f"data.*_split: {config.name} has none to choose from; folder and sets of {' and '.join(LIBRARIES)} have"
+        )
+    if config.features and not described:
+        raise UserError(f"data.features: {config.name} has none to choose from; sets of {' and '.join(LIBRARIES)} have")
     if config.name != "digits" and not config.root and not described:
         raise UserError(f"data.root: say where {config.name} lies, --config.data.root=PATH")
     root = Path(config.root).expanduser()
-    if config.name in PICTURES:
+    if config.name == "folder":
+        dataset = folder(root, group=config.group, splits=parts)
+    elif config.name in PICTURES:
         dataset = PICTURES[config.name](root, group=config.group)
     elif config.group:
         raise UserError(f"data.group: {config.name} has no names to find groups in; {' and '.join(PICTURES)} have")
     elif described:
-        parts = {part: config[f"{part}_split"] for part in ("train", "validation", "test")}
         dataset = LIBRARIES[library](name, config.root, parts, config.features)
     else:
         dataset = SOURCES[config.name](root)
@@ -69,7 +74,8 @@ def load(config: ConfigDict, seed: int) -> Dataset:
     for part, source in dataset.parts().items():
         _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
     names = _names(dataset, root if root.is_dir() else root.parent)
-    return with_one_size(_with_three_parts(dataset, names, config, seed), config, seed)
+    sized = with_one_size(_with_three_parts(dataset, names, config, seed), config, seed)
+    return dataclasses.replace(sized, notes=tuple(printable(note) for note in dataset.notes))
 
 
 def _names(dataset: Dataset, root: Path) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_chann
 from jaxcnn.data.files import stamp
 from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 
 PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
@@ -140,7 +140,7 @@ class FileSource(EncodedSource):
 
     def encoded(self, index: int) -> bytes:
         """The file."""
-        return read_bytes(self.name(index))
+        return read_bytes(str(self.paths[index]))
 
     def beginning(self, index: int) -> bytes:
         """64 KiB of the file, as EXIF data may come before a JPEG's frame header; b"" where it can't be read."""
@@ -153,8 +153,8 @@ class FileSource(EncodedSource):
         return stamp([str(path) for path in self.paths])
 
     def name(self, index: int) -> str:
-        """The path."""
-        return str(self.paths[index])
+        """The path, printable."""
+        return printable(str(self.paths[index]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,6 +260,7 @@ class Dataset:
     """The three parts of a data set, which share no example. After `load`, only validation may be None.
 
     `groups` says for each training example what may not be torn apart by a split: a patient, a track of frames.
+    `notes` are lines for the user: how the data were understood, and what was passed over.
     """
 
     train: Source
@@ -267,6 +268,7 @@ class Dataset:
     test: Source | None
     class_names: tuple[str, ...]
     groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Source]:
         """{"train": …, "validation": …, "test": …}, those that there are."""
