@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from jaxcnn.data.class_names import clean, in_order
 from jaxcnn.data.picture_files import holds_pictures, loose_pictures, refuse_broken_links, visible_folders
 from jaxcnn.data.sources import PARTS
 from jaxcnn.errors import UserError, printable
@@ -202,27 +203,21 @@ def _unwrapped(folder: Path) -> Path:
 
 
 def _classes(folders: Mapping[str, Path], part: str, dropped: Sequence[Path]) -> dict[str, Path]:
-    """{name: folder} of a part's classes, in order: by number where all names are whole numbers, else by name."""
+    """{name: folder} of a part's classes, in order."""
     above, star, below = str(folders[part]).partition(f"{os.sep}*{os.sep}")
     others = [*dropped, *(folder for other, folder in folders.items() if other != part)]
     classes: dict[str, Path] = {}
     entries = visible_folders(Path(above))
     refuse_broken_links(Path(above))
     for entry in entries:
-        name = class_name(entry.name)
+        name = clean(printable(entry.name))
         folder = entry / below if star else entry
         if entry in others or not folder.is_dir():
             continue
         if name in classes:
             raise UserError(f'{above}: two folders are the class "{name}": {classes[name].name!a} and {entry.name!a}')
         classes[name] = folder
-    numbers = all(re.fullmatch("[0-9]+", name) for name in classes)
-    return dict(sorted(classes.items(), key=lambda item: (int(item[0]) if numbers else 0, item[0])))
-
-
-def class_name(name: str) -> str:
-    """What a folder's class is called: printable, and in Unicode's form NFC, whatever the file system makes of it."""
-    return unicodedata.normalize("NFC", printable(name))
+    return {name: classes[name] for name in in_order(classes)}
 
 
 def _class_folders(folder: Path) -> list[Path]:

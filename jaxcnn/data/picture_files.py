@@ -18,16 +18,8 @@ _NO_PICTURES = {
     ".gz", ".tar", ".7z", ".rar", ".mp4", ".avi", ".mov", ".mkv", ".mp3", ".wav",
 }  # fmt: skip
 _RAW = "camera raw"
-_RAW_SUFFIXES = {
-    ".dng",
-    ".cr2",
-    ".nef",
-    ".arw",
-    ".orf",
-    ".rw2",
-    ".pef",
-    ".srw",
-}  # TIFF files of which OpenCV reads the thumbnail
+_RAW_SUFFIXES = {".dng", ".cr2", ".nef", ".arw", ".orf", ".rw2", ".pef", ".srw"}
+"""TIFF files of which OpenCV reads the thumbnail."""
 _SYSTEM_FOLDERS = {
     "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler",
     "system volume information", "__macosx", "__pycache__", "lost+found",

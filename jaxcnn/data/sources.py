@@ -144,7 +144,7 @@ class FileSource(EncodedSource):
 
     def beginning(self, index: int) -> bytes:
         """64 KiB of the file, as EXIF data may come before a JPEG's frame header; b"" where it can't be read."""
-        with contextlib.suppress(OSError), open(self.name(index), "rb", buffering=0) as file:
+        with contextlib.suppress(OSError), open(self.paths[index], "rb", buffering=0) as file:
             return file.read(2**16)
         return b""
 
