@@ -52,7 +52,7 @@ def pictures(root: Path) -> tuple[list[str], list[str]]:
     Raises UserError for a folder that can't be read.
     """
     found: tuple[list[str], list[str]] = ([], [])
-    for path in sorted(_files(root)):
+    for path in sorted(_files(str(root))):
         found[0 if _is_picture(path) else 1].append(path)
     return found
 
@@ -131,11 +131,16 @@ def _folders(root: Path) -> list[Path]:
     return sorted(Path(entry.path) for entry in _scan(str(root)) if entry.is_dir() and not _is_hidden(entry.name))
 
 
-def _files(root: Path | str) -> Iterator[str]:
-    for entry in _scan(str(root)):
-        if entry.is_dir() and not _is_hidden(entry.name):
+def _files(root: str) -> Iterator[str]:
+    """The files in a folder and the folders in it, links that lead nowhere too; none that is hidden."""
+    for entry in _scan(root):
+        if _is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            if entry.is_symlink() and Path(root).resolve().is_relative_to(Path(entry.path).resolve()):
+                raise UserError(f"{entry.path}: a link to a folder that it lies in")
             yield from _files(entry.path)
-        elif entry.is_file() and not _is_hidden(entry.name):
+        elif entry.is_file() or entry.is_symlink():
             yield entry.path
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -189,7 +190,7 @@ def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | 
 def _was_moved(trained: Trained, config: ConfigDict) -> bool:
     """Whether the data are those of the training: equal to these or, where these are gone, of the same classes and number."""
     before, now = (Path(c.data.root).expanduser() for c in (trained.config, config))
-    if before.exists():
+    if os.path.exists(before):
         return foreign.same_data(config.data.name, before, files.existing(now))
     try:
         dataset = data.load(config.data, config.seed)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import types
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from jaxcnn.config import default_config
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.trained import selected_variables
 
 # ── Other data ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,6 +142,7 @@ MISTAKES = {
     "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"0 folders for test in it \(train, val\)"),
     "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"2 folders for test in it \(Test, test\)"),
     "no labels": ({".": (2, "blue")}, r"no class folders, so its pictures have no labels; predict.py --csv=FILE classifies"),
+    "no folder": ({}, 'no file or folder ".*other"'),
     "no pictures": ({"blue": 0}, "no picture in its class folders"),
 }  # fmt: skip
 
@@ -203,3 +206,15 @@ def test_damage_elsewhere_changes_nothing(finished, tmp_path, capsys):
     damaged(tmp_path / "run", 30, "variables")
     assert train.load_trained(tmp_path / "run").step == 10
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("select", "unreadable", "taken"), [("best", 10, 30), ("last", 30, 20), ("best", 20, 10)])
+def test_training_that_tests_another_step_than_the_selected_one_says_so(capsys, select, unreadable, taken):
+    checkpoints = types.SimpleNamespace(
+        steps=lambda: [10, 20, 30], restore_variables=lambda step, template, name: None if step == unreadable else {"of": step}
+    )
+    config = default_config()
+    config.evaluate.select = select
+    assert selected_variables(checkpoints, config, {}, 10) == (taken, {"of": taken})
+    said = f"warning: step {taken} is tested, for the selected one, {unreadable}, can't be read\n"
+    assert capsys.readouterr() == ("", "" if unreadable == 20 else said)
