@@ -1,14 +1,24 @@
-"""Names what is on pictures: python experiments/predict.py --workdir=runs/digits PHOTO…
+"""Names what is on pictures: python experiments/predict.py --workdir=runs/digits PHOTO… or FOLDER…
 
 or, by a network that others trained, --model=resnet50 --pretrained=FILE, or --pretrained=hf:timm/resnet50.tv_in1k.
 
-Each picture gets the preprocessing that the network was trained with. One that can't be read is named on stderr, the
-others are predicted all the same, and the exit code is 1.
+Each picture gets the preprocessing that the network was trained with. Of a folder all pictures in it are taken, also in the
+folders in it, in order of their names. A picture that can't be read is named on stderr, the others are predicted all the same,
+and the exit code is 1.
+
+--csv=FILE writes a table with one row per picture: file, class, its probability, and one column with the probability of
+each class. Where an image may have several labels, class lists those of more than 50 %, separated by "|".
 """
 
+import contextlib
+import csv
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -17,10 +27,12 @@ from jaxcnn import command
 from jaxcnn.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network predicts")
+_STEP = flags.DEFINE_integer("step", None, "the checkpoint of the run, if not the one that it selected")
 _PRETRAINED = flags.DEFINE_string("pretrained", None, "weights instead of a run: a file, or hf:OWNER/NAME of the hub")
 _MODEL = flags.DEFINE_string("model", None, "the model that they are of; hf:… says it by itself")
 _TOP = flags.DEFINE_integer("top", 5, "how many classes to print for a picture", lower_bound=1)
 _JSON = flags.DEFINE_bool("json", False, "print a JSON list: [{file, classes: [{name, probability}]}]")
+_CSV = flags.DEFINE_string("csv", None, "write a table to this file, - for stdout, instead of printing")
 
 
 def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
@@ -31,27 +43,106 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         raise UserError("--model: goes with --pretrained=WEIGHTS")
     if _PRETRAINED.value and _WORKDIR.value:
         raise UserError("--pretrained: not together with --workdir")
+    if _STEP.value is not None and not _WORKDIR.value:
+        raise UserError("--step: goes with --workdir; weights in a file have no steps")
+    if _CSV.value is not None and _JSON.value:
+        raise UserError("--csv: not together with --json")
     source = _PRETRAINED.value or _WORKDIR.value
     if not source:
         raise UserError("--workdir: say which run's network shall predict, for example --workdir=runs/digits")
     if not arguments:
-        raise UserError("name at least one picture: predict.py --workdir=RUN PHOTO…")
+        raise UserError("name at least one picture or folder: predict.py --workdir=RUN PHOTO…")
+    files = [file for argument in arguments for file in _files(argument)]
 
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
 
-    trained = train.from_pretrained(source, _MODEL.value) if _PRETRAINED.value else train.load_trained(source)
-    results, unreadable = train.predict_files(trained, arguments)
-    for message in unreadable:
-        print(f"error: {message}", file=sys.stderr)
-    results = [result | {"classes": result["classes"][: _TOP.value]} for result in results]
-    if _JSON.value:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
+    if _PRETRAINED.value:
+        trained = train.from_pretrained(source, _MODEL.value)
     else:
-        for result in results:
-            print(result["file"])
-            for row in result["classes"]:
-                print(f"  {row['probability']:7.2%}  {row['name']}")
+        trained = train.load_trained(source, step=_STEP.value)
+        print(f"{source}, step {trained.step}", file=sys.stderr)
+    unreadable = 0
+
+    def readable() -> Iterator[Result]:
+        nonlocal unreadable
+        for file, row in train.predict_each(trained, files):
+            if isinstance(row, UserError):
+                unreadable += 1
+                print(f"error: {row}", file=sys.stderr)
+            else:
+                yield file, row.tolist(), train.ranked(trained.class_names, row)
+
+    if _CSV.value is not None:
+        with _opened(_CSV.value) as table:
+            _write_table(table, readable(), trained.class_names, several=trained.task == "multilabel")
+    else:
+        (_print_json if _JSON.value else _print_text)(readable(), _TOP.value)
     return 1 if unreadable else 0
+
+
+Result = tuple[str, Sequence[float], list[dict[str, Any]]]
+"""A file, the probabilities of the classes in the network's order, and the classes, the most probable first."""
+
+
+def _files(argument: str) -> list[str]:
+    """The picture itself, or those in a folder."""
+    if not Path(argument).is_dir():
+        return [argument]
+    from jaxcnn.data.picture_files import search
+
+    found = search(Path(argument))
+    pictures = sorted(itertools.chain(found.pictures, *found.unreadable.values()))  # the latter end in an error of their own
+    if not pictures:
+        raise UserError(f"{argument}: no picture in this folder")
+    if found.others:
+        names = ", ".join(Path(other).name for other in found.others[:3]) + ", …" * (len(found.others) > 3)
+        print(f"{argument}: files that are no pictures are passed over: {len(found.others):,} ({names})", file=sys.stderr)
+    return pictures
+
+
+def _print_text(results: Iterable[Result], top: int) -> None:
+    for file, _, classes in results:
+        print(file)
+        for row in classes[:top]:
+            print(f"  {row['probability']:7.2%}  {row['name']}", flush=True)
+
+
+def _print_json(results: Iterable[Result], top: int) -> None:
+    """A list as json.dumps indents it, each picture as it comes."""
+    before = "[\n"
+    for file, _, classes in results:
+        item = json.dumps({"file": file, "classes": classes[:top]}, indent=2, ensure_ascii=False)
+        print(before + textwrap.indent(item, "  "), end="", flush=True)
+        before = ",\n"
+    print("[]" if before == "[\n" else "\n]")
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[TextIO]:
+    """The file to write, stdout for -."""
+    if name == "-":
+        yield sys.stdout
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(name, "w", encoding="utf-8", errors="surrogateescape", newline=""))
+        except OSError as error:
+            raise UserError(f"--csv: {name} can't be written ({error.strerror})") from error
+        yield file
+
+
+def _write_table(file: TextIO, results: Iterable[Result], class_names: Sequence[str], *, several: bool) -> None:
+    """A row per picture, as it comes."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["file", "class", *([] if several else ["probability"]), *(f"p({name})" for name in class_names)])
+    for path, probabilities, classes in results:
+        found = [f"{p:.6g}" for p in probabilities]
+        if several:
+            best = ["|".join(name for name, p in zip(class_names, probabilities, strict=True) if p > 0.5)]
+        else:
+            best = [classes[0]["name"], f"{classes[0]['probability']:.6g}"]
+        writer.writerow([path, *best, *found])
+        file.flush()
 
 
 if __name__ == "__main__":

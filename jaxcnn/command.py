@@ -53,7 +53,7 @@ def _parse_and_call(main: Callable[[Sequence[str], ConfigDict | None], int | Non
     overrides: list[str] = []
     others: list[str] = []
     for argument in sys.argv:
-        (overrides if argument.lstrip("-").startswith("config.") else others).append(argument)
+        (overrides if argument.startswith(("--config.", "-config.")) else others).append(argument)
     positional = flags.FLAGS(others)[1:]
     if overrides and not _CONFIG.value:
         raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from common.child_processes import experiment, finish
 
+from jaxcnn import command
 from jaxcnn.command import load_config
 from jaxcnn.config import from_json, to_json
 from jaxcnn.errors import UserError
@@ -164,6 +165,18 @@ def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
         load_config(str(tmp_path))
     with pytest.raises(UserError, match="is no Python file"):
         load_config(config_file(name="config.json"))
+
+
+@pytest.mark.parametrize("argument", ["config.png", "---config.png", "config.seed=1"])
+def test_only_two_dashes_make_an_override(monkeypatch, argument):
+    """One dash too, as of every flag."""
+    monkeypatch.setattr("sys.argv", ["predict.py", "--", argument])
+    monkeypatch.setattr("jaxcnn.start.use_huge_pages", lambda: None)
+    seen = []
+    with pytest.raises(SystemExit) as end:
+        command.run(lambda arguments, config: seen.extend([arguments, config]))
+    assert end.value.code == 0
+    assert seen == [[argument], None]
 
 
 @pytest.mark.process

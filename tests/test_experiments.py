@@ -1,11 +1,13 @@
 """The commands as a person types them: what they print, and how they end."""
 
+import csv
 import json
+import os
 
 import cv2
 import numpy as np
 import pytest
-from common.child_processes import experiment, finish, run
+from common.child_processes import ROOT, experiment, finish, run
 from common.small_runs import quiet, small_config
 from sklearn.datasets import load_digits
 
@@ -39,7 +41,9 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
     bad = [tmp_path / "text.png", tmp_path / "empty.jpg", tmp_path / "missing.png"]
     code, out, err = finish(experiment("predict.py", f"--workdir={workdir}", "--json", "--top=3", *bad, *photos))
     assert code == 1, err
-    assert [line.split(":")[:2] for line in err.splitlines()] == [["error", f" {path}"] for path in bad]
+    step = json.loads((workdir / "summary.json").read_text())["tested_step"]
+    assert err.splitlines()[0] == f"{workdir}, step {step}"
+    assert [line.split(":")[:2] for line in err.splitlines()[1:]] == [["error", f" {path}"] for path in bad]
     results = json.loads(out)
     assert [result["file"] for result in results] == list(map(str, photos))
     assert all(len(result["classes"]) == 3 for result in results)
@@ -49,11 +53,49 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.process
+def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp_path):
+    digits = load_digits()
+    (tmp_path / "photos" / "deep").mkdir(parents=True)
+    (tmp_path / "photos" / "read.me").write_text("no picture")
+    (tmp_path / "photos" / ".hidden.png").touch()
+    names = ["a.png", "b, c.png", "deep/d.png", "z.without_suffix"]
+    files = [tmp_path / "photos" / name for name in names] + [tmp_path / "config.png"]
+    for index, path in enumerate(files):
+        path.write_bytes(cv2.imencode(".png", (digits.images[index] * 15.9).astype(np.uint8))[1].tobytes())
+
+    def predict(*flags, **options):
+        return finish(experiment("predict.py", f"--workdir={workdir}", *flags, tmp_path / "photos", "config.png", **options))
+
+    environment = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    code, out, err = predict("--json", "--top=10", cwd=tmp_path, env=environment)
+    assert code == 0, err
+    assert err.splitlines()[0] == f"{tmp_path}/photos: files that are no pictures are passed over: 1 (read.me)"
+    results = json.loads(out)
+    assert [result["file"] for result in results] == [*map(str, files[:4]), "config.png"]
+    assert out == json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    code, out, err = predict(f"--csv={tmp_path}/table.csv", cwd=tmp_path, env=environment)
+    assert (code, out) == (0, ""), err
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "class", "probability", *(f"p({digit})" for digit in range(10))]
+    for row, result in zip(rows, results, strict=True):
+        assert row["file"] == result["file"]
+        assert (row["class"], float(row["probability"])) == (
+            result["classes"][0]["name"], pytest.approx(result["classes"][0]["probability"], rel=1e-5)
+        )  # fmt: skip
+        for found in result["classes"]:
+            assert float(row[f"p({found['name']})"]) == pytest.approx(found["probability"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.process
 def test_evaluate_prints_the_figures_of_the_summary(workdir):
     code, out, err = finish(experiment("evaluate.py", f"--workdir={workdir}", "--json"))
     assert code == 0, err
     summary = json.loads((workdir / "summary.json").read_text())
     figures = json.loads(out)
+    assert figures["step"] == summary["tested_step"]
+    assert err == f"{workdir}, step {summary['tested_step']}\n"
     assert figures["test_examples"] == summary["test_examples"] == 360
     assert figures["test_accuracy"] == summary["test_accuracy"]
     assert figures["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-6)
@@ -68,6 +110,9 @@ def test_evaluate_prints_the_figures_of_the_summary(workdir):
         ("train.py", ["--config=configs/lenet5_mnist.py", "--workdir={tmp}", "--config.data.root={tmp}"],
          'error: data.root: no file or folder "{tmp}/train-images-idx3-ubyte.gz"'),
         ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} holds no trained run"),
+        ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: goes with --workdir"),
+        ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no picture in this folder"),
+        ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: not together with --json"),
         ("predict.py", ["--wokdir={tmp}"], "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,30 +79,46 @@ def arrays(path: Path) -> Dataset:
     Images are uint8, (N, H, W) or (N, H, W, C). Labels are (N,) or (N, 1), the names of classes or their numbers from 0, or
     (N, K) zeros and ones. `class_names` are those of the numbers 0, 1, …; without them the numbers are the names.
     """
+    parts, class_names = read_arrays(path)
+    where = {part: f"{path}: {found.name}" for part, found in parts.items()}
+    labels = {part: found.labels for part, found in parts.items()}
+    classes, numbers = (_several if labels["train"].ndim == 2 else _classes)(where, labels, class_names)
+    sources = {part: ArraySource(found.images, numbers[part].astype(np.int32)) for part, found in parts.items()}
+    return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(classes))
+
+
+class Arrays(NamedTuple):
+    """Images (N, H, W, C) uint8; labels, (N,) whole numbers or names, or (N, K) whole numbers; the name of their array."""
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def read_arrays(path: Path, *, complete: bool = True) -> tuple[dict[str, Arrays], list[str]]:
+    """{"train": …, "test": …} of an .npz and its class_names, or []; `complete`: images and labels of both have to be there."""
     found = files.read_npz(path)
-    names = _array_names(path, found)
-    images = {part: _images(path, pair["images"], found) for part, pair in names.items()}
-    labels = {part: _labels(path, pair["labels"], found, len(images[part])) for part, pair in names.items()}
-    if len({(images[part].shape[1:], labels[part].shape[1:], labels[part].dtype.kind == "U") for part in names}) > 1:
-        shapes = ", ".join(f"{images[part].shape} with {labels[part].dtype}{labels[part].shape}" for part in names)
+    parts = {}
+    for part, pair in _array_names(path, found, complete).items():
+        images = _images(path, pair["images"], found)
+        parts[part] = Arrays(pair["labels"], images, _labels(path, pair["labels"], found, len(images)))
+    if len({(images.shape[1:], labels.shape[1:], labels.dtype.kind == "U") for _, images, labels in parts.values()}) > 1:
+        shapes = ", ".join(f"{images.shape} with {labels.dtype}{labels.shape}" for _, images, labels in parts.values())
         raise UserError(f"{path}: the parts differ in the shape of images or labels: {shapes}")
     class_names = _texts(path, "class_names", found["class_names"]) if "class_names" in found else []
     if len(set(class_names)) < len(class_names):
         raise UserError(f"{path}: class_names has a name twice: {', '.join(map(repr, class_names[:10]))}")
-    where = {part: f"{path}: {pair['labels']}" for part, pair in names.items()}
-    classes, numbers = (_several if labels["train"].ndim == 2 else _classes)(where, labels, class_names)
-    sources = {part: ArraySource(images[part], numbers[part].astype(np.int32)) for part in names}
-    return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(classes))
+    return parts, class_names
 
 
 _ARRAY = re.compile("(?:([a-z]+)_)?(images|labels|x|y)(?:_([a-z]+))?", re.IGNORECASE)
 _PARTNER = {"images": "labels", "labels": "images", "x": "y", "y": "x", "X": "Y", "Y": "X"}
 
 
-def _array_names(path: Path, found: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
+def _array_names(path: Path, found: Mapping[str, np.ndarray], complete: bool) -> dict[str, dict[str, str]]:
     """{"train": {"images": the name of its array, "labels": …}, …} for each part that there is."""
     names: dict[str, dict[str, str]] = {}
-    expected = {"train": "train_images", "test": "test_images"}
+    expected = {"train": "train_images", "test": "test_images"} if complete else {}
     for match in filter(None, map(_ARRAY.fullmatch, found)):
         part = (match[1] or match[3] or "train").lower()
         part, kind = PARTS.get(part, part), "images" if match[2].lower() in ("images", "x") else "labels"
@@ -110,14 +127,14 @@ def _array_names(path: Path, found: Mapping[str, np.ndarray]) -> dict[str, dict[
             raise UserError(f"{path}: {other!r} and {match[0]!r} are both the {kind} of one part; one is meant")
         expected[part] = match[0][: match.start(2)] + _PARTNER.get(match[2], "") + match[0][match.end(2) :]
     if names.get("train", {}).get("images", "").lower() in ("images", "x") and "test" not in names:
-        del expected["test"]
+        expected.pop("test", None)
     for part, partner in expected.items():
-        complete = len(names.get(part, {})) == 2
+        paired = len(names.get(part, {})) == 2
         if part not in PARTS.values():
             names.pop(part)
-            if complete:
+            if paired:
                 raise UserError(f"{path}: no part {part!r}{did_you_mean(part, PARTS)}; train, val or test")
-        elif not complete:
+        elif not paired:
             there = ", ".join(found) or "nothing"
             raise UserError(f"{path}: no array {partner!r}{did_you_mean(partner, found)}; it holds {there}")
     return names

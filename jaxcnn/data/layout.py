@@ -76,6 +76,12 @@ def names_of_parts(names: Iterable[str]) -> dict[str, str]:
     return called if len(set(called.values())) > 1 else {}
 
 
+def part_of(name: str) -> str:
+    """The part that a folder's name says: "train", "validation", "test", or "" where it says none."""
+    part, _ = _word(name)
+    return {"eval": "test", "unlabeled": ""}.get(part, part)
+
+
 def remedy(root: Path) -> str:
     """The end of an error about a layout: how to state one."""
     return (

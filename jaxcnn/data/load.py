@@ -50,10 +50,11 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         near, there = did_you_mean(config.name, known), ", ".join([*known, "tfds:NAME", "huggingface:OWNER/NAME"])
         raise UserError(f"data.name: no data set {config.name!r}{near}; there are {there}")
     parts = {part: config[f"{part}_split"] for part in ("train", "validation", "test")}
-    if any(parts.values()) and not described and config.name != "folder":
-        raise UserError(
-            f"data.*_split: {config.name} has none to choose from; folder and sets of {' and '.join(LIBRARIES)} have"
-        )
+    for part, split in parts.items():
+        if split and not described and config.name != "folder":
+            raise UserError(
+                f"data.{part}_split: {config.name} has none to choose from; folder and sets of {' and '.join(LIBRARIES)} have"
+            )
     if config.features and not described:
         raise UserError(f"data.features: {config.name} has none to choose from; sets of {' and '.join(LIBRARIES)} have")
     if config.name != "digits" and not config.root and not described:

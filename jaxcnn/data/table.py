@@ -18,7 +18,7 @@ from jaxcnn.errors import UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
+class Row:
     """One picture; `line` is where its row starts in the file, from 1."""
 
     line: int
@@ -39,33 +39,39 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
     Raises:
       UserError: names the line that can't be read, or that contradicts another one.
     """
-    if existing(path).is_dir():
-        raise UserError(f'data.root: "{path}" is a folder; the source "csv" takes the table itself')
-    rows = _rows(path, group)
+    rows = read_rows(path, group)
     several = any("|" in row.label for row in rows)
     parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "test")}
     if not parts["train"]:
         raise UserError(f"{path}: no row is for training")
     class_names = in_order(name for row in parts["train"] for name in row.names)
     _check_labels(path, rows, class_names, several)
-    _check_repeats(path, rows)
+    check_repeats(path, rows)
     _check_groups(path, rows, group)
-    index = {name: i for i, name in enumerate(class_names)}
 
-    def source(rows: Sequence[_Row]) -> FileSource:
-        labels = np.zeros((len(rows), len(class_names)) if several else len(rows), np.int32)
-        for i, row in enumerate(rows):
-            for name in row.names:
-                labels[(i, index[name]) if several else i] = 1 if several else index[name]
-        return FileSource(np.array([str(path.parent / row.path) for row in rows]), labels, channels=channels)
+    def source(part: str) -> FileSource | None:
+        return file_source(path, parts[part], class_names, several, channels) if parts[part] else None
 
-    validation, test = (source(parts[part]) if parts[part] else None for part in ("validation", "test"))
+    train = source("train")
+    assert train is not None
     groups = np.array([row.group for row in parts["train"]]) if group else None
-    return Dataset(source(parts["train"]), validation, test, class_names, groups)
+    return Dataset(train, source("validation"), source("test"), class_names, groups)
 
 
-def _rows(path: Path, group: str) -> list[_Row]:
+def file_source(path: Path, rows: Sequence[Row], class_names: Sequence[str], several: bool, channels: int) -> FileSource:
+    """Pictures of a table with their labels; `several`: a row of zeros and ones for each, else the only label's number."""
+    index = {name: i for i, name in enumerate(class_names)}
+    labels = np.zeros((len(rows), len(class_names)) if several else len(rows), np.int32)
+    for i, row in enumerate(rows):
+        for name in row.names:
+            labels[(i, index[name]) if several else i] = 1 if several else index[name]
+    return FileSource(np.array([str(path.parent / row.path) for row in rows]), labels, channels=channels)
+
+
+def read_rows(path: Path, group: str = "") -> list[Row]:
     """The pictures that the table lists, each with as many fields as the header and a path."""
+    if existing(path).is_dir():
+        raise UserError(f'data.root: "{path}" is a folder; the source "csv" takes the table itself')
     (_, header), *lines = _lines(path) or [(1, [])]
     columns = _columns(path, header, group)
     if not lines:
@@ -86,7 +92,7 @@ def _rows(path: Path, group: str) -> list[_Row]:
         if (split := field.get("split", "train").lower()) not in PARTS:
             raise UserError(f"{where}: no split {split!r}{did_you_mean(split, PARTS)}; train, val or test")
         names = frozenset(clean(name) for name in field["label"].split("|")) - {""}
-        rows.append(_Row(line, field["path"], field["label"], names, PARTS[split], clean(field.get(group, ""))))
+        rows.append(Row(line, field["path"], field["label"], names, PARTS[split], clean(field.get(group, ""))))
     return rows
 
 
@@ -149,7 +155,7 @@ def _check_no_other_split(path: Path, header: Sequence[str], rows: Sequence[Sequ
             )
 
 
-def _check_labels(path: Path, rows: Sequence[_Row], class_names: Sequence[str], several: bool) -> None:
+def _check_labels(path: Path, rows: Sequence[Row], class_names: Sequence[str], several: bool) -> None:
     for row in rows:
         if unknown := row.names - set(class_names):
             near = did_you_mean(min(unknown), class_names)
@@ -164,9 +170,9 @@ def _check_labels(path: Path, rows: Sequence[_Row], class_names: Sequence[str], 
         raise UserError(f"{path}: {found}; at least two classes are needed")
 
 
-def _check_repeats(path: Path, rows: Sequence[_Row]) -> None:
+def check_repeats(path: Path, rows: Sequence[Row]) -> None:
     """Raises UserError where two rows are of one file, which could lie on both sides of a split."""
-    first: dict[str, _Row] = {}
+    first: dict[str, Row] = {}
     for row in rows:
         other = first.setdefault(os.path.normpath(path.parent / row.path), row)
         if other is not row:
@@ -178,9 +184,9 @@ def _check_repeats(path: Path, rows: Sequence[_Row]) -> None:
             )
 
 
-def _check_groups(path: Path, rows: Sequence[_Row], group: str) -> None:
+def _check_groups(path: Path, rows: Sequence[Row], group: str) -> None:
     """Raises UserError where the column split tears a group apart."""
-    first: dict[str, _Row] = {}
+    first: dict[str, Row] = {}
     for row in rows if group else ():
         other = first.setdefault(row.group, row)
         if other.part != row.part:

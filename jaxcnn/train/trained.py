@@ -1,28 +1,33 @@
 """A trained network, as its checkpoints give it back: with its preprocessing and class names, and nothing else needed."""
 
 import dataclasses
+import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
 from jaxcnn.config import default_config, from_json, validate
-from jaxcnn.data import Preprocessing
+from jaxcnn.data import Preprocessing, files, foreign
+from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task, collect, make_predict, measure, probabilities
+from jaxcnn.evaluate import Task, collect, make_predict, measure
 from jaxcnn.models import create_model
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import Variables, init_variables
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,35 +42,63 @@ class Trained:
     config: ConfigDict
     step: int
     mesh: Mesh
+    train_examples: int | None = None
+    """how many images it was trained on, where the run says so"""
 
     def predict(self) -> jax.stages.Wrapped:
         """The jitted forward pass, over the views of evaluate.views."""
         return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
 
 
-def load_trained(workdir: str | Path, *, warn: Callable[[str], None] = print) -> Trained:
-    """The parameters that the run in `workdir` selected (evaluate.select; their average where ema.decay is set).
+def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = _to_stderr) -> Trained:
+    """The parameters that the run in `workdir` selected (evaluate.select; their average where ema.decay is set), or of `step`.
 
     Raises:
-      UserError: no run there, or no checkpoint that can be read.
+      UserError: no run there, no checkpoint that can be read, or not the selected one.
     """
     workdir = Path(workdir)
     if not (workdir / "config.json").exists() or not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} holds no trained run; experiments/train.py --workdir={workdir} makes one")
-    checkpoints = Checkpoints(workdir / "checkpoints", warn=warn)
+    said: list[str] = []
+    checkpoints = Checkpoints(workdir / "checkpoints", warn=said.append)
     try:
         meta = checkpoints.latest_meta()
         if meta is None:
             raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
+        if said and step is None:  # the latest one may name another best step
+            raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
         config = from_json((workdir / "config.json").read_text())
         preprocessing = Preprocessing.from_json(meta["preprocessing"])
         model = create_model(meta["model"]["name"], **meta["model"]["arguments"], dtype=meta["model"]["dtype"])
         mesh = make_mesh(config.devices)
         template = replicated_shapes(lambda key: init_variables(model, preprocessing.input_shape, key), mesh)
-        step, variables = selected_variables(checkpoints, config, template, meta["best_step"])
+        wanted = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step
+        variables = _restored(checkpoints, config, template, wanted)
+        if variables is None:
+            reason = said[-1] if wanted in checkpoints.steps() else f"there is no checkpoint of step {wanted}"
+            raise UserError(f"--workdir: {workdir}: {reason}; {_others(checkpoints, wanted)}")
     finally:
         checkpoints.close()
-    return Trained(model, variables, preprocessing, tuple(meta["class_names"]), meta["task"], config, step, mesh)
+    for line in said:
+        warn(f"warning: {line}")
+    names, examples = tuple(meta["class_names"]), _train_examples(workdir, config)
+    return Trained(model, variables, preprocessing, names, meta["task"], config, wanted, mesh, examples)
+
+
+def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:
+    """How to choose another step than the one that can't be read, the latest if no other is said."""
+    steps = checkpoints.steps()
+    others = ", ".join(str(step) for step in steps if step != (steps[-1] if unreadable is None else unreadable))
+    return f"choose one with --step=N: {others or 'there is no other'}"
+
+
+def _train_examples(workdir: Path, config: ConfigDict) -> int | None:
+    """The size of the training set, from the summary of a finished run."""
+    try:
+        summary = json.loads((workdir / "summary.json").read_text())
+        return round(summary["steps"] * config.batch_size / summary["epochs"])
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None
 
 
 def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line: None) -> Trained:
@@ -86,9 +119,7 @@ def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line
     )
 
 
-def from_pretrained(
-    source: str, name: str | None = None, *, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
-) -> Trained:
+def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str], None] = _to_stderr) -> Trained:
     """What jaxcnn.load_pretrained gives, with the names of its classes; for a run's folder, what load_trained gives."""
     origin, config = find_pretrained(source, name, say=say), default_config()
     if origin.run:
@@ -103,20 +134,30 @@ def from_pretrained(
     return Trained(model, variables, preprocessing, names, task, validate(config), 0, mesh)
 
 
-def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = None) -> dict[str, float]:
+def evaluate(
+    trained: Trained,
+    split: str = "test",
+    *,
+    data_root: str | None = None,
+    say: Callable[[str], None] = _to_stderr,
+) -> dict[str, float]:
     """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
 
-    The data set is that of the run's config, or at `data_root`.
+    The data set is that of the run's config, or at `data_root`. If the data there are others than those of the training
+    and have no parts, all of them are measured; their classes may be some of the network's. `say` tells how they are taken.
+
+    Raises:
+      UserError: no such data or split; images or classes that are not the network's.
     """
-    config = trained.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.data.root = data_root or config.data.root
-    dataset = data.load(config.data, config.seed)
-    source = getattr(dataset, split)
-    if source is None:
-        raise UserError(f"--split: there is no {split} set in this run; data.validation was 0")
-    if dataset.class_names != trained.class_names:
-        raise UserError(f"{config.data.name}: its classes are not those of the network: {', '.join(trained.class_names[:10])}")
+    config, source = trained.config.copy_and_resolve_references(), None
+    if data_root:
+        with config.unlocked():
+            config.data.root = data_root
+    if data_root and config.data.name in foreign.SOURCES:
+        source = _foreign(trained, config, split)
+        how = "those of the training" if source is None else f"others than in training; {len(source):,} images are measured"
+        say(f"{data_root}: the data are {how}")
+    source = source or _in_training(trained, config, split)
     if source.image_shape != trained.preprocessing.image_shape:
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
@@ -127,38 +168,65 @@ def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = N
     return {f"{split}_{name}": value for name, value in figures.items()}
 
 
-def predict_files(trained: Trained, files: Sequence[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What is on pictures: [{"file", "classes": [{"name", "probability"}, most probable first]}], and a line for each
-    file that can't be read.
-    """
-    images, names, unreadable = [], [], []
-    for file in files:
-        try:
-            images.append(trained.preprocessing.read(file))
-            names.append(str(file))
-        except UserError as mistake:
-            unreadable.append(str(mistake))
-    if not images:
-        return [], unreadable
-    predict = trained.predict()
-    logits = predict(trained.variables, np.stack(images)[None])
-    results = []
-    for name, row in zip(names, probabilities(np.asarray(logits), trained.task), strict=True):
-        best_first = np.argsort(-row, kind="stable")
-        classes = [{"name": trained.class_names[i], "probability": float(row[i])} for i in best_first]
-        results.append({"file": name, "classes": classes})
-    return results, unreadable
+def _in_training(trained: Trained, config: ConfigDict, split: str) -> data.Source:
+    """The part of the data that had this name in training."""
+    dataset = data.load(config.data, config.seed)
+    source = getattr(dataset, split)
+    if source is None:
+        raise UserError(f"--split: there is no {split} set in this run; data.validation was 0")
+    if dataset.class_names != trained.class_names:
+        raise UserError(f"{config.data.name}: its classes are not those of the network: {', '.join(trained.class_names[:10])}")
+    return source
+
+
+def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | None:
+    """What is to be measured of other data than those of the training; None where they are the same."""
+    if _was_moved(trained, config):
+        return None
+    how, root = trained.preprocessing, Path(config.data.root).expanduser()
+    source = foreign.foreign(
+        config.data.name, root, split, trained.class_names, how.image_shape[2], trained.task == "multilabel"
+    )
+    if isinstance(source, FileSource):
+        source = dataclasses.replace(source, window=how.window)
+        return data.Resized(source, how.image_shape, how.fit, how.crop_ratio, how.interpolation)
+    return source
+
+
+def _was_moved(trained: Trained, config: ConfigDict) -> bool:
+    """Whether the data are those of the training: equal to these or, where these are gone, of the same classes and number."""
+    before, now = (Path(c.data.root).expanduser() for c in (trained.config, config))
+    if os.path.exists(before):
+        return foreign.same_data(config.data.name, before, files.existing(now))
+    try:
+        dataset = data.load(config.data, config.seed)
+    except UserError:
+        return False
+    same_number = trained.train_examples in (None, len(dataset.train))
+    return same_number and dataset.class_names == trained.class_names
 
 
 def selected_variables(
     checkpoints: Checkpoints, config: ConfigDict, template: Variables, best_step: int | None
 ) -> tuple[int, Variables]:
-    """The step and the parameters that count: best or last, averaged or not; the next later ones if they are damaged."""
-    steps = checkpoints.steps()
-    wanted = best_step if config.evaluate.select == "best" and best_step is not None else steps[-1]
-    name = "ema" if config.ema.decay else "variables"
+    """The step and the parameters that count at the end of training: best or last, averaged or not.
+
+    Where they can't be read, the latest ones that can are taken, and this is said on stderr.
+    """
+    steps, wanted = checkpoints.steps(), _selected_step(checkpoints, config, best_step)
     for step in [wanted, *(s for s in reversed(steps) if s != wanted)]:
-        variables = checkpoints.restore_variables(step, template, name)
+        variables = _restored(checkpoints, config, template, step)
         if variables is not None:
+            if step != wanted:
+                print(f"warning: step {step} is tested, for the selected one, {wanted}, can't be read", file=sys.stderr)
             return step, variables
     raise UserError(f"none of the checkpoints {steps} can be read")
+
+
+def _selected_step(checkpoints: Checkpoints, config: ConfigDict, best_step: int | None) -> int:
+    return best_step if config.evaluate.select == "best" and best_step is not None else checkpoints.steps()[-1]
+
+
+def _restored(checkpoints: Checkpoints, config: ConfigDict, template: Variables, step: int) -> Variables | None:
+    """The parameters of a step, averaged where the run averages them; None, and said, if they can't be read."""
+    return checkpoints.restore_variables(step, template, "ema" if config.ema.decay else "variables")

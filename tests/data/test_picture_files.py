@@ -114,7 +114,7 @@ def test_files_that_are_no_pictures_are_counted(root):
 def test_truncated_file_of_a_common_format_stops_by_its_name(root):
     (root / "a" / "cut.jfif").write_bytes(encoded("JPEG")[:300])
     dataset = loaded(root)
-    with pytest.raises(UserError, match=r"a/cut.jfif: a damaged or truncated picture"):
+    with pytest.raises(UserError, match=r"a/cut.jfif: not a picture that can be decoded"):
         [source[i] for source in dataset.parts().values() for i in range(len(source))]
 
 

@@ -1,0 +1,123 @@
+"""Other data than a network was trained on, labelled with the network's classes."""
+
+import filecmp
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.data import formats, table
+from jaxcnn.data.class_names import clean
+from jaxcnn.data.files import existing
+from jaxcnn.data.layout import part_of
+from jaxcnn.data.picture_files import search, visible_folders
+from jaxcnn.data.sources import ArraySource, FileSource, Source
+from jaxcnn.errors import UserError, did_you_mean, printable
+
+SOURCES = ("folder", "csv", "arrays")
+"""Kinds of data sets that anybody can make: of these `foreign` reads others."""
+
+
+def foreign(name: str, root: Path, split: str, class_names: Sequence[str], channels: int, several: bool) -> Source:
+    """The part `split` of the data at `root`, or all of them where they have no parts.
+
+    `name` is one of SOURCES. Their classes may be a part of `class_names`; labels are numbers of these, or rows of zeros and
+    ones where an image may have `several`.
+
+    Raises:
+      UserError: a class that is not among `class_names`, no labels, parts without `split`.
+    """
+    reader = {"folder": _folder, "csv": _table, "arrays": _arrays}[name]
+    source = reader(existing(root), split, {clean(name): i for i, name in enumerate(class_names)}, channels, several)
+    if (source.labels.ndim == 2) != several:
+        raise UserError(f"{root}: {'one label' if several else 'several labels'} per image, unlike the network's training data")
+    return source
+
+
+def same_data(name: str, one: Path, other: Path) -> bool:
+    """Whether two places hold the same examples: files of the same names and sizes, and equal tables and arrays."""
+    if one.is_dir() != other.is_dir():
+        return False
+    if name == "arrays":
+        return filecmp.cmp(one, other, shallow=False)
+    if name == "csv":
+        paths = [row.path for row in table.read_rows(one)]
+        return filecmp.cmp(one, other, shallow=False) and _sizes(one.parent, paths) == _sizes(other.parent, paths)
+    found = [sorted(os.path.relpath(path, root) for path in search(root).pictures) for root in (one, other)]
+    return found[0] == found[1] and _sizes(one, found[0]) == _sizes(other, found[0])
+
+
+def _folder(root: Path, split: str, number: dict[str, int], channels: int, _: bool) -> FileSource:
+    folders = visible_folders(root)
+    parts = [entry for entry in folders if clean(entry.name) not in number and part_of(entry.name)]
+    chosen = [entry for entry in parts if part_of(entry.name) == split]
+    if len(chosen) != bool(parts):
+        names = ", ".join(entry.name for entry in parts)
+        raise UserError(f"{root}: {len(chosen)} folders for {split} in it ({names}); one is meant (--split)")
+    classes = visible_folders(chosen[0]) if chosen else folders
+    if not classes:
+        raise UserError(f"{root}: no class folders, so its pictures have no labels; predict.py --csv=FILE classifies them")
+    paths: list[str] = []
+    labels: list[int] = []
+    for entry in classes:
+        if (name := clean(printable(entry.name))) not in number:
+            raise UserError(f'{entry}: the network has no class "{name}"{did_you_mean(name, number)}')
+        of_class = search(entry).pictures
+        paths += of_class
+        labels += [number[name]] * len(of_class)
+    if not paths:
+        raise UserError(f"{chosen[0] if chosen else root}: no picture in its class folders")
+    return FileSource(np.array(paths), np.array(labels, np.int32), channels=channels)
+
+
+def _table(path: Path, split: str, number: dict[str, int], channels: int, several: bool) -> FileSource:
+    rows = table.read_rows(path)
+    if {row.part for row in rows} != {"train"}:
+        rows = [row for row in rows if row.part == split]
+    if not rows:
+        raise UserError(f"{path}: no row is for {split}")
+    table.check_repeats(path, rows)
+    several = several or any("|" in row.label for row in rows)
+    for row in rows:
+        if unknown := row.names - set(number):
+            near = did_you_mean(min(unknown), number)
+            raise UserError(f'{path}, line {row.line}: the network has no class "{min(unknown)}"{near}')
+        if not row.names and not several:
+            raise UserError(
+                f"{path}, line {row.line}: its label is empty; predict.py --csv=FILE classifies pictures without one"
+            )
+    return table.file_source(path, rows, list(number), several, channels)
+
+
+def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bool) -> ArraySource:
+    parts, class_names = formats.read_arrays(path, complete=False)
+    found = parts.get("train" if list(parts) == ["train"] else split)
+    if found is None:
+        raise UserError(f"{path}: no arrays are for {split}")
+    labels = found.labels.astype(int) if found.labels.dtype.kind == "b" else found.labels
+    columns = range(labels.shape[1]) if labels.ndim == 2 else np.unique(labels).tolist()
+    numbers = {column: number.get(name, -1) for column, name in ((c, _name(path, c, class_names)) for c in columns)}
+    if unknown := [c for c in columns if numbers[c] < 0 and (labels.ndim == 1 or labels[:, c].any())]:
+        name = _name(path, unknown[0], class_names)
+        raise UserError(f'{path}: {found.name}: the network has no class "{name}"{did_you_mean(name, number)}')
+    if labels.ndim == 1:
+        return ArraySource(found.images, np.array([numbers[label] for label in labels.tolist()], np.int32), channels)
+    rows = np.zeros((len(labels), len(number)), np.int32)
+    for column in (c for c in columns if numbers[c] >= 0):
+        rows[:, numbers[column]] = labels[:, column]
+    return ArraySource(found.images, rows, channels)
+
+
+def _name(path: Path, label: int | str, class_names: Sequence[str]) -> str:
+    """The name of the class that a number or a name stands for."""
+    if isinstance(label, str) or not class_names:
+        return str(label)
+    if not 0 <= label < len(class_names):
+        raise UserError(f"{path}: the label {label} is outside 0 to {len(class_names) - 1}, for {len(class_names)} class_names")
+    return class_names[label]
+
+
+def _sizes(root: Path, paths: Sequence[str]) -> list[int]:
+    """Bytes of each file, -1 where there is none."""
+    return [os.path.getsize(root / path) if os.path.exists(root / path) else -1 for path in paths]

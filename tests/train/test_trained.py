@@ -1,0 +1,220 @@
+"""Trained networks: which of their checkpoints is taken, and how they are measured on other data."""
+
+import dataclasses
+import shutil
+import types
+
+import cv2
+import numpy as np
+import pytest
+from common.small_runs import quiet, small_config
+
+from jaxcnn import train
+from jaxcnn.config import default_config
+from jaxcnn.data import Preprocessing
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.trained import selected_variables
+
+# ── Other data ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Colours(train.Trained):
+    """A network whose logits are the mean of blue, green and red: always right about pictures of one colour."""
+
+    def predict(self):
+        return lambda _, images: np.asarray(images[0], np.float32).mean(axis=(1, 2))[:, ::-1] / 255
+
+
+def fill(root, counts, size=(8, 8)):
+    """Pictures of a class, in the colour of `colour`: {"blue": 3}, or {"blue": (3, "red")} for wrong labels."""
+    for name, count in counts.items():
+        count, colour = count if isinstance(count, tuple) else (count, name)
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            cv2.imwrite(str(root / name / f"{i}.png"), np.full((*size, 3), COLOURS[colour][::-1], np.uint8))
+    return root
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """As after training on a folder of 10 pictures per class without a test set."""
+    config = default_config()
+    root = fill(tmp_path / "training", dict.fromkeys(COLOURS, 10))
+    for name, value in {"name": "folder", "root": str(root), "image_size": 8, "validation": 0.0, "resident": "on"}.items():
+        config.data[name] = value
+    preprocessing = Preprocessing((8, 8, 3), (8, 8), "bilinear", (0.5,) * 3, (0.5,) * 3)
+    return Colours(None, {}, preprocessing, tuple(COLOURS), "multiclass", config, 7, make_mesh(1), 24)
+
+
+def measured(trained, root, split="test"):
+    """(examples, how many are right, what was said)"""
+    said = []
+    figures = train.evaluate(trained, split, data_root=str(root), say=said.append)
+    examples = figures[f"{split}_examples"]
+    return examples, round(figures[f"{split}_accuracy"] * examples), said
+
+
+def test_all_of_other_data_without_parts_are_measured(trained, tmp_path):
+    assert train.evaluate(trained)["test_examples"] == 6  # those that were cut off
+    other = fill(tmp_path / "other", {"blue": 7, "green": (4, "red"), "red": 11}, size=(9, 13))
+    assert measured(trained, other) == (22, 18, [f"{other}: the data are others than in training; 22 images are measured"])
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_part_of_that_name_is_measured_where_there_are_parts_even_alone(trained, tmp_path, split):
+    fill(tmp_path / "other" / split, {"blue": 2, "red": 3})
+    assert measured(trained, tmp_path / "other", split)[:2] == (5, 5)
+    fill(tmp_path / "other" / "Train", dict.fromkeys(COLOURS, 4))
+    assert measured(trained, tmp_path / "other", split)[:2] == (5, 5)
+    assert measured(trained, tmp_path / "other", "train")[:2] == (12, 12)
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_classes_are_matched_by_name_where_there_are_fewer(trained, tmp_path, name):
+    assert measured(trained, fill(tmp_path / "other", {name: 5}))[:2] == (5, 5)
+
+
+def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
+    said = [f"{tmp_path / 'copy'}: the data are those of the training"]
+    shutil.copytree(tmp_path / "training", tmp_path / "copy")
+    assert measured(trained, tmp_path / "copy") == (6, 6, said)
+    shutil.rmtree(tmp_path / "training")
+    assert measured(trained, tmp_path / "copy") == (6, 6, said)
+    fill(tmp_path / "copy", {"red": 20})
+    assert measured(trained, tmp_path / "copy")[0] == 40  # other data
+
+
+def table(path, rows, header="path,label"):
+    path.write_text("\n".join([header, *rows]))
+    return path
+
+
+def test_other_tables_are_measured(trained, tmp_path):
+    fill(tmp_path / "other", dict.fromkeys(COLOURS, 4))
+    trained.config.data.name = "csv"
+    rows = [f"training/{name}/{i}.png,{name}" for name in COLOURS for i in range(10)]
+    trained.config.data.root = str(table(tmp_path / "training.csv", rows))
+    assert measured(trained, table(tmp_path / "copy.csv", rows))[0] == 6
+    rows = [f"other/{name}/{i}.png,{name}" for name in ("green", "red") for i in range(4)]
+    assert measured(trained, table(tmp_path / "other.csv", rows))[:2] == (8, 8)
+    parts = [f"{row},{'test' if i > 4 else 'val'}" for i, row in enumerate(rows)]
+    assert measured(trained, table(tmp_path / "parts.csv", parts, "path,label,split"))[:2] == (3, 3)
+    with pytest.raises(UserError, match=r"no row is for train$"):
+        measured(trained, tmp_path / "parts.csv", "train")
+    with pytest.raises(UserError, match=r'line 2: the network has no class "gren" \(did you mean "green"'):
+        measured(trained, table(tmp_path / "wrong.csv", ["other/green/0.png,gren"]))
+    with pytest.raises(UserError, match=r"line 3: 'other/red/0.png' is listed on line 2 too"):
+        measured(trained, table(tmp_path / "twice.csv", ["other/red/0.png,red"] * 2))
+
+
+@pytest.mark.parametrize("kind", ["names", "numbers", "class_names"])
+def test_other_arrays_are_measured(trained, tmp_path, kind):
+    colours = np.array(list(COLOURS.values()), np.uint8)
+    numbers = np.array([2, 0, 2, 2, 0])  # of the network; none of "green"
+    images = np.tile(colours[numbers][:, None, None], (1, 8, 8, 1))
+    own = np.tile(colours[np.arange(30) % 3][:, None, None], (1, 8, 8, 1))
+    np.savez(tmp_path / "training.npz", images=own, labels=np.arange(30) % 3)
+    trained.config.data.name, trained.config.data.root = "arrays", str(tmp_path / "training.npz")
+    if kind == "numbers":
+        trained = dataclasses.replace(trained, class_names=("0", "1", "2"))
+    labels = {
+        "names": {"y": np.array(list(COLOURS))[numbers]},
+        "numbers": {"y": numbers},
+        "class_names": {"y": 1 - numbers // 2, "class_names": np.array(["red", "blue"])},
+    }[kind]
+    np.savez(tmp_path / "other.npz", x=images, **labels)
+    assert measured(trained, tmp_path / "other.npz")[:2] == (5, 5)
+    np.savez(tmp_path / "test.npz", x_test=images, y_test=labels.pop("y"), **labels)
+    assert measured(trained, tmp_path / "test.npz")[:2] == (5, 5)
+    with pytest.raises(UserError, match=r"no arrays are for validation$"):
+        measured(trained, tmp_path / "test.npz", "validation")
+    np.savez(tmp_path / "wrong.npz", x=images, y=np.array(["rde"] * 5))
+    with pytest.raises(UserError, match=r'wrong.npz: y: the network has no class "rde"'):
+        measured(trained, tmp_path / "wrong.npz")
+
+
+MISTAKES = {
+    "another class": ({"blue": 1, "orange": (1, "red")}, 'orange: the network has no class "orange"'),
+    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"0 folders for test in it \(train, val\)"),
+    "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"2 folders for test in it \(Test, test\)"),
+    "no labels": ({".": (2, "blue")}, r"no class folders, so its pictures have no labels; predict.py --csv=FILE classifies"),
+    "no folder": ({}, 'no file or folder ".*other"'),
+    "no pictures": ({"blue": 0}, "no picture in its class folders"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_other_data_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, name):
+    counts, message = MISTAKES[name]
+    with pytest.raises(UserError, match=message) as mistake:
+        measured(trained, fill(tmp_path / "other", counts))
+    assert "\n" not in str(mistake.value)
+
+
+# ── Checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Checkpoints of steps 10 (the best by construction: the network does not learn), 20 and 30."""
+    workdir = tmp_path_factory.mktemp("run")
+    changes = {"total": "30steps", "evaluate.every": "10steps", "checkpoint.every": "10steps", "data.resident": "on"}
+    train.run(small_config(**changes, **{"optimizer.learning_rate": 0.0, "ema.decay": 0.0}), workdir, console=quiet()[0])
+    return workdir
+
+
+def damaged(workdir, step, item):
+    """Half of every file of one item of a checkpoint."""
+    for path in (workdir / "checkpoints" / str(step) / item).rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("step", "item", "message"),
+    [
+        (10, "variables", r"checkpoint 10 is damaged .*; choose one with --step=N: 20, 30$"),
+        (30, "meta", r"checkpoint 30 is damaged .*, so no step is selected; choose one with --step=N: 10, 20$"),
+    ],
+)
+def test_selected_checkpoint_that_cannot_be_read_is_refused_and_another_is_taken_only_if_it_is_asked_for(
+    finished, tmp_path, step, item, message
+):
+    assert train.load_trained(finished).step == 10
+    shutil.copytree(finished, tmp_path / "run")
+    damaged(tmp_path / "run", step, item)
+    warnings = []
+    with pytest.raises(UserError, match=message) as mistake:
+        train.load_trained(tmp_path / "run", warn=warnings.append)
+    assert "\n" not in str(mistake.value)
+    assert not warnings
+    trained = train.load_trained(tmp_path / "run", step=20, warn=warnings.append)
+    assert trained.step == 20
+    assert [line.startswith("warning: checkpoint 30 is damaged") for line in warnings] == [True] * (step == 30)
+    with pytest.raises(UserError, match=r"there is no checkpoint of step 15; choose one with --step=N: 10, 20, 30$"):
+        train.load_trained(tmp_path / "run", step=15)
+
+
+def test_damage_elsewhere_changes_nothing(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    damaged(tmp_path / "run", 20, "variables")
+    damaged(tmp_path / "run", 30, "variables")
+    assert train.load_trained(tmp_path / "run").step == 10
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("select", "unreadable", "taken"), [("best", 10, 30), ("last", 30, 20), ("best", 20, 10)])
+def test_training_that_tests_another_step_than_the_selected_one_says_so(capsys, select, unreadable, taken):
+    checkpoints = types.SimpleNamespace(
+        steps=lambda: [10, 20, 30], restore_variables=lambda step, template, name: None if step == unreadable else {"of": step}
+    )
+    config = default_config()
+    config.evaluate.select = select
+    assert selected_variables(checkpoints, config, {}, 10) == (taken, {"of": taken})
+    said = f"warning: step {taken} is tested, for the selected one, {unreadable}, can't be read\n"
+    assert capsys.readouterr() == ("", "" if unreadable == 20 else said)
