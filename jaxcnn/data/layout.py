@@ -45,7 +45,7 @@ def find_layout(root: Path, stated: Mapping[str, str] | None = None) -> Layout:
     Raises:
       UserError: folders that could be parts or classes, several for one part, or none.
     """
-    stated = {part: value for part, value in (stated or {}).items() if value}
+    stated = {part: "." if root / value == root else value for part, value in (stated or {}).items() if value}
     off = {(part, ()) for part, value in stated.items() if value == "off"}
     parts = {part: root / value for part, value in stated.items() if value != "off"}
     for part, folder in parts.items():
@@ -163,11 +163,15 @@ def _check_train(
 
 def _check_alike(root: Path, entries: Sequence[Path]) -> None:
     """Raises UserError where all folders hold the same folders: are those the classes, or these?"""
-    inner = [[folder.name for folder in visible_folders(entry)] for entry in entries]
-    alike = len(inner) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner)
-    if alike and not names_of_parts(inner[0]) and not any(map(loose_pictures, entries)):
+    inner = [folder.name for folder in visible_folders(entries[0])] if len(entries) > 1 else []
+    if (
+        len(inner) > 1
+        and not names_of_parts(inner)
+        and all([folder.name for folder in visible_folders(entry)] == inner for entry in entries)
+        and not any(map(loose_pictures, entries))
+    ):
         raise UserError(
-            f"{root}: are {quoted(entries)} classes, or parts that hold the classes {quoted(inner[0])}? Found: "
+            f"{root}: are {quoted(entries)} classes, or parts that hold the classes {quoted(inner)}? Found: "
             f"{_listing(entries)}{remedy(root)}"
         )
 
@@ -232,7 +236,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 def _check_stated(root: Path, part: str, folder: Path, value: str) -> None:
     setting = f"data.{_SETTINGS[part]}"
-    if value.startswith("*/") or (value == "." and part == "train"):
+    if re.fullmatch(r"\*/.+", value) or (value == "." and part == "train"):
         return
     if value == ".":
         raise UserError(f'{setting}: "." is for data.train_split')

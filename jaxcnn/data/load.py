@@ -59,7 +59,7 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         raise UserError(f"data.features: {config.name} has none to choose from; sets of {' and '.join(LIBRARIES)} have")
     if config.name != "digits" and not config.root and not described:
         raise UserError(f"data.root: say where {config.name} lies, --config.data.root=PATH")
-    root = Path(config.root).expanduser()
+    root = Path(os.path.expanduser(config.root))  # unlike Path's, leaves ~nobody as it is
     if config.name == "folder":
         dataset = folder(root, group=config.group, splits=parts)
     elif config.name in PICTURES:

@@ -77,25 +77,27 @@ def holds_pictures(root: Path) -> bool:
 
 def loose_pictures(root: Path) -> list[str]:
     """The pictures, of whatever format, in a folder itself."""
-    return [str(entry) for entry in _visible(root) if format_of(str(entry))]
+    return [entry.path for entry in _visible(root) if not entry.is_dir() and format_of(entry.path)]
 
 
 def visible_folders(root: Path) -> list[Path]:
     """The folders in `root` that are not hidden, by name."""
-    return [entry for entry in _visible(root) if entry.is_dir()]
+    return [Path(entry.path) for entry in _visible(root) if entry.is_dir()]
 
 
 def refuse_broken_links(root: Path) -> None:
     """Raises UserError for a link in `root` to nothing, unless its suffix is a file's: it may have been a class."""
     for entry in _visible(root):
-        if entry.is_symlink() and not entry.exists() and entry.suffix.lower() not in SUFFIXES | _NO_PICTURES:
-            raise UserError(f"{entry}: a link to nothing; remove it or, if it was a class, mend it")
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.is_symlink() and not os.path.exists(entry.path) and suffix not in SUFFIXES | _NO_PICTURES:
+            raise UserError(f"{entry.path}: a link to nothing; remove it or, if it was a class, mend it")
 
 
-def _visible(root: Path) -> list[Path]:
+def _visible(root: Path) -> list[os.DirEntry[str]]:
     """What is in a folder and not hidden, by name. Raises UserError where it can't be read."""
     try:
-        return sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
+        with os.scandir(root) as entries:
+            return sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{root}: can't be read ({error.strerror})") from error
 
@@ -109,7 +111,7 @@ def format_of(path: str) -> str:
     """The format of a file: "a picture" by its suffix, or by its first bytes a format; "" for what is no picture."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix in SUFFIXES:
-        return "" if os.path.isdir(path) else "a picture"
+        return "a picture"
     if suffix in _NO_PICTURES or not os.path.isfile(path):
         return ""
     try:

@@ -23,6 +23,7 @@ def findings(found: Found) -> dict[str, Any]:
     return {
         "data": found.config.data.name,
         "root": found.config.data.root,
+        "notes": list(dataset.notes),
         "images": inspection.sizes,
         "looked_at": len(inspection.seen),
         "classes": {part: dict(zip(names, count.tolist(), strict=True)) for part, count in counts.items()},
@@ -57,6 +58,7 @@ def as_text(findings: Mapping[str, Any]) -> str:
     lines = [
         f"{findings['data']}: {counted(sum(images.values()), 'image')}, " + listed(f"{n:,} {p}" for p, n in images.items())
     ]
+    lines += findings["notes"]
     if findings["looked_at"] < sum(images.values()):
         lines.append(f"looked at: {findings['looked_at']:,} of them, spread evenly (--sample)")
     shared = [

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +77,34 @@ def test_folds_share_nothing_and_make_up_the_whole(root):
     assert sum(map(len, folds)) == len(set.union(*folds)) == 30 - len(load(settings(root), seed=0).test)
 
 
+def parts_of(dataset, root):
+    """{file below `root`: part}."""
+    return {os.path.relpath(name, root): part for part, source in dataset.parts().items() for name in names(source)}
+
+
+@pytest.mark.parametrize("changes", [{}, {"fold": "2/3"}, {"group": r"track\d"}, {"name": "csv"}])
+def test_pictures_stay_in_their_part_when_others_are_added_or_all_are_moved(root, tmp_path_factory, changes):
+    def loaded(where):
+        if changes.get("name") == "csv":
+            rows = [f"{name}/{path.name},{name}\n" for name in COLOURS for path in (where / name).glob("*.png")]
+            (where / "table.csv").write_text("path,label\n" + "".join(rows))
+        return parts_of(load(settings(where / "table.csv" if changes.get("name") else where, **changes), seed=0), where)
+
+    for name, colour in COLOURS.items():
+        for i in range(10, 50):
+            picture(root / name / f"track{i % 10}_{i}.png", colour)
+    before = loaded(root)
+    assert len(before) == 150
+    moved = tmp_path_factory.mktemp("elsewhere") / "moved"
+    shutil.move(root, moved)
+    for name in ("blue", "green"):  # names that sort before all others
+        for i in range(3):
+            picture(moved / name / f"!track{i}.png", COLOURS[name])
+    after = loaded(moved)
+    assert len(after) == 156
+    assert {name: after[name] for name in before} == before
+
+
 def batches(source, resident, places, **how):
     skipped = set()
     reader = make_reader(source, make_mesh(1), Reading(resident, skip=True, skipped=skipped, **how))
@@ -136,6 +167,7 @@ MISTAKES = {
     "one class": (lambda root: [(root / n).rename(root / "blue" / n) for n in ("red", "green")], {}, "holds 1 folders"),
     "lonely picture": (lambda root: picture(root / "violet" / "1.png", (9, 9, 9)), {}, 'of the class "violet": 1, but 2'),
     "no root": (lambda root: None, {"root": "/nowhere/flwers"}, 'no file or folder "/nowhere/flwers"'),
+    "no user": (lambda root: None, {"root": "~nobody_of_this_name/a"}, 'no file or folder "~nobody_of_this_name/a"'),
     "a file": (lambda root: None, {"root": __file__}, "is a file; the source"),
     "no group": (lambda root: None, {"group": "patient"}, "is not found in 'blue/track0_0.png' and 29 other paths"),
     "bad group": (lambda root: None, {"group": "("}, "no regular expression"),
