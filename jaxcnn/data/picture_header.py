@@ -63,9 +63,7 @@ def read_header(encoded: bytes, name: str) -> Header:
     if not encoded:
         raise UserError(f"{name}: an empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = _jpeg(encoded) or _png(encoded) or _netpbm(encoded) or _tiff(encoded, name) or _by_pillow(encoded)
+        header = _jpeg(encoded) or _png(encoded) or _netpbm(encoded) or _tiff(encoded, name) or _by_pillow(encoded)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # whatever Pillow's parsers stumble over: seven kinds were seen in damaged files
@@ -166,7 +164,8 @@ def _tiff(encoded: bytes, name: str) -> Header | None:
     tags = TiffImagePlugin.ImageFileDirectory_v2(encoded[: 16 if 43 in encoded[2:4] else 8])
     file = io.BytesIO(encoded)
     file.seek(tags.next)
-    tags.load(file)
+    with warnings.catch_warnings(action="ignore"):
+        tags.load(file)
 
     def largest(tag: int, default: int) -> int:
         value = tags.get(tag, default)
@@ -198,7 +197,7 @@ def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             (width, height), mode, kind, transparent = image.size, image.mode, image.format, image.has_transparency_data
             orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself
     except Image.DecompressionBombError:

@@ -95,8 +95,7 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
     """As OpenCV gives it: grey (H, W), BGR or BGRA."""
     from PIL import Image
 
-    with warnings.catch_warnings(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
         image.load()
         if image.has_transparency_data:
             return np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
@@ -107,9 +106,8 @@ def _plain_netpbm(encoded: bytes, name: str) -> np.ndarray:
     """PGM and PPM whose samples are decimal numbers, as OpenCV gives binary ones."""
     kind, width, height, maximum, *numbers = re.sub(rb"#[^\n\r]*", b" ", encoded).split()
     shape = (int(height), int(width), 3) if kind == b"P3" else (int(height), int(width))
-    samples = np.array(list(map(int, numbers[: math.prod(shape)])), np.uint16 if int(maximum) > 255 else np.uint8).reshape(
-        shape
-    )
+    dtype = np.uint16 if int(maximum) > 255 else np.uint8
+    samples = np.array([int(number) for number in numbers[: math.prod(shape)]], dtype).reshape(shape)
     return samples[..., ::-1] if kind == b"P3" else samples
 
 
@@ -127,7 +125,7 @@ def _scaled(samples: np.ndarray, name: str, header: Header) -> np.ndarray:
         return samples
     if header.maximum != 65535:
         return np.rint(np.minimum(samples, header.maximum) * (255 / header.maximum)).astype(np.uint8)
-    if header.samples.startswith("16") and 0 < (reach := int(samples.max())) < 4096:
+    if 0 < (reach := int(samples.max())) < 4096:
         raise UserError(
             f"{name}: 16-bit samples that reach only {reach:,} keep {1 + reach // 256} grey levels in 8 bits; "
             f"set data.window=(low, high), the samples that become 0 and 255, such as (0, {2 ** reach.bit_length() - 1})"

@@ -10,6 +10,7 @@ from PIL import Image
 from jaxcnn.config import changed, default_config
 from jaxcnn.data import load, make_preprocessing
 from jaxcnn.data.decode import decode, picture_format
+from jaxcnn.data.inspect import inspect
 from jaxcnn.errors import UserError
 from tests.common.picture_files import encoded, png, tiff
 
@@ -189,6 +190,17 @@ def test_training_evaluation_cache_and_prediction_see_the_same_window(tmp_path, 
         raw = np.frombuffer(Path(train.name(3)).read_bytes()[-2 * 32 * 48 :], "<i2").reshape(32, 48)
         stretched = Image.fromarray(windowed(raw, *window)).resize((32, 32), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(read[..., 0], stretched)
+
+
+def test_inspection_reads_what_opencv_alone_decodes(tmp_path):
+    for index in range(12):
+        path = tmp_path / "ab"[index % 2] / f"{index}.tif"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tiff(RNG.uniform(0, 1, (8, 8)), 3, order=">"))
+    settings = {"data.name": "folder", "data.root": str(tmp_path), "data.window": (0, 1), "data.validation": 0.0}
+    found = inspect(load(changed(default_config(), settings).data, 0))
+    assert {(image.stored, image.shape) for image in found.readable} == {("TIFF", (8, 8, 1))}
+    assert len(found.readable) == 12
 
 
 @pytest.mark.parametrize("window", [(1.0,), (1.0, 1.0), (240.0, -160.0), (0.0, 1.0, 2.0)])
