@@ -106,8 +106,9 @@ def other_preprocessing(origin: "Pretrained", preprocessing: Preprocessing) -> l
 
 def stem_channels(origin: "Pretrained", variables: Mapping[str, Any]) -> int:
     """How many channels the images of these weights have."""
-    stem = variables["params"].get("stem_conv", {}).get("kernel")
-    return origin.preprocessing.image_shape[2] if stem is None else stem.shape[2]
+    if origin.arguments is not None:  # ours, which say it; a stem may be depthwise, or have another name
+        return origin.preprocessing.image_shape[2]
+    return variables["params"]["stem_conv"]["kernel"].shape[2]
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
