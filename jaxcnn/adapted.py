@@ -85,7 +85,7 @@ def known_differences(
     """What a user should know who takes these weights, with their head, for this task and these arguments of the model."""
     lines = []
     if not (origin.named(has) and class_names):
-        lines.append("its head is kept, for the number of classes is the same; whether they are the same is not known")
+        lines.append("its head is kept, for it has as many classes as the data set; whether they are the same is not known")
     if origin.task not in (None, task):
         lines.append(f"its head was trained for a {origin.task} task, this one is {task}")
     given = {key: value for key, value in (origin.arguments or {}).items() if key != "dtype"}

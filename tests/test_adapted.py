@@ -23,7 +23,7 @@ from jaxcnn.train.state import init_state
 save = functools.partial(save_pretrained, task="multiclass")
 RNG = np.random.default_rng(0)
 GREY = Preprocessing((32, 32, 1), (32, 32), "bilinear", (0.25,), (0.5,))
-UNKNOWN = "its head is kept, for the number of classes is the same; whether they are the same is not known"
+UNKNOWN = "its head is kept, for it has as many classes as the data set; whether they are the same is not known"
 
 
 def experiment(source, names, *, classes=3, folder=None, **changes):
