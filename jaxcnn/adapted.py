@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import flax.traverse_util
 import numpy as np
@@ -61,16 +62,15 @@ def head_order(origin: "Pretrained", has: int, outputs: int, class_names: Sequen
 
     The number alone decides where the names of the classes, the source's or `class_names`, are not known.
     """
-    theirs, same = origin.named(has), list(range(outputs))
+    same = list(range(outputs))
+    theirs, ours = ([normalize("NFC", name.strip()) for name in names] for names in (origin.named(has), class_names))
     if has != outputs:
         return None
-    if not (theirs and class_names) or list(theirs) == list(class_names):
+    if not (theirs and ours) or theirs == ours or (published.is_imagenet(theirs) and published.is_imagenet(ours)):
         return same
-    if published.is_imagenet(theirs) and published.is_imagenet(class_names):
-        return same
-    if Counter(theirs) != Counter(class_names) or len(set(theirs)) < len(theirs) or outputs != len(theirs):
+    if Counter(theirs) != Counter(ours) or len(set(theirs)) < len(theirs) or outputs != len(theirs):
         return None  # two classes that share one output have no order
-    return [theirs.index(name) for name in class_names]
+    return [theirs.index(name) for name in ours]
 
 
 def class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:

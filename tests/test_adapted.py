@@ -71,6 +71,12 @@ def test_head_for_the_same_classes_is_kept(saved):
     assert experiment(path, ("ant", "bee", "cow")).pretrained_variables()["batch_stats"] == {}  # as a state has it
 
 
+def test_names_in_either_form_of_unicode_are_the_same():
+    origin = Pretrained("a.npz", "lenet5_relu", Path("a.npz"), GREY, class_names=("cafe\u0301", "bee "))
+    assert head_order(origin, 2, 2, ("caf\u00e9", "bee")) == [0, 1]
+    assert head_order(origin, 2, 2, ("bee", "caf\u00e9")) == [1, 0]
+
+
 def test_head_for_the_same_classes_in_another_order_is_reordered(saved):
     path, variables = saved(("ant", "bee", "cow"))
     (kernel, bias), said = started(path, ("cow", "ant", "bee"))
