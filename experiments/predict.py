@@ -28,8 +28,10 @@ from jaxcnn.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network predicts")
 _STEP = flags.DEFINE_integer("step", None, "the checkpoint of the run, if not the one that it selected")
-_PRETRAINED = flags.DEFINE_string("pretrained", None, "weights instead of a run: a file, or hf:OWNER/NAME of the hub")
-_MODEL = flags.DEFINE_string("model", None, "the model that they are of; hf:… says it by itself")
+_PRETRAINED = flags.DEFINE_string(
+    "pretrained", None, "weights to predict with: a file, a run's folder, or hf:OWNER/NAME of the hub"
+)
+_MODEL = flags.DEFINE_string("model", None, "the model that they are of, where they do not say it")
 _TOP = flags.DEFINE_integer("top", 5, "how many classes to print for a picture", lower_bound=1)
 _JSON = flags.DEFINE_bool("json", False, "print a JSON list: [{file, classes: [{name, probability}]}]")
 _CSV = flags.DEFINE_string("csv", None, "write a table to this file, - for stdout, instead of printing")

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import flax.traverse_util
 import numpy as np
@@ -61,16 +62,15 @@ def head_order(origin: "Pretrained", has: int, outputs: int, class_names: Sequen
 
     The number alone decides where the names of the classes, the source's or `class_names`, are not known.
     """
-    theirs, same = origin.named(has), list(range(outputs))
+    same = list(range(outputs))
+    theirs, ours = ([normalize("NFC", name.strip()) for name in names] for names in (origin.named(has), class_names))
     if has != outputs:
         return None
-    if not (theirs and class_names) or list(theirs) == list(class_names):
+    if not (theirs and ours) or theirs == ours or (published.is_imagenet(theirs) and published.is_imagenet(ours)):
         return same
-    if published.is_imagenet(theirs) and published.is_imagenet(class_names):
-        return same
-    if Counter(theirs) != Counter(class_names) or len(set(theirs)) < len(theirs) or outputs != len(theirs):
+    if Counter(theirs) != Counter(ours) or len(set(theirs)) < len(theirs) or outputs != len(theirs):
         return None  # two classes that share one output have no order
-    return [theirs.index(name) for name in class_names]
+    return [theirs.index(name) for name in ours]
 
 
 def class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
@@ -85,7 +85,7 @@ def known_differences(
     """What a user should know who takes these weights, with their head, for this task and these arguments of the model."""
     lines = []
     if not (origin.named(has) and class_names):
-        lines.append("its head is kept, for the number of classes is the same; whether they are the same is not known")
+        lines.append("its head is kept, for it has as many classes as the data set; whether they are the same is not known")
     if origin.task not in (None, task):
         lines.append(f"its head was trained for a {origin.task} task, this one is {task}")
     given = {key: value for key, value in (origin.arguments or {}).items() if key != "dtype"}
@@ -106,8 +106,9 @@ def other_preprocessing(origin: "Pretrained", preprocessing: Preprocessing) -> l
 
 def stem_channels(origin: "Pretrained", variables: Mapping[str, Any]) -> int:
     """How many channels the images of these weights have."""
-    stem = variables["params"].get("stem_conv", {}).get("kernel")
-    return origin.preprocessing.image_shape[2] if stem is None else stem.shape[2]
+    if origin.arguments is not None:  # ours, which say it; a stem may be depthwise, or have another name
+        return origin.preprocessing.image_shape[2]
+    return variables["params"]["stem_conv"]["kernel"].shape[2]
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:

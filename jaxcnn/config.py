@@ -57,8 +57,9 @@ SETTINGS = (
     Setting("model.arguments", {}, "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small"),
     Setting("model.dtype", "float32", "compute type; parameters and statistics stay float32", ("float32", "bfloat16")),
     Setting(
-        "model.pretrained", "", "weights to start from, in the names of the library that the model is of: a file (.npz, "
-        ".safetensors, .pth, .h5) or hf:OWNER/NAME of the hub; where the data have other classes, the head is fresh; '' = none",
+        "model.pretrained", "", "weights to start from: a file in the names of the library that the model is of (.npz, "
+        ".safetensors, .pth, .h5), a run's folder, or hf:OWNER/NAME of the hub; where the data have other classes, the head is "
+        "fresh; '' = none",
     ),
     Setting(
         "model.adapt_stem", False, "where model.pretrained takes another number of channels than the data have: its first "

@@ -23,13 +23,17 @@ def save_pretrained(
     preprocessing: Preprocessing,
     class_names: Sequence[str] = (),
     *,
-    task: Task = "multiclass",
+    task: Task,
     **arguments: Any,
 ) -> None:
     """Writes the weights of create_model(name, num_classes=…, **arguments), as load_pretrained and model.pretrained take them.
 
         trained = jaxcnn.train.load_trained("runs/flowers")
-        save_pretrained("flowers.safetensors", "resnet50", trained.variables, trained.preprocessing, trained.class_names)
+        model = trained.config.model
+        save_pretrained(
+            "flowers.safetensors", model.name, trained.variables, trained.preprocessing, trained.class_names, task=trained.task,
+            **model.arguments,
+        )
 
     `path` is a .safetensors or .npz file, or else a folder, for the Hugging Face hub: model.safetensors and config.json in
     timm's form. The tensors have the names and layouts of the library whose flavour the model is, ours where there is none;
@@ -38,22 +42,23 @@ def save_pretrained(
     Raises:
       UserError: the variables are not the model's, not as many outputs as classes, or the file cannot be written.
     """
+    class_names = [str(class_name) for class_name in class_names]
     arguments |= {"dtype": jnp.dtype(arguments["dtype"]).name} if "dtype" in arguments else {}
-    flat = {path: np.asarray(array) for path, array in flax.traverse_util.flatten_dict(variables).items()}
-    variables, shape = flax.traverse_util.unflatten_dict(flat), preprocessing.input_shape
+    flat = {where: np.asarray(array) for where, array in flax.traverse_util.flatten_dict(variables).items()}
+    shape = preprocessing.input_shape
     axes = weights.class_axes(name, shape, **arguments)
-    outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat), 0)
+    outputs = next((flat[where].shape[of[0]] for where, of in axes.items() if where in flat), 0)
     weights.check_shapes(name, flat, shape, **arguments | {"num_classes": outputs})
     if class_names and outputs != outputs_of(task, class_names):
         raise UserError(f"{path}: {len(class_names)} class names for a {task} model with {outputs} outputs")
     try:
         tensors = weights.export(name, variables)
     except (UserError, LookupError):  # no library has this model, or has its layers one by one
-        tensors = {"/".join(path): array for path, array in flat.items()}
+        tensors = {"/".join(where): array for where, array in flat.items()}
     metadata = {
         "model": {"name": name, "arguments": arguments},
         "task": task,
-        "class_names": list(class_names),
+        "class_names": class_names,
         "preprocessing": preprocessing.to_json(),
     }
     path = Path(path)
@@ -65,7 +70,7 @@ def save_pretrained(
     weights.write(path / "model.safetensors", tensors, metadata)
     layers = {"num_classes": outputs, **_layers(name, flat, axes)}
     config = published.to_timm(name, preprocessing, class_names, **layers)
-    weights.write_bytes(path / "config.json", (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    weights.write_bytes(path / "config.json", (json.dumps(config, indent=2, ensure_ascii=False, default=float) + "\n").encode())
 
 
 def _layers(name: str, flat: Mapping[tuple[str, ...], np.ndarray], axes: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def _layers(name: str, flat: Mapping[tuple[str, ...], np.ndarray], axes: Mapping
     def theirs(path: tuple[str, ...]) -> str:
         try:
             (key,) = weights.export(name, flax.traverse_util.unflatten_dict({path: flat[path]}))
-        except UserError:
+        except (UserError, LookupError):
             key = "/".join(path)
         return key.rpartition("." if "." in key else "/")[0]
 

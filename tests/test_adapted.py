@@ -1,6 +1,7 @@
 """Weights for other classes: the head is kept, reordered or fresh by the names of the classes, and runs are sources too."""
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.state import init_state
 
+save = functools.partial(save_pretrained, task="multiclass")
 RNG = np.random.default_rng(0)
 GREY = Preprocessing((32, 32, 1), (32, 32), "bilinear", (0.25,), (0.5,))
-UNKNOWN = "its head is kept, for the number of classes is the same; whether they are the same is not known"
+UNKNOWN = "its head is kept, for it has as many classes as the data set; whether they are the same is not known"
 
 
 def experiment(source, names, *, classes=3, folder=None, **changes):
@@ -48,7 +50,7 @@ def saved(tmp_path):
 
     def write(names, task="multiclass"):
         variables = lenet(1 if task == "binary" else max(3, len(names)))
-        save_pretrained(path := tmp_path / "weights.npz", "lenet5_relu", variables, GREY, names, task=task)
+        save(path := tmp_path / "weights.npz", "lenet5_relu", variables, GREY, names, task=task)
         return path, variables
 
     return write
@@ -66,6 +68,13 @@ def test_head_for_the_same_classes_is_kept(saved):
     head, said = started(path, ("ant", "bee", "cow"))
     np.testing.assert_array_equal(head[0], variables["params"]["head"]["kernel"])
     assert said == [f"starts from {path}; pixels as it takes them, mean 0.25, std 0.5"]
+    assert experiment(path, ("ant", "bee", "cow")).pretrained_variables()["batch_stats"] == {}  # as a state has it
+
+
+def test_names_in_either_form_of_unicode_are_the_same():
+    origin = Pretrained("a.npz", "lenet5_relu", Path("a.npz"), GREY, class_names=("cafe\u0301", "bee "))
+    assert head_order(origin, 2, 2, ("caf\u00e9", "bee")) == [0, 1]
+    assert head_order(origin, 2, 2, ("bee", "caf\u00e9")) == [1, 0]
 
 
 def test_head_for_the_same_classes_in_another_order_is_reordered(saved):
@@ -139,7 +148,7 @@ def test_imagenets_classes_are_known_by_name_and_by_number():
 def test_preprocessing_that_is_stated_and_not_used_is_said(saved):
     path, variables = saved(("ant", "bee", "cow"))
     other = dataclasses.replace(GREY, image_shape=(48, 48, 1), size=(48, 48), fit="stretch")
-    save_pretrained(path, "lenet5_relu", variables, other, ("ant", "bee", "cow"))
+    save(path, "lenet5_relu", variables, other, ("ant", "bee", "cow"))
     said = started(path, ("ant", "bee", "cow"))[1]
     assert said[0].endswith("it was trained with input size (48, 48), here (32, 32); data.fit stretch, here crop")
 
@@ -152,7 +161,7 @@ def run(tmp_path_factory):
     """The folder of a run with two checkpoints, written without training; and their averaged variables by step."""
     folder = tmp_path_factory.mktemp("run")
     variables = lenet(3)
-    save_pretrained(folder / "start.npz", "lenet5_relu", variables, GREY)
+    save(folder / "start.npz", "lenet5_relu", variables, GREY)
     of = experiment(folder / "start.npz", ("ant", "bee", "cow"), **{"evaluate.select": "best"})
     checkpoints, averages = Checkpoints(folder / "checkpoints"), {}
     for step in (3, 6):
@@ -175,6 +184,16 @@ def test_run_is_loaded_as_it_selected_its_parameters(run):
     np.testing.assert_array_equal(variables["params"]["head"]["kernel"], averages[3]["params"]["head"]["kernel"])
     trained = train.from_pretrained(str(folder))
     assert (trained.class_names, trained.step) == (("ant", "bee", "cow"), 3)
+
+
+def test_run_that_is_exported_comes_back_as_the_run(run, tmp_path):
+    folder, _ = run
+    trained = train.load_trained(folder)
+    arguments = trained.config.model.arguments
+    save(path := tmp_path / "a.npz", "lenet5_relu", trained.variables, trained.preprocessing, trained.class_names, **arguments)
+    (_, of_run, preprocessing), (_, of_file, again) = load_pretrained(str(folder)), load_pretrained(str(path))
+    assert (again, find_pretrained(str(path)).class_names) == (preprocessing, trained.class_names)
+    jax.tree.map(np.testing.assert_array_equal, of_file, {"params": of_run["params"]})
 
 
 def test_training_starts_from_a_run(run, tmp_path):

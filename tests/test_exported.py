@@ -1,6 +1,7 @@
 """Weights that are written: with their preprocessing and class names, for load_pretrained and for other libraries."""
 
 import dataclasses
+import functools
 import json
 import re
 
@@ -17,6 +18,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.pretrained import find_pretrained
 from jaxcnn.weights.files import METADATA
 
+save = functools.partial(save_pretrained, task="multiclass")
 NAMES = ("ant", "bee", "cow")
 COLOR = Preprocessing((32, 36, 3), (32, 36), "bilinear", (0.2, 0.3, 0.4), (0.5, 0.6, 0.1), "stretch", 0.9, "bicubic")
 GREY = Preprocessing((8, 8, 1), (32, 32), "pad", (1 / 3,), (0.1,))
@@ -43,19 +45,30 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("name", "preprocessing"), [("resnet20", COLOR), ("lenet5_relu", GREY), ("squeezenet1_1", COLOR)])
+@pytest.mark.parametrize(
+    ("name", "preprocessing"), [("resnet20", COLOR), ("lenet5_relu", GREY), ("squeezenet1_1", COLOR), ("inception_bn", COLOR)]
+)
 def test_what_is_written_comes_back_whole(tmp_path, form, name, preprocessing):
     model, variables = random_variables(name, preprocessing, num_classes=3)
-    save_pretrained(tmp_path / form, name, variables, preprocessing, NAMES)
+    save(tmp_path / form, name, variables, preprocessing, NAMES)
     found = load_pretrained(str(tmp_path / form), say=pytest.fail)  # nothing is assumed or adapted
     assert (found[0], found[2]) == (model, preprocessing)
     assert_equal(found[1], variables)
     assert find_pretrained(str(tmp_path / form)).class_names == NAMES
 
 
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
+    numpy = dataclasses.replace(GREY, mean=tuple(np.float32([0.25])), std=tuple(np.float32([0.5])))
+    for form in FORMS:
+        save(tmp_path / form, "lenet5_relu", variables, numpy, np.array(NAMES))
+        assert load_pretrained(str(tmp_path / form))[2] == numpy
+        assert find_pretrained(str(tmp_path / form)).class_names == NAMES
+
+
 def test_logits_are_the_same_to_the_bit(tmp_path):
     model, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    save_pretrained(tmp_path / "a.npz", "lenet5_relu", variables, GREY, NAMES)
+    save(tmp_path / "a.npz", "lenet5_relu", variables, GREY, NAMES)
     images = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 1), np.uint8)
     again, loaded, preprocessing = load_pretrained(str(tmp_path / "a.npz"))
     expected, found = model.apply(variables, GREY(images), train=False), again.apply(loaded, preprocessing(images), train=False)
@@ -65,17 +78,17 @@ def test_logits_are_the_same_to_the_bit(tmp_path):
 @pytest.mark.parametrize("form", FORMS)
 def test_binary_and_multilabel_heads_come_back_as_such(tmp_path, form):
     _, variables = random_variables("lenet5_relu", GREY, num_classes=1)
-    save_pretrained(tmp_path / form, "lenet5_relu", variables, GREY, ("cat", "dog"), task="binary")
+    save(tmp_path / form, "lenet5_relu", variables, GREY, ("cat", "dog"), task="binary")
     trained = train.from_pretrained(str(tmp_path / form))
     assert (trained.task, trained.class_names, trained.model.num_classes) == ("binary", ("cat", "dog"), 1)
     _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    save_pretrained(tmp_path / form, "lenet5_relu", variables, GREY, NAMES, task="multilabel")
+    save(tmp_path / form, "lenet5_relu", variables, GREY, NAMES, task="multilabel")
     assert train.from_pretrained(str(tmp_path / form)).task == "multilabel"
 
 
 def test_arguments_and_dtype_of_the_model_come_back(tmp_path):
     model, variables = random_variables("resnet18", COLOR, num_classes=3, stem="small", dtype="bfloat16")
-    save_pretrained(tmp_path / "a.safetensors", "resnet18", variables, COLOR, NAMES, stem="small", dtype="bfloat16")
+    save(tmp_path / "a.safetensors", "resnet18", variables, COLOR, NAMES, stem="small", dtype="bfloat16")
     assert load_pretrained(str(tmp_path / "a.safetensors"), say=pytest.fail)[0] == model
     assert load_pretrained(str(tmp_path / "a.safetensors"), dtype="float32")[0].dtype == np.float32
 
@@ -83,7 +96,7 @@ def test_arguments_and_dtype_of_the_model_come_back(tmp_path):
 def test_tensors_of_16_bits_keep_their_metadata(tmp_path):
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
     variables = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float32), variables)
-    save_pretrained(path := tmp_path / "a.safetensors", "resnet20", variables, COLOR, NAMES)
+    save(path := tmp_path / "a.safetensors", "resnet20", variables, COLOR, NAMES)
     with safetensors.safe_open(path, "numpy") as file:
         metadata = file.metadata()
     halves = {name: value.astype(ml_dtypes.bfloat16) for name, value in safetensors.numpy.load_file(path).items()}
@@ -96,7 +109,7 @@ def test_tensors_of_16_bits_keep_their_metadata(tmp_path):
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_other_libraries_find_their_own_names_and_layouts(tmp_path, suffix):
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
-    save_pretrained(path := tmp_path / f"a{suffix}", "resnet20", variables, COLOR, NAMES)
+    save(path := tmp_path / f"a{suffix}", "resnet20", variables, COLOR, NAMES)
     found = safetensors.numpy.load_file(path) if suffix == ".safetensors" else dict(np.load(path))
     found.pop(METADATA, None)
     expected = weights.export("resnet20", variables)
@@ -107,7 +120,7 @@ def test_other_libraries_find_their_own_names_and_layouts(tmp_path, suffix):
 
 def test_config_of_a_folder_says_what_timm_writes(tmp_path):
     _, variables = random_variables("resnet18", COLOR, num_classes=3)
-    save_pretrained(tmp_path, "torchvision/resnet18", variables, COLOR, NAMES)
+    save(tmp_path, "torchvision/resnet18", variables, COLOR, NAMES)
     assert json.loads((tmp_path / "config.json").read_text()) == {
         "architecture": "resnet18",
         "num_classes": 3,
@@ -128,7 +141,7 @@ def test_config_of_a_folder_says_what_timm_writes(tmp_path):
 
 def test_folder_that_contradicts_itself_is_refused(tmp_path):
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
-    save_pretrained(tmp_path, "resnet20", variables, COLOR, NAMES)
+    save(tmp_path, "resnet20", variables, COLOR, NAMES)
     config = json.loads((tmp_path / "config.json").read_text())
     config["label_names"] = ["cow", "bee", "ant"]
     config["pretrained_cfg"]["mean"] = [0.5, 0.5, 0.5]
@@ -141,7 +154,7 @@ def test_channels_of_what_is_written_are_in_its_own_order(tmp_path, monkeypatch)
     """Keras's published weights of some networks have blue first, and are turned around; these are for RGB already."""
     monkeypatch.setattr("jaxcnn.pretrained._is_caffe", lambda name: True)
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
-    save_pretrained(tmp_path / "a.npz", "resnet20", variables, COLOR, NAMES)
+    save(tmp_path / "a.npz", "resnet20", variables, COLOR, NAMES)
     assert_equal(load_pretrained(str(tmp_path / "a.npz"))[1], variables)
 
 
@@ -177,7 +190,7 @@ def test_damaged_metadata_are_refused_in_one_line(tmp_path, suffix, change, mess
 
 def test_weights_of_another_model_are_refused_by_both_names(tmp_path):
     _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    save_pretrained(path := tmp_path / "a.npz", "lenet5_relu", variables, GREY, NAMES)
+    save(path := tmp_path / "a.npz", "lenet5_relu", variables, GREY, NAMES)
     with pytest.raises(UserError, match=re.escape(f"{path}: holds weights of lenet5_relu, but model.name is resnet20")):
         load_pretrained(str(path), "resnet20")
     load_pretrained(str(path), "lenet5_relu")
@@ -193,16 +206,16 @@ def test_what_does_not_belong_together_is_not_written(tmp_path):
     ):
         task = {"task": arguments[4]} if arguments[4:] else {}
         with pytest.raises(UserError, match=re.escape(message)):
-            save_pretrained(tmp_path / "a.npz", *arguments[:4], **task)
+            save(tmp_path / "a.npz", *arguments[:4], **task)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"run: holds the config\.json of something else"):
-        save_pretrained(tmp_path / "run", "lenet5_relu", variables, GREY, NAMES)
+        save(tmp_path / "run", "lenet5_relu", variables, GREY, NAMES)
     with pytest.raises(UserError, match=re.escape('weights are written as .safetensors or .npz, not as ".pth"')):
-        save_pretrained(tmp_path / "a.pth", "lenet5_relu", variables, GREY, NAMES)
+        save(tmp_path / "a.pth", "lenet5_relu", variables, GREY, NAMES)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/model.safetensors: cannot be written"):
-        save_pretrained(tmp_path / "file", "lenet5_relu", variables, GREY, NAMES)
+        save(tmp_path / "file", "lenet5_relu", variables, GREY, NAMES)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "run"}
 
 

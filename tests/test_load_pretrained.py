@@ -179,7 +179,7 @@ def test_mean_and_std_of_the_config_come_first(file):
     experiment = prepared(file, 10, **{"data.mean": (0.1, 0.2, 0.3), "data.std": (1.0, 1.0, 1.0)})
     experiment.pretrained_variables(said.append)
     assert experiment.preprocessing.mean == (0.1, 0.2, 0.3)
-    kept = "its head is kept, for the number of classes is the same; whether they are the same is not known"
+    kept = "its head is kept, for it has as many classes as the data set; whether they are the same is not known"
     assert said == [f"starts from {file}; {kept}"]
 
 
@@ -277,6 +277,7 @@ def test_predict_by_weights_names_pictures(file, tmp_path):
     arguments = ("--model=resnet20", f"--pretrained={file}", "--json", tmp_path / "a.png")
     code, out, err = finish(experiment("predict.py", *arguments))
     assert code == 0, err
+    assert f"{ASSUMED}\n" in err
     (result,) = json.loads(out)
     assert {row["name"] for row in result["classes"]} <= set("0123456789")  # not ImageNet's 1,000
 

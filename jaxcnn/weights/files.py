@@ -72,7 +72,7 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
 
     Raises UserError if the name ends in neither, or the file cannot be written.
     """
-    path, text = Path(path), json.dumps(metadata, ensure_ascii=False)
+    path, text = Path(path), json.dumps(metadata, ensure_ascii=False, default=float)  # NumPy's numbers too
     if path.suffix == ".safetensors":
         # safetensors stores an array's memory as it lies, whatever its strides
         contents = safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, {METADATA: text})
