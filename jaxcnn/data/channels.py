@@ -18,8 +18,8 @@ MOST = 20_000  # headers that are looked at
 def has_colour(sources: Sequence[Source]) -> bool:
     """Whether any picture of `sources` has colour: of all, or of MOST spread evenly over them.
 
-    The first one that has settles it, so only a set of grey pictures is gone through. Pictures that can't be read do not
-    count; training and evaluation name them.
+    The first one that has settles it, so only a set of grey pictures is gone through: 30 µs each from a local disk. Pictures
+    whose header can't be read do not count; training and evaluation name them.
     """
     ends = list(itertools.accumulate(map(len, sources)))
     chosen = np.linspace(0, ends[-1] - 1, min(MOST, ends[-1])).astype(int)

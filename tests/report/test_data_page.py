@@ -209,7 +209,7 @@ def test_rectangular_inputs_keep_their_proportions_and_say_which_side_is_which(t
     shown = re.findall(r'<img class=pixels width="(\d+)" height="(\d+)"', (tmp_path / "page.html").read_text())
     assert ("112", "56") in shown
     bars = figures.size_scatter(sizes, (24, 48)).axes[1].patches
-    assert sum(bar.get_height() for bar in bars if bar.get_x() + bar.get_width() / 2 < 23.5) == sum(w < 47 for _, w in sizes)
+    assert sum(bar.get_height() for bar in bars if bar.get_x() + bar.get_width() / 2 < 23.5) == sum(w < 48 for _, w in sizes)
 
 
 def test_findings_are_plain_values_with_the_known_numbers(found):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxcnn.data.augment.pixels import each, first_that_fits, like, like_rounded
 from jaxcnn.data.augment.settings import Interpolation, Level, NotNegative, Pixels, Probability, Size, Within
+from jaxcnn.data.sizes import height_and_width
 
 _TRIES = 10  # candidates for a random box, as torchvision has it
 
@@ -71,7 +72,7 @@ def random_resized_crop(
     the middle whose aspect is allowed.
     """
     n, height, width, _ = images.shape
-    size_h, size_w = (size, size) if isinstance(size, int) else size
+    size_h, size_w = height_and_width(size)
     size_h, size_w = size_h or height, size_w or width
     aspect = aspect[0] * (size_w / size_h), aspect[1] * (size_w / size_h)
     size_key, place_key = jax.random.split(key)
