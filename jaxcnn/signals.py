@@ -34,6 +34,8 @@ _interrupted = False  # the main thread has had its KeyboardInterrupt
 
 def catch_early() -> None:
     """Makes Ctrl-C during the imports of a command one line. `watch` is for everything after them."""
+    if "--multiprocessing-fork" in sys.orig_argv:
+        return  # a process that reads data for a command imports the script as well
     sys.excepthook = _excepthook
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `start.use_huge_pages` blocks it
 
@@ -75,7 +77,7 @@ def exit_now(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(code)
+    _leave(code)
 
 
 def _wait_for_signals(pipe: int) -> None:
@@ -109,6 +111,13 @@ def _end(number: signal.Signals, answer: str) -> NoReturn:
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\r\x1b[2K\x1b[?25h")  # a progress bar hides the cursor
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():  # else those that are starting end seconds later
+            child.kill()
     os._exit(code)
 
 
