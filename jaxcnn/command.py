@@ -3,7 +3,6 @@
 import ast
 import importlib.util
 import inspect
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from jaxcnn import signals
 
 signals.catch_early()  # before what takes a while to import
 # ruff: noqa: E402
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
@@ -39,12 +38,10 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
         start.prepare()
         code = _parse_and_call(main)
         sys.stdout.flush()
-    except Exception as error:
+    except SystemExit:  # --help
+        raise
+    except BaseException as error:
         signals.exit_now(_report(error))
-    except KeyboardInterrupt:
-        if signals.by is None:  # else it has been said
-            print("stopped: by SIGINT", file=sys.stderr)
-        signals.exit_now(128 + (signals.by or signal.SIGINT))
     sys.exit(code)
 
 
@@ -55,13 +52,17 @@ def _parse_and_call(main: Callable[[Sequence[str], ConfigDict | None], int | Non
     for argument in sys.argv:
         (overrides if argument.startswith(("--config.", "-config.")) else others).append(argument)
     positional = flags.FLAGS(others)[1:]
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of what it raises, several times
     if overrides and not _CONFIG.value:
         raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")
     return main(positional, load_config(_CONFIG.value, overrides) if _CONFIG.value else None) or 0
 
 
-def _report(error: Exception) -> int:
+def _report(error: BaseException) -> int:
     """Prints what went wrong; returns the exit code."""
+    if signals.by is not None or isinstance(error, KeyboardInterrupt):
+        return signals.said()
     if isinstance(error, UserError):
         print(f"{error.label}: {error}", file=sys.stderr)
         return error.exit_code

@@ -45,19 +45,22 @@ def first_line(error: BaseException) -> str:
 def explained(error: BaseException, folder: str | Path = ".") -> str | None:
     """One line for what the operating system or a lack of memory caused; None for all other errors.
 
-    The free space is that of the file that the error names, else that of `folder`.
+    An error that names no file happened somewhere in `folder`.
     """
-    text = str(error)
+    text = " ".join(str(error).split())
+    number, file, reason = None, "", ""
     if isinstance(error, OSError):
+        number, reason = error.errno, error.strerror or first_line(error)
         file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-        reason = error.strerror or first_line(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            reason += f" ({free_space(file or folder)})"
-        return f"{file}: {reason}" if file else reason
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "can't start new thread" in text:
-        detail = " ".join(text.split())[:200]
-        return "out of memory" + (f" ({detail})" if detail else "") + "; a smaller batch_size needs less"
-    return None
+    elif code := re.search(r"os_error_code='(\d+)'", text):  # tensorstore, which writes the arrays of checkpoints
+        number, reason = int(code[1]), os.strerror(int(code[1]))
+        file = next(iter(re.findall(r'local file "([^"]+)"', text)), "")
+    elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "can't start new thread" in text:
+        return "out of memory" + (f" ({text[:200]})" if text else "") + "; a smaller batch_size needs less"
+    file = file.partition(".orbax-checkpoint-tmp")[0]  # checkpoints/STEP
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{file or folder} can't be written: {reason} ({free_space(file or folder)})"
+    return f"{file}: {reason}" if file else reason or None
 
 
 def free_space(path: str | Path) -> str:

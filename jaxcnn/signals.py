@@ -4,15 +4,17 @@ Python runs signal handlers in the main thread only, between two of its instruct
 minutes. A command therefore has a thread that the signals wake (`signal.set_wakeup_fd`).
 """
 
-import _thread
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from typing import NoReturn
+
+from jaxcnn import streams
 
 STOPPING = tuple(
     getattr(signal, name)
@@ -27,11 +29,14 @@ by: signal.Signals | None = None
 ask: Callable[[signal.Signals], str | None] | None = None
 """What a run in progress answers to a signal: None to end by itself, or what to print where the process may end at once."""
 _watched = False
+_interrupted = False  # the main thread has had its KeyboardInterrupt
 
 
 def catch_early() -> None:
     """Makes Ctrl-C during the imports of a command one line. `watch` is for everything after them."""
-    sys.excepthook = _one_line_for_ctrl_c
+    if "--multiprocessing-fork" in sys.orig_argv:
+        return  # a process that reads data for a command imports the script as well
+    sys.excepthook = _excepthook
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `start.use_huge_pages` blocks it
 
 
@@ -72,7 +77,7 @@ def exit_now(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(code)
+    _leave(code)
 
 
 def _wait_for_signals(pipe: int) -> None:
@@ -84,30 +89,48 @@ def _wait_for_signals(pipe: int) -> None:
                 _end(signal.Signals(number), answer)
 
 
-def _end(number: signal.Signals, answer: str) -> NoReturn:
+def said(number: signal.Signals = signal.SIGINT, answer: str = "") -> int:
+    """The exit code of the process that a signal ends; the first call prints the line."""
     global by
-    by = number
-    with contextlib.suppress(OSError):
-        os.write(2, f"stopped: by {number.name}{answer}\n".encode())
+    if by is None:
+        by = number
+        with contextlib.suppress(OSError):
+            os.write(2, f"stopped: by {number.name}{answer}\n".encode())
+    return 128 + by
+
+
+def _end(number: signal.Signals, answer: str) -> NoReturn:
+    code = said(number, answer)
     with contextlib.suppress(OSError):  # nobody needs to know what the main thread was doing
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    _thread.interrupt_main(signal.SIGINT)
-    threading.Event().wait(GRACE)
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        if not _interrupted:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)  # wakes it from a system call
+        time.sleep(0.02)
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\r\x1b[2K\x1b[?25h")  # a progress bar hides the cursor
-    os._exit(128 + number)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():  # else those that are starting end seconds later
+            child.kill()
+    os._exit(code)
 
 
 def _interrupt_if_ending(number: int, frame: types.FrameType | None) -> None:
-    if by is not None:
+    global _interrupted
+    writing = frame is not None and frame.f_code.co_filename == streams.__file__  # it would be written twice
+    if by is not None and not _interrupted and not writing:
+        _interrupted = True
         raise KeyboardInterrupt
 
 
-def _one_line_for_ctrl_c(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
+def _excepthook(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+    if by is None and not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
-        return
-    with contextlib.suppress(OSError):
-        os.write(2, b"stopped: by SIGINT\n")
-    exit_now(128 + signal.SIGINT)
+    else:
+        exit_now(said())

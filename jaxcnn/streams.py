@@ -42,6 +42,7 @@ def make_safe() -> None:
     _stdout, stderr = _Stream(1, "wb", closefd=False), _Stream(2, "wb", closefd=False)
     _stdout.needed = True
     sys.stdout, sys.stderr = _text(_stdout, sys.stdout), _text(stderr, sys.stderr)
+    sys.unraisablehook = _unraisable
 
 
 def go_on_without_stdout() -> None:
@@ -65,3 +66,9 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
     """As JSON escapes it, so that JSON stays JSON."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Prints what could not be raised, except what tensorstore's threads tell a loop that a failed write has ended."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)

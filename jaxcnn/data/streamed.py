@@ -1,10 +1,12 @@
 """Batches of a data set that stays on the host or on disk: Grain's threads, or processes, read ahead."""
 
 import dataclasses
+import itertools
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from absl import flags
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn import signals
 from jaxcnn.data.order import Places
 from jaxcnn.data.reading import Batch, Reading, aligned
 from jaxcnn.data.sources import Source
@@ -39,8 +42,9 @@ def streamed(
     batches = iter(dataset)
     sharded = NamedSharding(mesh, P(None, "data"))
     try:
+        elements_read = _first_read(batches) if reading.workers else batches
         for count in counts:
-            several = [next(batches) for _ in range(count)]
+            several = [next(elements_read) for _ in range(count)]
             stacked = {name: _stacked([batch[name] for batch in several]) for name in several[0]}
             skipped = stacked.pop("skipped")
             reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
@@ -54,6 +58,15 @@ def streamed(
         ) from error
     finally:
         batches.close()
+
+
+def _first_read(batches: Iterator[Any]) -> Iterator[Any]:
+    """`batches`, whose processes get no signals: one to the whole group is the run's, which may need them for its last step."""
+    with signals.blocked_in_children():
+        resource_tracker.ensure_running()  # by itself it blocks two signals, and unblocks them for those who start after it
+    with signals.blocked_in_children():
+        first = next(batches)
+    return itertools.chain([first], batches)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a run says while it goes: progress on a terminal, plain lines elsewhere, metrics.jsonl, TensorBoard events."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,12 @@ class RunLog:
 
     def __init__(self, workdir: Path, *, total_steps: int, step: int, console: Console):
         """A run resumed at `step` forgets the rows that came after it: they will come again."""
-        from tensorboardX import SummaryWriter
-
         self.console = console
         self.history = [row for row in read_history(workdir) if row["step"] <= step]
         path = workdir / "metrics.jsonl"
         write_text(path, "".join(json.dumps(row) + "\n" for row in self.history))
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._events = _Events(workdir / "tensorboard", step + 1)
         self._progress = Progress(
             TextColumn("[bold]training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             console=console, disable=not console.is_terminal, transient=True,
@@ -46,10 +45,7 @@ class RunLog:
         self.history.append(dict(row))
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        for name, value in row.items():
-            if name not in ("step", "epoch"):
-                room = next((r for r in ("train", "validation") if name.startswith(r)), "run")
-                self._events.add_scalar(f"{room}/{name.removeprefix(room + '_')}", value, row["step"])
+        self._events.write(row)
         self.say(
             f"step {row['step']:>6}  epoch {row['epoch']:>6.2f}  "
             + "  ".join(f"{_short(name)} {_figure(value)}" for name, value in row.items() if name not in ("step", "epoch"))
@@ -62,6 +58,32 @@ class RunLog:
     def say(self, text: str) -> None:
         """One line."""
         say(self.console, text)
+
+
+class _Events:
+    """The file for TensorBoard. The thread of a SummaryWriter would end with its first error, and its queue would block."""
+
+    def __init__(self, folder: Path, purge_step: int):
+        """Readers hide earlier events from `purge_step` on."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = Event, scalar
+        folder.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        self._writer.write_event(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, row: Row) -> None:
+        for name, value in row.items():
+            if name not in ("step", "epoch"):
+                room = next((r for r in ("train", "validation") if name.startswith(r)), "run")
+                summary = self._scalar(f"{room}/{name.removeprefix(room + '_')}", value)
+                self._writer.write_event(self._event(wall_time=time.time(), step=int(row["step"]), summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def say(console: Console, text: str) -> None:

@@ -25,6 +25,7 @@ from jaxcnn import config as settings
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
 from jaxcnn.layers import cpu_convolution
+from jaxcnn.train.accidents import accidents_in
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.dispatch import Dispatch
@@ -53,12 +54,12 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
 
     Raises:
       UserError: a mistake in the settings, a folder in use or of another config.
-      RunFailed: the loss is not finite; the last good checkpoint is kept.
+      RunFailed: the loss is not finite, the disk is full, memory is short; the last good checkpoint is kept.
       Interrupted: SIGTERM or Ctrl-C came, all is saved; the same call goes on.
     """
     config, workdir, console, clock = settings.validate(config), Path(workdir), console or Console(), Clock()
 
-    with held(workdir), Interrupts() as interrupts:
+    with held(workdir), accidents_in(workdir), Interrupts() as interrupts:
         check_config(workdir, config)
         if (workdir / "summary.json").exists():
             say(console, f"{workdir} holds the result of this run already; nothing is left to do")

@@ -73,7 +73,7 @@ def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterr
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, number, code):
     workdir = tmp_path / "run"
     process = start(workdir)
