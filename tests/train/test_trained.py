@@ -155,6 +155,12 @@ def test_other_data_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, n
     assert "\n" not in str(mistake.value)
 
 
+def test_data_without_a_place_are_at_no_other(trained, tmp_path):
+    trained.config.data.name = "digits"
+    with pytest.raises(UserError, match=r"^--data_root: the data of this run, digits, come with scikit-learn"):
+        measured(trained, tmp_path)
+
+
 # ── Checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
