@@ -13,6 +13,7 @@ each class. Where an image may have several labels, class lists those of more th
 import contextlib
 import csv
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -85,7 +86,7 @@ Result = tuple[str, Sequence[float], list[dict[str, Any]]]
 
 def _files(argument: str) -> list[str]:
     """The picture itself, or those in a folder."""
-    if not Path(argument).is_dir():
+    if not os.path.isdir(argument):
         return [argument]
     from jaxcnn.data.foreign import pictures
 
