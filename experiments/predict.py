@@ -14,6 +14,7 @@ import contextlib
 import csv
 import itertools
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,7 +89,7 @@ Result = tuple[str, Sequence[float], list[dict[str, Any]]]
 
 def _files(argument: str) -> list[str]:
     """The picture itself, or those in a folder."""
-    if not Path(argument).is_dir():
+    if not os.path.isdir(argument):
         return [argument]
     from jaxcnn.data.picture_files import search
 

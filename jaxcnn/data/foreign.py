@@ -95,6 +95,8 @@ def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bo
     found = parts.get("train" if list(parts) == ["train"] else split)
     if found is None:
         raise UserError(f"{path}: no arrays are for {split}")
+    if (has := found.images.shape[3]) != channels and {has, channels} != {1, 3}:
+        raise UserError(f"{path}: its images have {has} channels, but the network takes {channels}")
     labels = found.labels.astype(int) if found.labels.dtype.kind == "b" else found.labels
     columns = range(labels.shape[1]) if labels.ndim == 2 else np.unique(labels).tolist()
     numbers = {column: number.get(name, -1) for column, name in ((c, _name(path, c, class_names)) for c in columns)}
@@ -103,6 +105,8 @@ def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bo
         raise UserError(f'{path}: {found.name}: the network has no class "{name}"{did_you_mean(name, number)}')
     if labels.ndim == 1:
         return ArraySource(found.images, np.array([numbers[label] for label in labels.tolist()], np.int32), channels)
+    if not np.isin(labels, (0, 1)).all():
+        raise UserError(f"{path}: {found.name}: (N, K) labels should be zeros and ones")
     rows = np.zeros((len(labels), len(number)), np.int32)
     for column in (c for c in columns if numbers[c] >= 0):
         rows[:, numbers[column]] = labels[:, column]

@@ -112,7 +112,7 @@ def read_arrays(path: Path, *, complete: bool = True) -> tuple[dict[str, Arrays]
 
 
 _ARRAY = re.compile("(?:([a-z]+)_)?(images|labels|x|y)(?:_([a-z]+))?", re.IGNORECASE)
-_PARTNER = {"images": "labels", "labels": "images", "x": "y", "y": "x", "X": "Y", "Y": "X"}
+_PARTNER = {"images": "labels", "labels": "images", "x": "y", "y": "x"}
 
 
 def _array_names(path: Path, found: Mapping[str, np.ndarray], complete: bool) -> dict[str, dict[str, str]]:
@@ -125,7 +125,9 @@ def _array_names(path: Path, found: Mapping[str, np.ndarray], complete: bool) ->
         other = names.setdefault(part, {}).setdefault(kind, match[0])
         if other != match[0]:
             raise UserError(f"{path}: {other!r} and {match[0]!r} are both the {kind} of one part; one is meant")
-        expected[part] = match[0][: match.start(2)] + _PARTNER.get(match[2], "") + match[0][match.end(2) :]
+        partner = _PARTNER[match[2].lower()]
+        partner = partner.upper() if match[2].isupper() else partner
+        expected[part] = match[0][: match.start(2)] + partner + match[0][match.end(2) :]
     if names.get("train", {}).get("images", "").lower() in ("images", "x") and "test" not in names:
         expected.pop("test", None)
     for part, partner in expected.items():

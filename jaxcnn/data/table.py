@@ -115,15 +115,15 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
             return lines
         except csv.Error as error:
             raise UserError(f"{path}, line {line}: a quote that is not closed where its field ends ({error})") from error
-        if lines and (rows := _rows_within(fields, len(lines[0][1]))):
-            raise UserError(f"{path}, line {line}: a quote that is closed {rows} rows later; is it left open?")
+        if _hold_rows(fields, len(lines[0][1]) if lines else 1):
+            raise UserError(f"{path}, line {line}: a field in quotes goes on to line {reader.line_num}; is a quote left open?")
         if any(fields):
             lines.append((line, fields))
 
 
-def _rows_within(fields: Sequence[str], columns: int) -> int:
-    """How many lines within the fields have as many commas as a row: an open quote took them for one field."""
-    return sum(line.count(",") >= columns - 1 for field in fields for line in re.split("[\r\n]+", field)[1:])
+def _hold_rows(fields: Sequence[str], columns: int) -> bool:
+    """Whether a line within a field has as many commas as a row: an open quote took it in."""
+    return any(line.count(",") >= columns - 1 for field in fields for line in re.split("[\r\n]+", field)[1:])
 
 
 def _columns(path: Path, header: Sequence[str], group: str) -> dict[str, int]:
@@ -137,7 +137,7 @@ def _columns(path: Path, header: Sequence[str], group: str) -> dict[str, int]:
         if places:
             columns[name] = places[0]
         elif name != "split":
-            near, there = did_you_mean(name, header), ", ".join(header) or "no row"
+            near, there = did_you_mean(name, header), ", ".join(header)[:200] or "no row"
             marks = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in there]
             fix = f"; its fields are separated by {marks[0]!r}, but commas are expected" if marks else ""
             raise UserError(f"{path}: no column {name!r}{near}; it has {there}{fix}")
@@ -174,7 +174,7 @@ def check_repeats(path: Path, rows: Sequence[Row]) -> None:
     """Raises UserError where two rows are of one file, which could lie on both sides of a split."""
     first: dict[str, Row] = {}
     for row in rows:
-        other = first.setdefault(os.path.normpath(path.parent / row.path), row)
+        other = first.setdefault(os.path.abspath(path.parent / row.path), row)
         if other is not row:
             differs = f", in the {other.part} set and in the {row.part} set" if other.part != row.part else ""
             differs += f", with the labels {other.label!r} and {row.label!r}" if other.names != row.names else ""

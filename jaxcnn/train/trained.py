@@ -150,6 +150,8 @@ def evaluate(
       UserError: no such data or split; images or classes that are not the network's.
     """
     config, source = trained.config.copy_and_resolve_references(), None
+    if data_root and config.data.name == "digits":
+        raise UserError("--data_root: the data of this run, digits, come with scikit-learn and lie nowhere else")
     if data_root:
         with config.unlocked():
             config.data.root = data_root
@@ -157,7 +159,8 @@ def evaluate(
         source = _foreign(trained, config, split)
         how = "those of the training" if source is None else f"others than in training; {len(source):,} images are measured"
         say(f"{data_root}: the data are {how}")
-    source = source or _in_training(trained, config, split)
+    if source is None:
+        source = _in_training(trained, config, split)
     if source.image_shape != trained.preprocessing.image_shape:
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"

@@ -164,6 +164,8 @@ def test_missing_array_of_keras_is_named_in_its_way(arrays):
     del values["y_test"]
     with pytest.raises(UserError, match=r"no array 'y_test' .*it holds x_train, y_train, x_test$"):
         arrays(values)
+    with pytest.raises(UserError, match=r"no array 'Y_test'"):
+        arrays({name.capitalize(): array for name, array in values.items()})
     del values["x_test"]
     with pytest.raises(UserError, match=r"no array 'test_images'; it holds x_train, y_train$"):
         arrays(values)

@@ -1,6 +1,7 @@
 """Tables of picture files, among them those of the table "Bad input" in docs/data.md."""
 
 import unicodedata
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -121,9 +122,11 @@ MANY = [f"{i}.png,{'ant' if i % 2 else 'bee'},x" for i in range(40)]
 BROKEN = {
     "quote at the end": ([*MANY[:3], '3.png,ant,"open', *MANY[4:]], "line 5: a quote that is not closed"),
     "two quotes": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,"open', *MANY[10:]], "line 5: a quote that is not"),
-    "closed later": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,closed"', *MANY[10:]], "line 5: .*6 rows later"),
-    "in a label": ([*MANY[:3], '3.png,"ant,x', *MANY[4:9], '9.png",ant', *MANY[10:]], "line 5: a quote that is closed"),
+    "closed later": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,closed"', *MANY[10:]], "line 5: .*on to line 11"),
+    "in a label": ([*MANY[:3], '3.png,"ant,x', *MANY[4:9], '9.png",ant', *MANY[10:]], "line 5: .*on to line 11"),
     "label of two lines": (['0.png,"a\nb",x', *MANY], "line 2: its label has a line break in it"),
+    "open header": (['a,b"', *MANY], "line 1: a field in quotes goes on to line 2"),
+    "twice, by another path": ([*MANY, "{folder}/3.png,ant,x"], "3.png' is listed on line 5 too; list each file once"),
     "text after a quote": (['0.png,"ant"s,x', *MANY], "line 2: a quote that is not closed where its field ends"),
     "short row": (["", "", *MANY, "40.png,ant"], "line 44: it has 2 fields, but the header has 3"),
     "long row": (["", *MANY[:4], '4.png,ant,"a\nb"', "5.png,ant,x,y"], "line 9: it has 4 fields, but the header has 3"),
@@ -137,9 +140,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_row_that_cannot_be_meant_is_named_by_its_line(write, name):
+def test_row_that_cannot_be_meant_is_named_by_its_line(write, tmp_path, monkeypatch, name):
     rows, message = BROKEN[name]
-    said = refused(write("path,label,note", *rows))
+    header = 'path,label,"note' if name == "open header" else "path,label,note"
+    monkeypatch.chdir(tmp_path)
+    write(header, *(row.replace("{folder}", str(tmp_path)) for row in rows))
+    said = refused(Path("table.csv"))
     assert all(part in said for part in message.split(".*")), said
 
 

@@ -11,7 +11,7 @@ from common.small_runs import quiet, small_config
 
 from jaxcnn import train
 from jaxcnn.config import default_config
-from jaxcnn.data import Preprocessing
+from jaxcnn.data import Preprocessing, load
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import make_mesh
 from jaxcnn.train.trained import selected_variables
@@ -47,7 +47,13 @@ def trained(tmp_path):
     for name, value in {"name": "folder", "root": str(root), "image_size": 8, "validation": 0.0, "resident": "on"}.items():
         config.data[name] = value
     preprocessing = Preprocessing((8, 8, 3), (8, 8), "bilinear", (0.5,) * 3, (0.5,) * 3)
-    return Colours(None, {}, preprocessing, tuple(COLOURS), "multiclass", config, 7, make_mesh(1), 24)
+    many = len(load(config.data, config.seed).train)
+    return Colours(None, {}, preprocessing, tuple(COLOURS), "multiclass", config, 7, make_mesh(1), many)
+
+
+def cut_off(trained):
+    """The size of the test set that training cut off."""
+    return 30 - trained.train_examples
 
 
 def measured(trained, root, split="test"):
@@ -59,7 +65,7 @@ def measured(trained, root, split="test"):
 
 
 def test_all_of_other_data_without_parts_are_measured(trained, tmp_path):
-    assert train.evaluate(trained)["test_examples"] == 6  # those that were cut off
+    assert train.evaluate(trained)["test_examples"] == cut_off(trained)
     other = fill(tmp_path / "other", {"blue": 7, "green": (4, "red"), "red": 11}, size=(9, 13))
     assert measured(trained, other) == (22, 18, [f"{other}: the data are others than in training; 22 images are measured"])
 
@@ -81,9 +87,9 @@ def test_classes_are_matched_by_name_where_there_are_fewer(trained, tmp_path, na
 def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
     said = [f"{tmp_path / 'copy'}: the data are those of the training"]
     shutil.copytree(tmp_path / "training", tmp_path / "copy")
-    assert measured(trained, tmp_path / "copy") == (6, 6, said)
+    assert measured(trained, tmp_path / "copy") == (cut_off(trained), cut_off(trained), said)
     shutil.rmtree(tmp_path / "training")
-    assert measured(trained, tmp_path / "copy") == (6, 6, said)
+    assert measured(trained, tmp_path / "copy") == (cut_off(trained), cut_off(trained), said)
     fill(tmp_path / "copy", {"red": 20})
     assert measured(trained, tmp_path / "copy")[0] == 40  # other data
 
@@ -98,7 +104,7 @@ def test_other_tables_are_measured(trained, tmp_path):
     trained.config.data.name = "csv"
     rows = [f"training/{name}/{i}.png,{name}" for name in COLOURS for i in range(10)]
     trained.config.data.root = str(table(tmp_path / "training.csv", rows))
-    assert measured(trained, table(tmp_path / "copy.csv", rows))[0] == 6
+    assert measured(trained, table(tmp_path / "copy.csv", rows))[0] == len(load(trained.config.data, 0).test)
     rows = [f"other/{name}/{i}.png,{name}" for name in ("green", "red") for i in range(4)]
     assert measured(trained, table(tmp_path / "other.csv", rows))[:2] == (8, 8)
     parts = [f"{row},{'test' if i > 4 else 'val'}" for i, row in enumerate(rows)]
@@ -153,6 +159,12 @@ def test_other_data_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, n
     with pytest.raises(UserError, match=message) as mistake:
         measured(trained, fill(tmp_path / "other", counts))
     assert "\n" not in str(mistake.value)
+
+
+def test_data_without_a_place_are_at_no_other(trained, tmp_path):
+    trained.config.data.name = "digits"
+    with pytest.raises(UserError, match=r"^--data_root: the data of this run, digits, come with scikit-learn"):
+        measured(trained, tmp_path)
 
 
 # ── Checkpoints ─────────────────────────────────────────────────────────────────────────────────────────────────────
