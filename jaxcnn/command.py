@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
         for argument in sys.argv:
             (overrides if argument.lstrip("-").startswith("config.") else others).append(argument)
         positional = flags.FLAGS(others)[1:]
+        _expand_home()
         if overrides and not _CONFIG.value:
             raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")
         code = main(positional, load_config(_CONFIG.value, overrides) if _CONFIG.value else None) or 0
@@ -45,6 +47,13 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
         print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
         code = UserError.exit_code
     sys.exit(code)
+
+
+def _expand_home() -> None:
+    """A leading ~ in the values of flags is the home folder: a shell leaves the one in --workdir=~/runs as it is."""
+    for name in flags.FLAGS:
+        if isinstance(value := flags.FLAGS[name].value, str):
+            flags.FLAGS[name].value = os.path.expanduser(value)
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:

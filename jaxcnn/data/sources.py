@@ -242,6 +242,7 @@ class Dataset:
     """The three parts of a data set, which share no example. After `load`, only validation may be None.
 
     `groups` says for each training example what may not be torn apart by a split: a patient, a track of frames.
+    `notes` are lines for the user: how the data were understood, and what was passed over.
     """
 
     train: Source
@@ -249,6 +250,7 @@ class Dataset:
     test: Source | None
     class_names: tuple[str, ...]
     groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Source]:
         """{"train": …, "validation": …, "test": …}, those that there are."""

@@ -12,10 +12,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import default_config, from_json, validate
+from jaxcnn.config import changed, default_config, validate
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, collect, make_predict, measure, probabilities
+from jaxcnn.files import user_path
 from jaxcnn.models import create_model
 from jaxcnn.pretrained import class_names, find_pretrained, load_pretrained
 from jaxcnn.train.checkpoints import Checkpoints
@@ -48,15 +49,15 @@ def load_trained(workdir: str | Path, *, warn: Callable[[str], None] = print) ->
     Raises:
       UserError: no run there, or no checkpoint that can be read.
     """
-    workdir = Path(workdir)
-    if not (workdir / "config.json").exists() or not (workdir / "checkpoints").is_dir():
+    workdir = user_path(workdir)
+    if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} holds no trained run; experiments/train.py --workdir={workdir} makes one")
     checkpoints = Checkpoints(workdir / "checkpoints", warn=warn)
     try:
         meta = checkpoints.latest_meta()
         if meta is None:
             raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
-        config = from_json((workdir / "config.json").read_text())
+        config = changed(default_config(), meta["config"])
         preprocessing = Preprocessing.from_json(meta["preprocessing"])
         model = create_model(meta["model"]["name"], **meta["model"]["arguments"], dtype=meta["model"]["dtype"])
         mesh = make_mesh(config.devices)
