@@ -16,6 +16,7 @@ from jaxcnn.config import describe
 from jaxcnn.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder for the run's checkpoints, metrics and report")
+_EXTEND = flags.DEFINE_bool("extend", False, "train the run in --workdir for longer than it was to: with a larger total")
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved settings with their meanings, and stop")
 
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
     from jaxcnn.report import results_table
 
-    summary = train.run(config, _WORKDIR.value)
+    summary = train.run(config, _WORKDIR.value, extend=_EXTEND.value)
     print(results_table(summary))
     print(f"report: {_WORKDIR.value.rstrip('/')}/report.html")
 

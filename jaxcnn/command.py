@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ def _parse_and_call(main: Callable[[Sequence[str], ConfigDict | None], int | Non
     for argument in sys.argv:
         (overrides if argument.startswith(("--config.", "-config.")) else others).append(argument)
     positional = flags.FLAGS(others)[1:]
+    _expand_home()
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of what it raises, several times
     if overrides and not _CONFIG.value:
@@ -78,6 +80,13 @@ def _report(error: BaseException) -> int:
     else:
         traceback.print_exception(error)
     return 1
+
+
+def _expand_home() -> None:
+    """A leading ~ in the values of flags is the home folder: a shell leaves the one in --workdir=~/runs as it is."""
+    for name in flags.FLAGS:
+        if isinstance(value := flags.FLAGS[name].value, str):
+            flags.FLAGS[name].value = os.path.expanduser(value)
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:

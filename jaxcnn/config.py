@@ -13,6 +13,7 @@ A file in configs/ starts from `default_config()` and changes what it needs:
 import itertools
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -71,7 +72,9 @@ SETTINGS = (
     ),
     # data
     Setting("data.name", "digits", "the data set"),
-    Setting("data.root", "", "folder (or file) that holds it; digits needs none"),
+    Setting(  # a run goes on only with the same examples, see jaxcnn/train/fingerprint.py
+        "data.root", "", "folder (or file) that holds it; digits needs none", changes_result=False,
+    ),
     Setting(
         "data.validation", 0.1, "share of the training set cut off for validation where there is none: "
         "stratified, decided by seed", least=0, most=0.9,
@@ -126,7 +129,7 @@ SETTINGS = (
     ),
     Setting(
         "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped and counted in summary.json",
-        ("stop", "skip"),
+        ("stop", "skip"), changes_result=False,
     ),
     Setting(
         "data.repeats", 1, "repeated augmentation (Hoffer et al. 2020): so many augmentations of an example side by side, "
@@ -410,8 +413,26 @@ def from_json(text: str) -> ConfigDict:
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """What differs between two configs in settings that change a run's result: "seed: 0 -> 1"."""
     before, after = flatten(old), flatten(new)
+    same_before, same_after = _as_compared(before), _as_compared(after)
     return [
         f"{s.name}: {before[s.name]!r} -> {after[s.name]!r}"
         for s in SETTINGS
-        if s.changes_result and before[s.name] != after[s.name]
+        if s.changes_result and same_before[s.name] != same_after[s.name]
     ]
+
+
+def _as_compared(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of settings, those equal that mean the same."""
+    values = dict(values)
+    for setting in SETTINGS:
+        if setting.duration and values[setting.name]:
+            values[setting.name] = _parse_duration(setting.name, values[setting.name])
+    if weights := values["model.pretrained"]:
+        values["model.pretrained"] = os.path.normpath(os.path.expanduser(weights))
+    if not values["data.random_crop"]:
+        values["data.cache"] = "off"  # evaluation sees the same pixels
+    if values["data.cache"] == "off":
+        values["data.cache_side"] = 0
+    elif values["data.cache"] == "disk":
+        values["data.cache"] = "memory"
+    return values

@@ -2,13 +2,13 @@
 
 import io
 import math
-import os
 import warnings
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxcnn.files import write_text
 from jaxcnn.report import figures
 
 if TYPE_CHECKING:
@@ -73,13 +73,7 @@ class Html(str):
 
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
     """Writes the page to `path`, whole or not at all."""
-    text = PAGE.format(title=escape(title), body="\n".join(sections))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8", errors="replace")  # a path in the command may be no UTF-8
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, PAGE.format(title=escape(title), body="\n".join(sections)))
 
 
 def section(title: str, *parts: str) -> str:

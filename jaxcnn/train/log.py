@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxcnn.train.workdir import write_text
+from jaxcnn.files import read_text, write_text
 
 Row = Mapping[str, float]
 
@@ -17,10 +17,10 @@ Row = Mapping[str, float]
 class RunLog:
     """The rows of metrics.jsonl, on disk and as `history`; and everything else that follows a run."""
 
-    def __init__(self, workdir: Path, *, total_steps: int, step: int, console: Console):
-        """A run resumed at `step` forgets the rows that came after it: they will come again."""
+    def __init__(self, workdir: Path, *, total_steps: int, step: int, history: Sequence[Row], console: Console):
+        """Starts with the rows `history`, up to `step`."""
         self.console = console
-        self.history = [row for row in read_history(workdir) if row["step"] <= step]
+        self.history = list(history)
         path = workdir / "metrics.jsonl"
         write_text(path, "".join(json.dumps(row) + "\n" for row in self.history))
         self._file = path.open("a", encoding="utf-8")
@@ -91,11 +91,45 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def read_history(workdir: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a last line cut off by a kill is left out."""
+def read_history(workdir: Path, warn: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl. Lines that are none are left out, and counted; a last one cut off by a kill is no loss."""
     path = workdir / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    lines = (read_text(path) or "").split("\n")[:-1]
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    if len(rows) < len(lines):
+        warn(f"{path}: {len(lines) - len(rows)} of {len(lines)} lines are no rows of metrics; they are left out")
+    return rows
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """{"step", "epoch", figures…} of one line; None where it is anything else."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+    return row if numbers and type(row.get("step")) is int and "epoch" in row else None
+
+
+def resumed_history(
+    rows: Sequence[Row], step: int, evaluations: Sequence[Row] | None, warn: Callable[[str], None]
+) -> list[Row]:
+    """The rows of metrics.jsonl for a run resumed at `step`; its evaluations are as its checkpoint has them, unless None.
+
+    Rows of later steps are forgotten: they will come again.
+    """
+    rows = [row for row in rows if row["step"] <= step]
+    if evaluations is None:
+        return rows
+    if missing := sum(row not in rows for row in evaluations):
+        warn(f"metrics.jsonl: {missing} evaluations are not there, and taken from the checkpoint")
+    rows = [*(row for row in rows if not is_evaluation(row)), *evaluations]
+    return sorted(rows, key=lambda row: (row["step"], is_evaluation(row)))
+
+
+def is_evaluation(row: Row) -> bool:
+    """Whether it is of an evaluation on the validation set, not of training."""
+    return any(name.startswith("validation_") for name in row)
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,6 @@ report.html        the page that shows it
 
 import dataclasses
 import functools
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -24,19 +23,21 @@ from rich.console import Console
 from jaxcnn import config as settings
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
+from jaxcnn.files import user_path, write_text
 from jaxcnn.layers import cpu_convolution
+from jaxcnn.train import resume
 from jaxcnn.train.accidents import accidents_in
-from jaxcnn.train.checkpoints import Checkpoints
+from jaxcnn.train.checkpoints import Checkpoints, Meta
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.dispatch import Dispatch
 from jaxcnn.train.experiment import Experiment, prepare
 from jaxcnn.train.interrupts import Interrupts
 from jaxcnn.train.interval import Interval
-from jaxcnn.train.log import Row, RunLog, say
+from jaxcnn.train.log import Row, RunLog, is_evaluation, read_history, resumed_history, say
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.result import write_result
 from jaxcnn.train.state import TrainState, count_parameters
-from jaxcnn.train.workdir import check_config, held, write_text
+from jaxcnn.train.workdir import check_paths, held
 
 
 class Interrupted(UserError):
@@ -49,28 +50,40 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal
 
 
-def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = None) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = None, extend: bool = False) -> dict[str, Any]:
     """Trains what `config` says, or goes on where an earlier run in `workdir` stopped; returns summary.json's content.
 
+    With `extend` the settings may have a larger `total` than the earlier run's, which may be finished.
+
     Raises:
-      UserError: a mistake in the settings, a folder in use or of another config.
+      UserError: a mistake in the settings, a folder in use or of another config or other data.
       RunFailed: the loss is not finite, the disk is full, memory is short; the last good checkpoint is kept.
       Interrupted: SIGTERM or Ctrl-C came, all is saved; the same call goes on.
     """
-    config, workdir, console, clock = settings.validate(config), Path(workdir), console or Console(), Clock()
+    config, workdir, console, clock = settings.validate(config), user_path(workdir), console or Console(), Clock()
+
+    def warn(text: str) -> None:
+        say(console, f"warning: {text}")
 
     with held(workdir), accidents_in(workdir), Interrupts() as interrupts:
-        check_config(workdir, config)
-        if (workdir / "summary.json").exists():
+        check_paths(workdir)
+        checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, warn=warn)
+        summary, meta = resume.finished_summary(workdir, warn), checkpoints.latest_meta()
+        earlier = resume.earlier_config(workdir, meta, bool(summary), warn)
+        if extend and not (earlier and meta):
+            raise UserError(f"--extend: {workdir} holds no run that could go on")
+        longer = earlier is not None and resume.check_config(workdir, earlier, config, extend=extend)
+        if summary and not longer:
             say(console, f"{workdir} holds the result of this run already; nothing is left to do")
-            return json.loads((workdir / "summary.json").read_text())
+            return summary
 
         # ── what is to be done, and what was done already ───────────────────────────────────────────────────────────
         convolutions = cpu_convolution()
         experiment = prepare(config)
-        checkpoints = Checkpoints(
-            workdir / "checkpoints", keep=config.checkpoint.keep, warn=lambda text: say(console, f"warning: {text}")
-        )
+        record = resume.record(experiment, convolutions)
+        if meta:
+            resume.check_data(workdir, meta, record)
+        planned = resume.steps_before_extension(earlier, experiment) if earlier and longer else 0
         state, meta = checkpoints.restore_latest(template := experiment.state_template()) or (None, {})
         dispatch = Dispatch(experiment, int(state.step) if state else 0, clock)
         if state is None:
@@ -79,20 +92,43 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
             with clock.counting("initial"):
                 state = experiment.initial_state(functools.partial(say, console), clock)
         interval = Interval(**meta.get("interval", {}))
+        history = resumed_history(read_history(workdir, warn), int(state.step), meta.get("history"), warn)
         if meta:
             clock.go_on(meta["seconds"])
+            resume.warn_if_computed_otherwise(meta.get("computed_by", {}), record["computed_by"], warn)
+            record["extended"] = meta.get("extended", [])
+        if longer:
+            record["extended"] = [*record["extended"], {"at_step": int(state.step), "from_steps": planned}]
+            (workdir / "summary.json").unlink(missing_ok=True)
         write_text(workdir / "config.json", settings.to_json(config))
         _introduce(console, experiment, state, convolutions)
+        if longer:
+            say(
+                console,
+                f"extended from {planned:,} steps: from here on the schedule is that of the new total, so the result "
+                "is not that of a run planned so from its beginning",
+            )
 
         # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
         predict = AheadOfTime(experiment.predict(), clock)
-        with RunLog(workdir, total_steps=experiment.total_steps, step=int(state.step), console=console) as log:
-            state = _train(experiment, state, interval, dispatch, predict, checkpoints, log, clock, interrupts)
+        steps = {"total_steps": experiment.total_steps, "step": int(state.step)}
+        with RunLog(workdir, **steps, history=history, console=console) as log:
+            state = _train(experiment, state, interval, dispatch, predict, checkpoints, log, clock, interrupts, record)
         checkpoints.wait()
         interrupts.unsaved = False
 
         # ── the result ──────────────────────────────────────────────────────────────────────────────────────────────
-        summary = write_result(workdir, experiment, state, predict, checkpoints, log.history, best_step(log.history), clock)
+        summary = write_result(
+            workdir,
+            experiment,
+            state,
+            predict,
+            checkpoints,
+            log.history,
+            best_step(log.history),
+            clock,
+            record["extended"],
+        )
         checkpoints.close()
     return summary
 
@@ -108,6 +144,17 @@ def _introduce(console: Console, experiment: Experiment, state: TrainState, conv
         + (f", convolutions by {convolutions}" if convolutions else "")
         + (f"; goes on from step {step:,}" if step else ""),
     )
+    names, seen = dataset.class_names, experiment.preprocessing
+    height, width, channels = seen.image_shape
+    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (seen.mean, seen.std))
+    say(
+        console,
+        f"{len(names)} classes: {', '.join(names[:10])}{', …' if names[10:] else ''}; images of {height}×{width} pixels"
+        + (f", resized to {seen.size[0]}×{seen.size[1]}," if seen.size != (height, width) else "")
+        + f" with {channels} channel{'s' if channels > 1 else ''}, mean {mean}, standard deviation {std}",
+    )
+    for note in dataset.notes:
+        say(console, note)
 
 
 def _train(
@@ -120,6 +167,7 @@ def _train(
     log: RunLog,
     clock: Clock,
     interrupts: Interrupts,
+    record: Meta,
 ) -> TrainState:
     """Steps from `state` to the end, with rows, evaluations and checkpoints at their intervals."""
     config, dataset, total = experiment.config, experiment.dataset, experiment.total_steps
@@ -143,8 +191,8 @@ def _train(
 
     def save() -> None:
         extra = {"interval": dataclasses.asdict(interval), "seconds": clock.to_json(), "step": step}
-        meta = experiment.meta() | {"config": settings.flatten(config)} | extra
-        checkpoints.save(state, meta, best_step=best_step(log.history))
+        evaluations = [row for row in log.history if is_evaluation(row)]  # they decide which step is best
+        checkpoints.save(state, record | extra | {"history": evaluations}, best_step=best_step(log.history))
 
     mark = time.perf_counter()
     for count in dispatch.counts:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxcnn import config as settings
 from jaxcnn.evaluate import collect, measure
+from jaxcnn.files import write_text
 from jaxcnn.layers import cpu_convolution
 from jaxcnn.report import summarize, write_report
 from jaxcnn.train.checkpoints import Checkpoints
@@ -20,7 +21,6 @@ from jaxcnn.train.log import Row
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import TrainState, count_parameters, variables_sha256
 from jaxcnn.train.trained import selected_variables
-from jaxcnn.train.workdir import write_text
 
 _PACKAGES = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -34,6 +34,7 @@ def write_result(
     history: Sequence[Row],
     best_step: int | None,
     clock: Clock,
+    extended: Sequence[dict[str, int]],
 ) -> dict[str, Any]:
     """Tests the selected parameters, this once, and writes summary.json and report.html; returns the summary."""
     config, dataset, test = experiment.config, experiment.dataset, experiment.dataset.test
@@ -66,6 +67,7 @@ def write_result(
         "model": config.model.name,
         "data": config.data.name,
         "seed": config.seed,
+        **({"extended": list(extended)} if extended else {}),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
         "device": f"{experiment.mesh.size} × {device.device_kind} ({device.platform})",
         **({"cpu_convolution": convolutions} if (convolutions := cpu_convolution()) else {}),

@@ -25,7 +25,10 @@ def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: i
             raise UserError(f"schedule.total: {settings.total} is no time to train in")
     warmup = duration_in_steps("schedule.warmup", settings.warmup, **durations)
     if warmup >= total_steps and warmup:
-        raise UserError(f"schedule.warmup: {warmup:,} steps leave nothing of the {total_steps:,} steps of training")
+        raise UserError(
+            f"schedule.warmup: {settings.warmup} are {warmup:,} steps, as many as the {total_steps:,} of training or more; set "
+            f"schedule.warmup below the total, for example --config.schedule.warmup={total_steps // 10}steps"
+        )
     if settings.name == "one_cycle":
         # Smith and Topin 2018; rises from peak/25 and falls to peak/25/10,000, both as cosines, as PyTorch's OneCycleLR.
         rise = warmup or int(0.3 * total_steps)

@@ -13,11 +13,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import default_config, from_json, validate
+from jaxcnn.config import changed, default_config, validate
 from jaxcnn.data import Preprocessing, files, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, collect, make_predict, measure
+from jaxcnn.files import user_path
 from jaxcnn.models import create_model
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
 from jaxcnn.train.checkpoints import Checkpoints
@@ -56,8 +57,8 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
     Raises:
       UserError: no run there, no checkpoint that can be read, or not the selected one.
     """
-    workdir = Path(workdir)
-    if not (workdir / "config.json").exists() or not (workdir / "checkpoints").is_dir():
+    workdir = user_path(workdir)
+    if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir: {workdir} holds no trained run; experiments/train.py --workdir={workdir} makes one")
     said: list[str] = []
     checkpoints = Checkpoints(workdir / "checkpoints", warn=said.append)
@@ -67,7 +68,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
             raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
         if said and step is None:  # the latest one may name another best step
             raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
-        config = from_json((workdir / "config.json").read_text())
+        config = changed(default_config(), meta["config"])
         preprocessing = Preprocessing.from_json(meta["preprocessing"])
         model = create_model(meta["model"]["name"], **meta["model"]["arguments"], dtype=meta["model"]["dtype"])
         mesh = make_mesh(config.devices)

@@ -1,4 +1,4 @@
-"""The folder of a run: held by one live run at a time, and belonging to one config."""
+"""The folder of a run: held by one live run at a time, with nothing else in the places that the run writes to."""
 
 import contextlib
 import fcntl
@@ -6,9 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
-from jaxcnn import config as settings
 from jaxcnn.errors import UserError
 
 
@@ -43,22 +40,16 @@ def held(workdir: Path) -> Iterator[None]:
             raise
 
 
-def check_config(workdir: Path, config: ConfigDict) -> None:
-    """Refuses a folder that holds a run with another config, and says what differs.
-
-    A run that came to no checkpoint holds nothing that could be lost.
-    """
-    path = workdir / "config.json"
-    begun = (workdir / "summary.json").exists() or any((workdir / "checkpoints").glob("[0-9]*"))
-    if begun and path.exists() and (different := settings.differences(settings.from_json(path.read_text()), config)):
-        raise UserError(
-            f"--workdir: {workdir} holds a run with another config ({'; '.join(different)}); "
-            "take another folder, or the same settings"
-        )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or, if it is interrupted, none."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+def check_paths(workdir: Path) -> None:
+    """Refuses a folder in which something else stands where the run writes its files and folders."""
+    for name in ("config.json", "metrics.jsonl", "summary.json", "report.html"):
+        if (workdir / name).is_dir():
+            raise UserError(f"--workdir: {workdir / name} is a folder, where the run writes a file; move it away")
+    for name in ("checkpoints", "tensorboard"):
+        path = workdir / name
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"--workdir: {path} is a link to nothing; the run keeps a folder there")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--workdir: {path} is a file, where the run keeps a folder; move it away")
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise UserError(f"--workdir: {path} can't be written (permission denied)")
