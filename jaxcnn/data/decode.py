@@ -148,10 +148,10 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
     """
     height, width = image.shape[:2]
     if window.height * window.width > max(_LARGE, 4 * height * width):
-        if window.size[1] < window.width <= width:
+        if window.size[1] < window.width < width + 0.5:
             image = look(image, window._replace(top=0, height=height, size=(height, window.size[1])))
             return look(image, window._replace(left=0, width=window.size[1]))
-        if window.size[0] < window.height <= height:
+        if window.size[0] < window.height < height + 0.5:
             image = look(image, window._replace(left=0, width=width, size=(window.size[0], width)))
             return look(image, window._replace(top=0, height=window.size[0]))
     if window.interpolation != "area":

@@ -89,6 +89,8 @@ def _jpeg(encoded: bytes) -> Header | None:
         if marker == 0xDA:
             return header
         if marker in _FRAME_HEADERS:
+            if encoded[place + 4] != 8:
+                raise ValueError("12 bits, which no decoder here reads")
             height, width = (int.from_bytes(encoded[place + at : place + at + 2], "big") for at in (5, 7))
             header = Header(height, width, encoded[place + 9] == 1)
         place += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")  # 0xFF fills

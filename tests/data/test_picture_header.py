@@ -148,10 +148,11 @@ def test_what_is_no_picture_that_can_be_decoded_is_said_to_be_none(start, what):
         decode(start + bytes(200), "a", 3, Centre((4, 4)))
 
 
-def test_jpeg_of_no_height_is_refused():
+@pytest.mark.parametrize(("place", "value"), [(4, b"\x0c"), (5, b"\0\0")])
+def test_jpeg_of_12_bits_or_no_height_is_not_called_damaged(place, value):
     data = bytearray(encoded(PHOTO, "JPEG"))
     frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 7] = b"\0\0"
+    data[frame + place : frame + place + len(value)] = value
     with pytest.raises(UserError, match=r"^a: not a picture"):
         decode(bytes(data), "a", 3, Centre((4, 4)))
 
