@@ -32,12 +32,13 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
         raise UserError("say either --workdir=RUN or --config=FILE with --config.model.pretrained=WEIGHTS")
 
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
+    from jaxcnn.evaluate import finite
     from jaxcnn.report import results_table
 
     say = functools.partial(print, file=sys.stderr)
     trained = train.load_trained(_WORKDIR.value) if _WORKDIR.value else train.load_weights(config, say=say)
-    figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value)
-    print(json.dumps(figures, indent=2) if _JSON.value else results_table(figures))
+    figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value, say=say)
+    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures))
 
 
 if __name__ == "__main__":

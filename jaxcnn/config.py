@@ -110,7 +110,8 @@ SETTINGS = (
         "((0.08, 1.0), (0.75, 1.33)); () = the centre",
     ),
     Setting(
-        "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped and counted in summary.json",
+        "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped (training takes another one of "
+        "its class), printed, and listed in summary.json",
         ("stop", "skip"),
     ),
     Setting(

@@ -22,7 +22,7 @@ Reader = Callable[[Places, int, int, Iterable[int]], Iterator[Batch]]
 class Reading:
     """How examples are read; none of it changes a batch but `skip`.
 
-    With `skip`, an image that can't be read does not stop the run: training takes the next one that can, evaluation
+    With `skip`, an image that can't be read does not stop the run: training takes another one of its class, evaluation
     leaves it out, and its name goes into `skipped`.
     """
 
@@ -31,6 +31,15 @@ class Reading:
     workers: int = 0
     skip: bool = False
     skipped: set[str] = dataclasses.field(default_factory=set)
+
+    def skipped_line(self, when: str = "") -> str:
+        """How many images were skipped, and the first names, in one line; "" where none was."""
+        if not self.skipped:
+            return ""
+        first, count = sorted(self.skipped)[:3], len(self.skipped)
+        more = f" and {count - len(first):,} more" if count > len(first) else ""
+        images = "image" if count == 1 else "images"
+        return f"warning: {count:,} unreadable {images} skipped{when} (data.on_error=skip): {', '.join(first)}{more}"
 
 
 def cores() -> int:

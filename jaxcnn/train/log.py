@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxcnn.evaluate import finite
 from jaxcnn.train.workdir import write_text
 
 Row = Mapping[str, float]
@@ -44,7 +45,7 @@ class RunLog:
     def row(self, row: Row) -> None:
         """One row of metrics; {"step", "epoch", …}."""
         self.history.append(dict(row))
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(json.dumps(finite(row)) + "\n")
         self._file.flush()
         for name, value in row.items():
             if name not in ("step", "epoch"):

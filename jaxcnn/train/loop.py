@@ -82,6 +82,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
             clock.go_on(meta["seconds"])
         write_text(workdir / "config.json", settings.to_json(config))
         _introduce(console, experiment, state, convolutions)
+        _say_skipped(console, experiment, " so far")
 
         # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
         predict = AheadOfTime(experiment.predict(), clock)
@@ -92,6 +93,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         # ── the result ──────────────────────────────────────────────────────────────────────────────────────────────
         summary = write_result(workdir, experiment, state, predict, checkpoints, log.history, best_step(log.history), clock)
         checkpoints.close()
+        _say_skipped(console, experiment)
     return summary
 
 
@@ -106,6 +108,12 @@ def _introduce(console: Console, experiment: Experiment, state: TrainState, conv
         + (f", convolutions by {convolutions}" if convolutions else "")
         + (f"; goes on from step {step:,}" if step else ""),
     )
+
+
+def _say_skipped(console: Console, experiment: Experiment, when: str = "") -> None:
+    """At the start what is known by then, all of resident training data; at the end all."""
+    if line := experiment.reading.skipped_line(when):
+        say(console, line)
 
 
 def _train(

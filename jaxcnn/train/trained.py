@@ -96,10 +96,16 @@ def from_pretrained(source: str, name: str | None = None) -> Trained:
     return Trained(model, variables, preprocessing, names, "multiclass", validate(config), 0, mesh)
 
 
-def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = None) -> dict[str, float]:
+def evaluate(
+    trained: Trained,
+    split: str = "test",
+    *,
+    data_root: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, float]:
     """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
 
-    The data set is that of the run's config, or at `data_root`.
+    The data set is that of the run's config, or at `data_root`. `say` is told which images were skipped.
     """
     config = trained.config.copy_and_resolve_references()
     with config.unlocked():
@@ -114,8 +120,10 @@ def evaluate(trained: Trained, split: str = "test", *, data_root: str | None = N
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
         )
-    predict = trained.predict()
-    (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, reading(config))())
+    predict, how = trained.predict(), reading(config)
+    (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, how)())
+    if how.skipped:
+        say(how.skipped_line())
     figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
     return {f"{split}_{name}": value for name, value in figures.items()}
 
