@@ -45,7 +45,8 @@ SETTINGS = (
     Setting("batch_size", 128, "examples a step, over all devices", least=1),
     Setting("devices", 0, "how many of the devices found to use; 0 = all", least=0, changes_result=False),
     Setting(
-        "steps_per_dispatch", 0, "training steps a call to the device; 0 = 1 on CPU, 32 elsewhere",
+        "steps_per_dispatch", 0, "most training steps per call to the device, fewer where their batches take more than "
+        "256 MiB; 0 = 1 on CPU, where loops are slow, 32 elsewhere",
         least=0, changes_result=False,
     ),
     # model

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -14,8 +15,15 @@ Batch = dict[str, jax.Array]
 """K batches, B sharded over "data": image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool,
 and index and epoch (K, B) int32: which example it is, and how often the data have been gone through before."""
 
-Reader = Callable[[Places, int, int, Iterable[int]], Iterator[Batch]]
-"""(places, start, B, counts): for each K of counts the next K batches of B examples, from place `start` on."""
+
+class Reader(Protocol):
+    """Gives batches, of which each is a function of its place alone."""
+
+    def __call__(self, places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
+        """For each K of counts the next K batches of `batch_size` examples, from place `start` on.
+
+        Arrays have room for `most` batches at least; what is in them after the first K is padding (mask False).
+        """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,13 +54,13 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
         places = jax.ShapeDtypeStruct((count, batch_size), np.int32, sharding=sharded)
         return jax.jit(gather, out_shardings=sharded).lower(on_device, places, places).compile()
 
-    def read(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
+    def read(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
         counts = list(counts)
         if places.training:
             replacements.check(whole)
-        for count in set(counts):
-            compiled(count, batch_size)  # now, before any clock runs
-        return batches(places, start, batch_size, counts)
+        for room in {max(count, most) for count in counts}:
+            compiled(room, batch_size)  # now, before any clock runs
+        return batches(places, start, batch_size, counts, most)
 
     def readable(places: Places, numbers: np.ndarray) -> np.ndarray:
         """The indices of the examples at these places: of replacements, or -1, in place of what can't be read."""
@@ -70,13 +70,15 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
             indices[row] = replacements.find(index, draw, lambda i: whole[i] or None)[0] if places.training else -1
         return indices
 
-    def batches(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
+    def batches(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int) -> Iterator[Batch]:
         for count in counts:
             end = start + count * batch_size
-            indices = readable(places, np.arange(start, end)).reshape(count, batch_size)
-            epochs = np.arange(start, end).reshape(count, batch_size) // len(source)
-            on_their_way = jax.device_put((indices.astype(np.int32), epochs.astype(np.int32)), sharded)
-            yield compiled(count, batch_size)(on_device, *on_their_way)
+            numbers, room = np.arange(start, end), max(count, most)
+            indices, epochs = np.full((room, batch_size), -1, np.int32), np.zeros((room, batch_size), np.int32)
+            indices[:count] = readable(places, numbers).reshape(count, batch_size)
+            epochs[:count] = numbers.reshape(count, batch_size) // len(source)
+            on_their_way = jax.device_put((indices, epochs), sharded)
+            yield compiled(room, batch_size)(on_device, *on_their_way)
             start = end
 
     return read

@@ -22,7 +22,14 @@ from jaxcnn.errors import RunFailed
 
 
 def streamed(
-    source: Source, mesh: Mesh, reading: Reading, places: Places, start: int, batch_size: int, counts: Iterable[int]
+    source: Source,
+    mesh: Mesh,
+    reading: Reading,
+    places: Places,
+    start: int,
+    batch_size: int,
+    counts: Iterable[int],
+    most: int = 0,
 ) -> Iterator[Batch]:
     """A `Reader`, but for its first three arguments."""
     import grain  # a quarter of a second, which runs with resident data need not wait for
@@ -44,8 +51,8 @@ def streamed(
     try:
         for count in counts:
             several = [next(batches) for _ in range(count)]
-            stacked = {name: _stacked([batch[name] for batch in several]) for name in several[0]}
-            skipped = stacked.pop("skipped")
+            stacked = {name: _stacked([batch[name] for batch in several], most) for name in several[0]}
+            skipped = stacked.pop("skipped")[:count]
             reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
             nothing_read = nothing_read and not stacked["mask"].any()
             yield jax.device_put(stacked, sharded)
@@ -112,8 +119,13 @@ class _Batches:
         return Replacements(self.source)
 
 
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+def _stacked(arrays: list[np.ndarray], most: int) -> np.ndarray:
+    """(K, …), and zeros after them where `most` is more than these K."""
+    if len(arrays) == 1 and most <= 1:
+        return arrays[0][None]
+    if len(arrays) < most:
+        arrays = arrays + [np.zeros_like(arrays[0])] * (most - len(arrays))
+    return np.stack(arrays)
 
 
 def _end_with_parent(parent: int) -> None:

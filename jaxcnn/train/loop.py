@@ -135,7 +135,7 @@ def _train(
 
     validation = experiment.batches_once(dataset.validation) if dataset.validation else None
     losses = evaluation_losses(config.loss)
-    pending: list[dict[str, jax.Array]] = []  # metrics of steps that may still be under way
+    pending: list[tuple[dict[str, jax.Array], int]] = []  # metrics of steps that may still be under way, and how many
 
     def evaluate() -> Row:
         assert validation is not None
@@ -159,11 +159,11 @@ def _train(
             batch = next(dispatch.batches)
             interval.waited += time.perf_counter() - waiting
             compiled = clock.compile
-            state, metrics = dispatch(state, batch, step)
+            state, metrics = dispatch(state, batch, step, count)
             mark += clock.compile - compiled  # that was no training
         if experiment.on_cpu and experiment.mesh.size > 1:
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
-        pending.append(metrics)
+        pending.append((metrics, count))
         step += count
         log.progress(step)
 
