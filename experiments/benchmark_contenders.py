@@ -223,7 +223,7 @@ def _cifar(spec: Row) -> list[Row]:
     size = case["batch_size"]
     batches = prepared.reader(prepared.dataset.train)(prepared.order(), 0, size, [1] * 1_000_000)
     batch, state = next(batches), prepared.initial_state()
-    steps = jit_steps(prepared.train_step(), prepared.mesh, unroll=True)
+    steps = jit_steps(prepared.train_step(), prepared.mesh)
 
     def step() -> Any:
         nonlocal state

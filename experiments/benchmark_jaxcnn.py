@@ -24,7 +24,7 @@ from jaxcnn.models.cost import cost
 from jaxcnn.train import experiment
 from jaxcnn.train.clock import compile_ahead
 from jaxcnn.train.state import count_parameters
-from jaxcnn.train.step import jit_steps
+from jaxcnn.train.step import jit_loop, jit_steps
 
 STEPS_PER_DISPATCH = 8  # on accelerators, of the 32 of training: batches of 256 photos take memory
 
@@ -66,14 +66,16 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     steps: Callable[[int], Any]
     counted: Row = {}
     if spec["mode"] == "train":
-        train = compile_ahead(jit_steps(prepared.train_step(), prepared.mesh, unroll=prepared.on_cpu), state, batches)
+        jitted = (jit_steps if a_call == 1 else jit_loop)(prepared.train_step(), prepared.mesh)
+        number = () if a_call == 1 else (jax.device_put(np.int32(a_call), experiment.replicated(prepared.mesh)),)
+        train = compile_ahead(jitted, state, *number, batches)
         if not cpu_convolution().startswith("onednn"):  # whose convolutions XLA does not count
             counted["step_flops"] = (train.cost_analysis() or {}).get("flops", 0) / a_call
 
         def steps(count: int) -> None:
             nonlocal state
             for _ in range(count):
-                state, metrics = train(state, batches)
+                state, metrics = train(state, *number, batches)
             jax.block_until_ready(metrics)
 
     else:

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
         raise UserError("--step: goes with --workdir; weights in a file have no steps")
 
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
+    from jaxcnn.evaluate import finite
     from jaxcnn.report import results_table
 
     say = functools.partial(print, file=sys.stderr)
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value, say=say)
     if _WORKDIR.value:
         figures = {"step": trained.step, **figures}
-    print(json.dumps(figures, indent=2) if _JSON.value else results_table(figures))
+    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures))
 
 
 if __name__ == "__main__":

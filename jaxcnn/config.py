@@ -47,7 +47,8 @@ SETTINGS = (
     Setting("batch_size", 128, "examples a step, over all devices", least=1),
     Setting("devices", 0, "how many of the devices found to use; 0 = all", least=0, changes_result=False),
     Setting(
-        "steps_per_dispatch", 0, "training steps a call to the device; 0 = 1 on CPU, 32 elsewhere",
+        "steps_per_dispatch", 0, "most training steps per call to the device, fewer where their batches take more than "
+        "256 MiB; 0 = 1 on CPU, where loops are slow, 32 elsewhere",
         least=0, changes_result=False,
     ),
     # model
@@ -128,7 +129,8 @@ SETTINGS = (
         "(over the input's own: 1 distorts nothing), ((0.08, 1.0), (0.75, 1.33)); () = the centre",
     ),
     Setting(
-        "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped and counted in summary.json",
+        "data.on_error", "stop", "a picture that can't be read stops the run, or is skipped (training takes another one of "
+        "its class), printed, and listed in summary.json",
         ("stop", "skip"), changes_result=False,
     ),
     Setting(

@@ -16,6 +16,9 @@ class Places(Protocol):
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         """(n,) places -> (n,) indices of examples; -1 where nothing stands."""
 
+    def draw(self, place: int) -> tuple[int, ...]:
+        """What seeds a choice made for this place: the same for the repeats of an example."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Order:
@@ -32,6 +35,11 @@ class Order:
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         return _by_epoch(places, self.size, lambda epoch: _permutation(self.size, self.seed, epoch, self.repeats))
 
+    def draw(self, place: int) -> tuple[int, ...]:
+        """(seed, epoch, number of the example within it)."""
+        epoch, offset = divmod(place, self.size)
+        return self.seed, epoch, offset // self.repeats
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # equal to itself alone: what is cached for it goes by identity
 class BalancedOrder:
@@ -43,6 +51,10 @@ class BalancedOrder:
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         return _by_epoch(places, len(self.labels), lambda epoch: _balanced(self, epoch))
+
+    def draw(self, place: int) -> tuple[int, ...]:
+        """(seed, place)."""
+        return self.seed, place
 
 
 def _by_epoch(places: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -81,3 +93,7 @@ class Once:
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         return np.where(places < self.size, places, -1)
+
+    def draw(self, place: int) -> tuple[int, ...]:
+        """The place: evaluation has no seed, and replaces nothing."""
+        return (place,)

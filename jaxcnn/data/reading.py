@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -14,15 +15,22 @@ Batch = dict[str, jax.Array]
 """K batches, B sharded over "data": image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool,
 and index and epoch (K, B) int32: which example it is, and how often the data have been gone through before."""
 
-Reader = Callable[[Places, int, int, Iterable[int]], Iterator[Batch]]
-"""(places, start, B, counts): for each K of counts the next K batches of B examples, from place `start` on."""
+
+class Reader(Protocol):
+    """Gives batches, of which each is a function of its place alone."""
+
+    def __call__(self, places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
+        """For each K of counts the next K batches of `batch_size` examples, from place `start` on.
+
+        Arrays have room for `most` batches at least; what is in them after the first K is padding (mask False).
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """How examples are read; none of it changes a batch but `skip`.
 
-    With `skip`, an image that can't be read does not stop the run: training takes the next one that can, evaluation
+    With `skip`, an image that can't be read does not stop the run: training takes another one of its class, evaluation
     leaves it out, and its name goes into `skipped`.
     """
 
@@ -31,6 +39,15 @@ class Reading:
     workers: int = 0
     skip: bool = False
     skipped: set[str] = dataclasses.field(default_factory=set)
+
+    def skipped_line(self, when: str = "") -> str:
+        """How many images were skipped, and the first names, in one line; "" where none was."""
+        if not self.skipped:
+            return ""
+        first, count = sorted(self.skipped)[:3], len(self.skipped)
+        more = f" and {count - len(first):,} more" if count > len(first) else ""
+        images = "image" if count == 1 else "images"
+        return f"warning: {count:,} unreadable {images} skipped{when} (data.on_error=skip): {', '.join(first)}{more}"
 
 
 def cores() -> int:

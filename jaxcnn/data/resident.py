@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data.order import Places
 from jaxcnn.data.reading import Batch, Reader, Reading, aligned
+from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source
 
 _TOGETHER = 64  # examples a task of the pool: one each took 2 seconds for CIFAR's 50,000
@@ -40,7 +41,7 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     reading.skipped.update(source.name(int(index)) for index in np.flatnonzero(~whole))
     if not whole.any():
         raise source.none_readable()
-    instead = _next_whole(whole)
+    replacements = Replacements(source)
     on_device = jax.device_put({"image": images, "label": source.labels}, everywhere)
 
     def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
@@ -53,29 +54,31 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
         places = jax.ShapeDtypeStruct((count, batch_size), np.int32, sharding=sharded)
         return jax.jit(gather, out_shardings=sharded).lower(on_device, places, places).compile()
 
-    def read(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
+    def read(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
         counts = list(counts)
-        for count in set(counts):
-            compiled(count, batch_size)  # now, before any clock runs
-        return batches(places, start, batch_size, counts)
+        if places.training:
+            replacements.check(whole)
+        for room in {max(count, most) for count in counts}:
+            compiled(room, batch_size)  # now, before any clock runs
+        return batches(places, start, batch_size, counts, most)
 
-    def batches(places: Places, start: int, batch_size: int, counts: Iterable[int]) -> Iterator[Batch]:
+    def readable(places: Places, numbers: np.ndarray) -> np.ndarray:
+        """The indices of the examples at these places: of replacements, or -1, in place of what can't be read."""
+        indices = places[numbers]
+        for row in np.flatnonzero(~whole[indices] & (indices >= 0)).tolist():
+            index, draw = int(indices[row]), places.draw(int(numbers[row]))
+            indices[row] = replacements.find(index, draw, lambda i: whole[i] or None)[0] if places.training else -1
+        return indices
+
+    def batches(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int) -> Iterator[Batch]:
         for count in counts:
             end = start + count * batch_size
-            indices = places[np.arange(start, end)].reshape(count, batch_size)
-            epochs = np.arange(start, end).reshape(count, batch_size) // len(source)
-            if not whole.all():
-                indices = np.where(
-                    indices < 0, -1, instead[indices] if places.training else np.where(whole[indices], indices, -1)
-                )
-            on_their_way = jax.device_put((indices.astype(np.int32), epochs.astype(np.int32)), sharded)
-            yield compiled(count, batch_size)(on_device, *on_their_way)
+            numbers, room = np.arange(start, end), max(count, most)
+            indices, epochs = np.full((room, batch_size), -1, np.int32), np.zeros((room, batch_size), np.int32)
+            indices[:count] = readable(places, numbers).reshape(count, batch_size)
+            epochs[:count] = numbers.reshape(count, batch_size) // len(source)
+            on_their_way = jax.device_put((indices, epochs), sharded)
+            yield compiled(room, batch_size)(on_device, *on_their_way)
             start = end
 
     return read
-
-
-def _next_whole(whole: np.ndarray) -> np.ndarray:
-    """For each index itself, or the next one that could be read."""
-    indices = np.flatnonzero(whole)
-    return indices[np.searchsorted(indices, np.arange(len(whole))) % len(indices)]

@@ -49,10 +49,5 @@ class Sizes:
             return min([total, *following])
         return min(total, (step // _HELD + 1) * _HELD)
 
-    @property
-    def most_steps(self) -> int:
-        """The most steps that can be sure to have one size, where none is a boundary."""
-        return _HELD if len(self.sizes) > 1 and not self.boundaries else 2**31
-
 
 ONE_SIZE = Sizes()

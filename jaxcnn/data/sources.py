@@ -61,13 +61,13 @@ class Source(abc.ABC):
         """Images `indices` at once, (n, H, W, C), where they lie in memory as they are shown; None elsewhere."""
         return None
 
-    def none_readable(self) -> UserError:
-        """What is said where no image can be read: why the first one can't."""
+    def none_readable(self, first: int = 0, of: str = "data set") -> UserError:
+        """What is said where no image can be read (or none of a class): why image `first` can't."""
         try:
-            self[0]
+            self[first]
         except UserError as error:
-            return UserError(f"{error}; nor could any other image of this data set be read")
-        return UserError(f"{self.name(0)}: none of the images of this data set that were tried can be read")
+            return UserError(f"{error}; nor could any other image of this {of} be read")
+        return UserError(f"{self.name(first)}: none of the images of this {of} that were tried can be read")
 
     def stamp(self) -> str:
         """A text that is another one when the pixels of any image may be; see data.cache."""

@@ -1,6 +1,7 @@
 """Batches of a data set that stays on the host or on disk: Grain's threads, or processes, read ahead."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import threading
@@ -18,12 +19,20 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import signals
 from jaxcnn.data.order import Places
 from jaxcnn.data.reading import Batch, Reading, aligned
+from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import RunFailed
 
 
 def streamed(
-    source: Source, mesh: Mesh, reading: Reading, places: Places, start: int, batch_size: int, counts: Iterable[int]
+    source: Source,
+    mesh: Mesh,
+    reading: Reading,
+    places: Places,
+    start: int,
+    batch_size: int,
+    counts: Iterable[int],
+    most: int = 0,
 ) -> Iterator[Batch]:
     """A `Reader`, but for its first three arguments."""
     import grain  # a quarter of a second, which runs with resident data need not wait for
@@ -41,14 +50,18 @@ def streamed(
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2))
     batches = iter(dataset)
     sharded = NamedSharding(mesh, P(None, "data"))
+    nothing_read = bool(counts)
     try:
         elements_read = _first_read(batches) if reading.workers else batches
         for count in counts:
             several = [next(elements_read) for _ in range(count)]
-            stacked = {name: _stacked([batch[name] for batch in several]) for name in several[0]}
-            skipped = stacked.pop("skipped")
+            stacked = {name: _stacked([batch[name] for batch in several], most) for name in several[0]}
+            skipped = stacked.pop("skipped")[:count]
             reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
+            nothing_read = nothing_read and not stacked["mask"].any()
             yield jax.device_put(stacked, sharded)
+        if nothing_read:
+            raise source.none_readable()
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
             raise
@@ -100,7 +113,8 @@ class _Batches:
             if image is None:
                 skipped[row], mask[row] = index, self.places.training
                 if self.places.training:
-                    indices[row], image = self._next_readable(index, place)
+                    read = functools.partial(self.source.readable, place=place)
+                    indices[row], image = self._replacements.find(index, self.places.draw(place), read)
             if image is not None:
                 images[row] = image
         images[~mask] = 0
@@ -113,16 +127,18 @@ class _Batches:
             "skipped": skipped,
         }
 
-    def _next_readable(self, index: int, place: int) -> tuple[int, np.ndarray]:
-        for step in range(1, len(self.source)):
-            following = (index + step) % len(self.source)
-            if (image := self.source.readable(following, place)) is not None:
-                return following, image
-        raise self.source.none_readable()
+    @functools.cached_property
+    def _replacements(self) -> Replacements:
+        return Replacements(self.source)
 
 
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+def _stacked(arrays: list[np.ndarray], most: int) -> np.ndarray:
+    """(K, …), and zeros after them where `most` is more than these K."""
+    if len(arrays) == 1 and most <= 1:
+        return arrays[0][None]
+    if len(arrays) < most:
+        arrays = arrays + [np.zeros_like(arrays[0])] * (most - len(arrays))
+    return np.stack(arrays)
 
 
 def _end_with_parent(parent: int) -> None:

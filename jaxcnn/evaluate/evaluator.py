@@ -1,7 +1,8 @@
 """Logits of exactly N examples, whatever the batch size and the number of devices; and what they are worth."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data import Batch, Preprocessing, View
+from jaxcnn.errors import RunFailed
 from jaxcnn.evaluate.metrics import Task, accuracy, top_k_accuracy
 
 Predict = Callable[[dict, jax.Array | np.ndarray], jax.Array]
@@ -51,7 +53,12 @@ def measure(
     """{"accuracy", "loss", "examples"}, and "top5_accuracy" where there are more than 5 classes to choose from.
 
     `losses` gives one loss an example: (logits, labels) -> (N,).
+
+    Raises:
+      RunFailed: there are no examples, so there is nothing to average over.
     """
+    if not len(labels):
+        raise RunFailed("evaluation: there are no examples to evaluate")
     figures = {
         "accuracy": accuracy(logits, labels, task),
         "loss": float(np.asarray(losses(logits, labels), np.float64).mean()),
@@ -60,3 +67,8 @@ def measure(
     if task == "multiclass" and logits.shape[1] > 5:
         figures["top5_accuracy"] = top_k_accuracy(logits, labels, 5)
     return figures
+
+
+def finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The same for JSON, which has no NaN and no infinity: None in their place."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()}

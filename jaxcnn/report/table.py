@@ -21,4 +21,8 @@ def results_table(summary: Mapping[str, Any]) -> str:
         ("of it compiling", "compile_seconds", "{:.1f} s"),
         ("images/s", "images_per_second", "{:,.0f}"),
     ]
-    return "\n".join(f"{label:<26}{form.format(summary[key]):>12}" for label, key, form in rows if key in summary)
+    return "\n".join(f"{label:<26}{_text(form, summary[key]):>12}" for label, key, form in rows if key in summary)
+
+
+def _text(form: str, value: float | None) -> str:
+    return "not finite" if value is None else form.format(value)

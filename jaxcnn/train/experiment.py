@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,7 +97,9 @@ class Experiment:
                 stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])
             return start(variables, seed)
 
-        first = [self.dataset.train[i] for i in range(config.model.whiten)]
+        train, skip = self.dataset.train, self.reading.skip
+        images_of = (image for i in range(len(train)) if (image := train.readable(i) if skip else train[i]) is not None)
+        first = list(itertools.islice(images_of, config.model.whiten))
         images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
         make, argument, options = fresh, images, {}
         if config.model.pretrained:
@@ -223,6 +226,8 @@ def prepare(config: ConfigDict) -> Experiment:
     sizes = _sizes(config, len(dataset.train), preprocessing.size)
     if isinstance(dataset.train, data.Resized):
         dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, sizes=sizes))
+    if config.data.on_error == "skip":
+        _check_some_readable(dataset)
     task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
     model = create_model(
         config.model.name,
@@ -259,6 +264,13 @@ def prepare(config: ConfigDict) -> Experiment:
     experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
     experiment.predict()
     return experiment
+
+
+def _check_some_readable(dataset: data.Dataset) -> None:
+    """That there will be something to evaluate: known before the training, not after it."""
+    for part, source in dataset.parts().items():
+        if all(source.readable(index) is None for index in range(len(source))):
+            raise UserError(f"the {part} set: {source.none_readable()}")
 
 
 def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:

@@ -23,12 +23,19 @@ class Interval:
     seconds: float = 0.0
     waited: float = 0.0
 
-    def add(self, pending: Sequence[dict], step: int, history: Sequence[Row], checkpoints: Checkpoints) -> None:
-        """Adds the steps up to `step`, waiting for them; RunFailed if one's loss or gradient is not finite."""
+    def add(self, pending: Sequence[tuple[dict, int]], step: int, history: Sequence[Row], checkpoints: Checkpoints) -> None:
+        """Adds the steps up to `step`, waiting for them; RunFailed if one's loss or gradient is not finite.
+
+        `pending` has the metrics of each call, and of how many steps they are: arrays may have room for more.
+        """
         if not pending:
             return
-        rows = jax.device_get(pending)
-        metrics = {name: np.concatenate([row[name] for row in rows]).astype(np.float64) for name in rows[0]}
+        of_calls, counts = zip(*pending, strict=True)
+        rows = jax.device_get(of_calls)
+        metrics = {
+            name: np.concatenate([row[name][:count] for row, count in zip(rows, counts, strict=True)]).astype(np.float64)
+            for name in rows[0]
+        }
         finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
         if not finite.all():
             bad = int(np.argmin(finite))

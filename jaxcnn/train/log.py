@@ -1,6 +1,7 @@
 """What a run says while it goes: progress on a terminal, plain lines elsewhere, metrics.jsonl, TensorBoard events."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxcnn.evaluate import finite
 from jaxcnn.files import read_text, write_text
 
 Row = Mapping[str, float]
@@ -43,7 +45,7 @@ class RunLog:
     def row(self, row: Row) -> None:
         """One row of metrics; {"step", "epoch", …}."""
         self.history.append(dict(row))
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(json.dumps(finite(row)) + "\n")
         self._file.flush()
         self._events.write(row)
         self.say(
@@ -107,8 +109,10 @@ def _row(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
-    return row if numbers and type(row.get("step")) is int and "epoch" in row else None
+    if not isinstance(row, dict) or type(row.get("step")) is not int or "epoch" not in row:
+        return None
+    row = {name: math.nan if value is None else value for name, value in row.items()}  # JSON has no NaN
+    return row if all(type(value) in (int, float) for value in row.values()) else None
 
 
 def resumed_history(

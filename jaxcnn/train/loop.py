@@ -108,6 +108,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
                 f"extended from {planned:,} steps: from here on the schedule is that of the new total, so the result "
                 "is not that of a run planned so from its beginning",
             )
+        _say_skipped(console, experiment, " so far")
 
         # ── training ────────────────────────────────────────────────────────────────────────────────────────────────
         predict = AheadOfTime(experiment.predict(), clock)
@@ -130,6 +131,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
             record["extended"],
         )
         checkpoints.close()
+        _say_skipped(console, experiment)
     return summary
 
 
@@ -157,6 +159,12 @@ def _introduce(console: Console, experiment: Experiment, state: TrainState, conv
         say(console, note)
 
 
+def _say_skipped(console: Console, experiment: Experiment, when: str = "") -> None:
+    """At the start what is known by then, all of resident training data; at the end all."""
+    if line := experiment.reading.skipped_line(when):
+        say(console, line)
+
+
 def _train(
     experiment: Experiment,
     state: TrainState,
@@ -177,7 +185,7 @@ def _train(
 
     validation = experiment.batches_once(dataset.validation) if dataset.validation else None
     losses = evaluation_losses(config.loss)
-    pending: list[dict[str, jax.Array]] = []  # metrics of steps that may still be under way
+    pending: list[tuple[dict[str, jax.Array], int]] = []  # metrics of steps that may still be under way, and how many
 
     def evaluate() -> Row:
         assert validation is not None
@@ -201,11 +209,11 @@ def _train(
             batch = next(dispatch.batches)
             interval.waited += time.perf_counter() - waiting
             compiled = clock.compile
-            state, metrics = dispatch(state, batch, step)
+            state, metrics = dispatch(state, batch, step, count)
             mark += clock.compile - compiled  # that was no training
         if experiment.on_cpu and experiment.mesh.size > 1:
             jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
-        pending.append(metrics)
+        pending.append((metrics, count))
         step += count
         interrupts.unsaved = True
         log.progress(step)

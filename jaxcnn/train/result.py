@@ -1,5 +1,6 @@
 """What a finished run leaves: summary.json and report.html."""
 
+import dataclasses
 import json
 import platform
 import shlex
@@ -10,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn import config as settings
-from jaxcnn.evaluate import collect, measure
+from jaxcnn.evaluate import collect, finite, measure
 from jaxcnn.files import write_text
 from jaxcnn.layers import cpu_convolution
 from jaxcnn.report import summarize, write_report
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
-from jaxcnn.train.experiment import Experiment
+from jaxcnn.train.experiment import Experiment, batches_once
 from jaxcnn.train.log import Row
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import TrainState, count_parameters, variables_sha256
@@ -40,10 +41,13 @@ def write_result(
     config, dataset, test = experiment.config, experiment.dataset, experiment.dataset.test
     assert test is not None, "data.load cuts one off"
     tested_step, variables = selected_variables(checkpoints, config, state.variables, best_step)
-    batches = experiment.batches_once(test)()
+    reading = dataclasses.replace(experiment.reading, skipped=set())
+    batches = batches_once(config, test, experiment.mesh, reading)()
     with clock.counting("test"):
         (logits,), labels = collect(predict, [variables], batches)
-    figures = measure(logits, labels, experiment.task, evaluation_losses(config.loss))
+    figures = finite(measure(logits, labels, experiment.task, evaluation_losses(config.loss)))
+    tested_images = [index for index in range(len(test)) if test.name(index) not in reading.skipped]
+    experiment.reading.skipped.update(reading.skipped)
     tested = next((row for row in history if row["step"] == tested_step and "validation_accuracy" in row), {})
     counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested
     steps, skipped = int(state.step), sorted(experiment.reading.skipped)
@@ -52,7 +56,7 @@ def write_result(
     summary = {
         **{f"test_{name}": value for name, value in figures.items()},
         "tested_step": tested_step,
-        **{name.replace("_ema", ""): value for name, value in tested.items() if name.startswith(counted)},
+        **{name.replace("_ema", ""): value for name, value in finite(tested).items() if name.startswith(counted)},
         "steps": steps,
         "epochs": steps * config.batch_size / len(dataset.train),
         "wall_seconds": clock.wall,
@@ -82,7 +86,7 @@ def write_result(
         class_names=dataset.class_names,
         labels=labels,
         logits=logits,
-        image_at=test.__getitem__,
+        image_at=lambda number: test[tested_images[number]],
         layers=summarize(experiment.model, experiment.preprocessing.input_shape),
     )
     # last, for it says that the run is complete

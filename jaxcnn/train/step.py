@@ -19,6 +19,7 @@ from jaxcnn.train.losses import Loss, correct, targets_of
 from jaxcnn.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
+METRICS = ("loss", "accuracy", "gradient_norm", "learning_rate")
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -38,7 +39,7 @@ def make_train_step(
     frozen: frozenset[str] = frozenset(),
     unroll: bool = True,
 ) -> Step:
-    """The step: batch of image (B, H, W, C) uint8 and label -> next state, metrics of this step (scalars, float32).
+    """The step: batch of image (B, H, W, C) uint8 and label -> next state, METRICS of this step (scalars, float32).
 
     Mixing augmentations make targets (B, num_outputs) of the labels.
 
@@ -112,8 +113,8 @@ def make_train_step(
     return step
 
 
-def jit_steps(step: Step, mesh: Mesh, *, unroll: bool) -> jax.stages.Wrapped:
-    """K steps in one call: (state, K batches) -> (state, metrics of shape (K,)). The state is donated.
+def jit_steps(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
+    """K steps in one call, one after the other: (state, K batches) -> (state, metrics of shape (K,)). The state is donated.
 
     The batch is sharded over the mesh's axis "data", the state replicated; so batch norm sees the global batch.
     """
@@ -121,7 +122,31 @@ def jit_steps(step: Step, mesh: Mesh, *, unroll: bool) -> jax.stages.Wrapped:
 
     @functools.partial(jax.jit, donate_argnums=0, in_shardings=(replicated, sharded), out_shardings=(replicated, replicated))
     def steps(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
-        return _scan(step, state, batches, unroll=unroll)
+        return _scan(step, state, batches, unroll=True)
+
+    return steps
+
+
+def jit_loop(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
+    """The same in a loop, which makes as many steps as it is told: (state, count, K batches) -> (state, metrics).
+
+    Steps are made on the first `count` () int32 of the K batches; of the metrics (K,) the rest is 0. One program serves
+    all counts. On CPU it is slow, see `_scan`.
+    """
+    replicated, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
+
+    @functools.partial(
+        jax.jit, donate_argnums=0, in_shardings=(replicated, replicated, sharded), out_shardings=(replicated, replicated)
+    )
+    def steps(state: TrainState, count: jax.Array, batches: Batch) -> tuple[TrainState, Metrics]:
+        def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, metrics = carry
+            batch = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), batches)
+            state, of_step = step(state, batch)
+            return state, jax.tree.map(lambda of_call, value: of_call.at[index].set(value), metrics, of_step)
+
+        most = jax.tree.leaves(batches)[0].shape[0]
+        return jax.lax.fori_loop(0, count, body, (state, {name: jnp.zeros(most) for name in METRICS}))
 
     return steps
 

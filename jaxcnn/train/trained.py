@@ -145,7 +145,8 @@ def evaluate(
     """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
 
     The data set is that of the run's config, or at `data_root`. If the data there are others than those of the training
-    and have no parts, all of them are measured; their classes may be some of the network's. `say` tells how they are taken.
+    and have no parts, all of them are measured; their classes may be some of the network's. `say` tells how they
+    are taken, and which images were skipped.
 
     Raises:
       UserError: no such data or split; images or classes that are not the network's.
@@ -166,8 +167,10 @@ def evaluate(
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
         )
-    predict = trained.predict()
-    (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, reading(config))())
+    predict, reader = trained.predict(), reading(config)
+    (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, reader)())
+    if reader.skipped:
+        say(reader.skipped_line())
     figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
     return {f"{split}_{name}": value for name, value in figures.items()}
 

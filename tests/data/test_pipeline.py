@@ -78,6 +78,19 @@ def test_streamed_batches_equal_resident_ones_also_over_8_devices(source):
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
+def test_arrays_with_room_for_more_batches_hold_the_same_ones_and_padding(resident):
+    arguments = Order(SIZE, 0), 8, 8, [3, 1, 2]
+    expected, found = read(reader(resident=resident), *arguments), read(reader(resident=resident), *arguments, 3)
+    for padded, exact in zip(found, expected, strict=True):
+        count = len(exact["mask"])
+        for name, array in padded.items():
+            assert array.shape == (3, *exact[name].shape[1:])
+            assert array.dtype == exact[name].dtype
+            np.testing.assert_array_equal(array[:count], exact[name])
+        assert not padded["mask"][count:].any()
+
+
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 def test_each_device_holds_its_share_of_a_batch_and_nothing_else(resident):
     (batch,) = reader(resident=resident, devices=8)(Order(SIZE, 0), 0, 16, [3])
     for array in batch.values():

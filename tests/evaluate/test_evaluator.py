@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import ArraySource, Preprocessing, Reading, batches_once, make_reader, make_views
-from jaxcnn.evaluate import collect, make_predict
+from jaxcnn.errors import RunFailed
+from jaxcnn.evaluate import collect, finite, make_predict, measure
 from jaxcnn.train.experiment import make_mesh
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 6, 6, 1), dtype=np.uint8)
@@ -43,3 +44,13 @@ def test_views_average_the_logits_of_image_and_mirror():
     )
     mirrored = predict(variables, IMAGES[None, :, :, ::-1])
     np.testing.assert_allclose(seen(variables, IMAGES[None]), (predict(variables, IMAGES[None]) + mirrored) / 2, atol=1e-6)
+
+
+def test_nothing_to_evaluate_is_an_error_and_no_nan():
+    with pytest.raises(RunFailed, match="no examples"):
+        measure(np.zeros((0, 3)), np.zeros(0, np.int32), "multiclass", lambda logits, labels: np.zeros(0))
+
+
+def test_figures_for_json_have_no_nan_and_no_infinity():
+    figures = {"loss": float("nan"), "norm": -float("inf"), "accuracy": 0.5, "examples": 3, "missing": None}
+    assert finite(figures) == {"loss": None, "norm": None, "accuracy": 0.5, "examples": 3, "missing": None}

@@ -1,18 +1,27 @@
 """Many steps a call: nothing travels but indices, the state's memory is used again, and nobody waits before a row is due."""
 
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
-from common.small_runs import quiet, small_config
+from common import narrow_airbench
+from common.small_runs import TIMES, quiet, small_config
 
 from jaxcnn import train
-from jaxcnn.config import validate
+from jaxcnn.command import load_config
+from jaxcnn.config import changed, validate
+from jaxcnn.data import ArraySource, Sizes
 from jaxcnn.data.sizes import ONE_SIZE
 from jaxcnn.train import dispatch
-from jaxcnn.train.experiment import prepare
-from jaxcnn.train.step import jit_steps
+from jaxcnn.train.clock import Clock
+from jaxcnn.train.experiment import prepare, replicated
+from jaxcnn.train.log import read_history
+from jaxcnn.train.step import jit_loop
 
-STEPS = 3  # a call
+STEPS, ROOM = 3, 4  # of a call, and in its arrays
 
 
 @pytest.fixture(scope="module")
@@ -24,35 +33,40 @@ def experiment():
 
 def batches_of(experiment, calls):
     read = experiment.reader(experiment.dataset.train)
-    return read(experiment.order(), 0, experiment.config.batch_size, [STEPS] * calls)
+    return read(experiment.order(), 0, experiment.config.batch_size, [STEPS] * calls, ROOM)
+
+
+def on_device(experiment, count):
+    return jax.device_put(np.int32(count), replicated(experiment.mesh))
 
 
 @pytest.fixture(scope="module")
 def steps(experiment):
-    """STEPS steps in one call, by lax.scan as on accelerators, compiled."""
-    jitted = jit_steps(experiment.train_step(), experiment.mesh, unroll=False)
-    return jitted.lower(experiment.initial_state(), next(batches_of(experiment, 1))).compile()
+    """Up to ROOM steps in one call, in a loop as on accelerators, compiled."""
+    jitted = jit_loop(experiment.train_step(), experiment.mesh)
+    return jitted.lower(experiment.initial_state(), on_device(experiment, STEPS), next(batches_of(experiment, 1))).compile()
 
 
 @pytest.mark.slow
 def test_calls_need_no_transfer_and_batches_that_of_their_indices_alone(experiment, steps):
-    state, batches = experiment.initial_state(), batches_of(experiment, 4)
+    state, batches, count = experiment.initial_state(), batches_of(experiment, 4), on_device(experiment, STEPS)
     metrics = []
     for _ in range(4):
         with jax.transfer_guard("disallow"):  # but what is asked for: device_put
             batch = next(batches)
         with jax.transfer_guard("disallow_explicit"):  # nothing
-            state, of_call = steps(state, batch)
+            state, of_call = steps(state, count, batch)
             metrics.append(of_call["loss"])
     assert int(state.step) == 4 * STEPS
-    assert np.isfinite(np.concatenate(metrics)).all()
+    assert np.isfinite(metrics).all()
+    np.testing.assert_array_equal(np.array(metrics) != 0, [np.arange(ROOM) < STEPS] * 4)
     with jax.transfer_guard("disallow"), pytest.raises(Exception, match="Disallowed host-to-device"):
-        steps(state, jax.tree.map(np.asarray, batch))  # the guard guards
+        steps(state, count, jax.tree.map(np.asarray, batch))  # the guard guards
 
 
 def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
     text = steps.as_text()
-    assert f'"known_trip_count":{{"n":"{STEPS}"}}' in text
+    assert text.count(" while(") >= 1
     for word in ("infeed", "outfeed", "callback", "send(", "recv("):
         assert word not in text, word
 
@@ -60,19 +74,49 @@ def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
 @pytest.mark.parametrize(
     ("total", "intervals", "calls"),
     [
-        (200, (25, 200), [25] * 8),  # a row an epoch is no reason to make single steps
-        (100, (50, 100), [32, *[1] * 18] * 2),
-        (70, (100, 1000), [32, 32, *[1] * 6]),
+        (200, (25, 200), [25] * 8),
+        (100, (50, 100), [25] * 4),
+        (70, (100, 1000), [24, 23, 23]),
         (3, (1, 3), [1, 1, 1]),
+        (50, (7, 25), [7, 7, 7, 4, 3, 7, 7, 7, 1]),
     ],
 )
 def test_calls_end_where_rows_are_due(total, intervals, calls):
     assert list(dispatch.plan(0, total, 32, intervals, ONE_SIZE)) == calls
 
 
+@pytest.mark.parametrize("sizes", [ONE_SIZE, Sizes((8, 16), seed=3), Sizes((8, 12, 16), (17, 61))])
+@pytest.mark.parametrize("start", [0, 5, 61])
+def test_no_call_goes_past_what_is_due_or_to_another_size(start, sizes):
+    for log, evaluate in itertools.product((1, 3, 10, 50, 1000), (25, 391)):
+        step = start
+        for count in dispatch.plan(start, 200, 32, (log, evaluate), sizes):
+            assert 1 <= count <= 32
+            steps = range(step, step + count)
+            assert len({sizes.at_step(at) for at in steps}) == 1
+            assert not any(at % every == 0 for at in steps[1:] for every in (log, evaluate))
+            step += count
+        assert step == 200
+
+
+def test_batches_of_a_call_take_256_mib_at_most():
+    def most(side, batch_size, labels=None, sizes=ONE_SIZE):
+        source = ArraySource(np.broadcast_to(np.uint8(0), (1000, side, side, 3)), np.zeros(1000, np.int32))
+        config = SimpleNamespace(batch_size=batch_size)
+        return dispatch._most_that_fit(SimpleNamespace(config=config, dataset=SimpleNamespace(train=source), sizes=sizes))
+
+    for side, batch_size in ((32, 2000), (224, 64), (224, 256), (96, 1000)):
+        calls = most(side, batch_size)
+        example = side * side * 3 + 4
+        assert calls * batch_size * example <= 2**28 < (calls + 1) * batch_size * example
+    assert most(32, 2000) >= 32
+    assert most(224, 4096) == 1, "one batch has to fit"
+    assert most(128, 256, sizes=Sizes((128, 224), (9,))) == most(224, 256)
+
+
 def test_state_is_donated_and_the_batch_is_not(experiment, steps):
     state, batch = experiment.initial_state(), next(batches_of(experiment, 1))
-    new, _ = steps(state, batch)
+    new, _ = steps(state, on_device(experiment, STEPS), batch)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, batch)))
     assert steps.memory_analysis().alias_size_in_bytes >= sum(leaf.nbytes for leaf in jax.tree.leaves(new))
@@ -108,3 +152,55 @@ def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path
     train.run(small_config(**changes), tmp_path, console=quiet()[0])
     assert len(calls) == 12
     assert set(read_at) == {0, 4, 8, 12}  # 0: for the initial state, which the clock counts
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """How many programs each step function of the runs has compiled, and the number of steps of each call."""
+    made, calls = [], []
+
+    class Recorded(dispatch.AheadOfTime):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+        def __call__(self, state, *arguments):
+            calls.append(int(arguments[0]) if len(arguments) == 2 else 1)
+            return super().__call__(state, *arguments)
+
+    monkeypatch.setattr(dispatch, "AheadOfTime", Recorded)
+    return lambda: ([len(of_one._programs) for of_one in made], calls)
+
+
+@pytest.fixture
+def airbench(tmp_path):
+    """configs/airbench94.py in little, with 32 steps per call, as on accelerators: two epochs of four steps."""
+    config = load_config(str(Path(__file__).parents[2] / "configs" / "airbench94.py"))
+    changes = {"steps_per_dispatch": 32, "evaluate.every": "2epochs", "log.every": "3steps", "total": "2epochs"}
+    return changed(config, narrow_airbench.settings(tmp_path) | changes)
+
+
+@pytest.mark.parametrize(
+    ("every", "counts"), [("1epochs", [4, 4]), ("3steps", [3, 3, 2]), ("50steps", [8]), ("5steps", [5, 3]), ("1steps", [1] * 8)]
+)
+def test_calls_of_a_run_have_arrays_of_one_shape_however_often_rows_are_due(every, counts, airbench):
+    calls = dispatch.Dispatch(prepare(changed(airbench, {"log.every": every})), 0, Clock())
+    assert calls.counts == counts
+    batches = list(calls.batches)
+    assert len({tuple(array.shape for array in batch.values()) for batch in batches}) == 1
+    assert [int(batch["mask"].sum()) for batch in batches] == [20 * count for count in counts]
+    resumed = dispatch.Dispatch(prepare(changed(airbench, {"log.every": every})), 7, Clock())
+    assert next(resumed.batches)["image"].shape == batches[0]["image"].shape, "it takes the programs of the first part"
+
+
+@pytest.mark.slow
+def test_run_of_several_steps_per_call_is_one_program_and_has_the_rows_of_single_steps(airbench, programs, tmp_path):
+    train.run(airbench, tmp_path / "many", console=quiet()[0])
+    assert programs() == ([1], [3, 3, 2])
+    programs()[1].clear()
+    train.run(changed(airbench, {"steps_per_dispatch": 1}), tmp_path / "single", console=quiet()[0])
+    assert programs() == ([1, 1], [1] * 8)
+    for row, expected in zip(read_history(tmp_path / "many"), read_history(tmp_path / "single"), strict=True):
+        assert row.keys() == expected.keys()
+        for name in row.keys() - TIMES:
+            assert row[name] == pytest.approx(expected[name], rel=1e-3), (row["step"], name)

@@ -16,7 +16,7 @@ from jaxcnn.data import Preprocessing, make_augmentation
 from jaxcnn.train.experiment import make_mesh, prepare, replicated
 from jaxcnn.train.losses import softmax_cross_entropy
 from jaxcnn.train.state import init_state, init_variables
-from jaxcnn.train.step import jit_steps, make_train_step
+from jaxcnn.train.step import jit_loop, jit_steps, make_train_step
 
 BATCH, STEPS = 16, 8
 POLICY = ("flip", ("random_crop", {"pad": 1}))
@@ -61,7 +61,18 @@ def batches():
 
 
 def train(
-    model, batches, *, steps=STEPS, devices=1, per_call=1, optimizer=None, ema=0.0, policy=POLICY, unroll=True, **settings
+    model,
+    batches,
+    *,
+    steps=STEPS,
+    devices=1,
+    per_call=1,
+    optimizer=None,
+    ema=0.0,
+    policy=POLICY,
+    loop=False,
+    room=0,
+    **settings,
 ):
     """(final state, losses of all steps) of training `model` on the first `steps` batches."""
     mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
@@ -77,13 +88,20 @@ def train(
         preprocessing=preprocessing,
         augment=make_augmentation(policy),
         ema_decay=ema,
-        unroll=unroll,
+        unroll=not loop,
         **settings,
     )
-    call, losses = jit_steps(step, mesh, unroll=unroll), []
+    call, losses = (jit_loop if loop else jit_steps)(step, mesh), []
     for start in range(0, steps, per_call):
-        state, metrics = call(state, jax.tree.map(lambda x: x[start : start + per_call], batches))  # noqa: B023
+        count = min(per_call, steps - start)
+        some = jax.tree.map(lambda x: x[start : start + count], batches)  # noqa: B023
+        if loop:  # what fills the room is never looked at
+            some = jax.tree.map(lambda x: np.concatenate([x, np.full_like(x[:1], 1).repeat(room - len(x), 0)]), some)
+        state, metrics = call(state, np.int32(count), some) if loop else call(state, some)
         losses.append(np.asarray(metrics["loss"]))  # waits, as virtual devices need
+        assert not losses[-1][count:].any()
+        losses[-1] = losses[-1][:count]
+    assert call._cache_size() == 1 if loop else True, "one program for all counts"
     return state, np.concatenate(losses)
 
 
@@ -114,20 +132,24 @@ def test_frozen_layers_keep_parameters_and_statistics_and_cost_no_gradient(batch
     assert (np.asarray(thawed.batch_stats["norm"]["mean"]) != start["batch_stats"]["norm"]["mean"]).all()
 
 
-@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "scanned, as on accelerators"])
-def test_many_steps_in_one_call_equal_as_many_calls(batches, unroll):
+@pytest.mark.parametrize(
+    "how",
+    [{"per_call": 4}, {"per_call": 4, "loop": True, "room": 4}, {"per_call": 3, "loop": True, "room": 5}],
+    ids=["unrolled", "in a loop, as on accelerators", "in a loop with room to spare, calls of several lengths"],
+)
+def test_many_steps_in_one_call_equal_as_many_calls(batches, how):
     state, losses = train(Net(drop=0.3), batches, per_call=1)
-    together, together_losses = train(Net(drop=0.3), batches, per_call=4, unroll=unroll)
+    together, together_losses = train(Net(drop=0.3), batches, **how)
     np.testing.assert_allclose(together_losses, losses, rtol=1e-6)
     assert_close(together.params, state.params, 1e-6)
     assert int(together.step) == STEPS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "scanned, as on accelerators"])
-def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, unroll):
+@pytest.mark.parametrize("how", [{}, {"loop": True, "room": 1}], ids=["unrolled", "scanned, as on accelerators"])
+def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, how):
     whole, losses = train(Net(norm=False), batches)
-    parts, parts_losses = train(Net(norm=False), batches, accumulate=4, unroll=unroll)
+    parts, parts_losses = train(Net(norm=False), batches, accumulate=4, **how)
     np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
     assert_close(parts.params, whole.params, 1e-5)
 
@@ -184,7 +206,7 @@ def test_runs_of_two_seeds_are_the_same_program():
         experiment = prepare(validate(small_config(seed=seed, **{"data.mean": (0.3,), "data.std": (0.4,)})))
         step, state = experiment.train_step(), experiment.initial_state()
         batch = next(experiment.reader(experiment.dataset.train)(experiment.order(), 0, 64, [1]))
-        texts.append(jit_steps(step, experiment.mesh, unroll=True).lower(state, batch).as_text())
+        texts.append(jit_steps(step, experiment.mesh).lower(state, batch).as_text())
         keys.append(state.seed)
     assert texts[0] == texts[1]
     assert keys == [0, 1]
