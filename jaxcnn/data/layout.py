@@ -257,7 +257,7 @@ def _listing(entries: Sequence[Path]) -> str:
         inner = visible_folders(entry)
         loose = len(loose_pictures(entry))
         return " and ".join(
-            ([f"{loose:,} pictures"] if loose or not inner else []) + ([f"folders {quoted(inner)}"] if inner else [])
+            ([counted(loose, "picture")] if loose or not inner else []) + ([f"folders {quoted(inner)}"] if inner else [])
         )
 
     shown = [f'"{entry.name}" ({content(entry)})' for entry in entries[:6]]
@@ -268,3 +268,8 @@ def quoted(paths: Iterable[Path | str], separator: str = ", ", most: int = 4) ->
     """The names of some files or folders, for a message."""
     listed = [f'"{path.name}"' if isinstance(path, Path) else f'"{path}"' for path in paths]
     return separator.join(listed[:most]) + (f" and {len(listed) - most:,} more" if len(listed) > most else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: 1 picture, 1,200 pictures."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
