@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.data.files import existing
-from jaxcnn.data.layout import Layout, find_layout, names_of_parts, quoted
+from jaxcnn.data.layout import Layout, counted, find_layout, names_of_parts, quoted
 from jaxcnn.data.picture_files import SUFFIXES, Found, loose_pictures, search, visible_folders
 from jaxcnn.data.sources import Dataset, FileSource
 from jaxcnn.errors import UserError, did_you_mean
@@ -72,7 +72,11 @@ def _check_class_names(layout: Layout, part: str, class_names: Sequence[str]) ->
     loose = loose_pictures(where) if not classes and where.is_dir() else []
     without = f"--config.data.{part}_split=off trains without it, and experiments/predict.py classifies its pictures"
     if loose or (new == list(classes) and len(new) == 1 and _NO_LABELS.fullmatch(new[0])):
-        what = f"{len(loose):,} pictures and no class folders" if loose else f'the only folder "{new[0]}", which is no class'
+        what = (
+            f"{counted(len(loose), 'picture')} and no class folders"
+            if loose
+            else f'the only folder "{new[0]}", which is no class'
+        )
         raise UserError(f"{where}: no labels: it holds {what}; {without}")
     if new:
         near = did_you_mean(new[0], class_names)
@@ -112,10 +116,10 @@ def _passed_over(root: Path, layout: Layout, found: Sequence[Found]) -> list[str
         f"passed over {what}: {_listed(root, paths)}"
         for what, paths in (
             ("hidden folders in class folders", hidden),
-            (f"{len(loose):,} pictures outside of the class folders", loose),
-            (f"{len(others):,} files that are no pictures", others),
+            (f"{counted(len(loose), 'picture')} outside of the class folders", loose),
+            (f"{counted(len(others), 'file')} of other kinds", others),
             *(
-                (f"{len(paths):,} pictures of a format that can't be read here ({kind})", paths)
+                (f"{counted(len(paths), 'picture')} of a format that can't be read here ({kind})", paths)
                 for kind, paths in unreadable.items()
             ),
         )

@@ -46,8 +46,8 @@ def find_layout(root: Path, stated: Mapping[str, str] | None = None) -> Layout:
       UserError: folders that could be parts or classes, several for one part, or none.
     """
     stated = {part: "." if root / value == root else value for part, value in (stated or {}).items() if value}
-    off = {(part, ()) for part, value in stated.items() if value == "off"}
-    parts = {part: root / value for part, value in stated.items() if value != "off"}
+    off = {(part, ()) for part, value in stated.items() if value == "off" and part != "train"}
+    parts = {part: root / value for part, value in stated.items() if (part, ()) not in off}
     for part, folder in parts.items():
         _check_stated(root, part, folder, stated[part])
     notes: list[str] = []
@@ -66,6 +66,9 @@ def find_layout(root: Path, stated: Mapping[str, str] | None = None) -> Layout:
     folders = {part: parts[part] for part in _SETTINGS if part in parts}
     if twice := [part for part in list(folders)[1:] if list(folders.values()).count(folders[part]) > 1]:
         raise UserError(f'data.{_SETTINGS[twice[0]]}: "{folders[twice[0]].name}" is the folder of another part')
+    if inside := {value.split("/")[1] for value in stated.values() if value.startswith("*/")}:
+        found = {folder.name for entry in entries for folder in visible_folders(entry)}
+        notes += [f"passed over in class folders: {quoted(sorted(found - inside))}"] if found - inside else []
     return Layout({part: _classes(folders, part, dropped) for part in folders}, folders, notes)
 
 
@@ -126,9 +129,10 @@ def _one_each(root: Path, called: Mapping[Path, str], stated: Mapping[str, str])
     """{part: folder}, and the folders of parts for which others are stated. Raises UserError for two folders of one part."""
     parts: dict[str, Path] = {}
     passed_over = []
-    for entry, part in sorted(called.items(), key=lambda item: (item[1] == "eval", item[0])):
+    second = "test" in called.values() or stated.get("test", "off") != "off"
+    for entry, part in called.items():
         if part == "eval":
-            part = "validation" if "test" in parts or stated.get("test", "off") != "off" else "test"
+            part = "validation" if second else "test"
         if part in stated and stated[part] != "off":
             passed_over.append(entry)
         if part in parts:
@@ -193,7 +197,9 @@ def _called(entries: Iterable[Path]) -> dict[Path, str]:
 
 def _word(name: str) -> tuple[str, tuple[str, ...]]:
     """The part that a folder's name says ("" if none or several), and the name's other words."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)", " ", unicodedata.normalize("NFC", name)).casefold()
+    text = re.sub(
+        r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])", " ", unicodedata.normalize("NFC", name)
+    ).casefold()
     text = re.sub(r"\b(hold|held)[\W_]*out\b", "holdout", text.replace("_", " "))
     text = re.sub(r"\btrain[\W_]*(and )?val(id|idation)?\b", "trainval", text)
     words = [re.sub(rf"^({'|'.join(_WORDS)})({_AFFIXES})$", r"\1", word) for word in re.split(r"[\W_]+", text) if word]
@@ -252,7 +258,7 @@ def _listing(entries: Sequence[Path]) -> str:
         inner = visible_folders(entry)
         loose = len(loose_pictures(entry))
         return " and ".join(
-            ([f"{loose:,} pictures"] if loose or not inner else []) + ([f"folders {quoted(inner)}"] if inner else [])
+            ([counted(loose, "picture")] if loose or not inner else []) + ([f"folders {quoted(inner)}"] if inner else [])
         )
 
     shown = [f'"{entry.name}" ({content(entry)})' for entry in entries[:6]]
@@ -263,3 +269,8 @@ def quoted(paths: Iterable[Path | str], separator: str = ", ", most: int = 4) ->
     """The names of some files or folders, for a message."""
     listed = [f'"{path.name}"' if isinstance(path, Path) else f'"{path}"' for path in paths]
     return separator.join(listed[:most]) + (f" and {len(listed) - most:,} more" if len(listed) > most else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: 1 picture, 1,200 pictures."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -50,13 +50,10 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         near, there = did_you_mean(config.name, known), ", ".join([*known, "tfds:NAME", "huggingface:OWNER/NAME"])
         raise UserError(f"data.name: no data set {config.name!r}{near}; there are {there}")
     parts = {part: config[f"{part}_split"] for part in ("train", "validation", "test")}
-    for part, split in parts.items():
-        if split and not described and config.name != "folder":
-            raise UserError(
-                f"data.{part}_split: {config.name} has none to choose from; folder and sets of {' and '.join(LIBRARIES)} have"
-            )
-    if config.features and not described:
-        raise UserError(f"data.features: {config.name} has none to choose from; sets of {' and '.join(LIBRARIES)} have")
+    for setting in ("train_split", "validation_split", "test_split", "features"):
+        takers = [*LIBRARIES] if setting == "features" else ["folder", *LIBRARIES]
+        if config[setting] and not described and config.name not in takers:
+            raise UserError(f"data.{setting}: {config.name} has none to choose from; {', '.join(takers)} have")
     if config.name != "digits" and not config.root and not described:
         raise UserError(f"data.root: say where {config.name} lies, --config.data.root=PATH")
     root = Path(os.path.expanduser(config.root))  # unlike Path's, leaves ~nobody as it is

@@ -74,7 +74,7 @@ def test_common_name_of_a_part_is_recognized(tree, part, name):
 
 @pytest.mark.parametrize(
     ("train", "test"), [("seg_train", "seg_test"), ("train2017", "test2017"), ("ILSVRC2012_img_train", "ILSVRC2012_img_test"),
-                        ("cats-vs-dogs (train)", "cats-vs-dogs (test)"), ("segTrain", "segTest")],
+                        ("cats-vs-dogs (train)", "cats-vs-dogs (test)"), ("segTrain", "segTest"), ("2017train", "2017test")],
 )  # fmt: skip
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_names_that_share_another_word_are_parts(tree, train, test, wrapped):
@@ -119,6 +119,7 @@ AMBIGUOUS = {
     "two families": (both("a_train", "a_test", "b_train", "b_test"), '"a_test" and "b_test" both are for test'),
     "part and class in one name": (["train_cats", "train_dogs", "test_cats", "test_dogs"], "both are for test"),
     "no names of parts": (both("lab_a", "lab_b"), 'or parts that hold the classes "cats", "dogs"?'),
+    "two evaluation sets": (both("train", "eval", "holdout"), '"eval" and "holdout" both are for test'),
     "no class folders": (["train", "test"], '"train" is a training set by its name, but holds no class folders'),
 }  # fmt: skip
 
@@ -163,6 +164,17 @@ def test_stated_folder_that_is_not_there_is_named(tree, stated):
     assert refused(root, train="train", test="train") == 'data.test_split: "train" is the folder of another part'
 
 
+def test_only_a_folder_can_be_the_training_set(tree):
+    assert refused(tree(*both("train")), train="off").startswith('data.train_split: no folder "off" in ')
+
+
+@pytest.mark.parametrize("setting", ["train_split", "validation_split", "test_split", "features"])
+def test_source_without_splits_refuses_the_setting(setting):
+    config = changed(default_config(), {f"data.{setting}": ("a", "b") if setting == "features" else "train"})
+    with pytest.raises(UserError, match=rf"^data.{setting}: digits has none to choose from; .*tfds, huggingface have$"):
+        load(config.data, seed=0)
+
+
 @pytest.mark.parametrize("above", ["", "train/"])
 def test_parts_inside_of_classes_are_refused_and_can_be_stated(tree, above):
     root = tree(*(f"{above}{name}/{part}" for name in ("ant", "bee") for part in ("train", "test")))
@@ -181,6 +193,7 @@ def test_each_class_folder_can_hold_its_parts(tree):
     assert dataset.class_names == ("ant", "bee")
     expected = {part: {f"{name}/{part}" for name in ("ant", "bee")} for part in ("train", "test")}
     assert folders_of_parts(dataset, root, depth=2) == expected
+    assert dataset.notes == ('passed over in class folders: "other"',)
 
 
 def test_message_about_parts_inside_of_classes_gives_the_settings(tree):

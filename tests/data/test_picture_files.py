@@ -97,7 +97,7 @@ def test_class_of_pictures_that_cannot_be_read_is_named_with_their_format(root):
 
 def test_thumbnail_in_a_raw_photo_is_not_taken_for_the_photo(root):
     (root / "a" / "IMG_1.NEF").write_bytes(encoded("TIFF"))
-    assert loaded(root).notes == ("passed over 1 pictures of a format that can't be read here (camera raw): a/IMG_1.NEF",)
+    assert loaded(root).notes == ("passed over 1 picture of a format that can't be read here (camera raw): a/IMG_1.NEF",)
 
 
 def test_files_that_are_no_pictures_are_counted(root):
@@ -108,7 +108,7 @@ def test_files_that_are_no_pictures_are_counted(root):
     (root / "a" / "link").symlink_to("nowhere")
     dataset = loaded(root)
     assert len(names(dataset)) == 12
-    assert dataset.notes == ("passed over 7 files that are no pictures: a/README, a/Thumbs.db, a/link, …",)
+    assert dataset.notes == ("passed over 7 files of other kinds: a/README, a/Thumbs.db, a/link, …",)
 
 
 def test_truncated_file_of_a_common_format_stops_by_its_name(root):

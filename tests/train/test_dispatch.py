@@ -111,7 +111,7 @@ def test_batches_of_a_call_take_256_mib_at_most():
         assert calls * batch_size * example <= 2**28 < (calls + 1) * batch_size * example
     assert most(32, 2000) >= 32
     assert most(224, 4096) == 1, "one batch has to fit"
-    assert most(128, 256, sizes=Sizes((128, 224), (9,))) == most(224, 256)
+    assert most(128, 256, sizes=Sizes(((128, 128), (224, 224)), (9,))) == most(224, 256)
 
 
 def test_state_is_donated_and_the_batch_is_not(experiment, steps):
