@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jaxcnn.command import load_config
+from jaxcnn.config import changed as with_changes
 from jaxcnn.config import (
-    SETTINGS,
     default_config,
     describe,
     differences,
@@ -20,8 +20,8 @@ from jaxcnn.config import (
     to_json,
     validate,
 )
-from jaxcnn.config import changed as with_changes
 from jaxcnn.errors import UserError
+from jaxcnn.settings import SETTINGS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

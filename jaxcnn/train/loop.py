@@ -41,7 +41,7 @@ from jaxcnn.train.workdir import check_paths, held
 
 
 class Interrupted(UserError):
-    """SIGTERM or Ctrl-C came, and all is saved. The exit code is the shell's for that signal."""
+    """Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 came, and all is saved. The exit code is the shell's for that signal."""
 
     label = "stopped"
 
@@ -58,7 +58,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
     Raises:
       UserError: a mistake in the settings, a folder in use or of another config or other data.
       RunFailed: the loss is not finite, the disk is full, memory is short; the last good checkpoint is kept.
-      Interrupted: SIGTERM or Ctrl-C came, all is saved; the same call goes on.
+      Interrupted: Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 came, all is saved; the same call goes on.
     """
     config, workdir, console, clock = settings.validate(config), user_path(workdir), console or Console(), Clock()
 

@@ -141,3 +141,25 @@ def test_in_a_notebook_a_run_with_steps_to_save_sees_the_signal(number):
 def test_in_a_notebook_ctrl_c_before_the_first_step_interrupts():
     with Interrupts(), pytest.raises(KeyboardInterrupt):
         send_ctrl_c()
+
+
+WORKERS = """
+from common.small_runs import small_config
+def get_config():
+    return small_config(**{"data.workers": 2, "total": "20000steps", "log.every": "1steps"})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_signal_to_the_group_lets_the_run_save_before_its_readers_end(tmp_path, number):
+    (tmp_path / "config.py").write_text(WORKERS)
+    process = child_processes.experiment("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}")
+    assert any(line.startswith("step ") for line in process.stdout)
+    os.killpg(process.pid, number)
+    code, _, err = finish(process)
+    assert code == 128 + number
+    assert err.startswith(f"stopped: by {number.name} after step ")
+    assert len(err.splitlines()) == 1, err
+    assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
