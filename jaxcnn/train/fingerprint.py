@@ -58,9 +58,11 @@ def _preprocessing_differences(old: dict[str, Any], new: dict[str, Any]) -> list
             return np.allclose(one, other, rtol=1e-6, atol=0)
         return one == other
 
-    return [
-        f"{name} of the images: {old[name]} -> {new[name]}" for name in old if name in new and not same(old[name], new[name])
-    ]
+    def text(value: Any) -> str:
+        return ", ".join(f"{v:.6g}" for v in value) if isinstance(value, tuple | list) else str(value)
+
+    different = [name for name in old if name in new and not same(old[name], new[name])]
+    return [f"{name} of the images: {text(old[name])} -> {text(new[name])}" for name in different]
 
 
 def _listed(names: Sequence[str]) -> str:
