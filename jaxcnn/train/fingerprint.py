@@ -19,7 +19,9 @@ def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
     memory by its place there and by some of its pixels; and all by their labels.
     """
     found = {part: _stored(source) for part, source in dataset.parts().items()}
-    paths = [str(path) for source, chosen in found.values() if isinstance(source, FileSource) for path in source.paths[chosen]]
+    paths = [
+        path for source, chosen in found.values() if isinstance(source, FileSource) for path in source.paths[chosen].tolist()
+    ]
     above = len(_common_folder(paths))
     return {
         part: {"examples": len(dataset.parts()[part]), "sha256": _hash(source, chosen, above)}
@@ -90,7 +92,7 @@ def _stored(source: Source) -> tuple[Source, np.ndarray]:
 def _hash(source: Source, chosen: np.ndarray, above: int) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(source.labels[chosen], "<i4").tobytes())
     if isinstance(source, FileSource):
-        digest.update("\0".join(str(path)[above:] for path in source.paths[chosen]).encode("utf-8", "surrogateescape"))
+        digest.update("\0".join(path[above:] for path in source.paths[chosen].tolist()).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     digest.update(np.ascontiguousarray(chosen, "<i8").tobytes())
     if isinstance(source, ArraySource):

@@ -47,6 +47,13 @@ def test_settings_are_those_of_the_checkpoint_whatever_config_json_has(begun, co
         run(begun, **{"optimizer.learning_rate": 0.5})
 
 
+@pytest.mark.parametrize("content", [None, b"", b'{"foreign": 1}'])
+def test_network_is_loaded_whatever_config_json_has(begun, content):
+    damage(begun / "config.json", content)
+    trained = train.load_trained(begun)
+    assert (trained.step, trained.config.optimizer.learning_rate) == (7, 0.02)
+
+
 def test_settings_are_compared_after_the_last_checkpoint_is_gone_too(begun):
     begin(begun, small_config(), step=14)
     (begun / "config.json").unlink()
