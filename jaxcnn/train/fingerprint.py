@@ -1,6 +1,7 @@
 """Which examples a run was trained on, in a few bytes: a run goes on only with the same ones."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -54,17 +55,16 @@ def _class_differences(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 def _preprocessing_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Sizes, channels, and what was measured: the same files with other pixels."""
+    old, new = (json.loads(json.dumps(values)) for values in (old, new))  # tuples become lists
 
     def same(one: Any, other: Any) -> bool:
-        if isinstance(one, tuple | list) and np.shape(one) == np.shape(other):
-            return np.allclose(one, other, rtol=1e-6, atol=0)
-        return one == other
-
-    def text(value: Any) -> str:
-        return ", ".join(f"{v:.6g}" for v in value) if isinstance(value, tuple | list) else str(value)
+        try:
+            return one == other or (np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=1e-6, atol=0))
+        except (TypeError, ValueError):  # they are no numbers
+            return False
 
     different = [name for name in old if name in new and not same(old[name], new[name])]
-    return [f"{name} of the images: {text(old[name])} -> {text(new[name])}" for name in different]
+    return [f"{name} of the images: {old[name]} -> {new[name]}" for name in different]
 
 
 def _listed(names: Sequence[str]) -> str:

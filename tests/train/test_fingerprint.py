@@ -12,7 +12,7 @@ from PIL import Image
 from jaxcnn import data, train
 from jaxcnn.config import validate
 from jaxcnn.errors import UserError
-from jaxcnn.train.fingerprint import fingerprint
+from jaxcnn.train.fingerprint import data_differences, fingerprint
 
 PARTS = ("train", "val", "test")
 
@@ -98,7 +98,7 @@ def grey(root):
         (move_between_classes, "(test: 12 examples, but other ones, or in another order or with other labels)"),
         (swap_parts, "train: 12 examples, but other ones"),
         (other_pixels, "mean of the images: "),
-        (grey, "image_shape of the images: 32, 32, 3 -> 32, 32, 1"),
+        (grey, "image_shape of the images: [32, 32, 3] -> [32, 32, 1]"),
     ],
 )
 def test_run_on_changed_data_is_refused_with_what_differs(pictures, tmp_path, change, said):
@@ -143,6 +143,24 @@ def test_images_in_memory_count_by_labels_pixels_and_split(tmp_path, change):
     other = prints(tmp_path / "other.npz", **settings | ({"data.validation": 0.1} if change == "split" else {}))
     assert (one == other) == (change == "none")
     assert one["test"] == other["test"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differs"),
+    [
+        ((0.5, 0.25), [0.5, 0.25], False),
+        ([0.5, 0.25], (0.5, 0.25 * (1 + 1e-12)), False),  # sums in another order
+        ([0.5, 0.25], [0.5, 0.251], True),
+        ([0.5, 0.5], [0.5], True),
+        ("area", "area", False),
+        ("area", "bilinear", True),
+        (None, [0.5], True),
+        ({"low": 1}, {"low": 2}, True),
+    ],
+)
+def test_preprocessing_of_whatever_form_is_compared(old, new, differs):
+    metas = [{"class_names": ["a"], "data": {}, "preprocessing": {"it": value}} for value in (old, new)]
+    assert bool(data_differences(*metas)) == differs
 
 
 def test_random_crops_and_caches_do_not_count(pictures, tmp_path):
