@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import command
 from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.files import user_path
 
 _DATASET = flags.DEFINE_string("dataset", None, "the data set, NAME or NAME/CONFIG, as TFDS's catalog names it")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "where prepared sets lie; '' = ~/tensorflow_datasets")
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         raise UserError("prepare.py takes flags only: --dataset=NAME [--data_dir=DIR]")
     if not _DATASET.value:
         raise UserError("--dataset: say which data set to prepare, for example --dataset=mnist")
-    if _MANUAL_DIR.value and not Path(_MANUAL_DIR.value).expanduser().is_dir():
+    if _MANUAL_DIR.value and not user_path(_MANUAL_DIR.value).is_dir():
         raise UserError(f'--manual_dir: no folder "{_MANUAL_DIR.value}"')
     if _TRUST.value and not _MANUAL_DIR.value:
         raise UserError("--trust_files: trusts the files in --manual_dir, and there is none")

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from common.child_processes import experiment, finish
 
 from jaxcnn import command
@@ -188,3 +190,11 @@ def test_misspelt_setting_ends_training_in_one_line_and_leaves_nothing(tmp_path)
     (line,) = err.splitlines()
     assert line.startswith("error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\"")
     assert not workdir.exists()
+
+
+def test_home_folder_in_a_flag_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train.py", "--config=~/mine.py"])
+        command._expand_home()
+        assert flags.FLAGS.config == "/home/someone/mine.py"

@@ -8,7 +8,6 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from jaxcnn.data.decode import read_bytes
 from jaxcnn.data.files import existing
 from jaxcnn.data.sources import Dataset, EncodedSource, Source
 from jaxcnn.errors import UserError, did_you_mean, first_line
+from jaxcnn.files import user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _tables(datasets: Any, name: str, root: str) -> dict[str, Any]:
         datasets.disable_progress_bars()
     try:
         if root:
-            found = datasets.load_from_disk(str(existing(Path(root).expanduser())))
+            found = datasets.load_from_disk(str(existing(user_path(root))))
         elif match:
             found = datasets.load_dataset(match[1], match[2])
         else:

@@ -14,6 +14,7 @@ from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
 from jaxcnn.data.tfds import TfdsArrays
 from jaxcnn.errors import UserError
+from jaxcnn.files import user_path
 
 
 def with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
@@ -104,8 +105,8 @@ def _cache_folder(config: ConfigDict) -> Path | None:
     if config.cache == "memory":
         return None
     if config.cache_folder:
-        return Path(config.cache_folder).expanduser()
-    root = Path(config.root or "~/.cache/jaxcnn").expanduser()
+        return user_path(config.cache_folder)
+    root = user_path(config.root or "~/.cache/jaxcnn")
     return (root.parent if root.is_file() else root) / ".jaxcnn-cache"
 
 

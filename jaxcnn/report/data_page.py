@@ -12,6 +12,7 @@ import numpy as np
 from jaxcnn.data.inspect import Seen, stored
 from jaxcnn.data.preprocessing import MEASURED
 from jaxcnn.data.sources import Resized
+from jaxcnn.files import user_path
 from jaxcnn.report import figures
 from jaxcnn.report.data_findings import (
     config_flags,
@@ -242,6 +243,6 @@ def _picture(image: np.ndarray, side: int) -> str:
 
 def _name(found: Found, name: str) -> str:
     """A path as it is seen from data.root."""
-    root = Path(found.config.data.root).expanduser()
+    root = user_path(found.config.data.root)
     root = root if root.is_dir() else root.parent
     return name.removeprefix(f"{root}{os.sep}") if found.config.data.root else name

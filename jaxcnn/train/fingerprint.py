@@ -1,6 +1,7 @@
 """Which examples a run was trained on, in a few bytes: a run goes on only with the same ones."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,9 @@ def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
     memory by its place there and by some of its pixels; and all by their labels.
     """
     found = {part: _stored(source) for part, source in dataset.parts().items()}
-    paths = [str(path) for source, chosen in found.values() if isinstance(source, FileSource) for path in source.paths[chosen]]
+    paths = [
+        path for source, chosen in found.values() if isinstance(source, FileSource) for path in source.paths[chosen].tolist()
+    ]
     above = len(_common_folder(paths))
     return {
         part: {"examples": len(dataset.parts()[part]), "sha256": _hash(source, chosen, above)}
@@ -52,15 +55,16 @@ def _class_differences(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 def _preprocessing_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Sizes, channels, and what was measured: the same files with other pixels."""
+    old, new = (json.loads(json.dumps(values)) for values in (old, new))  # tuples become lists
 
     def same(one: Any, other: Any) -> bool:
-        if isinstance(one, tuple | list) and np.shape(one) == np.shape(other):
-            return np.allclose(one, other, rtol=1e-6, atol=0)
-        return one == other
+        try:
+            return one == other or (np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=1e-6, atol=0))
+        except (TypeError, ValueError):  # they are no numbers
+            return False
 
-    return [
-        f"{name} of the images: {old[name]} -> {new[name]}" for name in old if name in new and not same(old[name], new[name])
-    ]
+    different = [name for name in old if name in new and not same(old[name], new[name])]
+    return [f"{name} of the images: {old[name]} -> {new[name]}" for name in different]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -88,7 +92,7 @@ def _stored(source: Source) -> tuple[Source, np.ndarray]:
 def _hash(source: Source, chosen: np.ndarray, above: int) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(source.labels[chosen], "<i4").tobytes())
     if isinstance(source, FileSource):
-        digest.update("\0".join(str(path)[above:] for path in source.paths[chosen]).encode("utf-8", "surrogateescape"))
+        digest.update("\0".join(path[above:] for path in source.paths[chosen].tolist()).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     digest.update(np.ascontiguousarray(chosen, "<i8").tobytes())
     if isinstance(source, ArraySource):

@@ -3,7 +3,7 @@
 config.json        every setting, resolved
 metrics.jsonl      a row for each interval of training and for each evaluation
 tensorboard/       the same, as TensorBoard events
-checkpoints/       the latest and the best
+checkpoints/       the latest and the best; damaged ones are moved to checkpoints.damaged/
 summary.json       the result
 report.html        the page that shows it
 """

@@ -86,7 +86,8 @@ def record(experiment: Experiment, convolutions: str) -> Meta:
         **experiment.meta(),
         "config": settings.flatten(experiment.config),
         "data": fingerprint(experiment.dataset),
-        "computed_by": computed_by(experiment.mesh, convolutions),
+        "computed_by": computed_by(experiment.mesh, convolutions)
+        | {"steps_per_dispatch": str(experiment.config.steps_per_dispatch)},
         "extended": [],
     }
 

@@ -1,4 +1,7 @@
-"""Damage of every kind is noticed, said, and passed over."""
+"""Damage of every kind is noticed, said, and passed over; what is not damage is refused, and nothing is changed."""
+
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +15,8 @@ from jaxcnn.train.experiment import make_mesh, replicated
 from jaxcnn.train.state import init_state
 
 
-def state_at(step, devices=1):
-    variables = {"params": {"conv": {"kernel": jnp.full((3, 3, 2, 4), step, jnp.float32)}}, "batch_stats": {}}
+def state_at(step, devices=1, filters=4):
+    variables = {"params": {"conv": {"kernel": jnp.full((3, 3, 2, filters), step, jnp.float32)}}, "batch_stats": {}}
     state = init_state(variables, 0, optax.chain(optax.trace(0.9), optax.identity()), ema=True)
     return jax.device_put(state.replace(step=jnp.asarray(step, jnp.int32)), replicated(make_mesh(devices)))
 
@@ -21,6 +24,7 @@ def state_at(step, devices=1):
 @pytest.fixture
 def folder(tmp_path):
     """Checkpoints of the steps 1, 2 and 3; 1 is the best."""
+    tmp_path = tmp_path / "checkpoints"
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
         checkpoints.save(state_at(step), {"note": step}, best_step=1)
@@ -70,8 +74,10 @@ def test_state_saved_on_one_device_is_restored_on_eight(folder):
 @pytest.mark.parametrize(("how", "item"), [("flipped", ""), ("cut", "variables"), ("gone", "training")])
 def test_damage_to_any_file_is_harmless_or_said(folder, how, item):
     """Whatever file of the last checkpoint is damaged: its state is restored unchanged, or the one before it, and said."""
-    outcomes = set()
-    for path in sorted(p for p in (folder / "3" / item).rglob("*") if p.is_file() and p.stat().st_size):
+    outcomes, whole_folder = set(), folder
+    for number, name in enumerate(p for p in sorted((folder / "3" / item).rglob("*")) if p.is_file() and p.stat().st_size):
+        folder = shutil.copytree(whole_folder, whole_folder.parent / str(number) / "checkpoints")
+        path = folder / name.relative_to(whole_folder)
         whole = path.read_bytes()
         if how == "gone":
             path.unlink()
@@ -82,9 +88,12 @@ def test_damage_to_any_file_is_harmless_or_said(folder, how, item):
             )
         step, said = restored(folder)
         assert (step, bool(said)) in {(3, False), (2, True)}, (path, said)
-        assert all("checkpoint 3 is damaged" in line and "\n" not in line for line in said)
+        if said:
+            damage, moved = said
+            assert "checkpoint 3 is damaged" in damage
+            assert "checkpoint 3 was moved to " in moved
+            assert "\n" not in damage + moved
         outcomes.add(step)
-        path.write_bytes(whole)
     assert 2 in outcomes
 
 
@@ -101,9 +110,105 @@ def test_folder_whose_checkpoints_are_all_damaged_is_refused(folder):
         restored(folder)
 
 
-def test_step_is_saved_again_over_a_damaged_one(folder):
-    next((folder / "3" / "training").rglob("manifest.ocdbt")).write_bytes(b"")
-    checkpoints = Checkpoints(folder, warn=lambda _: None)
-    checkpoints.save(state_at(3), {"note": 3}, best_step=1)
-    checkpoints.close()
+def test_damaged_checkpoints_are_set_aside_whole_and_their_steps_are_saved_again(folder):
+    aside = folder.with_name("checkpoints.damaged")
+    for names in (["3"], ["3", "3.1"]):
+        damaged = folder / "3" / "meta" / "metadata"
+        damaged.write_text("{}")
+        files = sorted(path.relative_to(folder / "3") for path in (folder / "3").rglob("*"))
+        checkpoints = Checkpoints(folder, warn=lambda _: None)
+        state, _ = checkpoints.restore_latest(state_at(0))
+        assert int(state.step) == 2
+        assert checkpoints.steps() == [1, 2]
+        checkpoints.save(state_at(3), {"note": 3}, best_step=1)
+        checkpoints.close()
+        assert sorted(path.name for path in aside.iterdir()) == names
+        assert sorted(path.relative_to(aside / names[-1]) for path in (aside / names[-1]).rglob("*")) == files
+        assert restored(folder) == (3, [])
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"note": 3}', "\0\0", '{"checksums": [], "best_step": 1}'])
+def test_checkpoint_whose_meta_is_none_is_passed_over(folder, content):
+    (folder / "3" / "meta" / "metadata").write_text(content)
+    step, said = restored(folder)
+    assert step == 2
+    assert "checkpoint 3 is damaged (meta" in said[0]
+    reader = Checkpoints(folder, warn=said.append)
+    assert reader.latest_meta()["note"] == 2
+    reader.close()
+
+
+@pytest.mark.parametrize("name", ["note", "best_step", "checksums", "shapes"])
+def test_meta_with_another_value_than_was_written_is_damaged(folder, name):
+    path = folder / "3" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    meta[name] = meta[name] | {"ema": 1} if isinstance(meta[name], dict) else 17
+    path.write_text(json.dumps(meta))
+    step, said = restored(folder)
+    assert step == 2
+    assert "meta has changed since it was written" in said[0]
+
+
+def test_checkpoint_of_an_earlier_version_without_shapes_is_restored(folder):
+    path = folder / "3" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    del meta["shapes"], meta["checksums"]["meta"]
+    path.write_text(json.dumps(meta))
     assert restored(folder) == (3, [])
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
+
+
+def test_checkpoint_of_another_model_is_refused_and_stays(folder):
+    before = contents(folder)
+    with pytest.raises(UserError) as refusal:
+        restored(folder, filters=5)
+    message = str(refusal.value)
+    assert "checkpoint 3 does not fit" in message
+    assert "variables/params/conv/kernel is float32 (3, 3, 2, 4) there, float32 (3, 3, 2, 5) here" in message
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("how", ["error of the system", "words of tensorstore", "a file that can't be read"])
+def test_checkpoint_that_can_not_be_read_now_is_refused_and_stays(folder, how, monkeypatch):
+    before = contents(folder)
+    checkpoints = Checkpoints(folder)
+
+    def fail(*_, **__):
+        if how == "error of the system":
+            raise OSError(5, "Input/output error")
+        if how == "words of tensorstore":
+            raise ValueError('RESOURCE_EXHAUSTED: Error opening "zarr" driver: Too many open files')
+        raise ValueError("UNKNOWN: something")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "restore", fail)
+        if how == "a file that can't be read":
+            patch.setattr("pathlib.Path.open", lambda path, mode: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(UserError, match=r"checkpoint 3 can't be read now \(.*nothing was changed"):
+            checkpoints.restore_latest(state_at(0))
+    checkpoints.close()
+    assert contents(folder) == before
+    assert restored(folder) == (3, [])
+
+
+def test_reader_leaves_a_damaged_checkpoint_where_it_is(folder):
+    next((folder / "3" / "variables").rglob("manifest.ocdbt")).write_bytes(b"")
+    said = []
+    checkpoints = Checkpoints(folder, warn=said.append)
+    assert checkpoints.restore_variables(3, state_at(0).variables) is None
+    assert checkpoints.restore_variables(3, state_at(0).variables) is None
+    assert checkpoints.restore_variables(2, state_at(0).variables) is not None
+    checkpoints.close()
+    assert len(said) == 1, "it is said once"
+    assert checkpoints.steps() == [1, 2, 3]
+
+
+def test_folder_is_made_with_the_first_checkpoint(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert (checkpoints.steps(), checkpoints.latest_meta(), checkpoints.restore_latest(state_at(0))) == ([], None, None)
+    checkpoints.wait()
+    checkpoints.close()
+    assert not any(tmp_path.iterdir())
