@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from common.child_processes import experiment, finish
+from common import child_processes
+from common.child_processes import ROOT, experiment, finish
 
 from jaxcnn import command
 from jaxcnn.command import load_config
@@ -169,16 +171,13 @@ def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
         load_config(config_file(name="config.json"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("argument", ["config.png", "---config.png", "config.seed=1"])
-def test_only_two_dashes_make_an_override(monkeypatch, argument):
+def test_only_two_dashes_make_an_override(argument):
     """One dash too, as of every flag."""
-    monkeypatch.setattr("sys.argv", ["predict.py", "--", argument])
-    monkeypatch.setattr("jaxcnn.start.use_huge_pages", lambda: None)
-    seen = []
-    with pytest.raises(SystemExit) as end:
-        command.run(lambda arguments, config: seen.extend([arguments, config]))
-    assert end.value.code == 0
-    assert seen == [[argument], None]
+    program = "from jaxcnn import command; command.run(lambda arguments, config: print(arguments, config))"
+    code, out, err = child_processes.run("-c", program, "--", argument, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (code, out, err) == (0, f"['{argument}'] None\n", "")
 
 
 @pytest.mark.process
