@@ -1,6 +1,7 @@
 """Trains one network: python experiments/train.py --config=configs/lenet5_digits.py --workdir=runs/digits.
 
-The same command goes on where a run was interrupted. --config.NAME=VALUE changes a setting; --print_config shows them.
+The same command goes on where a run was interrupted; with --extend and a larger --config.total it trains for longer.
+--config.NAME=VALUE changes a setting; --print_config shows them.
 """
 
 from jaxcnn import command  # first: Ctrl-C during the other imports is its business too

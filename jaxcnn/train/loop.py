@@ -83,6 +83,7 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         record = resume.record(experiment, convolutions)
         if meta:
             resume.check_data(workdir, meta, record)
+            record["extended"] = meta.get("extended", [])
         planned = resume.steps_before_extension(earlier, experiment) if earlier and longer else 0
         state, meta = checkpoints.restore_latest(template := experiment.state_template()) or (None, {})
         dispatch = Dispatch(experiment, int(state.step) if state else 0, clock)
@@ -96,7 +97,6 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         if meta:
             clock.go_on(meta["seconds"])
             resume.warn_if_computed_otherwise(meta.get("computed_by", {}), record["computed_by"], warn)
-            record["extended"] = meta.get("extended", [])
         if longer:
             record["extended"] = [*record["extended"], {"at_step": int(state.step), "from_steps": planned}]
             (workdir / "summary.json").unlink(missing_ok=True)
