@@ -24,6 +24,7 @@ from jaxcnn.adapted import fit, for_channels, outputs_of, stated_names
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError, did_you_mean, first_line
 from jaxcnn.evaluate import Task
+from jaxcnn.files import user_path
 from jaxcnn.models import create_model, list_models
 from jaxcnn.models.registry import find
 
@@ -160,7 +161,7 @@ def find_pretrained(source: str, name: str | None = None, *, say: Callable[[str]
     """
     if source.startswith("hf:"):
         return _from_hub(source, name)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if (path / "checkpoints").is_dir():
         return _from_run(source, name, path, say)
     if path.is_dir():

@@ -20,6 +20,7 @@ from jaxcnn.data.sources import Dataset, EncodedSource, FileSource, Subset
 from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean, printable
+from jaxcnn.files import user_path
 
 SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "digits": formats.digits,
@@ -56,7 +57,7 @@ def load(config: ConfigDict, seed: int) -> Dataset:
             raise UserError(f"data.{setting}: {config.name} has none to choose from; {', '.join(takers)} have")
     if config.name != "digits" and not config.root and not described:
         raise UserError(f"data.root: say where {config.name} lies, --config.data.root=PATH")
-    root = Path(os.path.expanduser(config.root))  # unlike Path's, leaves ~nobody as it is
+    root = user_path(config.root)
     if config.name == "folder":
         dataset = folder(root, group=config.group, splits=parts)
     elif config.name in PICTURES:

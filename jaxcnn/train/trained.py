@@ -190,7 +190,7 @@ def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | 
     """What is to be measured of other data than those of the training; None where they are the same."""
     if _was_moved(trained, config):
         return None
-    how, root = trained.preprocessing, Path(config.data.root).expanduser()
+    how, root = trained.preprocessing, user_path(config.data.root)
     source = foreign.foreign(
         config.data.name, root, split, trained.class_names, how.image_shape[2], trained.task == "multilabel"
     )
@@ -202,7 +202,7 @@ def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | 
 
 def _was_moved(trained: Trained, config: ConfigDict) -> bool:
     """Whether the data are those of the training: equal to these or, where these are gone, of the same classes and number."""
-    before, now = (Path(c.data.root).expanduser() for c in (trained.config, config))
+    before, now = (user_path(c.data.root) for c in (trained.config, config))
     if os.path.exists(before):
         return foreign.same_data(config.data.name, before, files.existing(now))
     try:
