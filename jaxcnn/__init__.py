@@ -8,13 +8,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxcnn.exported import save_pretrained
     from jaxcnn.models import create_model, feature_maps, list_models
-    from jaxcnn.pretrained import load_pretrained
+    from jaxcnn.pretrained import load_pretrained, save_pretrained
 
 __all__ = ["create_model", "feature_maps", "list_models", "load_pretrained", "save_pretrained"]
 
-_ROOMS = ("config", "data", "evaluate", "layers", "models", "pretrained", "report", "train", "weights")
+_PACKAGES = ("config", "data", "evaluate", "layers", "models", "pretrained", "report", "train", "weights")
 
 
 def __getattr__(name: str) -> Any:
@@ -23,8 +22,8 @@ def __getattr__(name: str) -> Any:
     And nothing of JAX is imported before a command has set its environment (jaxcnn/start.py).
     """
     if name in __all__:
-        room = {"load_pretrained": "pretrained", "save_pretrained": "exported"}.get(name, "models")
-        return getattr(importlib.import_module(f"jaxcnn.{room}"), name)
-    if name in _ROOMS:
+        package = "pretrained" if name.endswith("_pretrained") else "models"
+        return getattr(importlib.import_module(f"jaxcnn.{package}"), name)
+    if name in _PACKAGES:
         return importlib.import_module(f"jaxcnn.{name}")
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")

@@ -17,8 +17,16 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.adapted import (
+from jaxcnn.config import duration_in_steps, durations_in_steps
+from jaxcnn.data.sizes import height_and_width
+from jaxcnn.errors import UserError
+from jaxcnn.evaluate import Task, make_predict
+from jaxcnn.layers import random_key
+from jaxcnn.models import create_model
+from jaxcnn.models.airbench import whiten
+from jaxcnn.pretrained import (
     class_difference,
+    find_pretrained,
     fit,
     for_channels,
     head_order,
@@ -27,14 +35,6 @@ from jaxcnn.adapted import (
     stated_names,
     stem_channels,
 )
-from jaxcnn.config import duration_in_steps, durations_in_steps
-from jaxcnn.data.sizes import height_and_width
-from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task, make_predict
-from jaxcnn.layers import random_key
-from jaxcnn.models import create_model
-from jaxcnn.models.airbench import whiten
-from jaxcnn.pretrained import find_pretrained
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer

@@ -137,7 +137,7 @@ def test_every_published_preprocessing_is_of_a_model_that_is_here():
 
 def test_blue_comes_first_in_the_weights_of_some_keras_networks(file, state, monkeypatch):
     plain = weights.convert("resnet20", state)["params"]["stem_conv"]["kernel"]
-    monkeypatch.setattr("jaxcnn.pretrained._is_caffe", lambda name: True)
+    monkeypatch.setattr("jaxcnn.pretrained.load._is_caffe", lambda name: True)
     turned = load_pretrained(file, "resnet20")[1]["params"]["stem_conv"]["kernel"]
     rgb = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
     ours, theirs = (

@@ -10,13 +10,14 @@ from unicodedata import normalize
 import flax.traverse_util
 import numpy as np
 
-from jaxcnn import published, weights
+from jaxcnn import weights
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task
+from jaxcnn.pretrained import published
 
 if TYPE_CHECKING:
-    from jaxcnn.pretrained import Pretrained
+    from jaxcnn.pretrained.load import Pretrained
 
 
 def fit(

@@ -11,11 +11,10 @@ import pytest
 from common.small_runs import small_config
 
 from jaxcnn import create_model, load_pretrained, save_pretrained, train
-from jaxcnn.adapted import head_order
 from jaxcnn.config import flatten, to_json, validate
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
-from jaxcnn.pretrained import Pretrained, find_pretrained
+from jaxcnn.pretrained import Pretrained, find_pretrained, head_order
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.state import init_state

@@ -9,11 +9,12 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn import published, weights
-from jaxcnn.adapted import outputs_of
+from jaxcnn import weights
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task
+from jaxcnn.pretrained import published
+from jaxcnn.pretrained.adapt import outputs_of
 
 
 def save_pretrained(

@@ -152,7 +152,7 @@ def test_folder_that_contradicts_itself_is_refused(tmp_path):
 
 def test_channels_of_what_is_written_are_in_its_own_order(tmp_path, monkeypatch):
     """Keras's published weights of some networks have blue first, and are turned around; these are for RGB already."""
-    monkeypatch.setattr("jaxcnn.pretrained._is_caffe", lambda name: True)
+    monkeypatch.setattr("jaxcnn.pretrained.load._is_caffe", lambda name: True)
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
     save(tmp_path / "a.npz", "resnet20", variables, COLOR, NAMES)
     assert_equal(load_pretrained(str(tmp_path / "a.npz"))[1], variables)

@@ -19,14 +19,15 @@ import flax.linen as nn
 import flax.traverse_util
 import numpy as np
 
-from jaxcnn import published, weights
-from jaxcnn.adapted import fit, for_channels, outputs_of, stated_names
+from jaxcnn import weights
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError, did_you_mean, first_line
 from jaxcnn.evaluate import Task
 from jaxcnn.files import user_path
 from jaxcnn.models import create_model, list_models
 from jaxcnn.models.registry import find
+from jaxcnn.pretrained import published
+from jaxcnn.pretrained.adapt import fit, for_channels, outputs_of, stated_names
 
 if TYPE_CHECKING:
     from jaxcnn.train import Trained
