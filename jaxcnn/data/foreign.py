@@ -1,7 +1,5 @@
 """Other data than a network was trained on, labelled with the network's classes."""
 
-import filecmp
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,19 +31,6 @@ def foreign(name: str, root: Path, split: str, class_names: Sequence[str], chann
     if (source.labels.ndim == 2) != several:
         raise UserError(f"{root}: {'one label' if several else 'several labels'} per image, unlike the network's training data")
     return source
-
-
-def same_data(name: str, one: Path, other: Path) -> bool:
-    """Whether two places hold the same examples: files of the same names and sizes, and equal tables and arrays."""
-    if one.is_dir() != other.is_dir():
-        return False
-    if name == "arrays":
-        return filecmp.cmp(one, other, shallow=False)
-    if name == "csv":
-        paths = [row.path for row in table.read_rows(one)]
-        return filecmp.cmp(one, other, shallow=False) and _sizes(one.parent, paths) == _sizes(other.parent, paths)
-    found = [sorted(os.path.relpath(path, root) for path in search(root).pictures) for root in (one, other)]
-    return found[0] == found[1] and _sizes(one, found[0]) == _sizes(other, found[0])
 
 
 def _folder(root: Path, split: str, number: dict[str, int], channels: int, _: bool) -> FileSource:
@@ -120,8 +105,3 @@ def _name(path: Path, label: int | str, class_names: Sequence[str]) -> str:
     if not 0 <= label < len(class_names):
         raise UserError(f"{path}: the label {label} is outside 0 to {len(class_names) - 1}, for {len(class_names)} class_names")
     return class_names[label]
-
-
-def _sizes(root: Path, paths: Sequence[str]) -> list[int]:
-    """Bytes of each file, -1 where there is none."""
-    return [os.path.getsize(root / path) if os.path.exists(root / path) else -1 for path in paths]

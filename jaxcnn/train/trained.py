@@ -1,11 +1,11 @@
 """A trained network, as its checkpoints give it back: with its preprocessing and class names, and nothing else needed."""
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import data
 from jaxcnn.config import changed, default_config, validate
-from jaxcnn.data import Preprocessing, files, foreign
+from jaxcnn.data import Preprocessing, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import Task, collect, make_predict, measure
@@ -23,6 +23,7 @@ from jaxcnn.models import create_model
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
+from jaxcnn.train.fingerprint import data_differences, fingerprint
 from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import Variables, init_variables
 
@@ -43,8 +44,8 @@ class Trained:
     config: ConfigDict
     step: int
     mesh: Mesh
-    train_examples: int | None = None
-    """how many images it was trained on, where the run says so"""
+    data: dict[str, Any] | None = None
+    """which examples it was trained on, see fingerprint; None where that is not known"""
 
     def predict(self) -> jax.stages.Wrapped:
         """The jitted forward pass, over the views of evaluate.views."""
@@ -82,8 +83,8 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
         checkpoints.close()
     for line in said:
         warn(f"warning: {line}")
-    names, examples = tuple(meta["class_names"]), _train_examples(workdir, config)
-    return Trained(model, variables, preprocessing, names, meta["task"], config, wanted, mesh, examples)
+    names, trained_on = tuple(meta["class_names"]), meta.get("data")
+    return Trained(model, variables, preprocessing, names, meta["task"], config, wanted, mesh, trained_on)
 
 
 def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:
@@ -91,15 +92,6 @@ def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:
     steps = checkpoints.steps()
     others = ", ".join(str(step) for step in steps if step != (steps[-1] if unreadable is None else unreadable))
     return f"choose one with --step=N: {others or 'there is no other'}"
-
-
-def _train_examples(workdir: Path, config: ConfigDict) -> int | None:
-    """The size of the training set, from the summary of a finished run."""
-    try:
-        summary = json.loads((workdir / "summary.json").read_text())
-        return round(summary["steps"] * config.batch_size / summary["epochs"])
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        return None
 
 
 def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line: None) -> Trained:
@@ -162,7 +154,7 @@ def evaluate(
         how = "those of the training" if source is None else f"others than in training; {len(source):,} images are measured"
         say(f"{data_root}: the data are {how}")
     if source is None:
-        source = _in_training(trained, config, split)
+        source = _in_training(trained, config, split, say)
     if source.image_shape != trained.preprocessing.image_shape:
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
@@ -175,7 +167,7 @@ def evaluate(
     return {f"{split}_{name}": value for name, value in figures.items()}
 
 
-def _in_training(trained: Trained, config: ConfigDict, split: str) -> data.Source:
+def _in_training(trained: Trained, config: ConfigDict, split: str, say: Callable[[str], None]) -> data.Source:
     """The part of the data that had this name in training."""
     dataset = data.load(config.data, config.seed)
     source = getattr(dataset, split)
@@ -183,6 +175,12 @@ def _in_training(trained: Trained, config: ConfigDict, split: str) -> data.Sourc
         raise UserError(f"--split: there is no {split} set in this run; data.validation was 0")
     if dataset.class_names != trained.class_names:
         raise UserError(f"{config.data.name}: its classes are not those of the network: {', '.join(trained.class_names[:10])}")
+    if trained.data:
+        before, now = (
+            {"class_names": dataset.class_names, "data": d, "preprocessing": {}} for d in (trained.data, fingerprint(dataset))
+        )
+        if different := data_differences(before, now):
+            say(f"warning: the data are others than in training ({'; '.join(different)})")
     return source
 
 
@@ -201,16 +199,15 @@ def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | 
 
 
 def _was_moved(trained: Trained, config: ConfigDict) -> bool:
-    """Whether the data are those of the training: equal to these or, where these are gone, of the same classes and number."""
-    before, now = (user_path(c.data.root) for c in (trained.config, config))
-    if os.path.exists(before):
-        return foreign.same_data(config.data.name, before, files.existing(now))
+    """Whether the data are those of the training, at another place or at the same."""
+    before, now = (os.path.realpath(user_path(c.data.root)) for c in (trained.config, config))
+    if before == now:
+        return True
     try:
         dataset = data.load(config.data, config.seed)
     except UserError:
         return False
-    same_number = trained.train_examples in (None, len(dataset.train))
-    return same_number and dataset.class_names == trained.class_names
+    return fingerprint(dataset) == trained.data
 
 
 def selected_variables(

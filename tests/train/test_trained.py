@@ -14,6 +14,7 @@ from jaxcnn.config import default_config
 from jaxcnn.data import Preprocessing, load
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.fingerprint import fingerprint
 from jaxcnn.train.trained import selected_variables
 
 # ── Other data ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -47,13 +48,13 @@ def trained(tmp_path):
     for name, value in {"name": "folder", "root": str(root), "image_size": 8, "validation": 0.0, "resident": "on"}.items():
         config.data[name] = value
     preprocessing = Preprocessing((8, 8, 3), (8, 8), "bilinear", (0.5,) * 3, (0.5,) * 3)
-    many = len(load(config.data, config.seed).train)
-    return Colours(None, {}, preprocessing, tuple(COLOURS), "multiclass", config, 7, make_mesh(1), many)
+    trained_on = fingerprint(load(config.data, config.seed))
+    return Colours(None, {}, preprocessing, tuple(COLOURS), "multiclass", config, 7, make_mesh(1), trained_on)
 
 
 def cut_off(trained):
     """The size of the test set that training cut off."""
-    return 30 - trained.train_examples
+    return trained.data["test"]["examples"]
 
 
 def measured(trained, root, split="test"):
@@ -94,6 +95,13 @@ def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
     assert measured(trained, tmp_path / "copy")[0] == 40  # other data
 
 
+def test_data_that_have_changed_at_their_place_keep_their_parts_and_are_said(trained, tmp_path):
+    fill(tmp_path / "training", {"red": 20})
+    examples, _, said = measured(trained, tmp_path / "training" / ".." / "training")
+    assert cut_off(trained) <= examples < 20
+    assert any(line.startswith("warning: the data are others than in training (train: ") for line in said)
+
+
 def table(path, rows, header="path,label"):
     path.write_text("\n".join([header, *rows]))
     return path
@@ -104,6 +112,7 @@ def test_other_tables_are_measured(trained, tmp_path):
     trained.config.data.name = "csv"
     rows = [f"training/{name}/{i}.png,{name}" for name in COLOURS for i in range(10)]
     trained.config.data.root = str(table(tmp_path / "training.csv", rows))
+    trained = dataclasses.replace(trained, data=fingerprint(load(trained.config.data, 0)))
     assert measured(trained, table(tmp_path / "copy.csv", rows))[0] == len(load(trained.config.data, 0).test)
     rows = [f"other/{name}/{i}.png,{name}" for name in ("green", "red") for i in range(4)]
     assert measured(trained, table(tmp_path / "other.csv", rows))[:2] == (8, 8)
