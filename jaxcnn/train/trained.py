@@ -151,8 +151,10 @@ def evaluate(
             config.data.root = data_root
     if data_root and config.data.name in foreign.SOURCES:
         source = _foreign(trained, config, split)
-        how = "those of the training" if source is None else f"others than in training; {len(source):,} images are measured"
-        say(f"{data_root}: the data are {how}")
+        if source is None:
+            say(f"{data_root}: data of the training, cut into the same parts")
+        else:
+            say(f"{data_root}: other data than in training; {len(source):,} images are measured")
     if source is None:
         source = _in_training(trained, config, split, say)
     if source.image_shape != trained.preprocessing.image_shape:

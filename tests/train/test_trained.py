@@ -68,7 +68,7 @@ def measured(trained, root, split="test"):
 def test_all_of_other_data_without_parts_are_measured(trained, tmp_path):
     assert train.evaluate(trained)["test_examples"] == cut_off(trained)
     other = fill(tmp_path / "other", {"blue": 7, "green": (4, "red"), "red": 11}, size=(9, 13))
-    assert measured(trained, other) == (22, 18, [f"{other}: the data are others than in training; 22 images are measured"])
+    assert measured(trained, other) == (22, 18, [f"{other}: other data than in training; 22 images are measured"])
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -86,7 +86,7 @@ def test_classes_are_matched_by_name_where_there_are_fewer(trained, tmp_path, na
 
 
 def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
-    said = [f"{tmp_path / 'copy'}: the data are those of the training"]
+    said = [f"{tmp_path / 'copy'}: data of the training, cut into the same parts"]
     shutil.copytree(tmp_path / "training", tmp_path / "copy")
     assert measured(trained, tmp_path / "copy") == (cut_off(trained), cut_off(trained), said)
     shutil.rmtree(tmp_path / "training")
