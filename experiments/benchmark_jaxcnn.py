@@ -34,9 +34,10 @@ def prepare(spec: Row, examples: int) -> experiment.Experiment:
     shape = (spec["image_size"], spec["image_size"], spec["channels"])
     generator = np.random.default_rng(0)
     arrays = {"class_names": np.arange(spec["classes"]).astype(str)}
-    for part, number in (("train", examples), ("test", 2)):
-        arrays[f"{part}_images"] = generator.integers(0, 256, (number, *shape), np.uint8)
-        arrays[f"{part}_labels"] = generator.integers(0, spec["classes"], number)
+    arrays["train_images"] = generator.integers(0, 256, (examples, *shape), np.uint8)
+    arrays["train_labels"] = generator.integers(0, spec["classes"], examples)
+    for what in ("images", "labels"):
+        arrays[f"test_{what}"] = arrays[f"train_{what}"][:2]
     config = default_config()
     config.model.name, config.model.dtype = spec["model"], spec["dtype"]
     config.model.arguments.update(spec["arguments"])

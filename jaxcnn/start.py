@@ -71,7 +71,10 @@ def use_huge_pages() -> None:
     os.environ[_BY_US] = "1"
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until `signals.catch_early`: Ctrl-C waits for it
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    finally:  # where it fails
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def without_our_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:

@@ -67,7 +67,7 @@ def test_file_in_the_place_of_a_folder_is_one_line_and_does_not_hang(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").touch()
     code, _, err = run(tmp_path / "run")
-    assert (code, len(err.splitlines())) == (1, 1), err
+    assert (code, len(err.splitlines())) == (2, 1), err
     assert str(tmp_path / "run" / "checkpoints") in err
 
 

@@ -121,7 +121,7 @@ def test_run_does_not_wait_for_the_compiler_before_its_first_step(tmp_path, numb
 
 
 def send_ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
     time.sleep(10)
 
 
@@ -130,7 +130,7 @@ def test_in_a_notebook_a_run_with_steps_to_save_sees_the_signal(number):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
         interrupts.unsaved = True
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert interrupts.signal == number
         with pytest.raises(KeyboardInterrupt):
             send_ctrl_c()
