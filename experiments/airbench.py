@@ -1,7 +1,7 @@
 """Trains airbench94 over several seeds: python experiments/airbench.py --runs=5 --config.data.root=DIR.
 
 Prints test accuracy and seconds, mean ± standard deviation; --json=FILE keeps them. It is train.py over several seeds:
-each run has its folder, --workdir/seedN, and the same command goes on where it was interrupted. --config=FILE takes another
+each run has its folder, --workdir/seedN; run the same command again to resume. --config=FILE takes another
 config than configs/airbench94.py, --config.NAME=VALUE changes a setting.
 
 On the clock is what depends on the data: the first layer's filters and all other initial parameters, training, and the test

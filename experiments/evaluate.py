@@ -1,6 +1,6 @@
 """Measures a trained network: python experiments/evaluate.py --workdir=runs/digits.
 
-The figures are those of the end of training, of the step that is named first; --step=N measures another checkpoint.
+It measures the checkpoint that training selected, and names its step; --step=N measures another checkpoint.
 --split=validation or train takes another part of the data. --data_root=PATH takes the data from another place: the same
 part if they are the same data, moved; of other data (folder, csv, arrays) their part of that name, or all of them if they
 have no parts. Their classes may be some of the network's. With --config instead of --workdir it measures weights from a file:

@@ -7,7 +7,7 @@ folders in it, in order of their names. A picture that can't be read is named on
 and the exit code is 1.
 
 --csv=FILE writes a table with one row per picture: file, class, its probability, and one column with the probability of
-each class. Where an image may have several labels, class lists those of more than 50 %, separated by "|".
+each class. Where an image may have several labels, class lists the labels above 50 %, separated by "|".
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         raise UserError("--csv: not together with --json")
     source = _PRETRAINED.value or _WORKDIR.value
     if not source:
-        raise UserError("--workdir: say which run's network shall predict, for example --workdir=runs/digits")
+        raise UserError("--workdir: name the run whose network predicts, for example --workdir=runs/digits")
     if not arguments:
         raise UserError("name at least one picture or folder: predict.py --workdir=RUN PHOTO…")
     files = [file for argument in arguments for file in _files(argument)]

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
         print(describe(config))
         return
     if not _WORKDIR.value:
-        raise UserError("--workdir: say where the run shall be kept, for example --workdir=runs/digits")
+        raise UserError("--workdir: name the folder for the run, for example --workdir=runs/digits")
 
     streams.go_on_without_stdout()  # the results are in the folder
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import

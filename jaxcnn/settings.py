@@ -69,7 +69,7 @@ SETTINGS = (
         least=0, changes_result=False,
     ),
     Setting(
-        "data.mean", (), "mean a channel, of pixels in 0…1; () = that of model.pretrained, or measured on the training set",
+        "data.mean", (), "per-channel mean of pixels in 0…1; () = from model.pretrained, or measured on the training set",
         items=float,
     ),
     Setting("data.std", (), "standard deviation a channel, of pixels in 0…1; () = the same way", items=float),

@@ -115,7 +115,7 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None, w
     looked at whole never so small that the rest shrinks it by less than 2, in random crops that it would be enlarged.
 
     Raises:
-      UserError: `name` is no picture, cut off, too large to be one, or its samples have no faithful 8-bit image.
+      UserError: the file is not a picture, is cut off or too large, or its samples have no faithful 8-bit image.
     """
     cv2 = opencv()
     header = read_header(encoded, name)

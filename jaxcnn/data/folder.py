@@ -81,7 +81,7 @@ def _check_class_names(layout: Layout, part: str, class_names: Sequence[str]) ->
     if new:
         near = did_you_mean(new[0], class_names)
         raise UserError(
-            f'{classes[new[0]]}: the class "{new[0]}" is not among those of {layout.folders["train"]}{near}; '
+            f'{classes[new[0]]}: the class "{new[0]}" is not among the classes of {layout.folders["train"]}{near}; '
             f"--config.data.{part}_split=off trains without this set"
         )
 

@@ -77,7 +77,7 @@ def arrays(path: Path) -> Dataset:
 
     Keras's names are taken too: x_train, y_train, x_test, y_test; and images and labels (or x and y) alone, without a test set.
     Images are uint8, (N, H, W) or (N, H, W, C). Labels are (N,) or (N, 1), the names of classes or their numbers from 0, or
-    (N, K) zeros and ones. `class_names` are those of the numbers 0, 1, …; without them the numbers are the names.
+    (N, K) zeros and ones. `class_names` name the classes 0, 1, …; without them the numbers are the names.
     """
     parts, class_names = read_arrays(path)
     where = {part: f"{path}: {found.name}" for part, found in parts.items()}

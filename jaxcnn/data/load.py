@@ -100,7 +100,7 @@ def _with_window(dataset: Dataset, config: ConfigDict) -> Dataset:
 def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: ConfigDict, seed: int) -> Dataset:
     if dataset.test is None:
         if not config.test:
-            raise UserError(f"data.test: {config.name} has no test set of its own; say what share of it shall be one")
+            raise UserError(f"data.test: {config.name} has no test set; set data.test to the share of the images to cut off")
         larger, smaller = _share(dataset, names, "test", config.test, 0)
         dataset, names = _cut_off(dataset, "test", larger, smaller), None if names is None else names[larger]
     if config.fold:

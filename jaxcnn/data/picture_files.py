@@ -108,7 +108,7 @@ def is_hidden(name: str) -> bool:
 
 
 def format_of(path: str) -> str:
-    """The format of a file: "a picture" by its suffix, or by its first bytes a format; "" for what is no picture."""
+    """The format of a file: "a picture" by its suffix, or by its first bytes a format; "" if it is not a picture."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix in SUFFIXES:
         return "a picture"

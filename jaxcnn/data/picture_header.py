@@ -26,7 +26,7 @@ _DEEP_SAMPLES = {*itertools.product((1, 2, 4), (8, 16, 32, 64)), (3, 32), (3, 64
 
 
 class Header(NamedTuple):
-    """Of a picture; the defaults are those of a JPEG, whose samples OpenCV decodes to 8-bit grey or color at once."""
+    """Of a picture; the defaults describe a JPEG, whose samples OpenCV decodes to 8-bit grey or color at once."""
 
     height: int
     width: int
@@ -58,7 +58,7 @@ def read_header(encoded: bytes, name: str) -> Header:
     """From the first bytes alone, as far as the format allows.
 
     Raises:
-      UserError: `name` is no picture that can be decoded, or too large to be one.
+      UserError: the file is not a picture that can be decoded, or it is too large.
     """
     if not encoded:
         raise UserError(f"{name}: an empty file")

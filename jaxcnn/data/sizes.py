@@ -1,4 +1,4 @@
-"""Sizes of images, and those of training's images that change as it goes on: in steps, or at random."""
+"""Sizes of images, and sizes that change during training: in steps, or at random."""
 
 import bisect
 import dataclasses

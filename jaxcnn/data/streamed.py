@@ -67,7 +67,7 @@ def streamed(
             raise
         raise RunFailed(
             "data.workers: a process that reads examples was ended from outside, perhaps for want of memory; "
-            "the last checkpoint is kept, and the same command goes on"
+            "the last checkpoint is kept; run the same command again to resume"
         ) from error
     finally:
         batches.close()

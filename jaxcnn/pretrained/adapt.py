@@ -126,7 +126,7 @@ def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
 
 
 def stated_names(data_name: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of a data set's classes; () where they are numbers that stand for names: those of arrays without any."""
+    """The names of a data set's classes; () where they are only numbers, as for arrays without class names."""
     return () if data_name == "arrays" and names == tuple(map(str, range(len(names)))) else names
 
 

@@ -122,7 +122,7 @@ def load_pretrained(
     first convolution (see weights.adapt_stem); `say` is called with a line that names what is not the source's. The other
     arguments are create_model's; their defaults are the source's, where it says them.
 
-    The preprocessing is the source's. For a file that carries none it is that of the library whose names the weights have:
+    The preprocessing is the source's. For a file without one it is assumed from the library whose names the weights have:
     of this very file where torchvision publishes one of its name, else of the first weights of this model that it or timm
     published; `say` is called with a line that says so.
 

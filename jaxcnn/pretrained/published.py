@@ -36,8 +36,8 @@ _CROP_MODES = {"crop": "center", "stretch": "squash", "pad": "border"}  # data.f
 def preprocessing_of_file(file: Path, name: str) -> tuple[Preprocessing, str]:
     """The preprocessing of weights of the model `name`; and what it is assumed to be, "" where the file's name says it.
 
-    It is that of the file of this name which torchvision or timm published, else of the first one of this model, else of
-    the library's models in general.
+    It is the preprocessing of the file of this name that torchvision or timm published, else of their first file of this
+    model, else of the library's models in general.
     """
     library = weights.library(name)
     plain, rows = name.removeprefix(f"{library}/"), []

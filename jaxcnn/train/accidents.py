@@ -25,4 +25,4 @@ def _kept(workdir: Path) -> str:
     steps = [int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()]
     if not steps:
         return "no checkpoint had been written"
-    return f"the checkpoint of step {max(steps):,} is intact; the same command goes on from it"
+    return f"the checkpoint of step {max(steps):,} is intact; run the same command again to resume from it"

@@ -126,7 +126,7 @@ class Experiment:
         variables, has = origin.variables(**arguments)
         outputs, takes = _outputs(self.task, self.dataset), stem_channels(origin, variables)
         if has != outputs and not new_head:
-            raise UserError(f"model.pretrained: {config.pretrained} tells {has} classes apart, but the data have {outputs}")
+            raise UserError(f"model.pretrained: {config.pretrained} has {has} classes, but the data set has {outputs}")
         names = stated_names(self.config.data.name, self.dataset.class_names)
         kept = head_order(origin, has, outputs, names) is not None
         if not kept and not new_head:

@@ -105,8 +105,8 @@ def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = No
         if longer:
             say(
                 console,
-                f"extended from {planned:,} steps: from here on the schedule is that of the new total, so the result "
-                "is not that of a run planned so from its beginning",
+                f"extended from {planned:,} steps: from here on the schedule is computed for the new total, so the "
+                "result differs from a run with this total from the beginning",
             )
         _say_skipped(console, experiment, " so far")
 
@@ -144,7 +144,7 @@ def _introduce(console: Console, experiment: Experiment, state: TrainState, conv
         f"({', '.join(sizes)}), {experiment.total_steps:,} steps of {experiment.config.batch_size} on "
         f"{experiment.mesh.size} × {device.device_kind}"
         + (f", convolutions by {convolutions}" if convolutions else "")
-        + (f"; goes on from step {step:,}" if step else ""),
+        + (f"; resumed at step {step:,}" if step else ""),
     )
     names, seen = dataset.class_names, experiment.preprocessing
     height, width, channels = seen.image_shape
@@ -239,7 +239,7 @@ def _train(
         if stop:
             checkpoints.close()
             raise Interrupted(
-                f"by {stop.name} after step {step:,} of {total:,}; all is saved, and the same command goes on", stop
+                f"by {stop.name} after step {step:,} of {total:,}; all is saved; run the same command again to resume", stop
             )
         mark = time.perf_counter()
     if step < total:

@@ -108,7 +108,7 @@ def warn_if_computed_otherwise(before: dict[str, str], now: dict[str, str], warn
     if different:
         warn(
             f"until now this run was computed otherwise ({'; '.join(different)}); from here on its numbers differ in the last "
-            "digits from those of an uninterrupted run"
+            "digits from the numbers of an uninterrupted run"
         )
 
 

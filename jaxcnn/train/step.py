@@ -46,7 +46,7 @@ def make_train_step(
     All its randomness is that of step_keys(seed, step), so that a resumed run draws the same numbers. With `accumulate`, loss
     and gradient are the mean over the parts (with class weights: of their weighted means), and batch norm sees the parts.
     The loss of each auxiliary head that a model has, its logits sown in "auxiliary", is added times `auxiliary_weight`.
-    Parameters at the paths `frozen` get a gradient of zero, which costs nothing; the gradient norm is that of the others.
+    Parameters at the paths `frozen` get a gradient of zero, which costs nothing; the gradient norm covers the others.
     """
 
     def loss_and_gradient(params, batch_stats, images, labels, key):
@@ -128,7 +128,7 @@ def jit_steps(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 def jit_loop(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
-    """The same in a loop, which makes as many steps as it is told: (state, count, K batches) -> (state, metrics).
+    """The same in a loop, of `count` steps: (state, count, K batches) -> (state, metrics).
 
     Steps are made on the first `count` () int32 of the K batches; of the metrics (K,) the rest is 0. One program serves
     all counts. On CPU it is slow, see `_scan`.

@@ -136,7 +136,7 @@ def evaluate(
 ) -> dict[str, float]:
     """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
 
-    The data set is that of the run's config, or at `data_root`. If the data there are others than those of the training
+    The data set is that of the run's config, or at `data_root`. If the data there are not the training data
     and have no parts, all of them are measured; their classes may be some of the network's. `say` tells how they
     are taken, and which images were skipped.
 
@@ -176,7 +176,7 @@ def _in_training(trained: Trained, config: ConfigDict, split: str, say: Callable
     if source is None:
         raise UserError(f"--split: there is no {split} set in this run; data.validation was 0")
     if dataset.class_names != trained.class_names:
-        raise UserError(f"{config.data.name}: its classes are not those of the network: {', '.join(trained.class_names[:10])}")
+        raise UserError(f"{config.data.name}: its classes differ from the network's: {', '.join(trained.class_names[:10])}")
     if trained.data:
         before, now = (
             {"class_names": dataset.class_names, "data": d, "preprocessing": {}} for d in (trained.data, fingerprint(dataset))
@@ -187,7 +187,7 @@ def _in_training(trained: Trained, config: ConfigDict, split: str, say: Callable
 
 
 def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | None:
-    """What is to be measured of other data than those of the training; None where they are the same."""
+    """The examples to measure in data other than the training data; None if the data are the training data."""
     if _was_moved(trained, config):
         return None
     how, root = trained.preprocessing, user_path(config.data.root)
@@ -201,7 +201,7 @@ def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | 
 
 
 def _was_moved(trained: Trained, config: ConfigDict) -> bool:
-    """Whether the data are those of the training, at another place or at the same."""
+    """Whether the data are the training data, at the same place or at another."""
     before, now = (os.path.realpath(user_path(c.data.root)) for c in (trained.config, config))
     if before == now:
         return True

@@ -184,7 +184,7 @@ def test_mean_and_std_of_the_config_come_first(file):
 
 
 def test_weights_of_other_classes_are_not_evaluated(file):
-    with pytest.raises(UserError, match=r"resnet20\.npz tells 10 classes apart, but the data have 4$"):
+    with pytest.raises(UserError, match=r"resnet20\.npz has 10 classes, but the data set has 4$"):
         train.load_weights(prepared(file, 4).config)
 
 

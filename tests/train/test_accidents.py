@@ -1,4 +1,4 @@
-"""A full disk and too little memory end a run in one line, and the same command goes on once there is room."""
+"""A full disk and too little memory end a run in one line, and the same command resumes once there is room."""
 
 import errno
 import json
@@ -56,7 +56,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_with_the_same_bits(tmp_path):
         assert f" MB are free); {kept}" in err
         code, out, err = run(workdir)
         assert (code, err) == (0, "")
-        assert ("goes on from step 14" in out) == (at == 2)
+        assert ("resumed at step 14" in out) == (at == 2)
         assert out.splitlines()[-1] == expected
         assert json.loads((workdir / "summary.json").read_text())["params_sha256"] == expected
 

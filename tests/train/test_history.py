@@ -1,4 +1,4 @@
-"""Rows of metrics.jsonl: those that are there, and those of the checkpoint where they are gone."""
+"""Rows of metrics.jsonl, and of the checkpoint where metrics.jsonl lacks them."""
 
 import json
 

@@ -66,7 +66,7 @@ def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterr
     assert not (workdir / "summary.json").exists(), "it was too fast to be killed: the test shows nothing"
     code, out, err = finish(start(workdir))
     assert code == 0, out + err
-    assert "goes on from step" in out
+    assert "resumed at step" in out
     assert list((tmp_path / "xla").glob("jit_steps-*")), "nothing came from the cache: the test shows less than it should"
     assert_same_result(workdir, uninterrupted)
 
@@ -85,5 +85,5 @@ def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, numb
     assert len(err.splitlines()) == 1
     code, out, _ = finish(start(workdir))
     assert code == 0
-    assert "goes on from step" in out
+    assert "resumed at step" in out
     assert_same_result(workdir, uninterrupted)

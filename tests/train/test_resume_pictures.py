@@ -62,7 +62,7 @@ def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_p
     assert len(err.splitlines()) == 1, err
     code, out, err = finish(start(config, tmp_path, 0, *longer))
     assert code == 0, out + err
-    assert "goes on from step" in out
+    assert "resumed at step" in out
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(conf
     assert not (workdir / "summary.json").exists()
     code, out, err = finish(start(config, workdir, workers=1))
     assert code == 0, out + err
-    assert "goes on from step" in out
+    assert "resumed at step" in out
     expected, summary = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("threads", "processes"))
     for name in ("params_sha256", "test_loss", "test_accuracy", "validation_accuracy"):
         assert summary[name] == expected[name], name

@@ -185,7 +185,7 @@ def test_settings_that_change_no_number_may_change_on_the_way(tmp_path, finished
         "data.on_error": "skip", "data.resident": "on", "data.threads": 3, "data.root": "elsewhere/",
         "checkpoint.every": "9steps", "checkpoint.keep": 5, "total": "40 step",
     })  # fmt: skip
-    assert "goes on from step" in said
+    assert "resumed at step" in said
     assert "warning" not in said
     for name in ("tested_step", "validation_accuracy", "test_loss", "params_sha256"):
         assert summary[name] == finished[1][name], name
@@ -213,7 +213,7 @@ def test_data_may_be_moved_and_cached_on_the_way(tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
     moved = {"data.root": f"{tmp_path}/moved/", "data.cache": "disk", "data.cache_folder": str(tmp_path / "cache")}
     summary, said = run(half_way(tmp_path / "run", tmp_path), **changes, **moved)
-    assert "goes on from step 2" in said
+    assert "resumed at step 2" in said
     assert summary["params_sha256"] == whole["params_sha256"]
 
 
@@ -222,8 +222,8 @@ def test_finished_run_is_extended_by_the_schedule_of_the_new_total(tmp_path, fin
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     changes = SETTINGS | {"total": "60steps"}
     summary, said = run(workdir, extend=True, **changes)
-    assert "goes on from step 40" in said
-    assert "the result is not that of a run planned so from its beginning" in said
+    assert "resumed at step 40" in said
+    assert "the result differs from a run with this total from the beginning" in said
     assert (summary["steps"], summary["extended"]) == (60, [{"at_step": 40, "from_steps": 40}])
     later = {row["step"]: row["learning_rate"] for row in rows(workdir) if "learning_rate" in row}
     # cosine from the end of the warm-up at step 5 to 60, of the last step before each row

@@ -125,7 +125,7 @@ def test_run_goes_on_behind_a_damaged_checkpoint_and_ends_the_same(finished, tmp
         path.write_bytes(path.read_bytes()[:50])
     summary, said = run(workdir, **{"checkpoint.every": "20steps"})
     assert "warning: checkpoint 40 is damaged (training: " in said
-    assert "goes on from step " in said
+    assert "resumed at step " in said
     for name in ("params_sha256", "test_loss", "tested_step", "validation_accuracy"):
         assert summary[name] == finished[1][name], name
 
