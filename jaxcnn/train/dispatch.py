@@ -29,9 +29,9 @@ class Dispatch:
         config, size, total, sizes = experiment.config, experiment.config.batch_size, experiment.total_steps, experiment.sizes
         self.every = {name: experiment.steps(f"{name}.every") for name in ("log", "evaluate", "checkpoint")}
         limit = min(config.steps_per_dispatch or (1 if experiment.on_cpu else _STEPS_PER_DISPATCH), _most_that_fit(experiment))
-        self.counts = list(plan(start, total, limit, self.every.values(), sizes))
-        # of the whole run, so that a resumed one has the same programs
+        # of the whole run: a resumed one, which may start between two ends, has the same program and no longer calls
         most = max(plan(0, total, limit, self.every.values(), sizes))
+        self.counts = list(plan(start, total, most, self.every.values(), sizes))
         read = experiment.reader(experiment.dataset.train)
         self.batches: Iterator[Batch] = read(experiment.order(), start * size, size, self.counts, most)
         self._start, self._sizes, self._loops = start, sizes, most > 1

@@ -193,6 +193,16 @@ def test_calls_of_a_run_have_arrays_of_one_shape_however_often_rows_are_due(ever
     assert next(resumed.batches)["image"].shape == batches[0]["image"].shape, "it takes the programs of the first part"
 
 
+def test_calls_of_a_resumed_run_fit_into_the_arrays_of_the_whole_run(airbench):
+    """From its start the run makes 2 calls of 4 steps; from step 2 the 6 that are left would be within the limit."""
+    experiment = prepare(changed(airbench, {"log.every": "50steps", "steps_per_dispatch": 6}))
+    calls = dispatch.Dispatch(experiment, 2, Clock())
+    assert calls.counts == [3, 3]
+    batches = list(calls.batches)
+    assert [batch["image"].shape[0] for batch in batches] == [4, 4]
+    assert [int(batch["mask"].sum()) for batch in batches] == [60, 60]
+
+
 @pytest.mark.slow
 def test_run_of_several_steps_per_call_is_one_program_and_has_the_rows_of_single_steps(airbench, programs, tmp_path):
     train.run(airbench, tmp_path / "many", console=quiet()[0])
