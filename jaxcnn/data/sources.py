@@ -212,8 +212,8 @@ class Subset(Derived):
 class Resized(Derived):
     """Images of any size, all brought to one: by their centre or, in training, by random crops.
 
-    `crop` holds the ranges of a random crop's share of the area and of its width / height relative to that of `shape`, so 1
-    distorts nothing; () for the centre in training too. `sizes` are the sizes of random crops, where they change.
+    `crop` holds the ranges of a random crop's share of the area and of its width / height relative to the ratio of `shape`:
+    1 distorts nothing; () for the centre in training too. `sizes` are the sizes of random crops, where they change.
     """
 
     shape: tuple[int, int, int]

@@ -177,7 +177,7 @@ def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> 
 
 
 def size_scatter(sizes: Sequence[tuple[int, ...]], size: tuple[int, int]) -> "Figure":
-    """Widths against heights, and the shorter sides with that of the network's input; all (height, width) in pixels.
+    """Widths against heights, and the shorter sides beside the network's input side; all (height, width) in pixels.
 
     Where the input is no square, the heights of the largest parts in its proportions take the shorter sides' place.
     """

@@ -136,7 +136,7 @@ def evaluate(
 ) -> dict[str, float]:
     """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
 
-    The data set is that of the run's config, or at `data_root`. If the data there are not the training data
+    The data set is the one in the run's config, or the one at `data_root`. If the data there are not the training data
     and have no parts, all of them are measured; their classes may be some of the network's. `say` tells how they
     are taken, and which images were skipped.
 

@@ -77,7 +77,7 @@ def test_random_crops_are_distorted_either_way_alike(tmp_path, cache):
 
 
 def test_random_crops_of_a_square_are_as_before():
-    """Widths over heights of a square's crops are those of the setting: the factor is exactly 1."""
+    """Crops of a square have the setting's width / height: the factor is exactly 1."""
     image = places(200, 200)
     source = Resized(ArraySource(image[None], np.zeros(1, np.int32)), (50, 50, 3), crop=((0.5, 0.5), (1.0, 1.0)))
     for place in range(5):

@@ -67,7 +67,7 @@ def random_resized_crop(
     """Cuts out a random part and brings it to `size`, a side or (height, width) (0: the old size), antialiased. (N, H, W, C).
 
     Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, section 6. `area` is the part's share of the image, `aspect`
-    its width over its height as a multiple of that of `size`, so that 1 distorts nothing (torchvision's is the same for
+    its width over its height relative to the ratio of `size`, so that 1 distorts nothing (torchvision's is the same for
     squares alone), on a log scale. As in torchvision, the first of ten draws that fits is taken, or else the largest part in
     the middle whose aspect is allowed.
     """
