@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data import Batch, Preprocessing, View
 from jaxcnn.errors import RunFailed
-from jaxcnn.evaluate.metrics import Task, accuracy, top_k_accuracy
+from jaxcnn.tasks.classification_metrics import LabelKind, accuracy, top_k_accuracy
 
 Predict = Callable[[dict, jax.Array | np.ndarray], jax.Array]
 """(variables, images (1, B, H, W, C) uint8) -> logits (B, K) float32. The leading 1 is a batch's K, see data.Batch."""
@@ -48,7 +48,7 @@ def collect(predict: Predict, networks: Sequence[dict], batches: Iterable[Batch]
 
 
 def measure(
-    logits: np.ndarray, labels: np.ndarray, task: Task, losses: Callable[[np.ndarray, np.ndarray], jax.Array]
+    logits: np.ndarray, labels: np.ndarray, task: LabelKind, losses: Callable[[np.ndarray, np.ndarray], jax.Array]
 ) -> dict[str, float]:
     """{"accuracy", "loss", "examples"}, and "top5_accuracy" where there are more than 5 classes to choose from.
 

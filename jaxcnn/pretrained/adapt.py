@@ -13,8 +13,8 @@ import numpy as np
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task
 from jaxcnn.pretrained import published
+from jaxcnn.tasks.classification_metrics import LabelKind
 
 if TYPE_CHECKING:
     from jaxcnn.pretrained.load import Pretrained
@@ -81,7 +81,7 @@ def class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
 
 
 def known_differences(
-    origin: "Pretrained", task: Task, arguments: Mapping[str, Any], has: int, class_names: Sequence[str]
+    origin: "Pretrained", task: LabelKind, arguments: Mapping[str, Any], has: int, class_names: Sequence[str]
 ) -> list[str]:
     """What a user should know who takes these weights, with their head, for this task and these arguments of the model."""
     lines = []
@@ -130,7 +130,7 @@ def stated_names(data_name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return () if data_name == "arrays" and names == tuple(map(str, range(len(names)))) else names
 
 
-def outputs_of(task: Task | None, names: Sequence[str]) -> int:
+def outputs_of(task: LabelKind | None, names: Sequence[str]) -> int:
     """How many outputs a head for these classes has."""
     return 1 if task == "binary" else len(names)
 

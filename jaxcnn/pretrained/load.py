@@ -22,12 +22,12 @@ import numpy as np
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError, did_you_mean, first_line
-from jaxcnn.evaluate import Task
 from jaxcnn.files import user_path
 from jaxcnn.models import create_model, list_models
 from jaxcnn.models.registry import find
 from jaxcnn.pretrained import published
 from jaxcnn.pretrained.adapt import fit, for_channels, outputs_of, stated_names
+from jaxcnn.tasks.classification_metrics import LabelKind
 
 if TYPE_CHECKING:
     from jaxcnn.train import Trained
@@ -54,7 +54,7 @@ class Pretrained:
     """what the preprocessing is assumed to be, where the source does not say"""
     imagenet: bool = False
     """whether these are known to be published weights; if they have 1,000 classes, those are ImageNet's"""
-    task: Task | None = None
+    task: LabelKind | None = None
     arguments: Mapping[str, Any] | None = None
     """create_model's, beyond num_classes; None where the source does not say"""
     run: "Trained | None" = None
@@ -216,7 +216,7 @@ def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[
         preprocessing = Preprocessing.from_json(metadata["preprocessing"])
         preprocessing = published.checked(f"{source}: its metadata", preprocessing)
         arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in model["arguments"].items()}
-        if task not in get_args(Task):
+        if task not in get_args(LabelKind):
             raise ValueError(f"unknown task {task!r}")
         stored = str(model["name"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -12,9 +12,9 @@ import numpy as np
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task
 from jaxcnn.pretrained import published
 from jaxcnn.pretrained.adapt import outputs_of
+from jaxcnn.tasks.classification_metrics import LabelKind
 
 
 def save_pretrained(
@@ -24,7 +24,7 @@ def save_pretrained(
     preprocessing: Preprocessing,
     class_names: Sequence[str] = (),
     *,
-    task: Task,
+    task: LabelKind,
     **arguments: Any,
 ) -> None:
     """Writes the weights of create_model(name, num_classes=…, **arguments), as load_pretrained and model.pretrained take them.

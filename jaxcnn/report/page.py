@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.evaluate import metrics
 from jaxcnn.report import figures
 from jaxcnn.report.html import duration, percent, section, svg, table, write_page
 from jaxcnn.report.model_summary import Layer, shape_text, total_counts
+from jaxcnn.tasks import classification_metrics as metrics
 
 LARGEST_MATRIX = 100  # classes; a larger confusion matrix can't be read
 MISTAKES = 25
@@ -24,7 +24,7 @@ def write_report(
     summary: Mapping[str, Any],
     config_text: str,
     history: Sequence[Mapping[str, Any]],
-    task: metrics.Task,
+    task: metrics.LabelKind,
     class_names: Sequence[str],
     labels: np.ndarray,
     logits: np.ndarray,
@@ -38,7 +38,7 @@ def write_report(
       summary: what summary.json has; any of it may be missing or None.
       config_text: the resolved settings; JSON becomes a table, anything else stands as it is.
       history: the rows of metrics.jsonl, of training and of validation.
-      task: "multiclass", "binary" or "multilabel", see `jaxcnn.evaluate.metrics`.
+      task: "multiclass", "binary" or "multilabel", see `jaxcnn.tasks.classification_metrics`.
       class_names: K names; for binary two, of 0 and of 1.
       labels: of the test set, (N,), or (N, K) for multilabel.
       logits: of the test set, (N, K), or (N, 1) for binary.
@@ -128,7 +128,7 @@ def _classes(rows: Sequence[metrics.ClassRow]) -> str:
 
 
 def _mistakes(
-    task: metrics.Task,
+    task: metrics.LabelKind,
     class_names: Sequence[str],
     labels: np.ndarray,
     logits: np.ndarray,

@@ -20,7 +20,7 @@ from jaxcnn import data
 from jaxcnn.config import duration_in_steps, durations_in_steps
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task, make_predict
+from jaxcnn.evaluate import make_predict
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.airbench import whiten
@@ -35,8 +35,9 @@ from jaxcnn.pretrained import (
     stated_names,
     stem_channels,
 )
+from jaxcnn.tasks.classification_metrics import LabelKind
+from jaxcnn.tasks.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.clock import AheadOfTime, Clock
-from jaxcnn.train.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
 from jaxcnn.train.schedules import make_schedule
 from jaxcnn.train.state import TrainState, Variables, init_state, init_variables
@@ -50,7 +51,7 @@ class Experiment:
     config: ConfigDict
     dataset: data.Dataset
     preprocessing: data.Preprocessing
-    task: Task
+    task: LabelKind
     model: nn.Module
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
@@ -377,5 +378,5 @@ def _arguments(config: ConfigDict) -> dict[str, Any]:
     return arguments
 
 
-def _outputs(task: Task, dataset: data.Dataset) -> int:
+def _outputs(task: LabelKind, dataset: data.Dataset) -> int:
     return num_outputs(task, len(dataset.class_names))

@@ -25,6 +25,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
 from jaxcnn.files import user_path, write_text
 from jaxcnn.layers import cpu_convolution
+from jaxcnn.tasks.losses import evaluation_losses
 from jaxcnn.train import resume
 from jaxcnn.train.accidents import accidents_in
 from jaxcnn.train.checkpoints import Checkpoints, Meta
@@ -34,7 +35,6 @@ from jaxcnn.train.experiment import Experiment, prepare
 from jaxcnn.train.interrupts import Interrupts
 from jaxcnn.train.interval import Interval
 from jaxcnn.train.log import Row, RunLog, is_evaluation, read_history, resumed_history, say
-from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.result import write_result
 from jaxcnn.train.state import TrainState, count_parameters
 from jaxcnn.train.workdir import check_paths, held

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn import data
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import probabilities
+from jaxcnn.tasks.classification_metrics import probabilities
 from jaxcnn.train.trained import Trained
 
 BATCH = 16

@@ -15,11 +15,11 @@ from jaxcnn.evaluate import collect, finite, measure
 from jaxcnn.files import write_text
 from jaxcnn.layers import cpu_convolution
 from jaxcnn.report import summarize, write_report
+from jaxcnn.tasks.losses import evaluation_losses
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.experiment import Experiment, batches_once
 from jaxcnn.train.log import Row
-from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import TrainState, count_parameters, variables_sha256
 from jaxcnn.train.trained import selected_variables
 

@@ -13,9 +13,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data import Augmentation, Batch, Preprocessing, key_of_run, step_keys
-from jaxcnn.evaluate import Task
+from jaxcnn.tasks.classification_metrics import LabelKind
+from jaxcnn.tasks.losses import Loss, correct, targets_of
 from jaxcnn.train.frozen import keep_statistics, without_gradient
-from jaxcnn.train.losses import Loss, correct, targets_of
 from jaxcnn.train.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -29,7 +29,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     loss: Loss,
-    task: Task,
+    task: LabelKind,
     preprocessing: Preprocessing,
     augment: Augmentation,
     num_outputs: int = 0,

@@ -17,14 +17,15 @@ from jaxcnn.config import changed, default_config, validate
 from jaxcnn.data import Preprocessing, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import Task, collect, make_predict, measure
+from jaxcnn.evaluate import collect, make_predict, measure
 from jaxcnn.files import user_path
 from jaxcnn.models import create_model
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
+from jaxcnn.tasks.classification_metrics import LabelKind
+from jaxcnn.tasks.losses import evaluation_losses
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
 from jaxcnn.train.fingerprint import data_differences, fingerprint
-from jaxcnn.train.losses import evaluation_losses
 from jaxcnn.train.state import Variables, init_variables
 
 
@@ -40,7 +41,7 @@ class Trained:
     variables: Variables
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
-    task: Task
+    task: LabelKind
     config: ConfigDict
     step: int
     mesh: Mesh

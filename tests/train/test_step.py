@@ -13,8 +13,8 @@ from common.small_runs import small_config
 from jaxcnn import layers
 from jaxcnn.config import validate
 from jaxcnn.data import Preprocessing, make_augmentation
+from jaxcnn.tasks.losses import softmax_cross_entropy
 from jaxcnn.train.experiment import make_mesh, prepare, replicated
-from jaxcnn.train.losses import softmax_cross_entropy
 from jaxcnn.train.state import init_state, init_variables
 from jaxcnn.train.step import jit_loop, jit_steps, make_train_step
 

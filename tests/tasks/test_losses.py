@@ -7,7 +7,7 @@ from jaxcnn.command import load_config
 from jaxcnn.config import default_config, from_json, to_json
 from jaxcnn.data import ArraySource
 from jaxcnn.errors import UserError
-from jaxcnn.train.losses import (
+from jaxcnn.tasks.losses import (
     balanced_class_weights,
     correct,
     evaluation_losses,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from jaxcnn.evaluate import metrics
+from jaxcnn.tasks import classification_metrics as metrics
 
 
 def random_problem(num_examples=500, num_classes=7):

@@ -15,7 +15,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-Task = Literal["multiclass", "binary", "multilabel"]
+LabelKind = Literal["multiclass", "binary", "multilabel"]
 
 
 class ClassRow(TypedDict):
@@ -28,7 +28,7 @@ class ClassRow(TypedDict):
     support: int
 
 
-def probabilities(logits: np.ndarray, task: Task) -> np.ndarray:
+def probabilities(logits: np.ndarray, task: LabelKind) -> np.ndarray:
     """Float32 probabilities: (N, K), rows summing to 1; binary (N, 2), of 0 and 1; multilabel (N, K), each its own."""
     from scipy.special import expit, softmax
 
@@ -41,7 +41,7 @@ def probabilities(logits: np.ndarray, task: Task) -> np.ndarray:
         return softmax(logits, axis=-1).astype(np.float32)
 
 
-def predictions(logits: np.ndarray, task: Task) -> np.ndarray:
+def predictions(logits: np.ndarray, task: LabelKind) -> np.ndarray:
     """Predicted classes (N,), for multilabel (N, K) of 0 and 1. Of equal logits the first wins, as in argmax."""
     logits = _checked(logits, task)
     if task == "multilabel":
@@ -51,7 +51,7 @@ def predictions(logits: np.ndarray, task: Task) -> np.ndarray:
     return logits.argmax(axis=-1)
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray, task: Task) -> float:
+def accuracy(logits: np.ndarray, labels: np.ndarray, task: LabelKind) -> float:
     """Share of examples predicted right; for multilabel the share of right decisions among all N × K of them."""
     right = predictions(logits, task) == labels
     broken = np.isnan(_checked(logits, task)).any(axis=-1)  # argmax calls a NaN the largest
@@ -72,7 +72,7 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float(right.mean())
 
 
-def per_class(logits: np.ndarray, labels: np.ndarray, task: Task, class_names: Sequence[str]) -> list[ClassRow]:
+def per_class(logits: np.ndarray, labels: np.ndarray, task: LabelKind, class_names: Sequence[str]) -> list[ClassRow]:
     """Precision, recall, F1 and support of each of `class_names`, in order; 0 where there is nothing to divide by."""
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -88,7 +88,7 @@ def per_class(logits: np.ndarray, labels: np.ndarray, task: Task, class_names: S
     ]
 
 
-def confusion_matrix(logits: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
+def confusion_matrix(logits: np.ndarray, labels: np.ndarray, task: LabelKind) -> np.ndarray:
     """Counts (K, K) int: row the label, column the prediction. Multilabel: (K, 2, 2), one such matrix a class."""
     from sklearn import metrics
 
@@ -99,7 +99,7 @@ def confusion_matrix(logits: np.ndarray, labels: np.ndarray, task: Task) -> np.n
     return metrics.confusion_matrix(labels, predicted, labels=range(num_classes))
 
 
-def _checked(logits: np.ndarray, task: Task) -> np.ndarray:
+def _checked(logits: np.ndarray, task: LabelKind) -> np.ndarray:
     """The logits in float64, or a ValueError if their shape is not the task's."""
     if task not in ("multiclass", "binary", "multilabel"):
         raise ValueError(f'task "{task}": expected multiclass, binary or multilabel')

@@ -17,13 +17,13 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data import Source
 from jaxcnn.errors import UserError, did_you_mean
-from jaxcnn.evaluate import Task
+from jaxcnn.tasks.classification_metrics import LabelKind
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Losses = Callable[..., jax.Array]
 
 
-def task_of(source: Source, num_classes: int, loss: str) -> Task:
+def task_of(source: Source, num_classes: int, loss: str) -> LabelKind:
     """The task that labels of this shape and the setting loss.name make together."""
     if source.labels.ndim == 2:
         if loss != "sigmoid_binary_cross_entropy":
@@ -37,7 +37,7 @@ def task_of(source: Source, num_classes: int, loss: str) -> Task:
     return "binary" if num_classes == 2 and loss == "sigmoid_binary_cross_entropy" else "multiclass"
 
 
-def num_outputs(task: Task, num_classes: int) -> int:
+def num_outputs(task: LabelKind, num_classes: int) -> int:
     """How many logits a network for this task has."""
     return 1 if task == "binary" else num_classes
 
@@ -124,7 +124,7 @@ LOSSES: dict[str, Losses] = {
 
 def make_loss(
     config: ConfigDict,
-    task: Task,
+    task: LabelKind,
     num_classes: int,
     train_labels: np.ndarray | None = None,
     class_names: Sequence[str] = (),
@@ -168,7 +168,7 @@ def evaluation_losses(config: ConfigDict) -> Losses:
     return LOSSES[config.name]
 
 
-def correct(logits: jax.Array, labels: jax.Array, task: Task) -> jax.Array:
+def correct(logits: jax.Array, labels: jax.Array, task: LabelKind) -> jax.Array:
     """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is.
 
     A mixed example has the class of its largest share, the first of equals; a binary target is positive above 0.5, so that

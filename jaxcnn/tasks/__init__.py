@@ -1,0 +1,1 @@
+"""Tasks: what is learned, how its loss and its results are computed."""
