@@ -49,7 +49,7 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value, say=say)
     if _WORKDIR.value:
         figures = {"step": trained.step, **figures}
-    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures))
+    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures, trained.task.quantities))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,16 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from jaxcnn import command
 from jaxcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxcnn.tasks.task import Task
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network predicts")
 _STEP = flags.DEFINE_integer("step", None, "the checkpoint of the run, if not the one that it selected")
@@ -66,25 +69,27 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
         print(f"{source}, step {trained.step}", file=sys.stderr)
     unreadable = 0
 
-    def readable() -> Iterator[Result]:
+    def readable() -> Iterator[tuple[str, Any]]:
         nonlocal unreadable
         for file, row in train.predict_each(trained, files):
             if isinstance(row, UserError):
                 unreadable += 1
                 print(f"error: {row}", file=sys.stderr)
             else:
-                yield file, row.tolist(), train.ranked(trained.class_names, row)
+                yield file, row
 
     if _CSV.value is not None:
         with _opened(_CSV.value) as table:
-            _write_table(table, readable(), trained.class_names, several=trained.task == "multilabel")
+            _write_table(table, trained.task, readable())
+    elif _JSON.value:
+        _print_json(trained.task, readable())
     else:
-        (_print_json if _JSON.value else _print_text)(readable(), _TOP.value)
+        _print_text(trained.task, readable())
     return 1 if unreadable else 0
 
 
-Result = tuple[str, Sequence[float], list[dict[str, Any]]]
-"""A file, the probabilities of the classes in the network's order, and the classes, the most probable first."""
+Results = Iterable[tuple[str, Any]]
+"""Files, and the task's outputs for each."""
 
 
 def _files(argument: str) -> list[str]:
@@ -103,18 +108,18 @@ def _files(argument: str) -> list[str]:
     return pictures
 
 
-def _print_text(results: Iterable[Result], top: int) -> None:
-    for file, _, classes in results:
+def _print_text(task: "Task", results: Results) -> None:
+    for file, outputs in results:
         print(file)
-        for row in classes[:top]:
-            print(f"  {row['probability']:7.2%}  {row['name']}", flush=True)
+        for line in task.lines(task.describe(outputs, _TOP.value)):
+            print(f"  {line}", flush=True)
 
 
-def _print_json(results: Iterable[Result], top: int) -> None:
+def _print_json(task: "Task", results: Results) -> None:
     """A list as json.dumps indents it, each picture as it comes."""
     before = "[\n"
-    for file, _, classes in results:
-        item = json.dumps({"file": file, "classes": classes[:top]}, indent=2, ensure_ascii=False)
+    for file, outputs in results:
+        item = json.dumps({"file": file, **task.describe(outputs, _TOP.value)}, indent=2, ensure_ascii=False)
         print(before + textwrap.indent(item, "  "), end="", flush=True)
         before = ",\n"
     print("[]" if before == "[\n" else "\n]")
@@ -134,17 +139,15 @@ def _opened(name: str) -> Iterator[TextIO]:
         yield file
 
 
-def _write_table(file: TextIO, results: Iterable[Result], class_names: Sequence[str], *, several: bool) -> None:
+def _write_table(file: TextIO, task: "Task", results: Results) -> None:
     """A row per picture, as it comes."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["file", "class", *([] if several else ["probability"]), *(f"p({name})" for name in class_names)])
-    for path, probabilities, classes in results:
-        found = [f"{p:.6g}" for p in probabilities]
-        if several:
-            best = ["|".join(name for name, p in zip(class_names, probabilities, strict=True) if p > 0.5)]
-        else:
-            best = [classes[0]["name"], f"{classes[0]['probability']:.6g}"]
-        writer.writerow([path, *best, *found])
+    writer = None
+    for path, outputs in results:
+        cells = {"file": path, **task.cells(outputs)}
+        if writer is None:
+            writer = csv.DictWriter(file, cells, lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(cells)
         file.flush()
 
 

@@ -30,6 +30,12 @@ SETTINGS = (
         "256 MiB; 0 = 1 on CPU, where loops are slow, 32 elsewhere",
         least=0, changes_result=False,
     ),
+    # task
+    Setting(
+        "task.name", "classification", "what is learned; or a task of yours by its import path, my_package.my_task:MyTask "
+        "(docs/extending.md)",
+    ),
+    Setting("task.arguments", {}, "its own settings, e.g. --config.task.arguments.temperature=0.5"),
     # model
     Setting(
         "model.name", "lenet5", "the architecture, as jaxcnn.list_models() lists it; or a class of yours by its import path, "
@@ -218,6 +224,10 @@ SETTINGS = (
     Setting(
         "evaluate.select", "best", "which parameters are tested at the end: those best in validation accuracy "
         "(the last where there is no validation set), or the last", ("best", "last"),
+    ),
+    Setting(
+        "evaluate.metric", "", 'the quantity that selects the best parameters and stops early, such as loss; "" = the task\'s '
+        "own, accuracy for classification",
     ),
     Setting(
         "evaluate.views", (), 'test-time augmentation, averaged over: "flip", ("shift", {"pixels": 1}), …; see '

@@ -1,5 +1,5 @@
-"""Evaluation: metrics over exactly N examples."""
+"""Evaluation: figures over exactly N examples."""
 
-from jaxcnn.evaluate.evaluator import collect, finite, make_predict, measure
+from jaxcnn.evaluate.evaluator import collect, finite, make_predict, make_tally, measure
 
-__all__ = ["collect", "finite", "make_predict", "measure"]
+__all__ = ["collect", "finite", "make_predict", "make_tally", "measure"]

@@ -4,10 +4,12 @@ import concurrent.futures
 import contextlib
 import ctypes
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 
 import jax
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -26,8 +28,18 @@ class Clock:
         """Everything, from start to now."""
         return self._earlier + time.perf_counter() - self._started
 
+    def each(self, part: Literal["training"], values: Iterable[T]) -> Iterator[T]:
+        """The values, counting what it takes to get each."""
+        iterator = iter(values)
+        while True:
+            with self.counting(part):
+                value = next(iterator, None)
+            if value is None:
+                return
+            yield value
+
     @contextlib.contextmanager
-    def counting(self, part: Literal["initial", "test"]) -> Iterator[None]:
+    def counting(self, part: Literal["initial", "training", "test"]) -> Iterator[None]:
         """Adds what the block takes to `part`, but for compilation."""
         started, compiled = time.perf_counter(), self.compile
         yield

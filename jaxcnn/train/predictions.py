@@ -1,4 +1,4 @@
-"""What a trained network sees on picture files, in batches of one size: one program and a bounded memory for any number."""
+"""What a trained network predicts for picture files, in batches of one size: one program, and memory for one batch."""
 
 import collections
 import concurrent.futures
@@ -9,54 +9,55 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from jaxcnn import data
 from jaxcnn.errors import UserError
-from jaxcnn.tasks.classification_metrics import probabilities
+from jaxcnn.evaluate import make_predict
+from jaxcnn.tasks.task import Outputs
+from jaxcnn.train.devices import sharded
 from jaxcnn.train.trained import Trained
 
 BATCH = 16
-"""Pictures that are classified together; fewer are padded."""
+"""Pictures that are predicted together; fewer are padded."""
 
 
-def predict_each(trained: Trained, files: Iterable[str | Path]) -> Iterator[tuple[str, np.ndarray | UserError]]:
-    """Each file, in order, with the probabilities (K,) float32 of the classes, or why it can't be read.
+def predict_each(trained: Trained, files: Iterable[str | Path]) -> Iterator[tuple[str, Outputs | UserError]]:
+    """Each file, in order, with the task's outputs for it (NumPy arrays without a batch axis), or why it can't be read.
 
     Files are read while the results are taken.
     """
-    predict = trained.predict()
+    predict = make_predict(trained.task, trained.mesh)
     size = -(-BATCH // trained.mesh.size) * trained.mesh.size
-    sharding = NamedSharding(trained.mesh, P(None, "data"))
     read = _read_ahead(trained.preprocessing.read, files, size)
     while group := list(itertools.islice(read, size)):
         images = [image for _, image in group if isinstance(image, np.ndarray)]
-        rows: Iterator[np.ndarray] = iter(())
+        outputs: Outputs = None
         if images:
             batch = np.zeros((1, size, *images[0].shape), np.uint8)
             batch[0, : len(images)] = images
-            logits = predict(trained.variables, jax.device_put(batch, sharding))
-            rows = iter(probabilities(np.asarray(logits)[: len(images)], trained.task))
+            outputs = jax.device_get(predict(trained.variables, {"image": jax.device_put(batch, sharded(trained.mesh))}))
+        rows = itertools.count()
         for file, image in group:
-            yield file, image if isinstance(image, UserError) else next(rows)
+            if isinstance(image, UserError):
+                yield file, image
+            else:
+                row = next(rows)
+                yield file, jax.tree.map(lambda x: x[row], outputs)  # noqa: B023
 
 
-def ranked(class_names: Sequence[str], row: np.ndarray) -> list[dict[str, Any]]:
-    """[{"name", "probability"}], the most probable class first."""
-    return [{"name": class_names[i], "probability": float(row[i])} for i in np.argsort(-row, kind="stable")]
+def predict_files(
+    trained: Trained, files: Sequence[str | Path], top: int | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """What is on pictures: [{"file", and what Task.describe returns for `top`}], and a line for each file that can't be read.
 
-
-def predict_files(trained: Trained, files: Sequence[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What is on pictures: [{"file", "classes": [{"name", "probability"}, most probable first]}], and a line for each
-    file that can't be read.
+    A classifier's are [{"file", "classes": [{"name", "probability"}, the most probable first]}].
     """
     results, unreadable = [], []
-    for file, row in predict_each(trained, files):
-        if isinstance(row, UserError):
-            unreadable.append(str(row))
+    for file, outputs in predict_each(trained, files):
+        if isinstance(outputs, UserError):
+            unreadable.append(str(outputs))
         else:
-            results.append({"file": file, "classes": ranked(trained.class_names, row)})
+            results.append({"file": file, **trained.task.describe(outputs, top)})
     return results, unreadable
 
 

@@ -8,7 +8,8 @@ import pytest
 from jaxcnn.config import default_config
 from jaxcnn.data import Once, Order, Reading, load, make_reader
 from jaxcnn.errors import UserError
-from jaxcnn.train.experiment import batches_once, make_mesh, reading
+from jaxcnn.train.devices import make_mesh
+from jaxcnn.train.experiment import batches_once, reading
 
 COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 

@@ -164,7 +164,7 @@ def run(tmp_path_factory):
     of = experiment(folder / "start.npz", ("ant", "bee", "cow"), **{"evaluate.select": "best"})
     checkpoints, averages = Checkpoints(folder / "checkpoints"), {}
     for step in (3, 6):
-        state = init_state({"batch_stats": {}, **lenet(3)}, 0, of.optimizer, ema=True)
+        state = init_state({"batch_stats": {}, **lenet(3)}, 0, of.update.optimizers, ema=True)
         averages[step] = {"batch_stats": {}, **lenet(3)}
         state = state.replace(step=np.int32(step), ema=averages[step])
         checkpoints.save(state, of.meta() | {"config": flatten(of.config)}, best_step=3)

@@ -165,7 +165,7 @@ def test_training_on_other_classes_starts_with_a_new_head_and_the_weights_own_me
     said = []
     experiment = prepared(file, 4)
     state = experiment.initial_state(said.append)
-    assert state.params["head"]["kernel"].shape == (64, 4)
+    assert state.variables["params"]["head"]["kernel"].shape == (64, 4)
     assert (experiment.preprocessing.mean, experiment.preprocessing.std) == IMAGENET
     assert said == [
         f"starts from {file}; fresh for 4 classes instead of 10: head/bias, head/kernel; "

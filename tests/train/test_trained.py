@@ -13,7 +13,7 @@ from jaxcnn import train
 from jaxcnn.config import default_config
 from jaxcnn.data import Preprocessing, load
 from jaxcnn.errors import UserError
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.fingerprint import fingerprint
 from jaxcnn.train.trained import selected_variables
 

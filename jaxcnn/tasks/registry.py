@@ -1,0 +1,66 @@
+"""Tasks by name."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.import_path import import_class
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.tasks.task import Quantity, Setup, Task
+
+TASKS: dict[str, type[Task]] = {"classification": Classification}
+
+
+def find_task(name: str) -> type[Task]:
+    """The task of this name, or the class "package.module:Class". Raises UserError if there is none."""
+    if ":" in name:
+        return import_class("task.name", name, Task)
+    if name not in TASKS:
+        raise UserError(f"task.name: no task {name!r}{did_you_mean(name, TASKS)}; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def make_task(setup: Setup) -> Task:
+    """The task of the settings `task.*`.
+
+    Raises:
+      UserError: no such task; an argument that it does not have, lacks, or of the wrong type; data without a field it needs.
+    """
+    name, arguments = setup.config.task.name, setup.config.task.arguments.to_dict()
+    task = find_task(name)
+    if missing := sorted(task.fields - set(setup.fields)):
+        has = ", ".join(setup.fields) or "images only"
+        raise UserError(f"task.name: {name} needs the field {missing[0]!r} of the data, but {setup.config.data.name} has {has}")
+    settings = {field.name: field for field in dataclasses.fields(task) if field.kw_only}
+    for argument in arguments:
+        if argument not in settings:
+            near, valid = did_you_mean(argument, settings), ", ".join(settings) or "none"
+            raise UserError(f"task.arguments.{argument}: {name} has no such argument{near}; it takes {valid}")
+    for field in settings.values():
+        if field.name not in arguments and _is_required(field):
+            raise UserError(
+                f"task.arguments.{field.name}: {name} needs this argument; set --config.task.arguments.{field.name}"
+            )
+    return task.make(setup, **arguments)
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def selecting_quantity(task: Task, metric: str) -> Quantity | None:
+    """The quantity that selects checkpoints and stops early: `metric` (the setting evaluate.metric), or the task's first.
+
+    None where no quantity of the task is better higher or lower. Raises UserError where the task does not report `metric`.
+    """
+    able = {quantity.name: quantity for quantity in task.quantities if quantity.better}
+    if metric and metric not in able:
+        valid = ", ".join(able) or "none"
+        raise UserError(f"evaluate.metric: the task has no {metric!r} to select by{did_you_mean(metric, able)}; it has {valid}")
+    return able[metric] if metric else next(iter(able.values()), None)
+
+
+def setup_fields(source: Any) -> Mapping[str, str]:
+    """Name -> kind of the fields of a data source."""
+    return {"label": "labels" if source.labels.ndim == 2 else "label"}
