@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from jaxcnn.config import default_config, flatten
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
 from jaxcnn.tasks.classification import Classification
@@ -21,28 +24,39 @@ def find_task(name: str) -> type[Task]:
     return TASKS[name]
 
 
-def make_task(setup: Setup) -> Task:
-    """The task of the settings `task.*`.
+def check_task(config: ConfigDict) -> type[Task]:
+    """The task of the settings `task.*`, before the data are known.
 
     Raises:
-      UserError: no such task; an argument that it does not have, lacks, or of the wrong type; data without a field it needs.
+      UserError: no such task; an argument that it lacks or does not have; changed settings `model.*` that it does not use.
     """
-    name, arguments = setup.config.task.name, setup.config.task.arguments.to_dict()
-    task = find_task(name)
-    if missing := sorted(task.fields - set(setup.fields)):
-        has = ", ".join(setup.fields) or "images only"
-        raise UserError(f"task.name: {name} needs the field {missing[0]!r} of the data, but {setup.config.data.name} has {has}")
+    name, task = config.task.name, find_task(config.task.name)
+    if not task.takes_model and (different := _changed_model_settings(config)):
+        raise UserError(f"{different[0]}: has no effect, as the task {name} has networks of its own; leave it out")
     settings = {field.name: field for field in dataclasses.fields(task) if field.kw_only}
-    for argument in arguments:
+    for argument in config.task.arguments:
         if argument not in settings:
             near, valid = did_you_mean(argument, settings), ", ".join(settings) or "none"
             raise UserError(f"task.arguments.{argument}: {name} has no such argument{near}; it takes {valid}")
     for field in settings.values():
-        if field.name not in arguments and _is_required(field):
-            raise UserError(
-                f"task.arguments.{field.name}: {name} needs this argument; set --config.task.arguments.{field.name}"
-            )
-    return task.make(setup, **arguments)
+        if field.name not in config.task.arguments and _is_required(field):
+            setting = f"task.arguments.{field.name}"
+            raise UserError(f"{setting}: {name} needs this argument; set --config.{setting}")
+    return task
+
+
+def make_task(setup: Setup) -> Task:
+    """The task of the settings `task.*`. Raises UserError where it or its settings do not fit the data."""
+    config, task = setup.config, check_task(setup.config)
+    if missing := sorted(task.fields - set(setup.fields)):
+        has = ", ".join(setup.fields) or "images only"
+        raise UserError(f"task.name: {config.task.name} needs the field {missing[0]!r}, but {config.data.name} has {has}")
+    return task.make(setup, **config.task.arguments.to_dict())
+
+
+def _changed_model_settings(config: ConfigDict) -> list[str]:
+    values, default = flatten(config), flatten(default_config())
+    return [name for name in default if name.startswith("model.") and values[name] != default[name]]
 
 
 def _is_required(field: dataclasses.Field) -> bool:

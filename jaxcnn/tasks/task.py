@@ -88,6 +88,8 @@ class Task(abc.ABC):
     phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
     quantities: ClassVar[tuple[Quantity, ...]]
     """What `figures` returns; the first that is better higher or lower selects checkpoints, unless evaluate.metric does."""
+    takes_model: ClassVar[bool] = True
+    """Whether it trains the network of the settings `model.*`."""
     fields: ClassVar[frozenset[str]] = frozenset()
     """The kinds of fields that it needs of the data: {"label"}, {"map"}, {"boxes"}."""
     splits: ClassVar[bool] = True

@@ -21,7 +21,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models.airbench import whiten
 from jaxcnn.pretrained import find_pretrained, for_channels
-from jaxcnn.tasks.registry import make_task, selecting_quantity, setup_fields
+from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity, setup_fields
 from jaxcnn.tasks.task import Phase, Setup, Task, Variables
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.devices import make_mesh, on_cpu, replicated, replicated_shapes
@@ -155,6 +155,7 @@ def prepare(config: ConfigDict) -> Experiment:
     Raises:
       UserError: whatever in the settings does not fit the data, the model, the devices or each other.
     """
+    check_task(config)
     mesh = make_mesh(config.devices)
     if config.batch_size % (mesh.size * config.optimizer.accumulate):
         raise UserError(
@@ -193,7 +194,8 @@ def prepare(config: ConfigDict) -> Experiment:
     update = _make_update(config, task, params, total_steps, len(dataset.train))
     experiment = Experiment(config, dataset, setup, task, update, mesh, total_steps, reading(config), sizes)
     augment.check(preprocessing.input_shape)
-    if config.early_stop.patience and experiment.selection.quantity is None:
+    selection = experiment.selection
+    if config.early_stop.patience and selection.quantity is None:
         raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity to judge by")
     return experiment
 

@@ -10,7 +10,7 @@ def introduction(experiment: Experiment, state: TrainState, convolutions: str) -
     device = experiment.mesh.devices.flat[0]
     sizes = ", ".join(f"{len(source):,} {part}" for part, source in dataset.parts().items())
     what = (
-        f"{config.model.name}, {count_parameters(state.variables['params']):,} parameters, on {config.data.name} "
+        f"{_networks(experiment)}, {count_parameters(state.variables['params']):,} parameters, on {config.data.name} "
         f"({sizes}), {experiment.total_steps:,} steps of {config.batch_size} on {experiment.mesh.size} × {device.device_kind}"
         + (f", convolutions by {convolutions}" if convolutions else "")
         + (f"; resumed at step {step:,}" if step else "")
@@ -24,3 +24,10 @@ def introduction(experiment: Experiment, state: TrainState, convolutions: str) -
         + f" with {channels} channel{'s' if channels > 1 else ''}, mean {mean}, standard deviation {std}"
     )
     return [what, images, *dataset.notes]
+
+
+def _networks(experiment: Experiment) -> str:
+    """What is trained, by name."""
+    config, task = experiment.config, experiment.task
+    model = [config.model.name] if task.takes_model else [name for name in task.networks() if name]
+    return ", ".join(([] if config.task.name == "classification" else [config.task.name]) + model)

@@ -36,6 +36,11 @@ def experiment(source, names, *, classes=3, folder=None, **changes):
     })))  # fmt: skip
 
 
+def starting(experiment, say=lambda line: None):
+    """The variables that it starts from."""
+    return experiment.task.pretrained(experiment.setup, say)
+
+
 def lenet(outputs):
     """Random variables of lenet5_relu for grey images."""
     model, images = create_model("lenet5_relu", num_classes=outputs), jax.ShapeDtypeStruct((1, 32, 32, 1), np.float32)
@@ -58,7 +63,7 @@ def saved(tmp_path):
 def started(source, names, **changes):
     """(the head's kernel and bias, what was said)."""
     said = []
-    head = experiment(source, names, **changes).pretrained_variables(said.append)["params"]["head"]
+    head = starting(experiment(source, names, **changes), said.append)["params"]["head"]
     return (head["kernel"], head["bias"]), said
 
 
@@ -67,7 +72,7 @@ def test_head_for_the_same_classes_is_kept(saved):
     head, said = started(path, ("ant", "bee", "cow"))
     np.testing.assert_array_equal(head[0], variables["params"]["head"]["kernel"])
     assert said == [f"starts from {path}; pixels as it takes them, mean 0.25, std 0.5"]
-    assert experiment(path, ("ant", "bee", "cow")).pretrained_variables()["batch_stats"] == {}  # as a state has it
+    assert starting(experiment(path, ("ant", "bee", "cow")))["batch_stats"] == {}  # as a state has it
 
 
 def test_names_in_either_form_of_unicode_are_the_same():
@@ -91,7 +96,7 @@ def test_head_for_as_many_other_classes_is_fresh(saved):
     assert not np.isclose(kernel, variables["params"]["head"]["kernel"]).any()
     assert not np.isclose(bias, variables["params"]["head"]["bias"]).any()
     assert f"starts from {path}; fresh for b, c instead of bee, cow: head/bias, head/kernel; " in said[0]
-    body = experiment(path, ("ant", "b", "c")).pretrained_variables()["params"]["C5"]["kernel"]
+    body = starting(experiment(path, ("ant", "b", "c")))["params"]["C5"]["kernel"]
     np.testing.assert_array_equal(body, variables["params"]["C5"]["kernel"])
 
 
@@ -219,7 +224,7 @@ def test_run_of_another_model_is_refused_by_both_names(run, tmp_path):
 def test_run_for_images_of_other_channels_is_refused(run, tmp_path):
     folder, _ = run
     with pytest.raises(UserError, match="is for images of 1 channels, but these have 3"):
-        experiment(folder, (), folder=tmp_path, **{"data.channels": 3}).pretrained_variables()
+        starting(experiment(folder, (), folder=tmp_path, **{"data.channels": 3}))
 
 
 def test_run_without_a_checkpoint_is_refused_in_one_line(tmp_path):
