@@ -23,8 +23,8 @@ from jaxcnn.evaluate import make_predict
 from jaxcnn.layers import cpu_convolution
 from jaxcnn.models.cost import cost
 from jaxcnn.train import experiment
-from jaxcnn.train.clock import compile_ahead
 from jaxcnn.train.devices import on_cpu, replicated
+from jaxcnn.train.programs import compile_ahead
 from jaxcnn.train.state import count_parameters
 from jaxcnn.train.steps import jit_loop, jit_steps
 

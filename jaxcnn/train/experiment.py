@@ -23,13 +23,14 @@ from jaxcnn.models.airbench import whiten
 from jaxcnn.pretrained import find_pretrained, for_channels
 from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity, setup_fields
 from jaxcnn.tasks.task import Phase, Setup, Task, Variables
-from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.clock import Clock
 from jaxcnn.train.devices import make_mesh, on_cpu, replicated, replicated_shapes
 from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
+from jaxcnn.train.programs import AheadOfTime
 from jaxcnn.train.schedules import make_schedule
 from jaxcnn.train.selection import Selection
-from jaxcnn.train.state import TrainState, init_state
-from jaxcnn.train.step import Step, Update, make_train_step
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import Step, Update, init_state, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Experiment:
         return jax.block_until_ready(AheadOfTime(make, clock)(argument, seed))
 
     def _start(self, variables: Variables, seed: int | jax.Array) -> TrainState:
-        return init_state(variables, seed, self.update.optimizers, ema=self.update.ema_decay > 0)
+        return init_state(variables, seed, self.update)
 
     def state_template(self) -> TrainState:
         """The shapes and shardings of the state."""

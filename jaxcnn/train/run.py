@@ -23,12 +23,13 @@ from jaxcnn.layers import cpu_convolution
 from jaxcnn.train import resume
 from jaxcnn.train.accidents import accidents_in
 from jaxcnn.train.checkpoints import Checkpoints
-from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.clock import Clock
 from jaxcnn.train.experiment import Experiment, prepare
 from jaxcnn.train.interrupts import Interrupts
 from jaxcnn.train.interval import Interval, first_not_finite, metrics_of, not_finite
 from jaxcnn.train.introduction import introduction
 from jaxcnn.train.log import Row, RunLog, is_evaluation, read_history, resumed_history, say
+from jaxcnn.train.programs import AheadOfTime
 from jaxcnn.train.result import write_result
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.steps import Call, Steps

@@ -6,9 +6,7 @@ from typing import Any
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxcnn.tasks.task import Phase, Variables
 
@@ -26,23 +24,10 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     ema: Variables | None
 
-    def opt_states(self, phases: Sequence[Phase]) -> dict[Phase, Any]:
-        """The optimizer's state of each phase."""
-        return {phase: self.opt_state if len(phases) == 1 else self.opt_state[phase.name] for phase in phases}
-
-    def after(self, variables: Variables, opt_states: Mapping[Phase, Any], ema: Variables | None) -> "TrainState":
-        """The state after one step."""
-        return TrainState(self.step + 1, self.seed, variables, _of_phases(opt_states), ema)
-
     @property
     def averaged(self) -> Variables:
         """The variables with the moving average in place of what is averaged."""
         return self.variables | (self.ema or {})
-
-
-def trained_by(phase: Phase, params: Mapping[str, Any]) -> Any:
-    """The parameters that a phase trains."""
-    return {name: params[name] for name in phase.trains} if phase.trains else params
 
 
 def averaged_part(variables: Variables) -> Variables:
@@ -50,22 +35,12 @@ def averaged_part(variables: Variables) -> Variables:
     return {name: variables[name] for name in ("params", "batch_stats")}
 
 
-def init_state(
-    variables: Variables, seed: int | jax.Array, optimizers: Mapping[Phase, optax.GradientTransformation], *, ema: bool
-) -> TrainState:
-    """Step 0 of a training that starts from `variables`."""
-    opt_states = {phase: optimizer.init(trained_by(phase, variables["params"])) for phase, optimizer in optimizers.items()}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        seed=jnp.asarray(seed, jnp.uint32),
-        variables=variables,
-        opt_state=_of_phases(opt_states),
-        # a copy: the state is donated, and one buffer can't be given away twice
-        ema=jax.tree.map(jnp.copy, averaged_part(variables)) if ema else None,
-    )
+def by_phase(phases: Sequence[Phase], opt_state: Any) -> dict[Phase, Any]:
+    """The optimizer's state of each phase."""
+    return {phase: opt_state if len(phases) == 1 else opt_state[phase.name] for phase in phases}
 
 
-def _of_phases(opt_states: Mapping[Phase, Any]) -> Any:
+def of_phases(opt_states: Mapping[Phase, Any]) -> Any:
     """TrainState.opt_state; for one phase as in checkpoints of earlier versions."""
     if len(opt_states) == 1:
         return next(iter(opt_states.values()))

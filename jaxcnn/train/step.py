@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,7 +11,7 @@ import optax
 from jaxcnn.data import Batch, key_of_run, step_keys
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Task, Variables
 from jaxcnn.train.frozen import keep_statistics, without_gradient
-from jaxcnn.train.state import TrainState, averaged_part, trained_by
+from jaxcnn.train.state import TrainState, averaged_part, by_phase, of_phases
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -36,12 +35,18 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
     These are the task's, "gradient_norm" and "learning_rate". All randomness is that of step_keys(seed, step), so that a
     resumed run draws the same numbers.
     """
-    compute = functools.partial(_accumulated, update.accumulate, unroll) if update.accumulate > 1 else _loss_and_gradient
 
-    def run_phase(phase: Phase, inputs: Any, key: jax.Array, variables: Variables, opt_state: Any) -> _AfterPhase:
-        objective = functools.partial(_objective, task, phase, update.frozen)
+    def run_phase(phase: Phase, inputs: Any, key: jax.Array, variables: Variables, opt_state: Any) -> AfterPhase:
+        def objective(trained: Any, variables: Variables, inputs: Any, key: jax.Array) -> tuple[jax.Array, Any]:
+            params = without_gradient(_with(phase, variables["params"], trained), update.frozen)
+            with keep_statistics(params, update.frozen):
+                return task.objective(variables | {"params": params}, inputs, key, phase)
+
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        if update.accumulate > 1:
+            gradient = averaged_over_parts(gradient, update.accumulate, unroll=unroll)
         trained = trained_by(phase, variables["params"])
-        metrics, collections, gradient = compute(objective, trained, variables, inputs, key)
+        (_, (metrics, collections)), gradient = gradient(trained, variables, inputs, key)
         updates, opt_state = update.optimizers[phase].update(gradient, opt_state, trained)
         params = _with(phase, variables["params"], optax.apply_updates(trained, updates))
         return variables | collections | {"params": params}, opt_state, metrics, optax.tree.norm(gradient)
@@ -49,7 +54,7 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, mix_key = step_keys(state.seed, state.step)
         inputs = task.inputs(batch, Keys(augment_key, dropout_key, mix_key, key_of_run(state.seed)))
-        variables, opt_states, norms = state.variables, state.opt_states(task.phases), []
+        variables, opt_states, norms = state.variables, by_phase(task.phases, state.opt_state), []
         metrics: Metrics = {}
         for number, phase in enumerate(task.phases):
             key = jax.random.fold_in(dropout_key, number) if number else dropout_key
@@ -68,28 +73,31 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
             ema = optax.incremental_update(averaged_part(variables), state.ema, 1 - decay)
         norm = norms[0] if len(norms) == 1 else jnp.sqrt(sum(norm**2 for norm in norms))
         metrics |= {"gradient_norm": norm, "learning_rate": jnp.asarray(update.schedule(state.step))}
-        return state.after(variables, opt_states, ema), metrics
+        return TrainState(state.step + 1, state.seed, variables, of_phases(opt_states), ema), metrics
 
     return step
 
 
-_AfterPhase = tuple[Variables, Any, Metrics, jax.Array]
+def init_state(variables: Variables, seed: int | jax.Array, update: Update) -> TrainState:
+    """Step 0 of a training that starts from `variables`."""
+    opt_states = {phase: rule.init(trained_by(phase, variables["params"])) for phase, rule in update.optimizers.items()}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
+        variables=variables,
+        opt_state=of_phases(opt_states),
+        # a copy: the state is donated, and one buffer can't be given away twice
+        ema=jax.tree.map(jnp.copy, averaged_part(variables)) if update.ema_decay else None,
+    )
+
+
+AfterPhase = tuple[Variables, Any, Metrics, jax.Array]
 """Variables, the optimizer's state, metrics, gradient norm."""
-_Objective = Callable[..., tuple[jax.Array, tuple[Metrics, Variables]]]
-"""(the parameters that a phase trains, variables, inputs, key) -> what Task.objective returns."""
 
 
-def _objective(
-    task: Task, phase: Phase, frozen: frozenset[str], trained: Any, *arguments: Any
-) -> tuple[jax.Array, tuple[Metrics, Variables]]:
-    """Task.objective as a function of the parameters that a phase trains; `arguments` are variables, inputs and key."""
-    variables, inputs, key = arguments
-    params = _with(phase, variables["params"], trained)
-    if not frozen:
-        return task.objective(variables | {"params": params}, inputs, key, phase)
-    params = without_gradient(params, frozen)
-    with nn.intercept_methods(keep_statistics(params, frozen)):
-        return task.objective(variables | {"params": params}, inputs, key, phase)
+def trained_by(phase: Phase, params: Mapping[str, Any]) -> Any:
+    """The parameters that a phase trains."""
+    return {name: params[name] for name in phase.trains} if phase.trains else params
 
 
 def _with(phase: Phase, params: Any, trained: Any) -> Any:
@@ -97,46 +105,41 @@ def _with(phase: Phase, params: Any, trained: Any) -> Any:
     return params | trained if phase.trains else trained
 
 
-def _loss_and_gradient(
-    objective: _Objective, trained: Any, variables: Variables, inputs: Any, key: jax.Array
-) -> tuple[Metrics, Variables, Any]:
-    """Metrics, changed collections, gradient."""
-    (_, (metrics, collections)), gradient = jax.value_and_grad(objective, has_aux=True)(trained, variables, inputs, key)
-    return metrics, collections, gradient
+def averaged_over_parts(gradient: Callable[..., Any], parts: int, *, unroll: bool) -> Callable[..., Any]:
+    """`gradient`, of jax.value_and_grad(objective, has_aux=True), computed in parts of the batch one after the other.
 
-
-def _accumulated(
-    parts: int, unroll: bool, objective: _Objective, trained: Any, variables: Variables, *arguments: Any
-) -> tuple[Metrics, Variables, Any]:
-    """The same from parts of the batch, one after the other: means; a part starts from the collections of the one before."""
-    inputs, key = arguments
+    Metrics and gradient are the means, and there is no value. A part starts from the collections of the one before, so that
+    batch norm sees the parts. With class weights, these are means of weighted means.
+    """
 
     def split(x: jax.Array) -> jax.Array:
         """(B, …) -> (parts, B / parts, …): every n-th example in one part, so that each device computes on its own share."""
         return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
-    def one_part(carry: tuple, numbered: tuple) -> tuple:
-        (collections, sums), (number, inputs) = carry, numbered
-        metrics, collections, gradient = _loss_and_gradient(
-            objective, trained, variables | collections, inputs, jax.random.fold_in(key, number)
-        )
-        return (collections, jax.tree.map(jnp.add, sums, (metrics, gradient))), None
+    def averaged(trained: Any, variables: Variables, inputs: Any, key: jax.Array) -> Any:
+        def one_part(carry: tuple, numbered: tuple) -> tuple:
+            (collections, sums), (number, inputs) = carry, numbered
+            of_part = gradient(trained, variables | collections, inputs, jax.random.fold_in(key, number))
+            (_, (metrics, collections)), slope = of_part
+            return (collections, jax.tree.map(jnp.add, sums, (metrics, slope))), None
 
-    inputs = jax.tree.map(split, inputs)
-    of_one = functools.partial(_loss_and_gradient, objective, trained, variables)
-    metrics, collections, _ = jax.eval_shape(of_one, jax.tree.map(lambda x: x[0], inputs), key)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, trained))
-    carry = ({name: variables[name] for name in collections}, zeros)
-    (collections, sums), _ = scan(one_part, carry, (jnp.arange(parts), inputs), unroll=unroll)
-    metrics, gradient = jax.tree.map(lambda total: total / parts, sums)
-    return metrics, collections, gradient
+        inputs = jax.tree.map(split, inputs)
+        first = jax.tree.map(lambda x: x[0], inputs)
+        (_, (metrics, collections)), _ = jax.eval_shape(gradient, trained, variables, first, key)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, trained))
+        carry = ({name: variables[name] for name in collections}, zeros)
+        (collections, sums), _ = scan(one_part, carry, (jnp.arange(parts), inputs), unroll=unroll)
+        metrics, slope = jax.tree.map(lambda total: total / parts, sums)
+        return (None, (metrics, collections)), slope
+
+    return averaged
 
 
-def _run_or_skip(run: Callable[..., _AfterPhase], turn: jax.Array, variables: Variables, opt_state: Any) -> _AfterPhase:
+def _run_or_skip(run: Callable[..., AfterPhase], turn: jax.Array, variables: Variables, opt_state: Any) -> AfterPhase:
     """`run` if it is the phase's turn; else nothing changes, its metrics are NaN and its gradient norm is 0."""
     metrics = jax.eval_shape(run, variables, opt_state)[2]
 
-    def skip(variables: Variables, opt_state: Any) -> _AfterPhase:
+    def skip(variables: Variables, opt_state: Any) -> AfterPhase:
         missing = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), metrics)
         return variables, opt_state, missing, jnp.zeros(())
 

@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 
 from jaxcnn.data import Batch, Sizes
 from jaxcnn.tasks.task import Metrics
-from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.clock import Clock
 from jaxcnn.train.devices import on_cpu, replicated, sharded
 from jaxcnn.train.experiment import Experiment
+from jaxcnn.train.programs import AheadOfTime
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import Step, scan
 

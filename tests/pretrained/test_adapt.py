@@ -17,7 +17,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.pretrained import Pretrained, find_pretrained, head_order
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import prepare
-from jaxcnn.train.state import init_state
+from jaxcnn.train.step import init_state
 
 save = functools.partial(save_pretrained, task="multiclass")
 RNG = np.random.default_rng(0)
@@ -169,7 +169,7 @@ def run(tmp_path_factory):
     of = experiment(folder / "start.npz", ("ant", "bee", "cow"), **{"evaluate.select": "best"})
     checkpoints, averages = Checkpoints(folder / "checkpoints"), {}
     for step in (3, 6):
-        state = init_state({"batch_stats": {}, **lenet(3)}, 0, of.update.optimizers, ema=True)
+        state = init_state({"batch_stats": {}, **lenet(3)}, 0, of.update)
         averages[step] = {"batch_stats": {}, **lenet(3)}
         state = state.replace(step=np.int32(step), ema=averages[step])
         checkpoints.save(state, of.meta() | {"config": flatten(of.config)}, best_step=3)

@@ -18,8 +18,7 @@ from jaxcnn.tasks.losses import softmax_cross_entropy
 from jaxcnn.tasks.task import init_network
 from jaxcnn.train.devices import make_mesh, replicated
 from jaxcnn.train.experiment import prepare
-from jaxcnn.train.state import init_state
-from jaxcnn.train.step import Update, make_train_step
+from jaxcnn.train.step import Update, init_state, make_train_step
 from jaxcnn.train.steps import jit_loop, jit_steps
 
 BATCH, STEPS = 16, 8
@@ -93,7 +92,7 @@ def train(
     )
     update = Update({task.phases[0]: optimizer}, optax.constant_schedule(0.1), ema, **settings)
     variables = task.init(jax.random.key(0))
-    state = jax.device_put(init_state(variables, 0, update.optimizers, ema=ema > 0), replicated(mesh))
+    state = jax.device_put(init_state(variables, 0, update), replicated(mesh))
     step = make_train_step(task, update, unroll=not loop)
     call, losses = (jit_loop if loop else jit_steps)(step, mesh), []
     for start in range(0, steps, per_call):
