@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network is measured")
@@ -27,7 +27,7 @@ _STEP = flags.DEFINE_integer("step", None, "the checkpoint, if not the one that 
 _JSON = flags.DEFINE_bool("json", False, "print the figures as JSON")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Prints accuracy, loss and number of examples."""
     if arguments:
         raise UserError(f"{arguments[0]!r}: evaluate.py takes flags alone")

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,16 +15,18 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import duration_in_steps, durations_in_steps
+from jaxcnn.config import Config
+from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import height_and_width
+from jaxcnn.durations import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import make_predict
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.airbench import whiten
+from jaxcnn.models.settings import ModelSettings
 from jaxcnn.pretrained import (
     class_difference,
     find_pretrained,
@@ -40,6 +43,7 @@ from jaxcnn.tasks.losses import make_loss, num_outputs, task_of
 from jaxcnn.train.clock import AheadOfTime, Clock
 from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
 from jaxcnn.train.schedules import make_schedule
+from jaxcnn.train.settings import ScheduleSettings
 from jaxcnn.train.state import TrainState, Variables, init_state, init_variables
 from jaxcnn.train.step import Step, make_train_step
 
@@ -48,7 +52,7 @@ from jaxcnn.train.step import Step, make_train_step
 class Experiment:
     """A config, resolved. Only shapes so far: no parameter is made and nothing is compiled."""
 
-    config: ConfigDict
+    config: Config
     dataset: data.Dataset
     preprocessing: data.Preprocessing
     task: LabelKind
@@ -63,8 +67,7 @@ class Experiment:
 
     def steps(self, name: str) -> int:
         """The duration of a setting, in steps, at least 1."""
-        room, _, leaf = name.rpartition(".")
-        text = (self.config[room] if room else self.config)[leaf]
+        text: str = operator.attrgetter(name)(self.config)
         size = len(self.dataset.train)
         return max(1, duration_in_steps(name, text, batch_size=self.config.batch_size, examples_per_epoch=size))
 
@@ -197,7 +200,7 @@ class Experiment:
         }
 
 
-def prepare(config: ConfigDict) -> Experiment:
+def prepare(config: Config) -> Experiment:
     """Resolves a validated config.
 
     Raises:
@@ -215,8 +218,6 @@ def prepare(config: ConfigDict) -> Experiment:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
     if config.data.balanced and dataset.train.labels.ndim == 2:
         raise UserError("data.balanced: takes one label an image, but these have several")
-    if config.data.balanced and config.data.repeats > 1:
-        raise UserError("data.repeats: not together with data.balanced")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     if augment.mixes and config.batch_size < 2 * config.data.repeats:
         raise UserError(
@@ -244,9 +245,13 @@ def prepare(config: ConfigDict) -> Experiment:
     total_steps = duration_in_steps("total", config.total, **durations)
     if not total_steps:
         raise UserError(f"total: {config.total} is no training")
-    schedules = functools.partial(make_schedule, total_steps=total_steps, examples_per_epoch=len(dataset.train))
-    schedule = schedules(config)
-    optimizer = make_optimizer(config.optimizer, schedule, params, make_groups(config, schedules))
+
+    def schedule_of(settings: ScheduleSettings, peak: float) -> optax.Schedule:
+        return make_schedule(settings, peak=peak, total_steps=total_steps, **durations)
+
+    schedule = schedule_of(config.schedule, config.optimizer.learning_rate)
+    groups = make_groups(config.optimizer, config.schedule, schedule_of)
+    optimizer = make_optimizer(config.optimizer, schedule, params, groups)
     experiment = Experiment(
         config,
         dataset,
@@ -274,7 +279,7 @@ def _check_some_readable(dataset: data.Dataset) -> None:
             raise UserError(f"the {part} set: {source.none_readable()}")
 
 
-def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
+def _with_statistics(config: Config, train: data.Source) -> DataSettings:
     """The settings `data.*`; mean and std, where they are not given, are those that model.pretrained was trained with."""
     settings = config.data
     if config.model.pretrained and not settings.mean and not settings.std:
@@ -283,16 +288,12 @@ def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
         if not found.file.exists():  # it may state them; a resumed run has to find the same
             raise UserError(f"model.pretrained: {found.file}: no such file")
         origin = for_channels(found.preprocessing, train.image_shape[2])
-        settings = settings.copy_and_resolve_references()
-        with settings.unlocked():
-            settings.mean, settings.std = origin.mean, origin.std
+        settings = dataclasses.replace(settings, mean=origin.mean, std=origin.std)
     return settings
 
 
-def _sizes(config: ConfigDict, examples_per_epoch: int, evaluated: tuple[int, int]) -> data.Sizes:
+def _sizes(config: Config, examples_per_epoch: int, evaluated: tuple[int, int]) -> data.Sizes:
     sizes, durations = config.data.sizes, config.data.size_boundaries
-    if any(isinstance(size, int) and size < 1 for size in sizes):
-        raise UserError(f"data.sizes: {sizes} should be pixels, 1 or more")
     height, width = evaluated
     if height != width and (squares := [size for size in sizes if isinstance(size, int)]):
         raise UserError(
@@ -301,8 +302,6 @@ def _sizes(config: ConfigDict, examples_per_epoch: int, evaluated: tuple[int, in
         )
     if durations and len(durations) != len(sizes) - 1:
         raise UserError(f"data.size_boundaries: {len(durations)} for {len(sizes)} sizes; one fewer than sizes, or none")
-    if sizes and config.data.resize == "pad":
-        raise UserError("data.sizes: images are resized, not padded, to them; not together with data.resize=pad")
     boundaries = durations_in_steps(
         "data.size_boundaries", durations, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
     )
@@ -320,27 +319,25 @@ def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Prepro
             )
 
 
-def _check_whitening(config: ConfigDict, params: Any, examples: int) -> None:
+def _check_whitening(config: ModelSettings, params: Any, examples: int) -> None:
     """That model.whiten has a first layer to make, and images to make it from."""
     if not config.whiten:
         return
     kernel = params.get("stem_conv", {}).get("kernel")
     if kernel is None or kernel.shape[-1] != 2 * math.prod(kernel.shape[:-1]):
         raise UserError(f"model.whiten: the first layer of {config.name} is no whitening; that of airbench94 is")
-    if config.pretrained:
-        raise UserError("model.whiten: not together with model.pretrained, which has a first layer of its own")
     if config.whiten > examples:
         raise UserError(f"model.whiten: {config.whiten:,} images, but there are {examples:,} to train on")
 
 
-def reading(config: ConfigDict) -> data.Reading:
+def reading(config: Config) -> data.Reading:
     """How the settings `data.*` ask for examples to be read."""
     settings = config.data
     threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 
-def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
+def batches_once(config: Config, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
     """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
     source = data.as_evaluated(source)
     how = dataclasses.replace(how, workers=0)  # processes take seconds to start, each time
@@ -370,8 +367,8 @@ def replicated_shapes(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
 
 
-def _arguments(config: ConfigDict) -> dict[str, Any]:
-    arguments = config.arguments.to_dict()
+def _arguments(config: ModelSettings) -> dict[str, Any]:
+    arguments = dict(config.arguments)
     for name, setting in (("num_classes", "the data set decides it"), ("dtype", "it is the setting model.dtype")):
         if name in arguments:
             raise UserError(f"model.arguments.{name}: not set here; {setting}")

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxcnn import config as settings
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import collect, measure
 from jaxcnn.files import user_path, write_text
@@ -50,7 +51,9 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal
 
 
-def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = None, extend: bool = False) -> dict[str, Any]:
+def run(
+    config: ConfigDict | Config, workdir: str | Path, *, console: Console | None = None, extend: bool = False
+) -> dict[str, Any]:
     """Trains what `config` says, or goes on where an earlier run in `workdir` stopped; returns summary.json's content.
 
     With `extend` the settings may have a larger `total` than the earlier run's, which may be finished.
@@ -258,7 +261,7 @@ def best_step(history: Sequence[Row]) -> int | None:
     return -max(accuracies)[1] if accuracies else None
 
 
-def _stopped_early(config: ConfigDict, history: Sequence[Row]) -> bool:
+def _stopped_early(config: Config, history: Sequence[Row]) -> bool:
     """Whether the last early_stop.patience evaluations brought nothing better by more than early_stop.min_delta."""
     best, since = -math.inf, 0
     for row in history:

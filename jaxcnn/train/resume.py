@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
 from jaxcnn import data
+from jaxcnn.config import Config
+from jaxcnn.durations import duration_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_values
 from jaxcnn.train.checkpoints import Meta
@@ -29,24 +30,24 @@ def finished_summary(workdir: Path, warn: Callable[[str], None]) -> dict[str, An
     return summary
 
 
-def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Callable[[str], None]) -> ConfigDict | None:
+def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Callable[[str], None]) -> Config | None:
     """The settings of the run in `workdir`: those in its latest checkpoint or, without one, in config.json.
 
     None where neither has them, and for a run that came to no checkpoint: it holds nothing that could be lost.
     """
     if meta and "config" in meta:
-        return settings.changed(settings.default_config(), meta["config"])
+        return settings.changed(Config(), meta["config"])
     path = workdir / "config.json"
     if (not meta and not finished) or not (values := read_values(path, warn)):
         return None
     try:
-        return settings.changed(settings.default_config(), values)
+        return settings.changed(Config(), values)
     except UserError as mistake:
         warn(f"{path}: not the settings of a run ({mistake}); it is ignored")
         return None
 
 
-def check_config(workdir: Path, earlier: ConfigDict, config: ConfigDict, *, extend: bool) -> bool:
+def check_config(workdir: Path, earlier: Config, config: Config, *, extend: bool) -> bool:
     """Whether `total` is another. Refuses other settings than the run had, and says which; `total` too without `extend`."""
     different = settings.differences(earlier, config)
     of_total = [line for line in different if line.startswith("total: ")]
@@ -59,10 +60,10 @@ def check_config(workdir: Path, earlier: ConfigDict, config: ConfigDict, *, exte
     )
 
 
-def steps_before_extension(earlier: ConfigDict, experiment: Experiment) -> int:
+def steps_before_extension(earlier: Config, experiment: Experiment) -> int:
     """How many steps the run was to have. Refuses a total that is not larger than that one."""
     sizes = {"batch_size": earlier.batch_size, "examples_per_epoch": len(experiment.dataset.train)}
-    before = settings.duration_in_steps("total", earlier.total, **sizes)
+    before = duration_in_steps("total", earlier.total, **sizes)
     if experiment.total_steps <= before:
         raise UserError(
             f"--extend: total is {experiment.config.total}, {experiment.total_steps:,} steps, but this run was to have "

@@ -1,0 +1,10 @@
+from .evaluator import collect, finite, make_predict, measure
+from .settings import EvaluateSettings
+
+__all__ = [
+    "EvaluateSettings",
+    "collect",
+    "finite",
+    "make_predict",
+    "measure",
+]

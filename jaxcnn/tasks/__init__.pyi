@@ -1,0 +1,6 @@
+from .settings import LossSettings, TaskSettings
+
+__all__ = [
+    "LossSettings",
+    "TaskSettings",
+]
