@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxcnn import command
-from jaxcnn.config import changed
+from jaxcnn.config import Config, changed
 from jaxcnn.errors import UserError
 
 _RUNS = flags.DEFINE_integer("runs", 5, "how many, from the config's seed on", lower_bound=1)
@@ -32,7 +31,7 @@ _WARM_UP = flags.DEFINE_bool("warm_up", False, "one more run first, which does n
 _PARTS = ("initial_seconds", "training_seconds", "test_seconds")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Trains, and prints the figures of each run and of all."""
     if arguments or config is None:
         raise UserError(f"{arguments[0]!r}: airbench.py takes flags alone" if arguments else "--config: there has to be one")

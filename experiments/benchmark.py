@@ -22,9 +22,9 @@ from typing import Any
 from absl import flags
 from benchmark_process import Row
 from benchmark_tables import PAGE, ROOT, page, table
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
 PARTS = ("jpeg", "cifar", "memory")
@@ -55,7 +55,7 @@ _WORKERS = flags.DEFINE_integer("workers", 2, "data: processes that it is measur
 _FILES = flags.DEFINE_list("files", ["1000", "50000"], "data: sizes of the folders of the part memory")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Measures, prints, keeps."""
     if arguments or config is not None:
         raise UserError("benchmark.py takes flags alone, and no config")

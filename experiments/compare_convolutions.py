@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import RunFailed, UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the three runs leave their results")
@@ -28,7 +28,7 @@ _RUNS = {
 }
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Prints a table of losses and distances."""
     if arguments:
         raise UserError(f"{arguments[0]!r}: compare_convolutions.py takes flags alone")

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network is measured")
@@ -27,7 +27,7 @@ _STEP = flags.DEFINE_integer("step", None, "the checkpoint, if not the one that 
 _JSON = flags.DEFINE_bool("json", False, "print the figures as JSON")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Prints accuracy, loss and number of examples."""
     if arguments:
         raise UserError(f"{arguments[0]!r}: evaluate.py takes flags alone")
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
     from jaxcnn.report import results_table
 
     say = functools.partial(print, file=sys.stderr)
-    if _WORKDIR.value:
-        trained = train.load_trained(_WORKDIR.value, step=_STEP.value)
+    if config is None:
+        trained = train.load_trained(str(_WORKDIR.value), step=_STEP.value)
         say(f"{_WORKDIR.value}, step {trained.step}")
     else:
         trained = train.load_weights(config, say=say)

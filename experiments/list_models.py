@@ -10,9 +10,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError, did_you_mean
 
 _OUT = flags.DEFINE_string("out", None, "a file for the table, in Markdown")
@@ -77,7 +77,7 @@ PAPERS = {  # the first pattern that fits
 }
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Prints the table, a line as soon as it is known."""
     if config is not None:
         raise UserError("list_models.py takes patterns of names, and no config")

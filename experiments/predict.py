@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _JSON = flags.DEFINE_bool("json", False, "print a JSON list: [{file, classes: [{
 _CSV = flags.DEFINE_string("csv", None, "write a table to this file, - for stdout, instead of printing")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
+def main(arguments: Sequence[str], config: Config | None) -> int:
     """Prints class names and probabilities, the most probable first."""
     if config is not None:
         raise UserError("--config: not taken here; the run in --workdir knows its own")

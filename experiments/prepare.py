@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.files import user_path
 
@@ -29,7 +29,7 @@ _MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "folder of files that were g
 _TRUST = flags.DEFINE_bool("trust_files", False, "take the files in --manual_dir whatever their hashes are")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> int:
+def main(arguments: Sequence[str], config: Config | None) -> int:
     """Prepares the set and prints what it holds."""
     if config is not None or arguments:
         raise UserError("prepare.py takes flags only: --dataset=NAME [--data_dir=DIR]")

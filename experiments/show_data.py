@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import command
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
 _OUT = flags.DEFINE_string("out", "data.html", "the page to write")
@@ -20,7 +20,7 @@ _JSON = flags.DEFINE_string("json", None, "a file for the findings in numbers")
 _SAMPLE = flags.DEFINE_integer("sample", 20_000, "picture files that are read, at most", lower_bound=1)
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Prints what was found, in short, and where the page is."""
     if arguments:
         raise UserError(f"{arguments[0]!r}: show_data.py takes flags alone")

@@ -5,12 +5,12 @@ The same command goes on where a run was interrupted; with --extend and a larger
 """
 
 from jaxcnn import command  # first: Ctrl-C during the other imports is its business too
+from jaxcnn.config import Config
 
 # isort: split
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from jaxcnn import streams
 from jaxcnn.config import describe
@@ -21,7 +21,7 @@ _EXTEND = flags.DEFINE_bool("extend", False, "train the run in --workdir for lon
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved settings with their meanings, and stop")
 
 
-def main(arguments: Sequence[str], config: ConfigDict | None) -> None:
+def main(arguments: Sequence[str], config: Config | None) -> None:
     """Trains, and prints the result."""
     if arguments:
         raise UserError(f"{arguments[0]!r}: train.py takes flags alone")

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
 from jaxcnn import start, streams
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError, did_you_mean, explained, first_line
 
 _CONFIG = flags.DEFINE_string(
@@ -26,7 +27,7 @@ _CONFIG = flags.DEFINE_string(
 )
 
 
-def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoReturn:
+def run(main: Callable[[Sequence[str], Config | None], int | None]) -> NoReturn:
     """Parses the flags, calls `main(positional arguments, config or None)`, and exits with what it returns.
 
     Mistakes end in one line on stderr and the exit code of their `UserError` (2); a full disk, too little memory and signals
@@ -46,7 +47,7 @@ def run(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> NoRet
     sys.exit(code)
 
 
-def _parse_and_call(main: Callable[[Sequence[str], ConfigDict | None], int | None]) -> int:
+def _parse_and_call(main: Callable[[Sequence[str], Config | None], int | None]) -> int:
     app.define_help_flags()
     overrides: list[str] = []
     others: list[str] = []
@@ -89,7 +90,7 @@ def _expand_home() -> None:
             flags.FLAGS[name].value = os.path.expanduser(value)
 
 
-def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
     """The checked config of `FILE.py` or `FILE.py:ARGUMENT`, changed by overrides: `--config.seed=1`.
 
     Raises:
@@ -106,7 +107,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> ConfigDict:
         holder = config
         for room in rooms:
             if not isinstance(holder.get(room), ConfigDict):
-                raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.names())}")
+                raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.entries())}")
             holder = holder[room]
         with holder.ignore_type():  # validate() below says what is wrong with a type, and better
             holder[leaf] = _value(text, defaults.get(name, holder.get(leaf)))

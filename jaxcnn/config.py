@@ -1,4 +1,4 @@
-"""Configs: the settings of jaxcnn/settings.py with values, checked; and durations.
+"""Configs: the settings of all packages with values, checked.
 
 A file in configs/ starts from `default_config()` and changes what it needs:
 
@@ -7,202 +7,142 @@ A file in configs/ starts from `default_config()` and changes what it needs:
         config.model.name = "resnet18"
         return config
 
-`validate` then checks names, types, choices and ranges, wherever the values came from.
+`validate` makes a `Config` of it, which cannot be changed: names, types, choices and ranges have been checked, wherever the
+values came from, and every setting that was changed has an effect. `changed` makes another one.
 """
 
-import itertools
 import json
-import math
 import os
-import re
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from ml_collections import ConfigDict, FieldReference
 
-from jaxcnn.errors import UserError, did_you_mean
-from jaxcnn.settings import SETTINGS, Setting
+from jaxcnn import settings
+from jaxcnn.data.settings import DataSettings
+from jaxcnn.durations import is_duration, parse_duration
+from jaxcnn.evaluate.settings import EvaluateSettings
+from jaxcnn.models.settings import ModelSettings
+from jaxcnn.settings import Entry, Section, Setting, when, with_changes
+from jaxcnn.tasks.settings import LossSettings, TaskSettings
+from jaxcnn.train.settings import (
+    CheckpointSettings,
+    EarlyStopSettings,
+    EmaSettings,
+    LogSettings,
+    OptimizerSettings,
+    RunSettings,
+    ScheduleSettings,
+)
 
-_KINDS = {
-    int: "a whole number", float: "a number", bool: "True or False", str: "a string", tuple: "a list", dict: "a dict",
-}  # fmt: skip
-_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+@dataclass(frozen=True)
+class Config(RunSettings):
+    """All settings of a run."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
+    loss: Annotated[LossSettings, Setting("", when("task.name", "classification"))] = field(default_factory=LossSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    ema: EmaSettings = field(default_factory=EmaSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    early_stop: EarlyStopSettings = field(default_factory=EarlyStopSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
-def names() -> list[str]:
-    """The names of all settings."""
-    return list(_BY_NAME)
+def entries() -> dict[str, Entry]:
+    """All settings by name, in order."""
+    return settings.entries(Config)
 
 
 def default_config() -> ConfigDict:
     """All settings at their defaults, to be changed by a file in configs/."""
     config = ConfigDict()
-    for setting in SETTINGS:
-        room, _, leaf = setting.name.rpartition(".")
-        holder = config
-        if room:
-            if room not in config:
-                config[room] = ConfigDict()
-            holder = config[room]
-        holder[leaf] = ConfigDict(setting.default) if isinstance(setting.default, dict) else setting.default
-        if setting.pair:
-            holder[leaf] = FieldReference(setting.default, field_type=object)  # takes a number and a pair
+    for name, entry in entries().items():
+        section, _, leaf = name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        holder, default = config[section] if section else config, entry.default
+        holder[leaf] = ConfigDict(default) if isinstance(default, dict) else default
+        if name in ("data.image_size", "data.cache_side"):  # a ConfigDict that holds an int would refuse a pair
+            holder[leaf] = FieldReference(default, field_type=object)
     return config
 
 
-def flatten(config: ConfigDict) -> dict[str, Any]:
-    """{"optimizer.learning_rate": 0.1, …}; model.arguments stays one dict."""
+def flatten(config: ConfigDict | Section) -> dict[str, Any]:
+    """{"optimizer.learning_rate": 0.1, …}; model.arguments and task.arguments stay dicts."""
+    if isinstance(config, Section):
+        return settings.flatten(config)
     flat: dict[str, Any] = {}
 
     def walk(node: ConfigDict, prefix: str) -> None:
         for name in node.keys():  # noqa: SIM118 (a ConfigDict, not a dict)
             path, value = prefix + name, node[name]
-            if isinstance(_BY_NAME.get(path, Setting("", None, "")).default, dict):
-                flat[path] = value.to_dict() if isinstance(value, ConfigDict) else value
-            elif isinstance(value, ConfigDict):
+            if isinstance(value, ConfigDict) and path not in entries():
                 walk(value, path + ".")
             else:
-                flat[path] = value
+                flat[path] = value.to_dict() if isinstance(value, ConfigDict) else value
 
     walk(config, "")
     return flat
 
 
-def validate(config: ConfigDict) -> ConfigDict:
-    """A locked copy of `config`, in which every name, type, choice and range has been checked.
+def validate(config: ConfigDict | Config) -> Config:
+    """`config` with every name, type, choice and range checked.
 
     Raises:
-      UserError: names the first setting that is wrong, and what would be right.
+      UserError: names the first setting that is wrong, and what would be right; or one that was changed and has no effect.
     """
-    return _resolved(flatten(config))
+    return changed(config, {})
 
 
-def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
     """`validate` of `config` with other values for some settings: {"optimizer.learning_rate": 0.1, …}."""
-    return _resolved(flatten(config) | dict(changes))
-
-
-def _resolved(values: Mapping[str, Any]) -> ConfigDict:
-    checked = default_config()
-    for path, value in values.items():
-        if path not in _BY_NAME:
-            raise UserError(f"config: no setting {path!r}{did_you_mean(path, _BY_NAME)}")
-        room, _, leaf = path.rpartition(".")
-        value = _checked(_BY_NAME[path], value)
-        (checked[room] if room else checked)[leaf] = ConfigDict(value) if isinstance(value, dict) else value
-    return checked.lock()
-
-
-def _checked(setting: Setting, value: Any) -> Any:
-    name, default = setting.name, setting.default
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        value = _with_tuples(value)
-        if setting.items is float:
-            value = tuple(float(v) if type(v) is int else v for v in value)
-        if setting.items and not all(type(v) is setting.items or (setting.pair and _is_pair(v)) for v in value):
-            raise UserError(f"{name}: {value!r} should hold nothing but {setting.items.__name__}s")
-        if setting.items is float and not all(map(math.isfinite, value)):
-            raise UserError(f"{name}: {value} holds a number that is not finite")
-    elif isinstance(default, dict) and isinstance(value, dict):
-        value = _with_tuples(value)
-    elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    elif setting.pair and _is_pair(value := _with_tuples(value)):
-        height, width = (_checked(setting, side) for side in value)
-        return height if height == width else (height, width)
-    if type(value) is not type(default):
-        pair = ", or two of them, (height, width)" if setting.pair else ""
-        raise UserError(f"{name}: {value!r} is not {_KINDS[type(default)]}{pair}")
-    if setting.choices and value not in setting.choices:
-        raise UserError(f"{name}: no {value!r}{did_you_mean(value, setting.choices)}; there are {', '.join(setting.choices)}")
-    if setting.duration and value != default:
-        _parse_duration(name, value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{name}: {value} is not a finite number")
-    if setting.least is not None and value < setting.least:
-        raise UserError(f"{name}: {value} is below {setting.least:,}, the least it can be")
-    if setting.most is not None and value > setting.most:
-        raise UserError(f"{name}: {value} is above {setting.most:,}, the most it can be")
-    return value
-
-
-def _is_pair(value: Any) -> bool:
-    """Whether it is (height, width)."""
-    return isinstance(value, tuple) and len(value) == 2 and all(type(side) is int and side > 0 for side in value)
-
-
-def _with_tuples(value: Any) -> Any:
-    """Lists as tuples, all the way down, so that a config read back from JSON equals the one written."""
-    if isinstance(value, dict):
-        return {name: _with_tuples(v) for name, v in value.items()}
-    return tuple(_with_tuples(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-# ── Durations ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _parse_duration(name: str, text: str) -> tuple[Fraction, str]:
-    match = re.fullmatch(r"\s*(\d[\d_]*(?:\.\d+)?)\s*(step|epoch|example)s?\s*", text)
-    if not match:
-        raise UserError(f"{name}: {text!r} is no duration; write it as 5000steps, 10epochs or 1_000_000examples")
-    return Fraction(match[1].replace("_", "")), match[2]
-
-
-def duration_in_steps(name: str, text: str, *, batch_size: int, examples_per_epoch: int) -> int:
-    """How many steps "5000steps", "10epochs" or "1_000_000examples" are, rounded up; `name` is for the error message."""
-    count, unit = _parse_duration(name, text)
-    per_step = {"step": Fraction(1), "epoch": Fraction(batch_size, examples_per_epoch), "example": Fraction(batch_size)}
-    return math.ceil(count / per_step[unit])
-
-
-def durations_in_steps(name: str, texts: Sequence[str], **sizes: int) -> list[int]:
-    """Those of a setting that holds several, which have to grow."""
-    steps = [duration_in_steps(name, text, **sizes) for text in texts]
-    if any(late <= early for early, late in itertools.pairwise([0, *steps])):
-        raise UserError(f"{name}: {texts} should grow, from above 0")
-    return steps
+    before = Config() if isinstance(config, ConfigDict) else config
+    return with_changes(before, (flatten(config) if isinstance(config, ConfigDict) else {}) | dict(changes))
 
 
 # ── As text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def describe(config: ConfigDict) -> str:
+def describe(config: Config) -> str:
     """Every setting, its value and its meaning, a line each."""
-    values = flatten(config)
-    lines = [(f"{setting.name} = {values[setting.name]!r}", setting.meaning) for setting in SETTINGS]
+    lines = [(f"{name} = {value!r}", entries()[name].about.meaning) for name, value in flatten(config).items()]
     width = max(len(left) for left, _ in lines if len(left) < 60)
     return "\n".join(f"{left:<{width}}  # {meaning}" for left, meaning in lines)
 
 
-def to_json(config: ConfigDict) -> str:
-    """The resolved config as config.json holds it: {"optimizer.learning_rate": 0.1, …}."""
-    values = flatten(config)
-    return json.dumps({setting.name: values[setting.name] for setting in SETTINGS}, indent=2) + "\n"
+def to_json(config: ConfigDict | Config) -> str:
+    """The config as config.json holds it: {"optimizer.learning_rate": 0.1, …}."""
+    return json.dumps(flatten(config), indent=2) + "\n"
 
 
-def from_json(text: str) -> ConfigDict:
+def from_json(text: str) -> Config:
     """The inverse of `to_json`; a setting that is newer than the text gets its default."""
-    return _resolved(json.loads(text))
+    return changed(Config(), json.loads(text))
 
 
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+def differences(old: ConfigDict | Config, new: ConfigDict | Config) -> list[str]:
     """What differs between two configs in settings that change a run's result: "seed: 0 -> 1"."""
-    before, after = flatten(old), flatten(new)
+    before, after = flatten(validate(old)), flatten(validate(new))
     same_before, same_after = _as_compared(before), _as_compared(after)
     return [
-        f"{s.name}: {before[s.name]!r} -> {after[s.name]!r}"
-        for s in SETTINGS
-        if s.changes_result and same_before[s.name] != same_after[s.name]
+        f"{name}: {before[name]!r} -> {after[name]!r}"
+        for name, entry in entries().items()
+        if entry.about.changes_result and same_before[name] != same_after[name]
     ]
 
 
 def _as_compared(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of settings, those equal that mean the same."""
     values = dict(values)
-    for setting in SETTINGS:
-        if setting.duration and values[setting.name]:
-            values[setting.name] = _parse_duration(setting.name, values[setting.name])
+    for name, entry in entries().items():
+        if values[name] and is_duration(entry.hint):
+            values[name] = parse_duration(name, values[name])
     if weights := values["model.pretrained"]:
         values["model.pretrained"] = os.path.normpath(os.path.expanduser(weights))
     if not values["data.random_crop"]:

@@ -4,6 +4,7 @@ import os
 import random
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -13,15 +14,15 @@ from jaxcnn.config import (
     default_config,
     describe,
     differences,
-    duration_in_steps,
+    entries,
     flatten,
     from_json,
-    names,
     to_json,
     validate,
 )
+from jaxcnn.durations import duration_in_steps, is_duration
 from jaxcnn.errors import UserError
-from jaxcnn.settings import SETTINGS
+from jaxcnn.settings import When
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -83,9 +84,9 @@ def test_durations_are_exact_where_floats_are_not():
     "text", ["", "10", "epochs", "-1epochs", "1e3steps", "ten epochs", "10days", "1.steps", "_1steps", "1,000steps", "nansteps"]
 )
 def test_nonsense_is_no_duration(text):
-    with pytest.raises(UserError, match=r"total: .* is no duration; write it as 5000steps"):
+    with pytest.raises(UserError, match=r"total: expected a duration, 5000steps, .*, got "):
         steps(text)
-    with pytest.raises(UserError, match=r"checkpoint.every: .* is no duration"):
+    with pytest.raises(UserError, match=r"checkpoint.every: expected a duration, 5000steps, .*, got "):
         validate(changed("checkpoint.every", text))
 
 
@@ -93,10 +94,10 @@ def test_nonsense_is_no_duration(text):
 
 
 def test_defaults_are_valid_and_stay_what_they_are():
-    assert flatten(validate(default_config())) == {setting.name: setting.default for setting in SETTINGS}
+    assert flatten(validate(default_config())) == {name: entry.default for name, entry in entries().items()}
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", entries())
 def test_every_setting_refuses_another_type(name):
     with pytest.raises(UserError, match=f"^{name}: "):
         validate(changed(name, {1, 2}))
@@ -104,7 +105,7 @@ def test_every_setting_refuses_another_type(name):
 
 def test_validated_config_can_not_be_changed():
     with pytest.raises(AttributeError):
-        validate(default_config()).sede = 1
+        validate(default_config()).seed = 1
 
 
 @pytest.mark.parametrize(
@@ -125,25 +126,29 @@ def test_misspelt_setting_is_refused_with_the_nearest_name(name, nearest):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("batch_size", 12.5, "batch_size: 12.5 is not a whole number"),
-        ("batch_size", True, "batch_size: True is not a whole number"),
-        ("batch_size", "many", "batch_size: 'many' is not a whole number"),
-        ("batch_size", 0, "batch_size: 0 is below 1, the least"),
-        ("seed", -1, "seed: -1 is below 0"),
-        ("seed", 2**32, "seed: 4294967296 is above 4,294,967,295"),  # its random numbers would be those of seed 0
-        ("optimizer.learning_rate", "fast", "optimizer.learning_rate: 'fast' is not a number"),
-        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate: nan is not a finite number"),
-        ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate: inf is not a finite number"),
-        ("optimizer.nesterov", 1, "optimizer.nesterov: 1 is not True or False"),
-        ("loss.label_smoothing", 1.5, "loss.label_smoothing: 1.5 is above 1"),
-        ("data.validation", 0.95, "data.validation: 0.95 is above 0.9"),
-        ("data.mean", 0.5, "data.mean: 0.5 is not a list"),
-        ("data.mean", (0.5, "x"), "data.mean: .* should hold nothing but floats"),
-        ("data.std", (0.5, float("nan")), "data.std: .* not finite"),
-        ("optimizer.freeze", ("stem", 1), "optimizer.freeze: .* should hold nothing but strs"),
-        ("model.arguments", 5, "model.arguments: 5 is not a dict"),
-        ("optimizer.name", "sdg", "optimizer.name: no 'sdg'.*did you mean \"sgd\".*; there are sgd, adam, "),
-        ("schedule.name", "coseno", "schedule.name: no 'coseno'.*did you mean \"cosine\""),
+        ("batch_size", 12.5, "batch_size: expected an int of at least 1, got 12.5"),
+        ("batch_size", True, "batch_size: expected an int of at least 1, got True"),
+        ("batch_size", "many", "batch_size: expected an int of at least 1, got 'many'"),
+        ("batch_size", 0, "batch_size: expected an int of at least 1, got 0"),
+        ("seed", -1, "seed: expected an int from 0 to 4,294,967,295, got -1"),
+        (
+            "seed",
+            2**32,
+            "seed: expected an int .* to 4,294,967,295, got 4294967296",
+        ),  # its random numbers would be those of seed 0
+        ("optimizer.learning_rate", "fast", "optimizer.learning_rate: expected a finite number of at least 0, got 'fast'"),
+        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate: expected a finite number of at least 0, got nan"),
+        ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate: expected a finite number of at least 0, got inf"),
+        ("optimizer.nesterov", 1, "optimizer.nesterov: expected True or False, got 1"),
+        ("loss.label_smoothing", 1.5, "loss.label_smoothing: expected a finite number from 0 to 1, got 1.5"),
+        ("data.validation", 0.95, "data.validation: expected a finite number from 0 to 0.9, got 0.95"),
+        ("data.mean", 0.5, "data.mean: expected a list, each item a finite number, got 0.5"),
+        ("data.mean", (0.5, "x"), "data.mean: expected a list, each item a finite number, got .0.5, 'x'"),
+        ("data.std", (0.5, float("nan")), "data.std: expected a list, each item a finite number above 0, got"),
+        ("optimizer.freeze", ("stem", 1), "optimizer.freeze: expected a list, each item a string, got"),
+        ("model.arguments", 5, "model.arguments: expected a dict, got 5"),
+        ("optimizer.name", "sdg", "optimizer.name: expected one of sgd, adam, .*; got 'sdg' .did you mean \"sgd\""),
+        ("schedule.name", "coseno", "schedule.name: expected one of .*; got 'coseno' .did you mean \"cosine\""),
     ],
 )
 def test_wrong_value_is_named_with_what_would_be_right(name, value, message):
@@ -163,7 +168,7 @@ def test_whole_numbers_are_taken_for_numbers_and_lists_for_tuples():
     assert config.data.mean == (0.0, 1.0, 0.5)
     assert {type(value) for value in config.data.mean} == {float}
     assert config.data.augment == (("random_crop", {"pad": 4}), "flip")
-    assert config.model.arguments.depths == (1, (2,))
+    assert config.model.arguments == {"depths": (1, (2,))}
 
 
 # ── As text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +193,7 @@ def test_config_read_back_from_json_equals_the_one_written(config):
     assert flatten(again) == flatten(config)
     assert differences(config, again) == []
     assert to_json(again) == text
-    assert list(json.loads(text)) == names()
+    assert list(json.loads(text)) == list(entries())
 
 
 def test_json_without_a_newer_setting_gets_its_default():
@@ -207,28 +212,57 @@ def test_difference_names_setting_and_both_values():
     assert differences(changed("seed", 1), changed("seed", 2)) == ["seed: 1 -> 2"]
 
 
-def another(setting):
+OTHERS = {
+    "data.mean": (0.5,),
+    "data.std": (0.5,),
+    "data.window": (0.0, 10.0),
+    "data.random_crop": ((0.5, 1.0), (1.0, 1.0)),
+    "data.sizes": (64,),
+    "data.size_boundaries": ("5steps",),
+    "optimizer.weight_decay_factors": (("fc", 0.5),),
+    "optimizer.learning_rate_factors": (("fc", 0.5),),
+    "optimizer.groups": (("fc", {"optimizer.learning_rate": 0.5}),),
+    "optimizer.muon_coefficients": (1.0, 2.0, 3.0),
+    "schedule.boundaries": ("5steps",),
+}
+
+
+def another(entry):
     """A valid value that is not the default."""
-    if setting.choices:
-        return next(choice for choice in setting.choices if choice != setting.default)
-    if setting.duration:
+    if entry.name in OTHERS:
+        return OTHERS[entry.name]
+    if get_origin(kind := get_args(entry.hint)[0]) is Literal:
+        return next(choice for choice in get_args(kind) if choice != entry.default)
+    if is_duration(entry.hint):
         return "123steps"
-    if setting.items is not None:
-        return (setting.items(1),)
-    return {str: "other", tuple: ("other",), dict: {"other": 1}, bool: True, int: 3, float: 0.25}[type(setting.default)]
+    return {str: "other", tuple: ("other",), dict: {"other": 1}, bool: True, int: 3, float: 0.25}[type(entry.default)]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_difference_is_told_just_where_it_changes_the_result(setting):
-    needs = {"data.cache": {"data.random_crop": ((0.5, 1.0), (1.0, 1.0))}}
-    needs["data.cache_side"] = needs["data.cache"] | {"data.cache": "memory"}
-    old = with_changes(default_config(), needs.get(setting.name, {}))
-    told = differences(old, with_changes(old, {setting.name: another(setting)}))
-    assert [line.partition(":")[0] for line in told] == [setting.name] * setting.changes_result
+def needed(name):
+    """Changes after which a setting has an effect, by the conditions that it declares."""
+    changes = {}
+    for condition in entries()[name].about.used:
+        setting, values, negated = condition if isinstance(condition, When) else condition[0]
+        if negated:
+            changes |= {setting: "arrays"} if setting == "data.name" else {}
+        else:
+            changes |= needed(setting) | {setting: values[0] if values else another(entries()[setting])}
+    return changes
+
+
+@pytest.mark.parametrize("name", entries())
+def test_difference_is_told_just_where_it_changes_the_result(name):
+    entry, needs = entries()[name], needed(name)
+    if name == "data.cache":
+        needs["data.random_crop"] = OTHERS["data.random_crop"]  # without, evaluation and training see the same pixels
+    old = with_changes(default_config(), needs)
+    value = next(other for other in (another(entry), entry.default) if flatten(old)[name] != other)
+    told = differences(old, with_changes(old, {name: value}))
+    assert [line.partition(":")[0] for line in told] == [name] * entry.about.changes_result
 
 
 def test_settings_of_mere_speed_and_bookkeeping_do_not_change_the_result():
-    free = {setting.name for setting in SETTINGS if not setting.changes_result}
+    free = {name for name, entry in entries().items() if not entry.about.changes_result}
     assert {"devices", "data.resident", "checkpoint.every", "log.every", "evaluate.batch_size"} <= free
     assert free.isdisjoint({"seed", "total", "batch_size", "optimizer.accumulate", "data.validation", "evaluate.every"})
 
@@ -240,8 +274,8 @@ def test_settings_of_mere_speed_and_bookkeeping_do_not_change_the_result():
         ({"total": "1000examples"}, {"total": "1_000 examples"}),
         ({"model.pretrained": "runs/digits"}, {"model.pretrained": "runs/digits/"}),
         ({"model.pretrained": os.path.expanduser("~/weights.npz")}, {"model.pretrained": "~/weights.npz"}),
-        ({"data.cache": "memory"}, {"data.cache": "disk"}),
-        ({"data.cache": "off"}, {"data.cache": "disk", "data.cache_side": 64}),
+        ({"data.name": "folder", "data.cache": "memory"}, {"data.name": "folder", "data.cache": "disk"}),
+        ({"data.name": "folder"}, {"data.name": "folder", "data.cache": "disk"}),
     ],
 )
 def test_other_words_for_the_same_are_no_difference(one, other):
@@ -251,11 +285,10 @@ def test_other_words_for_the_same_are_no_difference(one, other):
 
 def test_description_has_every_setting_with_value_and_meaning():
     lines = describe(config_with_everything()).splitlines()
-    assert len(lines) == len(SETTINGS)
-    for line, setting in zip(lines, SETTINGS, strict=True):
-        assert line.startswith(f"{setting.name} = ")
-        assert setting.meaning
-        assert line.endswith(f"# {setting.meaning}")
+    for line, (name, entry) in zip(lines, entries().items(), strict=True):
+        assert line.startswith(f"{name} = ")
+        assert entry.about.meaning
+        assert line.endswith(f"# {entry.about.meaning}")
     assert any(line.startswith("data.mean = (0.1, 0.2) ") for line in lines)
 
 

@@ -1,38 +1,5 @@
 """Data: where examples come from, their order and batches, their preprocessing and augmentation."""
 
-from jaxcnn.data.augment import Augmentation, View, key_of_run, make_augmentation, make_views, step_keys
-from jaxcnn.data.load import load
-from jaxcnn.data.one_size import as_evaluated
-from jaxcnn.data.order import BalancedOrder, Once, Order
-from jaxcnn.data.pipeline import batches_once, make_reader
-from jaxcnn.data.preprocessing import Preprocessing, make_preprocessing
-from jaxcnn.data.reading import Batch, Reader, Reading, cores
-from jaxcnn.data.sizes import Sizes
-from jaxcnn.data.sources import ArraySource, Dataset, Resized, Source
+import lazy_loader
 
-__all__ = [
-    "ArraySource",
-    "Augmentation",
-    "BalancedOrder",
-    "Batch",
-    "Dataset",
-    "Once",
-    "Order",
-    "Preprocessing",
-    "Reader",
-    "Reading",
-    "Resized",
-    "Sizes",
-    "Source",
-    "View",
-    "as_evaluated",
-    "batches_once",
-    "cores",
-    "key_of_run",
-    "load",
-    "make_augmentation",
-    "make_preprocessing",
-    "make_reader",
-    "make_views",
-    "step_keys",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used

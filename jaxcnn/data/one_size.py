@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxcnn.data.cache import Cached
 from jaxcnn.data.channels import has_colour
 from jaxcnn.data.decode import Centre, picture_format
+from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
 from jaxcnn.data.tfds import TfdsArrays
@@ -17,7 +17,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.files import user_path
 
 
-def with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
+def with_one_size(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
     """What the settings `data.*` ask for. Pictures of any size become `Resized`; others have one already.
 
     Raises:
@@ -26,7 +26,7 @@ def with_one_size(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
     return _pictures(dataset, config, seed) if dataset.train.image_shape is None else _arrays(dataset, config)
 
 
-def _arrays(dataset: Dataset, config: ConfigDict) -> Dataset:
+def _arrays(dataset: Dataset, config: DataSettings) -> Dataset:
     assert dataset.train.image_shape is not None
     if config.random_crop:
         raise UserError(f"data.random_crop: {config.name} has images of one size; data.augment can crop those")
@@ -43,7 +43,7 @@ def _arrays(dataset: Dataset, config: ConfigDict) -> Dataset:
     return _each(dataset, lambda _, source: _below(source, lambda stored: _with_channels(stored, config.channels)))
 
 
-def _pictures(dataset: Dataset, config: ConfigDict, seed: int) -> Dataset:
+def _pictures(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
     if config.channels not in (0, 1, 3):
         raise UserError(f"data.channels: pictures have 1 or 3, not {config.channels}")
     if config.cache == "memory" and config.workers:
@@ -100,7 +100,7 @@ def _with_channels(source: Source, channels: int) -> Source:
     return dataclasses.replace(source, channels=channels)
 
 
-def _cache_folder(config: ConfigDict) -> Path | None:
+def _cache_folder(config: DataSettings) -> Path | None:
     """None for memory."""
     if config.cache == "memory":
         return None

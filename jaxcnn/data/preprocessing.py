@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxcnn.data.decode import Centre, decode, read_bytes
 from jaxcnn.data.samples import IntensityWindow
+from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
@@ -79,7 +79,7 @@ class Preprocessing:
         return cls(**shapes)
 
 
-def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
+def make_preprocessing(config: DataSettings, train: Source) -> Preprocessing:
     """What the settings `data.*` ask for; mean and std are measured on the training set where they are not given."""
     assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
     height, width, channels = train.image_shape
@@ -89,12 +89,12 @@ def make_preprocessing(config: ConfigDict, train: Source) -> Preprocessing:
             f"data.image_size: {config.image_size} is less than the images' {height}×{width}, which can't be padded to it"
         )
     for name in ("mean", "std"):
-        if config[name] and len(config[name]) != channels:
-            raise UserError(f"data.{name}: {len(config[name])} values for images of {channels} channels")
-    if any(value <= 0 for value in config.std):
-        raise UserError(f"data.std: {config.std} should be above 0")
+        if (values := getattr(config, name)) and len(values) != channels:
+            raise UserError(f"data.{name}: {len(values)} values for images of {channels} channels")
     mean, std = (config.mean, config.std) if config.mean and config.std else _statistics(train)
-    seen = {name: config[name] for name in ("fit", "crop_ratio", "interpolation")} if isinstance(train, Resized) else {}
+    seen: dict[str, Any] = (
+        {name: getattr(config, name) for name in ("fit", "crop_ratio", "interpolation")} if isinstance(train, Resized) else {}
+    )
     seen["window"] = config.window
     return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std, **seen)
 

@@ -1,5 +1,5 @@
-"""Evaluation: figures over exactly N examples."""
+"""Evaluation: metrics over exactly N examples."""
 
-from jaxcnn.evaluate.evaluator import collect, finite, make_predict, make_tally, measure
+import lazy_loader
 
-__all__ = ["collect", "finite", "make_predict", "make_tally", "measure"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used

@@ -1,12 +1,5 @@
 """Architectures: one file a family. `create_model(name, **arguments)` makes one, `list_models(pattern)` lists them."""
 
-import importlib
-import pkgutil
+import lazy_loader
 
-from jaxcnn.models.features import feature_maps
-from jaxcnn.models.registry import create_model, list_models
-
-for _file in pkgutil.iter_modules(__path__):  # a family declares its variants when it is imported
-    importlib.import_module(f"{__name__}.{_file.name}")
-
-__all__ = ["create_model", "feature_maps", "list_models"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used

@@ -16,8 +16,11 @@ argument a default of its own. A class of one's own, with defaults for all its f
 
 import dataclasses
 import fnmatch
-import numbers
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+import functools
+import importlib
+import pkgutil
+import types
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import flax.linen as nn
 import jax
@@ -25,6 +28,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
+from jaxcnn.settings import NotNegative, Whole, checked
 
 
 class Variant(NamedTuple):
@@ -36,7 +40,16 @@ class Variant(NamedTuple):
     """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
 
 
-_VARIANTS: dict[str, Variant] = {}  # filled while jaxcnn.models is imported, and only read after
+_VARIANTS: dict[str, Variant] = {}  # by `variant`, as the families are imported
+
+
+@functools.cache
+def _variants() -> dict[str, Variant]:
+    """All of them. The first call imports all families, each of which declares its variants."""
+    package = importlib.import_module("jaxcnn.models")
+    for file in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{file.name}")
+    return _VARIANTS
 
 
 def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
@@ -74,7 +87,7 @@ _IMAGE_SIZES = (
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names of all models, or of those that match a shell pattern ("resnet*"), sorted."""
-    return sorted(fnmatch.filter(_VARIANTS, pattern))
+    return sorted(fnmatch.filter(_variants(), pattern))
 
 
 def find(name: str) -> Variant:
@@ -82,9 +95,10 @@ def find(name: str) -> Variant:
     if ":" in name:
         return Variant(_import(name), {})
     plain = name.removeprefix("torchvision/")
-    if plain in _VARIANTS and (plain == name or _VARIANTS[plain].library == "torchvision"):
-        return _VARIANTS[plain]
-    raise UserError(f'model.name: no model "{name}"{did_you_mean(name, _VARIANTS)}')
+    variants = _variants()
+    if plain in variants and (plain == name or variants[plain].library == "torchvision"):
+        return variants[plain]
+    raise UserError(f'model.name: no model "{name}"{did_you_mean(name, variants)}')
 
 
 def _import(name: str) -> type[nn.Module]:
@@ -140,18 +154,21 @@ def _is_argument(field: dataclasses.Field) -> bool:
     return field.default is not dataclasses.MISSING and field.name not in ("parent", "name")
 
 
-def _check(where: str, value: Any, expected: Any) -> None:
-    if get_origin(expected) is Literal:
-        choices = get_args(expected)
-        if value not in choices:
-            one_of = ", ".join(f'"{c}"' for c in choices)
-            raise UserError(f'{where}: "{value}" is none of {one_of}{did_you_mean(value, choices)}')
-    elif expected in (bool, int, float, str):
-        accepted = {int: numbers.Integral, float: numbers.Real}.get(expected, expected)  # NumPy's numbers too
-        if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
-            raise UserError(f"{where}: {value!r} is no {expected.__name__}")
-        if expected in (int, float) and not value >= 0:  # no size, number or rate in an architecture is negative
-            raise UserError(f"{where}: {value} is less than 0")
+def _check(where: str, value: Any, hint: Any) -> None:
+    """Refuses what does not fit the annotation of a field. Fields of types that a config can't hold are not checked."""
+    hint = {int: Whole, float: NotNegative}.get(hint, hint)  # no size, number or rate in an architecture is negative
+    if _is_plain(hint):
+        checked(where, value, hint)
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether all values of an annotation can be in a config."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _is_plain(hint.__origin__)
+    if origin in (tuple, dict, Union, types.UnionType):
+        return all(part is Ellipsis or _is_plain(part) for part in get_args(hint))
+    return origin is Literal or hint in (bool, int, float, str, tuple, dict, type(None))
 
 
 def _dtype(name: str, dtype: Any) -> jnp.dtype:

@@ -207,7 +207,7 @@ def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], No
         raise UserError(f"{source}: holds a run of the task {run.config.task.name}, not of a classifier")
     _check_model(source, name, run.config.model.name)
     names = stated_names(run.config.data.name, run.class_names)
-    arguments = run.config.model.arguments.to_dict() | {"dtype": run.config.model.dtype}
+    arguments = run.config.model.arguments | {"dtype": run.config.model.dtype}
     name = name or run.config.model.name
     return Pretrained(source, name, path, run.preprocessing, names, task=run.task.kind, arguments=arguments, run=run)
 

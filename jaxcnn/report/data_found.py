@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxcnn import data
+from jaxcnn.config import Config
 from jaxcnn.data.inspect import Inspection, inspect, stored
 from jaxcnn.errors import UserError
 
@@ -32,7 +32,7 @@ class Example:
 class Found:
     """All that is known of a data set."""
 
-    config: ConfigDict
+    config: Config
     dataset: data.Dataset
     preprocessing: data.Preprocessing
     mean: tuple[float, ...]
@@ -44,7 +44,7 @@ class Found:
     seconds: float
 
 
-def examine(config: ConfigDict, *, sample: int = 20_000) -> Found:
+def examine(config: Config, *, sample: int = 20_000) -> Found:
     """Looks at the data that a validated config names; at most `sample` picture files are read in full.
 
     Raises:
@@ -53,11 +53,9 @@ def examine(config: ConfigDict, *, sample: int = 20_000) -> Found:
     start = time.monotonic()
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     dataset = data.load(config.data, config.seed)
-    settings = config.data.copy_and_resolve_references().unlock()
-    settings.mean = settings.std = ()
-    measured = data.make_preprocessing(settings, dataset.train)
-    settings.mean, settings.std = config.data.mean or measured.mean, config.data.std or measured.std
-    preprocessing = data.make_preprocessing(settings, dataset.train)
+    measured = data.make_preprocessing(dataclasses.replace(config.data, mean=(), std=()), dataset.train)
+    mean, std = config.data.mean or measured.mean, config.data.std or measured.std
+    preprocessing = data.make_preprocessing(dataclasses.replace(config.data, mean=mean, std=std), dataset.train)
     inspection = inspect(dataset, sample=sample, threads=config.data.threads)
     examples = training_examples(
         dataset, preprocessing, augment, seed=config.seed, batch_size=config.batch_size, balanced=config.data.balanced

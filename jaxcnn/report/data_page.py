@@ -213,7 +213,7 @@ def _sheet(found: Found) -> str:
         cells = [label, *(_picture(picture, 112) for picture in pictures)]
         rows.append([Html(cell) for cell in cells])
     settings = found.config.data
-    done = ", ".join(f"data.{name}={settings[name]!r}" for name in ("random_crop", "augment") if settings[name])
+    done = ", ".join(f"data.{name}={value!r}" for name in ("random_crop", "augment") if (value := getattr(settings, name)))
     said = (
         "As the network gets them (normalisation undone): in evaluation, and the first times that training comes to them, "
         f"at their places in the order of seed {found.config.seed} and batches of {found.config.batch_size:,}. "

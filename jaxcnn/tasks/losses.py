@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.tasks.classification_metrics import LabelKind
+from jaxcnn.tasks.settings import LossSettings
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Losses = Callable[..., jax.Array]
@@ -122,13 +122,15 @@ LOSSES: dict[str, Losses] = {
 
 
 def make_loss(
-    config: ConfigDict,
+    config: LossSettings,
     kind: LabelKind,
     num_classes: int,
     train_labels: np.ndarray | None = None,
     class_names: Sequence[str] = (),
 ) -> Loss:
     """The mean training loss of a batch, as the settings `loss.*` ask for: (logits, labels) -> scalar.
+
+        loss = make_loss(LossSettings(label_smoothing=0.1), "multiclass", num_classes=10)
 
     With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it; with smoothing too, w is
     that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class. The w of a mixed
@@ -162,7 +164,7 @@ def make_loss(
     return loss
 
 
-def evaluation_losses(config: ConfigDict) -> Losses:
+def evaluation_losses(config: LossSettings) -> Losses:
     """(logits, labels) -> (N,): the loss that evaluations report, without smoothing and class weights."""
     return LOSSES[config.name]
 

@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from jaxcnn.config import default_config, flatten
+from jaxcnn.config import Config, flatten
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
 from jaxcnn.tasks.classification import Classification
@@ -24,7 +22,7 @@ def find_task(name: str) -> type[Task]:
     return TASKS[name]
 
 
-def check_task(config: ConfigDict) -> type[Task]:
+def check_task(config: Config) -> type[Task]:
     """The task of the settings `task.*`, before the data are known.
 
     Raises:
@@ -51,11 +49,11 @@ def make_task(setup: Setup) -> Task:
     if missing := sorted(task.fields - set(setup.fields)):
         has = ", ".join(setup.fields) or "images only"
         raise UserError(f"task.name: {config.task.name} needs the field {missing[0]!r}, but {config.data.name} has {has}")
-    return task.make(setup, **config.task.arguments.to_dict())
+    return task.make(setup, **config.task.arguments)
 
 
-def _changed_model_settings(config: ConfigDict) -> list[str]:
-    values, default = flatten(config), flatten(default_config())
+def _changed_model_settings(config: Config) -> list[str]:
+    values, default = flatten(config), flatten(Config())
     return [name for name in default if name.startswith("model.") and values[name] != default[name]]
 
 

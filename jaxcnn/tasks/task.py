@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from jaxcnn.config import Config
 from jaxcnn.data import Augmentation, Batch, Preprocessing, Source
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -55,7 +55,7 @@ class Keys(NamedTuple):
 class Setup(NamedTuple):
     """What a task is made from: by a run from its settings and data, by evaluation and prediction from a checkpoint."""
 
-    config: ConfigDict
+    config: Config
     class_names: tuple[str, ...]
     fields: Mapping[str, str]
     """Name -> kind of what the data hold beside images: {"label": "labels"}, see data.Field."""
@@ -67,7 +67,7 @@ class Setup(NamedTuple):
     @property
     def model_arguments(self) -> dict[str, Any]:
         """The setting model.arguments. Raises UserError where it has what another setting decides."""
-        arguments = self.config.model.arguments.to_dict()
+        arguments = dict(self.config.model.arguments)
         for name, setting in (("num_classes", "the data set decides it"), ("dtype", "it is the setting model.dtype")):
             if name in arguments:
                 raise UserError(f"model.arguments.{name}: not set here; {setting}")

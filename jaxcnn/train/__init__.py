@@ -1,18 +1,5 @@
-"""Training: `run(config, workdir)` is all of it; `load_trained(workdir)` gives back what it made."""
+"""Training: `run(config, workdir)` is the whole of it; `load_trained(workdir)` gives back what it made."""
 
-from jaxcnn.train.predictions import predict_each, predict_files
-from jaxcnn.train.run import Interrupted, Run, run
-from jaxcnn.train.trained import Trained, evaluate, from_pretrained, load_trained, load_weights
+import lazy_loader
 
-__all__ = [
-    "Interrupted",
-    "Run",
-    "Trained",
-    "evaluate",
-    "from_pretrained",
-    "load_trained",
-    "load_weights",
-    "predict_each",
-    "predict_files",
-    "run",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used

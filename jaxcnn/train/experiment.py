@@ -12,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import duration_in_steps, durations_in_steps
+from jaxcnn.config import Config
+from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import height_and_width
+from jaxcnn.durations import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models.airbench import whiten
+from jaxcnn.models.settings import ModelSettings
 from jaxcnn.pretrained import find_pretrained, for_channels
 from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity, setup_fields
 from jaxcnn.tasks.task import Phase, Setup, Task, Variables
@@ -29,6 +31,7 @@ from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
 from jaxcnn.train.programs import AheadOfTime
 from jaxcnn.train.schedules import make_schedule
 from jaxcnn.train.selection import Selection
+from jaxcnn.train.settings import ScheduleSettings
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import Step, Update, init_state, make_train_step
 
@@ -37,7 +40,7 @@ from jaxcnn.train.step import Step, Update, init_state, make_train_step
 class Experiment:
     """A config, resolved. Only shapes so far: no parameter is made and nothing is compiled."""
 
-    config: ConfigDict
+    config: Config
     dataset: data.Dataset
     setup: Setup
     task: Task
@@ -56,10 +59,9 @@ class Experiment:
     def every(self) -> dict[str, int]:
         """After how many steps a row, an evaluation and a checkpoint are due."""
         sizes = {"batch_size": self.config.batch_size, "examples_per_epoch": len(self.dataset.train)}
-        return {
-            name: max(1, duration_in_steps(f"{name}.every", self.config[name].every, **sizes))
-            for name in ("log", "evaluate", "checkpoint")
-        }
+        config = self.config
+        durations = {"log": config.log.every, "evaluate": config.evaluate.every, "checkpoint": config.checkpoint.every}
+        return {name: max(1, duration_in_steps(f"{name}.every", text, **sizes)) for name, text in durations.items()}
 
     @property
     def selection(self) -> Selection:
@@ -143,14 +145,14 @@ class Experiment:
         arguments = self.setup.model_arguments | {"num_classes": getattr(module, "num_classes", 0)}
         return {
             "model": {"name": name, "arguments": arguments, "dtype": self.config.model.dtype},
-            "task": {"name": self.config.task.name, "arguments": self.config.task.arguments.to_dict()},
+            "task": {"name": self.config.task.name, "arguments": dict(self.config.task.arguments)},
             "fields": dict(self.setup.fields),
             "class_names": list(self.dataset.class_names),
             "preprocessing": self.preprocessing.to_json(),
         }
 
 
-def prepare(config: ConfigDict) -> Experiment:
+def prepare(config: Config) -> Experiment:
     """Resolves a validated config.
 
     Raises:
@@ -169,8 +171,6 @@ def prepare(config: ConfigDict) -> Experiment:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
     if config.data.balanced and dataset.train.labels.ndim == 2:
         raise UserError("data.balanced: takes one label an image, but these have several")
-    if config.data.balanced and config.data.repeats > 1:
-        raise UserError("data.repeats: not together with data.balanced")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     if augment.mixes and config.batch_size < 2 * config.data.repeats:
         raise UserError(
@@ -201,26 +201,28 @@ def prepare(config: ConfigDict) -> Experiment:
     return experiment
 
 
-def _make_update(config: ConfigDict, task: Task, params: Any, total_steps: int, examples_per_epoch: int) -> Update:
+def _make_update(config: Config, task: Task, params: Any, total_steps: int, examples_per_epoch: int) -> Update:
     """The optimizer of each phase, and what else changes the parameters."""
-    schedules = functools.partial(make_schedule, total_steps=total_steps, examples_per_epoch=examples_per_epoch)
-    schedule = schedules(config)
+    sizes = {"batch_size": config.batch_size, "examples_per_epoch": examples_per_epoch, "total_steps": total_steps}
+
+    def schedule_of(phase: Phase, settings: ScheduleSettings, peak: float) -> optax.Schedule:
+        schedule = make_schedule(settings, peak=peak, **sizes)
+        # an optimizer counts the updates of its phase
+        return schedule if phase.every == 1 else lambda count: schedule(phase.every * count)
 
     def optimizer(phase: Phase) -> optax.GradientTransformation:
-        # the schedule counts the updates of this phase
-        groups = make_groups(config, lambda of_group: _every(phase, schedules(of_group)))
-        return make_optimizer(config.optimizer, _every(phase, schedule), params, groups)
+        schedules = functools.partial(schedule_of, phase)
+        groups = make_groups(config.optimizer, config.schedule, schedules)
+        return make_optimizer(config.optimizer, schedules(config.schedule, config.optimizer.learning_rate), params, groups)
+
+    schedule = schedule_of(Phase(), config.schedule, config.optimizer.learning_rate)
 
     optimizers = {phase: optimizer(phase) for phase in task.phases}
     frozen = frozen_paths(config.optimizer, params)
     return Update(optimizers, schedule, config.ema.decay, config.optimizer.accumulate, frozen)
 
 
-def _every(phase: Phase, schedule: optax.Schedule) -> optax.Schedule:
-    return schedule if phase.every == 1 else lambda count: schedule(phase.every * count)
-
-
-def _check_phases(task: Task, config: ConfigDict) -> None:
+def _check_phases(task: Task, config: Config) -> None:
     """That the settings `optimizer.*` can do what the task asks for."""
     if config.optimizer.accumulate > 1 and not task.splits:
         raise UserError(
@@ -236,7 +238,7 @@ def _check_some_readable(dataset: data.Dataset) -> None:
             raise UserError(f"the {part} set: {source.none_readable()}")
 
 
-def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
+def _with_statistics(config: Config, train: data.Source) -> DataSettings:
     """The settings `data.*`; mean and std, where they are not given, are those that model.pretrained was trained with."""
     settings = config.data
     if config.model.pretrained and not settings.mean and not settings.std:
@@ -245,16 +247,12 @@ def _with_statistics(config: ConfigDict, train: data.Source) -> ConfigDict:
         if not found.file.exists():  # it may state them; a resumed run has to find the same
             raise UserError(f"model.pretrained: {found.file}: no such file")
         origin = for_channels(found.preprocessing, train.image_shape[2])
-        settings = settings.copy_and_resolve_references()
-        with settings.unlocked():
-            settings.mean, settings.std = origin.mean, origin.std
+        settings = dataclasses.replace(settings, mean=origin.mean, std=origin.std)
     return settings
 
 
-def _sizes(config: ConfigDict, examples_per_epoch: int, evaluated: tuple[int, int]) -> data.Sizes:
+def _sizes(config: Config, examples_per_epoch: int, evaluated: tuple[int, int]) -> data.Sizes:
     sizes, durations = config.data.sizes, config.data.size_boundaries
-    if any(isinstance(size, int) and size < 1 for size in sizes):
-        raise UserError(f"data.sizes: {sizes} should be pixels, 1 or more")
     height, width = evaluated
     if height != width and (squares := [size for size in sizes if isinstance(size, int)]):
         raise UserError(
@@ -263,8 +261,6 @@ def _sizes(config: ConfigDict, examples_per_epoch: int, evaluated: tuple[int, in
         )
     if durations and len(durations) != len(sizes) - 1:
         raise UserError(f"data.size_boundaries: {len(durations)} for {len(sizes)} sizes; one fewer than sizes, or none")
-    if sizes and config.data.resize == "pad":
-        raise UserError("data.sizes: images are resized, not padded, to them; not together with data.resize=pad")
     boundaries = durations_in_steps(
         "data.size_boundaries", durations, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
     )
@@ -282,27 +278,25 @@ def _check_sizes(sizes: data.Sizes, task: Task, params: Any) -> None:
             )
 
 
-def _check_whitening(config: ConfigDict, params: Any, examples: int) -> None:
+def _check_whitening(config: ModelSettings, params: Any, examples: int) -> None:
     """That model.whiten has a first layer to make, and images to make it from."""
     if not config.whiten:
         return
     kernel = params.get("stem_conv", {}).get("kernel")
     if kernel is None or kernel.shape[-1] != 2 * math.prod(kernel.shape[:-1]):
         raise UserError(f"model.whiten: the first layer of {config.name} is no whitening; that of airbench94 is")
-    if config.pretrained:
-        raise UserError("model.whiten: not together with model.pretrained, which has a first layer of its own")
     if config.whiten > examples:
         raise UserError(f"model.whiten: {config.whiten:,} images, but there are {examples:,} to train on")
 
 
-def reading(config: ConfigDict) -> data.Reading:
+def reading(config: Config) -> data.Reading:
     """How the settings `data.*` ask for examples to be read."""
     settings = config.data
     threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 
-def batches_once(config: ConfigDict, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
+def batches_once(config: Config, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
     """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
     source = data.as_evaluated(source)
     how = dataclasses.replace(how, workers=0)  # processes take seconds to start, each time

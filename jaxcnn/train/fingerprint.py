@@ -63,7 +63,9 @@ def _preprocessing_differences(old: dict[str, Any], new: dict[str, Any]) -> list
         except (TypeError, ValueError):  # they are no numbers
             return False
 
-    different = [name for name in old if name in new and not same(old[name], new[name])]
+    settings = ("resize", "fit", "crop_ratio", "interpolation", "window")  # compared with the other settings, not here
+    both = [name for name in old if name in new and name not in settings]
+    different = [name for name in both if not same(old[name], new[name])]
     return [f"{name} of the images: {old[name]} -> {new[name]}" for name in different]
 
 

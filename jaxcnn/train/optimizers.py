@@ -5,22 +5,21 @@ Parameters may be of several groups, each with a rule, rates and a schedule of i
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
-from jaxcnn.config import changed
 from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.settings import refuse_without_effect
 from jaxcnn.train.schedules import with_standard_promotion
+from jaxcnn.train.settings import OptimizerSettings, ScheduleSettings, group_settings
 
 Params = Any
 Rules = Sequence[tuple[str, float]]
 _COUPLED = ("sgd", "adam", "rmsprop")  # weight decay is part of the gradient (L2), elsewhere of the update
-_OF_ALL = ("groups", "freeze", "clip_norm", "accumulate")  # settings optimizer.* that no group has for itself
 
 
 def parameter_paths(params: Params) -> list[str]:
@@ -36,41 +35,39 @@ class Group(NamedTuple):
     """Parameters whose path matches `pattern`, and the settings `optimizer.*` and the schedule that they have."""
 
     pattern: str
-    config: ConfigDict
+    config: OptimizerSettings
     schedule: optax.Schedule
 
 
-def make_groups(config: ConfigDict, make_schedule: Callable[[ConfigDict], optax.Schedule]) -> list[Group]:
-    """The setting optimizer.groups: the whole `config`, as each group changes it, and the schedule made of that.
+def make_groups(
+    optimizer: OptimizerSettings,
+    schedule: ScheduleSettings,
+    make_schedule: Callable[[ScheduleSettings, float], optax.Schedule],
+) -> list[Group]:
+    """The setting optimizer.groups: each group has its settings and the schedule, `make_schedule(settings, peak)`, of them.
 
     Raises:
-      UserError: an entry of another form; a setting that a group can't have for itself, or a wrong value of one.
+      UserError: a group has an unknown setting, a wrong value of one, or one without effect.
     """
-    groups = []
-    for entry in config.optimizer.groups:
-        match entry:
-            case (str(pattern), Mapping() as changes):
-                pass
-            case _:
-                form = '("regular expression", {"optimizer.learning_rate": value, …})'
-                raise UserError(f"optimizer.groups: {entry!r} should be {form}")
-        for name in changes:
-            room, _, leaf = str(name).partition(".")
-            if room not in ("optimizer", "schedule") or leaf in _OF_ALL:
-                raise UserError(f"optimizer.groups: {pattern!r}: {name!r} is no setting that a group has for itself")
-        of_group = changed(config, changes)
-        groups.append(Group(pattern, of_group.optimizer, make_schedule(of_group)))
-    return groups
+    return [
+        Group(pattern, of_group.optimizer, make_schedule(of_group.schedule, of_group.optimizer.learning_rate))
+        for pattern, of_group in group_settings(optimizer, schedule)
+    ]
 
 
 def make_optimizer(
-    config: ConfigDict, schedule: optax.Schedule, params: Params, groups: Sequence[Group] = ()
+    config: OptimizerSettings, schedule: optax.Schedule, params: Params, groups: Sequence[Group] = ()
 ) -> optax.GradientTransformation:
     """The update rule that the settings `optimizer.*` ask for, and those of `groups`. `params` may be shapes.
+
+        optimizer = make_optimizer(OptimizerSettings(name="adamw"), schedule, params)
+
+    The learning rate is that of `schedule`.
 
     Raises:
       UserError: a regular expression that is none, or that matches no parameter; everything frozen.
     """
+    refuse_without_effect(config)
     paths = parameter_paths(params)
     for of_part in (config, *(group.config for group in groups)):
         _check_factors("weight_decay_factors", of_part.weight_decay_factors, paths, must_match=False)
@@ -94,7 +91,7 @@ def _label(groups: Sequence[Group], path: str) -> str:
     return next((f"group{i}" for i, group in enumerate(groups) if re.search(group.pattern, path)), "rest")
 
 
-def _update(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def _update(config: OptimizerSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
     """From the gradient to what is added to the parameters, of one group."""
     decay = _add_decayed_weights(config.weight_decay, config.weight_decay_factors)
     rule = _rule(config)
@@ -119,12 +116,12 @@ def _without_frozen(
     )
 
 
-def frozen_paths(config: ConfigDict, params: Params) -> frozenset[str]:
+def frozen_paths(config: OptimizerSettings, params: Params) -> frozenset[str]:
     """The paths of the parameters that a pattern of `optimizer.freeze` matches."""
     return frozenset(path for path in parameter_paths(params) if _matches(config.freeze, path))
 
 
-def _rule(config: ConfigDict) -> optax.GradientTransformation:
+def _rule(config: OptimizerSettings) -> optax.GradientTransformation:
     """The update rule before the learning rate."""
     adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
     momentum = optax.trace(config.momentum, config.nesterov) if config.momentum else optax.identity()
@@ -142,7 +139,7 @@ def _rule(config: ConfigDict) -> optax.GradientTransformation:
     return rules[config.name]()
 
 
-def _muon(config: ConfigDict, adam: optax.GradientTransformation) -> optax.GradientTransformation:
+def _muon(config: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
     """Muon for convolution kernels, as matrices (h·w·in, out); Adam for the rest.
 
     Jordan et al.: Muon: An optimizer for hidden layers in neural networks. 2024, kellerjordan.github.io/posts/muon.
@@ -150,8 +147,6 @@ def _muon(config: ConfigDict, adam: optax.GradientTransformation) -> optax.Gradi
     shape are orthogonalised as one batch. optax's scale_by_muon does it, without its own momentum: that is corrected for
     the zeros it starts from, which the original's is not.
     """
-    if len(config.muon_coefficients) != 3:
-        raise UserError(f"optimizer.muon_coefficients: {config.muon_coefficients} should be three, of x, x³ and x⁵")
     matrices = optax.contrib.MuonDimensionNumbers(reduction_axis=(1, 2, 3), output_axis=4)
     newton_schulz = optax.contrib.scale_by_muon(
         config.muon_coefficients, config.muon_steps, beta=0.0, nesterov=False, weight_dimension_numbers=matrices
@@ -216,10 +211,6 @@ def _matches(patterns: Sequence[str], path: str) -> bool:
 
 
 def _check_factors(setting: str, rules: Rules, paths: Sequence[str], *, must_match: bool) -> None:
-    for rule in rules:
-        pair = isinstance(rule, tuple) and len(rule) == 2
-        if not (pair and isinstance(rule[0], str) and isinstance(rule[1], int | float) and rule[1] >= 0):
-            raise UserError(f"optimizer.{setting}: {rule!r} is not a pair (regular expression, factor)")
     _check_patterns(setting, [pattern for pattern, _ in rules], paths, must_match=must_match)
 
 

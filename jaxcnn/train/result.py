@@ -17,7 +17,7 @@ from jaxcnn.train.state import TrainState, count_parameters, variables_sha256
 from jaxcnn.train.trained import selected_variables
 
 if TYPE_CHECKING:
-    from jaxcnn.train.run import Run
+    from jaxcnn.train.training import Run
 
 _PACKAGES = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 

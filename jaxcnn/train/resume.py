@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxcnn import config as settings
 from jaxcnn import data
+from jaxcnn.config import Config
+from jaxcnn.durations import duration_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_values
 from jaxcnn.train.checkpoints import Checkpoints, Meta
@@ -26,14 +27,12 @@ class Earlier(NamedTuple):
     """summary.json, where nothing is left to do; else {}"""
     meta: Meta | None
     """that of its latest checkpoint"""
-    config: ConfigDict | None
+    config: Config | None
     extends: bool
     """whether it is trained for longer than it was to be"""
 
 
-def earlier_run(
-    workdir: Path, config: ConfigDict, checkpoints: Checkpoints, extend: bool, warn: Callable[[str], None]
-) -> Earlier:
+def earlier_run(workdir: Path, config: Config, checkpoints: Checkpoints, extend: bool, warn: Callable[[str], None]) -> Earlier:
     """What is in the folder. Refuses a run with other settings than `config`."""
     summary, meta = finished_summary(workdir, warn), checkpoints.latest_meta()
     before = earlier_config(workdir, meta, bool(summary), warn)
@@ -73,24 +72,24 @@ def finished_summary(workdir: Path, warn: Callable[[str], None]) -> dict[str, An
     return summary
 
 
-def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Callable[[str], None]) -> ConfigDict | None:
+def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Callable[[str], None]) -> Config | None:
     """The settings of the run in `workdir`: those in its latest checkpoint or, without one, in config.json.
 
     None where neither has them, and for a run that came to no checkpoint: it holds nothing that could be lost.
     """
     if meta and "config" in meta:
-        return settings.changed(settings.default_config(), meta["config"])
+        return settings.changed(Config(), meta["config"])
     path = workdir / "config.json"
     if (not meta and not finished) or not (values := read_values(path, warn)):
         return None
     try:
-        return settings.changed(settings.default_config(), values)
+        return settings.changed(Config(), values)
     except UserError as mistake:
         warn(f"{path}: not the settings of a run ({mistake}); it is ignored")
         return None
 
 
-def check_config(workdir: Path, earlier: ConfigDict, config: ConfigDict, *, extend: bool) -> bool:
+def check_config(workdir: Path, earlier: Config, config: Config, *, extend: bool) -> bool:
     """Whether `total` is another. Refuses other settings than the run had, and says which; `total` too without `extend`."""
     different = settings.differences(earlier, config)
     of_total = [line for line in different if line.startswith("total: ")]
@@ -107,7 +106,7 @@ def steps_before_extension(earlier: Earlier, experiment: Experiment) -> int:
     """How many steps the run was to have. Refuses a total that is not larger than that one."""
     assert earlier.config is not None, "no run to extend"
     sizes = {"batch_size": earlier.config.batch_size, "examples_per_epoch": len(experiment.dataset.train)}
-    before = settings.duration_in_steps("total", earlier.config.total, **sizes)
+    before = duration_in_steps("total", earlier.config.total, **sizes)
     if experiment.total_steps <= before:
         raise UserError(
             f"--extend: total is {experiment.config.total}, {experiment.total_steps:,} steps, but this run was to have "

@@ -6,19 +6,24 @@ from typing import Any, TypeVar
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
-from jaxcnn.config import duration_in_steps, durations_in_steps
+from jaxcnn.durations import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
+from jaxcnn.train.settings import ScheduleSettings
 
 T = TypeVar("T")
 
 
-def make_schedule(config: ConfigDict, *, total_steps: int, examples_per_epoch: int) -> optax.Schedule:
-    """What the settings `schedule.*` and `optimizer.learning_rate` ask for, over schedule.total or else `total_steps` steps."""
-    settings, peak = config.schedule, config.optimizer.learning_rate
+def make_schedule(
+    settings: ScheduleSettings, *, peak: float, total_steps: int, batch_size: int, examples_per_epoch: int
+) -> optax.Schedule:
+    """What the settings `schedule.*` ask for with this peak learning rate, over schedule.total or else `total_steps` steps.
 
-    durations = {"batch_size": config.batch_size, "examples_per_epoch": examples_per_epoch}
+        schedule = make_schedule(ScheduleSettings(), peak=0.1, total_steps=1000, batch_size=128, examples_per_epoch=50_000)
+
+    `batch_size` and `examples_per_epoch` make steps of durations in epochs.
+    """
+    durations = {"batch_size": batch_size, "examples_per_epoch": examples_per_epoch}
     if settings.total:
         total_steps = duration_in_steps("schedule.total", settings.total, **durations)
         if not total_steps:

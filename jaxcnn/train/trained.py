@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import changed, default_config, validate
+from jaxcnn.config import Config, changed, validate
 from jaxcnn.data import Preprocessing, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
@@ -41,7 +41,7 @@ class Trained:
     task: Task
     variables: Variables
     class_names: tuple[str, ...]
-    config: ConfigDict
+    config: Config
     step: int
     mesh: Mesh
     data: dict[str, Any] | None = None
@@ -70,7 +70,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
             raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
         if said and step is None:  # the latest one may name another best step
             raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
-        config = changed(default_config(), meta["config"])
+        config = changed(Config(), meta["config"])
         task, mesh = make_task(_setup(config, meta)), make_mesh(config.devices)
         template = replicated_shapes(task.init, mesh)
         wanted = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step
@@ -88,7 +88,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
     return Trained(task, variables, tuple(meta["class_names"]), config, wanted, mesh, meta.get("data"))
 
 
-def _setup(config: ConfigDict, meta: dict[str, Any]) -> Setup:
+def _setup(config: Config, meta: dict[str, Any]) -> Setup:
     """What a checkpoint's task is made from. Those of earlier versions are all of classifiers."""
     fields = meta.get("fields") or {"label": "labels" if meta["task"] == "multilabel" else "label"}
     names, preprocessing = tuple(meta["class_names"]), Preprocessing.from_json(meta["preprocessing"])
@@ -102,7 +102,7 @@ def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:
     return f"choose one with --step=N: {others or 'there is no other'}"
 
 
-def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line: None) -> Trained:
+def load_weights(config: ConfigDict | Config, *, say: Callable[[str], None] = lambda line: None) -> Trained:
     """The weights in model.pretrained, with the preprocessing and the classes that the config and its data give."""
     config = validate(config)
     if not config.model.pretrained:
@@ -115,18 +115,18 @@ def load_weights(config: ConfigDict, *, say: Callable[[str], None] = lambda line
 
 def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str], None] = _to_stderr) -> Trained:
     """What jaxcnn.load_pretrained gives, with the names of its classes; for a run's folder, what load_trained gives."""
-    origin, config = find_pretrained(source, name, say=say), default_config()
+    origin = find_pretrained(source, name, say=say)
     if origin.run:
         return origin.run
     model, variables, preprocessing = load_origin(origin, say=say)
-    config.model.name, config.model.pretrained = origin.name, source
+    config = changed(Config(), {"model.name": origin.name, "model.pretrained": source})
     mesh = make_mesh()
     names = class_names(origin, model.num_classes)
     if model.num_classes == 1000 and not origin.named(1000):
         say(f"{source}: assumed: the classes of ImageNet, for their number is the same")
     variables = jax.device_put(variables, replicated(mesh))
     task = Classification(preprocessing, model, names, origin.task or "multiclass")
-    return Trained(task, variables, names, validate(config), 0, mesh)
+    return Trained(task, variables, names, config, 0, mesh)
 
 
 def evaluate(
@@ -145,12 +145,11 @@ def evaluate(
     Raises:
       UserError: no such data or split; images or classes that are not the network's.
     """
-    config, source = trained.config.copy_and_resolve_references(), None
+    config, source = trained.config, None
     if data_root and config.data.name == "digits":
         raise UserError("--data_root: the data of this run, digits, come with scikit-learn and lie nowhere else")
     if data_root:
-        with config.unlocked():
-            config.data.root = data_root
+        config = changed(config, {"data.root": data_root})
     if data_root and config.data.name in foreign.SOURCES:
         source = _foreign(trained, config, split)
         if source is None:
@@ -171,7 +170,7 @@ def evaluate(
     return {f"{split}_{name}": value for name, value in figures.items()}
 
 
-def _needed(trained: Trained, config: ConfigDict) -> list[data.Source]:
+def _needed(trained: Trained, config: Config) -> list[data.Source]:
     """The parts of the training data that the task needs beside the one that is measured."""
     if not trained.task.needs:
         return []
@@ -179,7 +178,7 @@ def _needed(trained: Trained, config: ConfigDict) -> list[data.Source]:
     return [parts[part] for part in trained.task.needs]
 
 
-def _in_training(trained: Trained, config: ConfigDict, split: str, say: Callable[[str], None]) -> data.Source:
+def _in_training(trained: Trained, config: Config, split: str, say: Callable[[str], None]) -> data.Source:
     """The part of the data that had this name in training."""
     dataset = data.load(config.data, config.seed)
     source = getattr(dataset, split)
@@ -196,7 +195,7 @@ def _in_training(trained: Trained, config: ConfigDict, split: str, say: Callable
     return source
 
 
-def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | None:
+def _foreign(trained: Trained, config: Config, split: str) -> data.Source | None:
     """The examples to measure in data other than the training data; None if the data are the training data."""
     if _was_moved(trained, config):
         return None
@@ -215,7 +214,7 @@ def _foreign(trained: Trained, config: ConfigDict, split: str) -> data.Source | 
     return source
 
 
-def _was_moved(trained: Trained, config: ConfigDict) -> bool:
+def _was_moved(trained: Trained, config: Config) -> bool:
     """Whether the data are the training data, at the same place or at another."""
     before, now = (os.path.realpath(user_path(c.data.root)) for c in (trained.config, config))
     if before == now:
@@ -228,7 +227,7 @@ def _was_moved(trained: Trained, config: ConfigDict) -> bool:
 
 
 def selected_variables(
-    checkpoints: Checkpoints, config: ConfigDict, latest: Variables, best_step: int | None
+    checkpoints: Checkpoints, config: Config, latest: Variables, best_step: int | None
 ) -> tuple[int, Variables]:
     """The step and the parameters that count at the end of training, whose `latest` variables these are: best or last,
     averaged or not.
@@ -245,12 +244,12 @@ def selected_variables(
     raise UserError(f"none of the checkpoints {steps} can be read")
 
 
-def _selected_step(checkpoints: Checkpoints, config: ConfigDict, best_step: int | None) -> int:
+def _selected_step(checkpoints: Checkpoints, config: Config, best_step: int | None) -> int:
     return best_step if config.evaluate.select == "best" and best_step is not None else checkpoints.steps()[-1]
 
 
 def _restored(
-    checkpoints: Checkpoints, config: ConfigDict, template: Variables, step: int, frozen: tuple[str, ...]
+    checkpoints: Checkpoints, config: Config, template: Variables, step: int, frozen: tuple[str, ...]
 ) -> Variables | None:
     """The variables of a step but for the `frozen` collections, averaged where the run averages them.
 

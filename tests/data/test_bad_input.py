@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.config import default_config
-from jaxcnn.data import Once, Order, Reading, load, make_preprocessing, make_reader
+from jaxcnn.data import DataSettings, Once, Order, Reading, load, make_preprocessing, make_reader
 from jaxcnn.errors import UserError
 from jaxcnn.train.devices import make_mesh
 
@@ -53,17 +52,8 @@ def as_ordinary_user():
 
 
 def loaded(root, **changes):
-    config = default_config().data
-    for name, value in {
-        "name": "folder",
-        "root": str(root),
-        "test": 0.2,
-        "validation": 0.0,
-        "image_size": 32,
-        **changes,
-    }.items():
-        config[name] = value
-    return load(config, seed=0)
+    settings = {"name": "folder", "root": str(root), "test": 0.2, "validation": 0.0, "image_size": 32, **changes}
+    return load(DataSettings(**settings), seed=0)
 
 
 def refused(root, **changes):
@@ -131,8 +121,7 @@ def test_set_of_which_nothing_can_be_read_says_why(root, content):
         path.write_bytes(content)
 
     def prepare():
-        config = default_config().data
-        make_preprocessing(config, loaded(root).train)
+        make_preprocessing(DataSettings(), loaded(root).train)
 
     with pytest.raises(UserError, match=r"\.jpg: (not a|a damaged).*; nor could any other image of this data set be read$"):
         prepare()
@@ -187,7 +176,7 @@ def test_class_with_too_few_images_for_a_split_is_named(root):
     said = 'data.test: images left to split of the class "violet": 1, but 2 are needed; add images, or leave the class out'
     assert refused(root) == said
     (root / "violet" / "2.jpg").write_bytes(jpeg(2))
-    assert refused(root, fold="1/5").startswith('data.fold: images left to split of the class "violet": ')
+    assert refused(root, fold="1/5", validation=0.1).startswith('data.fold: images left to split of the class "violet": ')
     (root / "violet" / "2.jpg").unlink()
     for part in ("train", "val", "test"):  # nothing is cut off
         (root / "parts" / part).mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Numbers of channels: grey as RGB, RGB as grey, and more than three."""
 
+import dataclasses
 import io
 
 import cv2
@@ -9,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.config import default_config
-from jaxcnn.data import Once, Reading, load, make_augmentation, make_preprocessing, make_reader
+from jaxcnn.data import DataSettings, Once, Reading, load, make_augmentation, make_preprocessing, make_reader
 from jaxcnn.data import channels as channels_of_pictures
 from jaxcnn.data.augment.policy import OPERATIONS
 from jaxcnn.data.decode import decode
@@ -23,10 +23,7 @@ COLOURED = {"saturation", "hue", "grey", "colour_jitter", "auto_augment", "rand_
 
 
 def settings(name, root="", channels=0, **changes):
-    config = default_config().data
-    for setting, value in {"name": name, "root": str(root), "channels": channels, **changes}.items():
-        config[setting] = value
-    return config
+    return DataSettings(name, str(root), channels=channels, **changes)
 
 
 def arrays(path, channels):
@@ -121,8 +118,7 @@ def test_one_picture_in_colour_among_many_grey_ones_makes_a_set_coloured(tmp_pat
     for seed in (0, 1):  # whichever part the picture falls into
         config = folder(tmp_path, {coloured: encoded("RGB", "PNG")})
         assert {source.image_shape[2] for source in load(config, seed=seed).parts().values()} == {3}
-    config.channels = 1
-    assert load(config, seed=0).train.image_shape[2] == 1
+    assert load(dataclasses.replace(config, channels=1), seed=0).train.image_shape[2] == 1
 
 
 def test_what_cannot_be_read_says_nothing_about_colour(tmp_path):

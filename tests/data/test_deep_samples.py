@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.config import changed, default_config
-from jaxcnn.data import load, make_preprocessing
+from jaxcnn.data import DataSettings, load, make_preprocessing
 from jaxcnn.data.decode import decode, picture_format
 from jaxcnn.data.inspect import inspect
 from jaxcnn.errors import UserError
@@ -205,16 +205,13 @@ def test_inspection_reads_what_opencv_alone_decodes(tmp_path):
 
 @pytest.mark.parametrize("window", [(1.0,), (1.0, 1.0), (240.0, -160.0), (0.0, 1.0, 2.0)])
 def test_window_that_is_no_range_is_refused(tmp_path, window):
-    config = changed(
-        default_config(), {"data.name": "folder", "data.root": str(hounsfield_folder(tmp_path)), "data.window": window}
-    )
-    with pytest.raises(UserError, match=r"data\.window: .* is not \(low, high\)"):
-        load(config.data, 0)
+    with pytest.raises(UserError, match=r"data\.window: .*\(low, high\), the samples that become 0 and 255"):
+        load(DataSettings("folder", str(hounsfield_folder(tmp_path)), window=window), 0)
 
 
 def test_window_of_arrays_is_refused():
-    with pytest.raises(UserError, match=r"data\.window: digits"):
-        load(changed(default_config(), {"data.window": (0, 10)}).data, 0)
+    with pytest.raises(UserError, match=r"data\.window: \(0.0, 10.0\) has no effect with data.name=digits"):
+        load(DataSettings(window=(0, 10)), 0)
 
 
 def test_16_bit_png_of_one_transparent_grey_value_lies_on_white():

@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
-from jaxcnn.data import Once, Order, Reading, load, make_reader
+from jaxcnn.config import Config
+from jaxcnn.data import DataSettings, Once, Order, Reading, load, make_reader
 from jaxcnn.errors import UserError
+from jaxcnn.evaluate.settings import EvaluateSettings
 from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.experiment import batches_once, reading
 
@@ -31,10 +32,8 @@ def root(tmp_path):
 
 
 def settings(root, **changes):
-    config = default_config().data
-    for name, value in {"name": "folder", "root": str(root), "test": 0.2, "validation": 0.25, **changes}.items():
-        config[name] = value
-    return config
+    validation = {} if "fold" in changes else {"validation": 0.25}
+    return DataSettings(**{"name": "folder", "root": str(root), "test": 0.2, **validation, **changes})
 
 
 def names(source):
@@ -137,9 +136,8 @@ def test_training_set_is_evaluated_by_its_centers_not_by_random_crops(root, chan
     for path in root.glob("*/*.png"):  # something to see, and not square
         gradient = np.linspace(0, 255, 40 * 70).reshape(40, 70, 1).astype(np.uint8)
         cv2.imwrite(str(path), gradient * np.ones((1, 1, 3), np.uint8))
-    config = default_config()
-    config.data = settings(root, **{"random_crop": ((0.1, 0.3), (0.75, 1.33)), **changes})
-    config.evaluate.batch_size = 8
+    data = settings(root, **{"random_crop": ((0.1, 0.3), (0.75, 1.33)), **changes})
+    config = Config(data=data, evaluate=EvaluateSettings(batch_size=8))
     expected = load(settings(root), seed=0).train
     source, mesh = load(config.data, seed=0).train, make_mesh(1)
     found = [batch["image"][0] for batch in batches_once(config, source, mesh, reading(config))()]

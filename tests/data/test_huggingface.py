@@ -9,8 +9,7 @@ import datasets
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
-from jaxcnn.data import load
+from jaxcnn.data import DataSettings, load
 from jaxcnn.data.choices import Ranges
 from jaxcnn.data.decode import Centre, look
 from jaxcnn.data.huggingface import HuggingFaceSource, from_hugging_face
@@ -60,10 +59,7 @@ def read(root, features=(), **splits):
 
 
 def settings(root, **changes):
-    config = default_config().data
-    for name, value in {"name": "huggingface:some/set", "root": str(root), **changes}.items():
-        config[name] = value
-    return config
+    return DataSettings(**{"name": "huggingface:some/set", "root": str(root), **changes})
 
 
 def message(function, *arguments, **keywords):

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
-from jaxcnn.data import ArraySource, Dataset, load
+from jaxcnn.data import ArraySource, Dataset, DataSettings, load
 from jaxcnn.data.inspect import class_counts, inspect
 
 RNG = np.random.default_rng(0)
@@ -46,10 +45,7 @@ def found(root):
 
 
 def settings(root, **changes):
-    config = default_config().data
-    for name, value in {"name": "folder", "root": str(root), **changes}.items():
-        config[name] = value
-    return config
+    return DataSettings("folder", str(root), **changes)
 
 
 def names(groups, root):

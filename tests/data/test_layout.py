@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.config import changed, default_config
-from jaxcnn.data import load
+from jaxcnn.data import DataSettings, load
 from jaxcnn.data.layout import find_layout
 from jaxcnn.errors import UserError
 
@@ -170,9 +170,9 @@ def test_only_a_folder_can_be_the_training_set(tree):
 
 @pytest.mark.parametrize("setting", ["train_split", "validation_split", "test_split", "features"])
 def test_source_without_splits_refuses_the_setting(setting):
-    config = changed(default_config(), {f"data.{setting}": ("a", "b") if setting == "features" else "train"})
-    with pytest.raises(UserError, match=rf"^data.{setting}: digits has none to choose from; .*tfds, huggingface have$"):
-        load(config.data, seed=0)
+    settings = DataSettings(**{setting: ("a", "b") if setting == "features" else "train"})
+    with pytest.raises(UserError, match=rf"^data.{setting}: .* has no effect with data.name=digits, only with .*huggingface:"):
+        load(settings, seed=0)
 
 
 @pytest.mark.parametrize("above", ["", "train/"])

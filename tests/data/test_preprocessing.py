@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxcnn.config import default_config
-from jaxcnn.data import ArraySource, Preprocessing, make_preprocessing
+from jaxcnn.data import ArraySource, DataSettings, Preprocessing, make_preprocessing
 from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -20,10 +19,7 @@ def source(images):
 
 
 def settings(**changes):
-    config = default_config().data
-    for name, value in changes.items():
-        config[name] = value
-    return config
+    return DataSettings(**changes)
 
 
 def plain(image_shape, size, resize="bilinear"):
@@ -114,7 +110,7 @@ def test_image_size_is_the_side_of_a_square_or_height_and_width_and_0_keeps_what
         ({"resize": "pad", "image_size": (6, 5)}, r"data.image_size: \(6, 5\) is less than the images' 6×7"),
         ({"mean": (0.5,)}, "data.mean: 1 values for images of 3 channels"),
         ({"std": (0.5, 0.5)}, "data.std: 2 values for images of 3 channels"),
-        ({"std": (0.5, 0.0, 0.5)}, "data.std: .* should be above 0"),
+        ({"std": (0.5, 0.0, 0.5)}, "data.std: expected a list, each item a finite number above 0, got"),
     ],
 )
 def test_setting_that_does_not_fit_the_images_is_refused_by_name(changes, message):

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxcnn.config import default_config
-from jaxcnn.data import load
+from jaxcnn.data import DataSettings, load
 from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
 
 
 def dataset(name, root="", validation=0.0, seed=0):
-    config = default_config().data
-    config.name, config.root, config.validation = name, str(root), validation
-    return load(config, seed)
+    return load(DataSettings(name, str(root), validation), seed)
 
 
 def images_of(source):

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
-from jaxcnn.data import load
+from jaxcnn.data import DataSettings, load
 from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -40,9 +39,7 @@ def arrays(tmp_path):
             path.write_bytes(values)
         else:
             np.savez(path, **values)
-        config = default_config().data
-        config.name, config.root, config.validation = "arrays", str(path), validation
-        return load(config, seed=0)
+        return load(DataSettings("arrays", str(path), validation), seed=0)
 
     return load_arrays
 
@@ -267,11 +264,8 @@ def test_pickled_object_is_refused_and_never_run(arrays, tmp_path):
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    config = default_config().data
-    config.name, config.root = "arrays", str(tmp_path)
     with pytest.raises(UserError, match=r"is a folder; the source \"arrays\" takes an .npz file"):
-        load(config, seed=0)
+        load(DataSettings("arrays", str(tmp_path)), seed=0)
     (tmp_path / "faces.npz").touch()
-    config.root = str(tmp_path / "face.npz")
     with pytest.raises(UserError, match=r"no file or folder .*did you mean \"faces.npz\""):
-        load(config, seed=0)
+        load(DataSettings("arrays", str(tmp_path / "face.npz")), seed=0)

@@ -146,11 +146,9 @@ def test_several_labels_an_image_are_cut_by_name():
 def test_training_starts_without_the_seconds_that_scikit_learn_takes_to_import():
     code = """
 import sys
-from jaxcnn.config import default_config
+from jaxcnn.config import Config, changed
 from jaxcnn.train.experiment import prepare
-config = default_config()
-config.data.image_size = 32
-prepare(config)
+prepare(changed(Config(), {"data.image_size": 32}))
 print("sklearn" in sys.modules)
 """
     assert run("-c", code) == (0, "False\n", "")

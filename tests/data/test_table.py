@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
-from jaxcnn.data import Reading, load, make_reader
+from jaxcnn.data import DataSettings, Reading, load, make_reader
 from jaxcnn.data.class_names import in_order
 from jaxcnn.data.order import Once
 from jaxcnn.data.table import table
@@ -46,10 +45,7 @@ def examples(source):
 
 
 def settings(path, **changes):
-    config = default_config().data
-    for name, value in {"name": "csv", "root": str(path), "validation": 0.0, "image_size": 32, **changes}.items():
-        config[name] = value
-    return config
+    return DataSettings(**{"name": "csv", "root": str(path), "validation": 0.0, "image_size": 32, **changes})
 
 
 # ── What is read ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """The TFDS source, on tiny data sets that are prepared here without TensorFlow: pictures as file objects need none."""
 
+import dataclasses
 import json
 import pickle
 import re
@@ -9,8 +10,7 @@ import numpy as np
 import pytest
 from common.tiny_tfds import NAMES, SIZES, damaged, message, original, read
 
-from jaxcnn.config import default_config
-from jaxcnn.data import load
+from jaxcnn.data import DataSettings, load
 from jaxcnn.data.decode import Centre, look
 from jaxcnn.data.tfds import prepared
 
@@ -55,24 +55,20 @@ def test_pictures_of_varying_size_are_seen_as_a_view_shows_them(root):
 
 
 def test_load_brings_pictures_of_varying_size_to_one(root):
-    config = default_config().data
-    config.name, config.root = "tfds:jaxcnn_tiny/sizes", str(root)
+    config = DataSettings("tfds:jaxcnn_tiny/sizes", str(root))
     dataset = load(config, seed=0)
     assert dataset.train.image_shape == dataset.train[0].shape == (32, 32, 3)
-    config.channels, config.image_size = 1, (16, 24)
-    assert load(config, seed=0).test[3].shape == (16, 24, 1)
+    assert load(dataclasses.replace(config, channels=1, image_size=(16, 24)), seed=0).test[3].shape == (16, 24, 1)
 
 
 def test_a_split_without_labels_is_refused_where_it_is_asked_for(root):
-    settings = default_config().data
-    settings.name, settings.root, settings.test_split = "tfds:jaxcnn_tiny/unlabelled", str(root), "test"
+    settings = DataSettings("tfds:jaxcnn_tiny/unlabelled", str(root), test_split="test")
     assert "test: example 0 has the label -1, outside 0 to 2, for 3 classes" in message(load, settings, seed=0)
 
 
 @pytest.mark.parametrize(("config", "channels"), [("arrays", 3), ("several", 3), ("plain", 1)])
 def test_channels_are_those_asked_for(root, config, channels):
-    settings = default_config().data
-    settings.name, settings.root, settings.channels = f"tfds:jaxcnn_tiny/{config}", str(root), channels
+    settings = DataSettings(f"tfds:jaxcnn_tiny/{config}", str(root), channels=channels)
     source, stored = load(settings, seed=0).train, read(root, config).train
     assert source.image_shape == source[5].shape == (8, 10, channels)
     expected = np.repeat(stored[5], 3, axis=2) if channels == 3 else stored[5] @ np.array([[0.299], [0.587], [0.114]])
@@ -189,8 +185,7 @@ def test_a_set_prepared_as_tfrecord_is_said_to_be_so(root, tmp_path):
 
 
 def test_settings_of_tfds_are_refused_elsewhere_and_groups_here(root):
-    config = default_config().data
-    config.train_split = "train[:10%]"
-    assert "data.train_split: digits has none" in message(load, config, seed=0)
-    config.name, config.root, config.group = "tfds:jaxcnn_tiny/plain", str(root), "x"
-    assert "data.group" in message(load, config, seed=0)
+    config = DataSettings(train_split="train[:10%]")
+    assert "data.train_split: 'train[:10%]' has no effect with data.name=digits, only with" in message(load, config, seed=0)
+    config = DataSettings("tfds:jaxcnn_tiny/plain", str(root), group="x")
+    assert "data.group: 'x' has no effect with data.name=tfds:jaxcnn_tiny/plain" in message(load, config, seed=0)

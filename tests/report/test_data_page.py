@@ -12,7 +12,7 @@ from common.child_processes import experiment, finish
 from common.html_page import Page
 
 from jaxcnn import data
-from jaxcnn.config import default_config, validate
+from jaxcnn.config import Config, changed
 from jaxcnn.report import data_findings, data_found, data_page, figures
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.train.devices import make_mesh
@@ -23,11 +23,7 @@ RNG = np.random.default_rng(0)
 
 
 def config(**changes):
-    made = default_config()
-    made.batch_size = 8
-    for name, value in changes.items():
-        made.data[name] = value
-    return validate(made)
+    return changed(Config(), {"batch_size": 8} | {f"data.{name}": value for name, value in changes.items()})
 
 
 def pictures(root, names, many=6, suffix=".png"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.command import load_config
-from jaxcnn.config import default_config, from_json, to_json
+from jaxcnn.config import from_json, to_json
 from jaxcnn.errors import UserError
 from jaxcnn.tasks.losses import (
     balanced_class_weights,
@@ -15,6 +15,7 @@ from jaxcnn.tasks.losses import (
     make_loss,
     num_outputs,
 )
+from jaxcnn.tasks.settings import LossSettings
 
 RNG = np.random.default_rng(0)
 N, K = 11, 4
@@ -27,11 +28,7 @@ SOFTMAX, SIGMOID = "softmax_cross_entropy", "sigmoid_binary_cross_entropy"
 
 
 def settings(name, **changes):
-    config = default_config().loss
-    config.name = name
-    for setting, value in changes.items():
-        config[setting] = value
-    return config
+    return LossSettings(name, **changes)
 
 
 def log_softmax(logits):

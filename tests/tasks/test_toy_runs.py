@@ -1,5 +1,6 @@
 """What the trainer promises, for tasks with several phases, with collections, with a frozen teacher."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -12,7 +13,7 @@ from common.child_processes import experiment, finish
 from common.small_runs import TIMES, quiet, small_config
 
 from jaxcnn import train
-from jaxcnn.config import validate
+from jaxcnn.config import changed, validate
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
@@ -95,9 +96,8 @@ def test_figures_are_of_exactly_the_examples_whatever_the_batch_size(run, tmp_pa
     trained = train.load_trained(workdir)
     assert summary["test_examples"] == 360
     for size in (32, 7):
-        with trained.config.unlocked():
-            trained.config.evaluate.batch_size = size
-        figures = train.evaluate(trained)
+        config = changed(trained.config, {"evaluate.batch_size": size})
+        figures = train.evaluate(dataclasses.replace(trained, config=config))
         for name, value in figures.items():
             assert summary[name] == pytest.approx(value, rel=1e-6), (size, name)
 

@@ -45,10 +45,12 @@ def test_optimizer_of_the_config_is_the_originals_up_to_the_step_where_the_first
     params = jax.tree.map(lambda s: RNG.normal(size=s).astype(np.float32), shapes, is_leaf=lambda x: type(x) is tuple)
     gradients = [jax.tree.map(lambda p: RNG.normal(0, 1e-3, p.shape).astype(np.float32), params) for _ in range(steps)]
 
-    def schedule(config):
-        return make_schedule(config, total_steps=total, examples_per_epoch=50_000)
+    def schedule(settings, peak):
+        return make_schedule(settings, peak=peak, total_steps=total, batch_size=2000, examples_per_epoch=50_000)
 
-    optimizer = make_optimizer(config.optimizer, schedule(config), params, make_groups(config, schedule))
+    settings = config.optimizer
+    groups = make_groups(settings, config.schedule, schedule)
+    optimizer = make_optimizer(settings, schedule(config.schedule, settings.learning_rate), params, groups)
     state, found, update = optimizer.init(params), params, jax.jit(optimizer.update)
     for gradient in gradients:
         updates, state = update(gradient, state, found)

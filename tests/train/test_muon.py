@@ -6,9 +6,9 @@ import optax
 import pytest
 from common.muon_formulas import kernel_of, matrix, newton_schulz
 
-from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
 from jaxcnn.train.optimizers import make_optimizer
+from jaxcnn.train.settings import OptimizerSettings
 
 RNG = np.random.default_rng(0)
 SHAPES = {"a": (3, 3, 6, 16), "b": (3, 3, 6, 16), "c": (3, 3, 16, 6), "wide": (1, 1, 3, 12)}
@@ -19,10 +19,7 @@ def normal(shape):
 
 
 def muon(params, rate=1.0, **changes):
-    config = default_config().optimizer
-    for name, value in {"name": "muon", "momentum": 0.0, **changes}.items():
-        config[name] = value
-    return make_optimizer(config, lambda _: rate, params)
+    return make_optimizer(OptimizerSettings(**{"name": "muon", "momentum": 0.0, **changes}), lambda _: rate, params)
 
 
 def trained(optimizer, params, gradients):
@@ -89,7 +86,7 @@ def test_other_coefficients_and_the_factor_of_a_matrix_that_widens():
     update, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
     expected = -(4**0.5) * newton_schulz(matrix(gradient["wide"]), 2, coefficients)
     np.testing.assert_allclose(matrix(np.asarray(update["wide"])), expected, atol=1e-5)
-    with pytest.raises(UserError, match=r"optimizer\.muon_coefficients: .* should be three"):
+    with pytest.raises(UserError, match=r"optimizer\.muon_coefficients: expected .a finite number, "):
         muon(gradient, muon_coefficients=(1.0, 2.0))
 
 

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
 from jaxcnn.train.schedules import make_schedule
+from jaxcnn.train.settings import ScheduleSettings
 
 TOTAL = 200
 PEAK = 0.4
@@ -13,13 +13,8 @@ PEAK = 0.4
 
 def rates(name, at=None, *, total_steps=TOTAL, **changes):
     """The learning rates at steps 0 … total, or at some; 10 steps of 100 are an epoch."""
-    config = default_config()
-    config.batch_size = 100
-    config.optimizer.learning_rate = PEAK
-    config.schedule.name = name
-    for setting, value in changes.items():
-        config.schedule[setting] = value
-    schedule = make_schedule(config, total_steps=total_steps, examples_per_epoch=1000)
+    settings = ScheduleSettings(name, **changes)
+    schedule = make_schedule(settings, peak=PEAK, total_steps=total_steps, batch_size=100, examples_per_epoch=1000)
     steps = np.arange(total_steps + 1) if at is None else np.asarray(at)
     # steps are traced int32, as they are in training, with JAX as strict as in every test
     return np.asarray(jax.jit(jax.vmap(schedule))(jnp.asarray(steps, jnp.int32)))
@@ -134,7 +129,11 @@ def test_end_of_a_very_long_training_is_reached():
             {"boundaries": ("10steps",), "warmup": "20steps"},
             "schedule.boundaries: 10steps is within the warm-up, 20steps",
         ),
-        ("steps", {"boundaries": ("soon",)}, "schedule.boundaries: 'soon' is no duration"),
+        (
+            "steps",
+            {"boundaries": ("soon",)},
+            r"schedule.boundaries: expected a list, each item a duration, .* got \('soon',\)",
+        ),
     ],
 )
 def test_schedule_that_can_not_be_is_refused_by_name(name, changes, message):

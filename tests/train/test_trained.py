@@ -11,9 +11,10 @@ import pytest
 from common.small_runs import quiet, small_config
 
 from jaxcnn import train
-from jaxcnn.config import default_config
-from jaxcnn.data import Preprocessing, load
+from jaxcnn.config import Config
+from jaxcnn.data import DataSettings, Preprocessing, load
 from jaxcnn.errors import UserError
+from jaxcnn.evaluate.settings import EvaluateSettings
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.fingerprint import fingerprint
@@ -45,14 +46,18 @@ def fill(root, counts, size=(8, 8)):
 @pytest.fixture
 def trained(tmp_path):
     """As after training on a folder of 10 pictures per class without a test set."""
-    config = default_config()
     root = fill(tmp_path / "training", dict.fromkeys(COLOURS, 10))
-    for name, value in {"name": "folder", "root": str(root), "image_size": 8, "validation": 0.0, "resident": "on"}.items():
-        config.data[name] = value
+    config = Config(data=DataSettings("folder", str(root), image_size=8, validation=0.0, resident="on"))
     preprocessing = Preprocessing((8, 8, 3), (8, 8), "bilinear", (0.5,) * 3, (0.5,) * 3)
     trained_on = fingerprint(load(config.data, config.seed))
     task = Classification(preprocessing, Colours(), tuple(COLOURS), "multiclass")
     return train.Trained(task, {}, tuple(COLOURS), config, 7, make_mesh(1), trained_on)
+
+
+def on(trained, name, root=""):
+    """The same network, trained on another data set."""
+    data = dataclasses.replace(trained.config.data, name=name, root=root)
+    return dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
 
 
 def cut_off(trained):
@@ -112,9 +117,8 @@ def table(path, rows, header="path,label"):
 
 def test_other_tables_are_measured(trained, tmp_path):
     fill(tmp_path / "other", dict.fromkeys(COLOURS, 4))
-    trained.config.data.name = "csv"
     rows = [f"training/{name}/{i}.png,{name}" for name in COLOURS for i in range(10)]
-    trained.config.data.root = str(table(tmp_path / "training.csv", rows))
+    trained = on(trained, "csv", str(table(tmp_path / "training.csv", rows)))
     trained = dataclasses.replace(trained, data=fingerprint(load(trained.config.data, 0)))
     assert measured(trained, table(tmp_path / "copy.csv", rows))[0] == len(load(trained.config.data, 0).test)
     rows = [f"other/{name}/{i}.png,{name}" for name in ("green", "red") for i in range(4)]
@@ -136,7 +140,7 @@ def test_other_arrays_are_measured(trained, tmp_path, kind):
     images = np.tile(colours[numbers][:, None, None], (1, 8, 8, 1))
     own = np.tile(colours[np.arange(30) % 3][:, None, None], (1, 8, 8, 1))
     np.savez(tmp_path / "training.npz", images=own, labels=np.arange(30) % 3)
-    trained.config.data.name, trained.config.data.root = "arrays", str(tmp_path / "training.npz")
+    trained = on(trained, "arrays", str(tmp_path / "training.npz"))
     if kind == "numbers":
         trained = dataclasses.replace(trained, class_names=("0", "1", "2"))
     labels = {
@@ -174,7 +178,7 @@ def test_other_data_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, n
 
 
 def test_data_without_a_place_are_at_no_other(trained, tmp_path):
-    trained.config.data.name = "digits"
+    trained = on(trained, "digits")
     with pytest.raises(UserError, match=r"^--data_root: the data of this run, digits, come with scikit-learn"):
         measured(trained, tmp_path)
 
@@ -239,8 +243,7 @@ def test_training_that_tests_another_step_than_the_selected_one_says_so(capsys, 
         left_out=(),
         restore_variables=lambda step, template: None if step == unreadable else {"of": step},
     )
-    config = default_config()
-    config.evaluate.select = select
+    config = Config(evaluate=EvaluateSettings(select=select))
     assert selected_variables(checkpoints, config, {}, 10) == (taken, {"of": taken})
     said = f"warning: step {taken} is tested, for the selected one, {unreadable}, can't be read\n"
     assert capsys.readouterr() == ("", "" if unreadable == 20 else said)

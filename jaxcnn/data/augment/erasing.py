@@ -1,13 +1,14 @@
 """Boxes painted over: cutout and random erasing."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment.geometry import random_box
 from jaxcnn.data.augment.pixels import like
-from jaxcnn.data.augment.settings import Count, Level, Probability, Within
+from jaxcnn.data.augment.settings import Level, PartRange, PositiveRange, Probability
+from jaxcnn.settings import Count
 
 
 def cutout(images: jax.Array, key: jax.Array, *, size: Count = 16, fill: Level = 128) -> jax.Array:
@@ -28,8 +29,8 @@ def random_erasing(
     key: jax.Array,
     *,
     p: Probability = 0.5,
-    area: Annotated[tuple[float, float], Within(0, 1, above=True)] = (0.02, 0.4),
-    aspect: Annotated[tuple[float, float], Within(0, above=True)] = (0.3, 1 / 0.3),
+    area: PartRange = (0.02, 0.4),
+    aspect: PositiveRange = (0.3, 1 / 0.3),
     fill: Literal["noise", "grey", "black"] = "noise",
 ) -> jax.Array:
     """With probability `p`, a box of each image becomes noise (uniform, 0…255), grey (128) or black. (N, H, W, C).

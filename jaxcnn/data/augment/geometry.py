@@ -5,14 +5,15 @@ to its place in the image, as Pillow's Image.transform has it; the centre of the
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment.pixels import each, first_that_fits, like, like_rounded
-from jaxcnn.data.augment.settings import Interpolation, Level, NotNegative, Pixels, Probability, Size, Within
+from jaxcnn.data.augment.settings import Interpolation, Level, PartRange, Pixels, PositiveRange, Probability, Size
 from jaxcnn.data.sizes import height_and_width
+from jaxcnn.settings import NotNegative
 
 _TRIES = 10  # candidates for a random box, as torchvision has it
 
@@ -60,8 +61,8 @@ def random_resized_crop(
     key: jax.Array,
     *,
     size: Size = 0,
-    area: Annotated[tuple[float, float], Within(0, 1, above=True)] = (0.08, 1.0),
-    aspect: Annotated[tuple[float, float], Within(0, above=True)] = (3 / 4, 4 / 3),
+    area: PartRange = (0.08, 1.0),
+    aspect: PositiveRange = (3 / 4, 4 / 3),
     interpolation: Literal["linear", "cubic"] = "linear",
 ) -> jax.Array:
     """Cuts out a random part and brings it to `size`, a side or (height, width) (0: the old size), antialiased. (N, H, W, C).
@@ -143,7 +144,7 @@ def scale(
     images: jax.Array,
     key: jax.Array,
     *,
-    factor: Annotated[tuple[float, float], Within(0, above=True)] = (0.8, 1.2),
+    factor: PositiveRange = (0.8, 1.2),
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,
 ) -> jax.Array:
@@ -169,7 +170,7 @@ def random_affine(
     *,
     degrees: NotNegative = 0.0,
     translate: NotNegative = 0.0,
-    scale: Annotated[tuple[float, float], Within(0, above=True)] = (1.0, 1.0),
+    scale: PositiveRange = (1.0, 1.0),
     shear: NotNegative = 0.0,
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,

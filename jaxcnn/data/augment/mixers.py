@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxcnn.data.augment.erasing import box
 from jaxcnn.data.augment.pixels import each, is_whole
-from jaxcnn.data.augment.settings import Positive, Probability
+from jaxcnn.data.augment.settings import Probability
+from jaxcnn.settings import Positive
 
 Mixed = tuple[jax.Array, jax.Array]
 

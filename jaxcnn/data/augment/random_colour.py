@@ -6,13 +6,14 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from msgspec import Meta
 
 from jaxcnn.data.augment import colour
 from jaxcnn.data.augment.pixels import each
-from jaxcnn.data.augment.settings import NotNegative, Probability, Within
+from jaxcnn.data.augment.settings import PositiveRange, Probability
+from jaxcnn.settings import NotNegative
 
-Sigmas = Annotated[tuple[float, float], Within(0, above=True)]
-Threshold = Annotated[int, Within(0, 256)]
+Threshold = Annotated[int, Meta(ge=0, le=256)]
 
 
 def brightness(images: jax.Array, key: jax.Array, *, strength: NotNegative = 0.4) -> jax.Array:
@@ -35,7 +36,7 @@ def sharpness(images: jax.Array, key: jax.Array, *, strength: NotNegative = 0.4)
     return colour.sharpness(images, _factor(key, images, strength))
 
 
-def hue(images: jax.Array, key: jax.Array, *, strength: Annotated[float, Within(0, 0.5)] = 0.1) -> jax.Array:
+def hue(images: jax.Array, key: jax.Array, *, strength: Annotated[float, Meta(ge=0, le=0.5)] = 0.1) -> jax.Array:
     """By up to ± `strength` of the colour circle."""
     return colour.hue(images, jax.random.uniform(key, images.shape[:1], minval=-strength, maxval=strength))
 
@@ -47,7 +48,7 @@ def colour_jitter(
     brightness: NotNegative = 0.4,
     contrast: NotNegative = 0.4,
     saturation: NotNegative = 0.4,
-    hue: Annotated[float, Within(0, 0.5)] = 0.0,
+    hue: Annotated[float, Meta(ge=0, le=0.5)] = 0.0,
     p: Probability = 1.0,
 ) -> jax.Array:
     """`brightness`, `contrast`, `saturation` and `hue`, each of its strength, in an order drawn for each example."""
@@ -80,7 +81,7 @@ def grey(images: jax.Array, key: jax.Array, *, p: Probability = 0.2) -> jax.Arra
     return _sometimes(key, p, images, colour.grey(images))
 
 
-def gaussian_blur(images: jax.Array, key: jax.Array, *, p: Probability = 0.5, sigma: Sigmas = (0.1, 2.0)) -> jax.Array:
+def gaussian_blur(images: jax.Array, key: jax.Array, *, p: Probability = 0.5, sigma: PositiveRange = (0.1, 2.0)) -> jax.Array:
     """By a Gaussian of standard deviation between the two `sigma`, in pixels."""
     p_key, sigma_key = jax.random.split(key)
     return _sometimes(p_key, p, images, blurred(images, sigma_key, sigma))
@@ -97,7 +98,9 @@ def solarise(images: jax.Array, key: jax.Array, *, p: Probability = 0.2, thresho
     return _sometimes(key, p, images, colour.solarise(images, jnp.full(images.shape[:1], float(threshold))))
 
 
-def posterise(images: jax.Array, key: jax.Array, *, p: Probability = 0.2, bits: Annotated[int, Within(1, 8)] = 4) -> jax.Array:
+def posterise(
+    images: jax.Array, key: jax.Array, *, p: Probability = 0.2, bits: Annotated[int, Meta(ge=1, le=8)] = 4
+) -> jax.Array:
     """Only the highest `bits` of a value's 8 kept."""
     return _sometimes(key, p, images, colour.posterise(images, jnp.full(images.shape[:1], float(bits))))
 

@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
 from jaxcnn.data.augment import colour
 from jaxcnn.data.augment.one_of_many import CODES, Space, Span, draw, in_turn, space, strengths
 from jaxcnn.data.augment.pixels import each, like_rounded
-from jaxcnn.data.augment.random_colour import Sigmas, Threshold, blurred, colour_jitter
-from jaxcnn.data.augment.settings import Count, Interpolation, Level, NotNegative, Within
+from jaxcnn.data.augment.random_colour import Threshold, blurred, colour_jitter
+from jaxcnn.data.augment.settings import Interpolation, Level, PositiveRange
 from jaxcnn.data.files import third_party_lines
+from jaxcnn.settings import Count, NotNegative
 
 _ENHANCE = Span(0.1, 1.9)
 
@@ -67,7 +69,7 @@ def rand_augment(
     key: jax.Array,
     *,
     n: Count = 2,
-    m: Annotated[float, Within(0, 30)] = 9.0,
+    m: Annotated[float, Meta(ge=0, le=30)] = 9.0,
     interpolation: Interpolation = "nearest",
     fill: Level = 128,
 ) -> jax.Array:
@@ -111,8 +113,8 @@ def aug_mix(
     key: jax.Array,
     *,
     width: Count = 3,
-    depth: Annotated[int, Within(0, 10)] = 0,
-    severity: Annotated[float, Within(0.1, 10)] = 3.0,
+    depth: Annotated[int, Meta(ge=0, le=10)] = 0,
+    severity: Annotated[float, Meta(ge=0.1, le=10)] = 3.0,
     all_operations: bool = False,
 ) -> jax.Array:
     """The image mixed with `width` chains of operations on it, without the consistency loss.
@@ -151,7 +153,7 @@ def three_augment(
     *,
     jitter: NotNegative = 0.3,
     threshold: Threshold = 128,
-    sigma: Sigmas = (0.1, 2.0),
+    sigma: PositiveRange = (0.1, 2.0),
 ) -> jax.Array:
     """One of grey, solarise and blur, then a colour jitter.
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+from msgspec import Meta
 
 from jaxcnn.data.augment.geometry import resized_part
-from jaxcnn.data.augment.settings import Count, Positive, Within, parse
+from jaxcnn.data.augment.settings import parse
+from jaxcnn.settings import Count, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ def shift(*, pixels: Count = 1, directions: Literal["diagonal", "all"] = "diagon
     return _half([moved(y, x) for y, x in ways])
 
 
-def centre_crop(*, share: Annotated[float, Within(0, 1, above=True)] = 0.875) -> list[View]:
+def centre_crop(*, share: Annotated[float, Meta(gt=0, le=1)] = 0.875) -> list[View]:
     """The image, and `share` of its height and width in the middle, brought to the whole size."""
 
     def crop(images: jax.Array) -> jax.Array:

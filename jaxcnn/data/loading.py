@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxcnn.data import formats, splits
 from jaxcnn.data.folder import folder
 from jaxcnn.data.huggingface import from_hugging_face
 from jaxcnn.data.one_size import with_one_size
 from jaxcnn.data.samples import check_window
+from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sources import Dataset, EncodedSource, FileSource, Subset
 from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean, printable
 from jaxcnn.files import user_path
+from jaxcnn.settings import refuse_without_effect
 
 SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "digits": formats.digits,
@@ -36,8 +37,10 @@ LIBRARIES: dict[str, Callable[..., Dataset]] = {"tfds": prepared, "huggingface":
 """Sets that a library describes, LIBRARY:NAME; of these the splits and features can be chosen."""
 
 
-def load(config: ConfigDict, seed: int) -> Dataset:
+def load(config: DataSettings, seed: int) -> Dataset:
     """The data set that the settings `data.*` name, in three parts, all images of one size.
+
+        dataset = load(DataSettings(name="digits"), seed=0)
 
     A test set is cut off where there is none of its own, the same one whatever the seed; then a validation set.
 
@@ -50,11 +53,8 @@ def load(config: ConfigDict, seed: int) -> Dataset:
     if config.name not in known and not described:
         near, there = did_you_mean(config.name, known), ", ".join([*known, "tfds:NAME", "huggingface:OWNER/NAME"])
         raise UserError(f"data.name: no data set {config.name!r}{near}; there are {there}")
-    parts = {part: config[f"{part}_split"] for part in ("train", "validation", "test")}
-    for setting in ("train_split", "validation_split", "test_split", "features"):
-        takers = [*LIBRARIES] if setting == "features" else ["folder", *LIBRARIES]
-        if config[setting] and not described and config.name not in takers:
-            raise UserError(f"data.{setting}: {config.name} has none to choose from; {', '.join(takers)} have")
+    parts = {part: getattr(config, f"{part}_split") for part in ("train", "validation", "test")}
+    refuse_without_effect(config)
     if config.name != "digits" and not config.root and not described:
         raise UserError(f"data.root: say where {config.name} lies, --config.data.root=PATH")
     root = user_path(config.root)
@@ -62,8 +62,6 @@ def load(config: ConfigDict, seed: int) -> Dataset:
         dataset = folder(root, group=config.group, splits=parts)
     elif config.name in PICTURES:
         dataset = PICTURES[config.name](root, group=config.group)
-    elif config.group:
-        raise UserError(f"data.group: {config.name} has no names to find groups in; {' and '.join(PICTURES)} have")
     elif described:
         dataset = LIBRARIES[library](name, config.root, parts, config.features)
     else:
@@ -87,7 +85,7 @@ def _names(dataset: Dataset, root: Path) -> np.ndarray | None:
     return np.array([str(path).removeprefix(start).replace(os.sep, "/") for path in dataset.train.paths])
 
 
-def _with_window(dataset: Dataset, config: ConfigDict) -> Dataset:
+def _with_window(dataset: Dataset, config: DataSettings) -> Dataset:
     check_window(config.window)
     changes: dict[str, Any] = {}
     for part, source in dataset.parts().items():
@@ -97,7 +95,7 @@ def _with_window(dataset: Dataset, config: ConfigDict) -> Dataset:
     return dataclasses.replace(dataset, **changes)
 
 
-def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: ConfigDict, seed: int) -> Dataset:
+def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: DataSettings, seed: int) -> Dataset:
     if dataset.test is None:
         if not config.test:
             raise UserError(f"data.test: {config.name} has no test set; set data.test to the share of the images to cut off")

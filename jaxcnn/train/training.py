@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from jaxcnn import config as settings
+from jaxcnn.config import Config
 from jaxcnn.errors import RunFailed, UserError
 from jaxcnn.evaluate import make_tally, measure
 from jaxcnn.files import user_path, write_text
@@ -46,7 +47,9 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal
 
 
-def run(config: ConfigDict, workdir: str | Path, *, console: Console | None = None, extend: bool = False) -> dict[str, Any]:
+def run(
+    config: ConfigDict | Config, workdir: str | Path, *, console: Console | None = None, extend: bool = False
+) -> dict[str, Any]:
     """Trains what `config` says, or resumes an earlier run in `workdir`; returns the content of summary.json.
 
     With `extend` the settings may have a larger `total` than the earlier run's, which may be finished.
@@ -68,7 +71,7 @@ class Run:
     steps: Steps
     tally: AheadOfTime
 
-    def __init__(self, config: ConfigDict, workdir: str | Path, *, console: Console | None = None):
+    def __init__(self, config: ConfigDict | Config, workdir: str | Path, *, console: Console | None = None):
         self.config, self.workdir, self.console = settings.validate(config), user_path(workdir), console or Console()
         self.clock, self.interrupts = Clock(), Interrupts()
         self.checkpoints = Checkpoints(self.workdir / "checkpoints", keep=self.config.checkpoint.keep, warn=self.warn)

@@ -1,0 +1,38 @@
+from .augment import Augmentation, View, key_of_run, make_augmentation, make_views, step_keys
+from .loading import load
+from .one_size import as_evaluated
+from .order import BalancedOrder, Once, Order
+from .pipeline import batches_once, make_reader
+from .preprocessing import Preprocessing, make_preprocessing
+from .reading import Batch, Reader, Reading, cores
+from .settings import DataSettings
+from .sizes import Sizes
+from .sources import ArraySource, Dataset, Resized, Source
+
+__all__ = [
+    "ArraySource",
+    "Augmentation",
+    "BalancedOrder",
+    "Batch",
+    "DataSettings",
+    "Dataset",
+    "Once",
+    "Order",
+    "Preprocessing",
+    "Reader",
+    "Reading",
+    "Resized",
+    "Sizes",
+    "Source",
+    "View",
+    "as_evaluated",
+    "batches_once",
+    "cores",
+    "key_of_run",
+    "load",
+    "make_augmentation",
+    "make_preprocessing",
+    "make_reader",
+    "make_views",
+    "step_keys",
+]
