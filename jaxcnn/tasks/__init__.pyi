@@ -1,6 +1,6 @@
 from .registry import find_task, make_task
 from .settings import LossSettings, TaskSettings
-from .task import Keys, Phase, Setup, Task
+from .task import Keys, Phase, Setup, Task, init_network
 
 __all__ = [
     "Keys",
@@ -10,5 +10,6 @@ __all__ = [
     "Task",
     "TaskSettings",
     "find_task",
+    "init_network",
     "make_task",
 ]

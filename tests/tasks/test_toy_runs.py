@@ -7,6 +7,7 @@ import signal
 import time
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from common.child_processes import experiment, finish
@@ -15,8 +16,10 @@ from common.small_runs import TIMES, quiet, small_config
 from jaxcnn import train
 from jaxcnn.config import changed, validate
 from jaxcnn.errors import UserError
+from jaxcnn.train.clock import Clock
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
+from jaxcnn.train.steps import Steps
 
 TASKS = {"Gan": {}, "MovingTarget": {}, "Distillation": {"temperature": 2.0}}
 
@@ -139,6 +142,17 @@ def test_frozen_collections_are_in_no_checkpoint(tmp_path):
     meta = json.loads((workdir / "checkpoints" / "2" / "meta" / "metadata").read_text())
     assert not any(path.startswith("teacher") for path in meta["shapes"]["variables"])
     assert "teacher" in train.load_trained(workdir).variables
+
+
+def test_frozen_batch_norm_keeps_its_statistics_in_its_own_network_alone():
+    config = validate(config_of("Gan", total="2steps", **{"optimizer.freeze": ("^discriminator/norm/",)}))
+    gan = prepare(config)
+    state = gan.initial_state()
+    before = jax.device_get(state.variables["batch_stats"])
+    *_, last = Steps(gan, 0, Clock())(state)
+    after = jax.device_get(last.state.variables["batch_stats"])
+    np.testing.assert_array_equal(after["discriminator"]["norm"]["mean"], before["discriminator"]["norm"]["mean"])
+    assert (after["generator"]["norm"]["mean"] != before["generator"]["norm"]["mean"]).any()
 
 
 @pytest.mark.parametrize(
