@@ -25,11 +25,10 @@ Losses = Callable[..., jax.Array]
 
 def task_of(source: Source, num_classes: int, loss: str) -> LabelKind:
     """The task that labels of this shape and the setting loss.name make together."""
-    if source.labels.ndim == 2:
+    labels = source.column("label")
+    if labels.ndim == 2:
         if loss != "sigmoid_binary_cross_entropy":
-            one_hot = (
-                "; if these are one-hot rows, store labels.argmax(axis=1)" if (source.labels.sum(axis=1) == 1).all() else ""
-            )
+            one_hot = "; if these are one-hot rows, store labels.argmax(axis=1)" if (labels.sum(axis=1) == 1).all() else ""
             raise UserError(
                 f"loss.name: {loss} takes one label an image, but these have several: use sigmoid_binary_cross_entropy{one_hot}"
             )

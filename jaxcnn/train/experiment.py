@@ -71,7 +71,7 @@ class Experiment:
     def order(self) -> data.Order | data.BalancedOrder:
         """Which example stands where in training."""
         if self.config.data.balanced:
-            return data.BalancedOrder(self.dataset.train.labels, self.config.seed)
+            return data.BalancedOrder(self.dataset.train.column("label"), self.config.seed)
         return data.Order(len(self.dataset.train), self.config.seed, self.config.data.repeats)
 
     def reader(self, source: data.Source) -> data.Reader:
@@ -213,7 +213,7 @@ def prepare(config: ConfigDict) -> Experiment:
     dataset = data.load(config.data, config.seed)
     if config.early_stop.patience and not dataset.validation:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
-    if config.data.balanced and dataset.train.labels.ndim == 2:
+    if config.data.balanced and dataset.train.column("label").ndim == 2:
         raise UserError("data.balanced: takes one label an image, but these have several")
     if config.data.balanced and config.data.repeats > 1:
         raise UserError("data.repeats: not together with data.balanced")
