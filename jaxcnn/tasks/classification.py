@@ -47,7 +47,7 @@ class Classification(Task):
     def make(cls, setup: Setup, **arguments: Any) -> Self:
         """As the settings `model.*`, `loss.*` and `evaluate.views` ask for."""
         config, names, train = setup.config, setup.class_names, setup.train
-        labels = None if train is None else train.labels
+        labels = None if train is None else train.column("label")
         kind = kind_of(setup.fields["label"], len(names), config.loss.name, labels)
         return cls(
             preprocessing=setup.preprocessing,

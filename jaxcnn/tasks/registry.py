@@ -1,8 +1,6 @@
 """Tasks by name."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from jaxcnn.config import Config, flatten
 from jaxcnn.errors import UserError, did_you_mean
@@ -71,8 +69,3 @@ def selecting_quantity(task: Task, metric: str) -> Quantity | None:
         valid = ", ".join(able) or "none"
         raise UserError(f"evaluate.metric: the task has no {metric!r} to select by{did_you_mean(metric, able)}; it has {valid}")
     return able[metric] if metric else next(iter(able.values()), None)
-
-
-def setup_fields(source: Any) -> Mapping[str, str]:
-    """Name -> kind of the fields of a data source."""
-    return {"label": "labels" if source.labels.ndim == 2 else "label"}

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxcnn.config import Config
 from jaxcnn.data import Augmentation, Batch, Preprocessing, Source
+from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
 from jaxcnn.report import Quantity
@@ -162,14 +163,9 @@ class Task(abc.ABC):
         """The columns of prediction's table for one image."""
         return {name: str(value) for name, value in self.describe(one, 1).items() if not isinstance(value, list | dict)}
 
-    def draw(self, one: Outputs, photo: Any) -> np.ndarray | None:
-        """The photo with the prediction drawn on it, (height, width, 3) uint8; None where there is nothing to draw."""
+    def draw(self, one: Outputs, photo: Photo) -> np.ndarray | None:
+        """The photo with the prediction drawn on it, (height, width, 3) uint8 RGB; None where the task draws nothing."""
         del one, photo
-        return None
-
-    def show(self, fields: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """An example of the data with its targets drawn on it."""
-        del fields
         return None
 
     @abc.abstractmethod

@@ -23,7 +23,7 @@ from jaxcnn.layers import random_key
 from jaxcnn.models.airbench import whiten
 from jaxcnn.models.settings import ModelSettings
 from jaxcnn.pretrained import find_pretrained, for_channels
-from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity, setup_fields
+from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity
 from jaxcnn.tasks.task import Phase, Setup, Task, Variables
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.devices import make_mesh, on_cpu, replicated, replicated_shapes
@@ -73,7 +73,7 @@ class Experiment:
     def order(self) -> data.Order | data.BalancedOrder:
         """Which example stands where in training."""
         if self.config.data.balanced:
-            return data.BalancedOrder(self.dataset.train.labels, self.config.seed)
+            return data.BalancedOrder(self.dataset.train.column("label"), self.config.seed)
         return data.Order(len(self.dataset.train), self.config.seed, self.config.data.repeats)
 
     def reader(self, source: data.Source) -> data.Reader:
@@ -169,7 +169,7 @@ def prepare(config: Config) -> Experiment:
     dataset = data.load(config.data, config.seed)
     if config.early_stop.patience and not dataset.validation:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
-    if config.data.balanced and dataset.train.labels.ndim == 2:
+    if config.data.balanced and dataset.train.column("label").ndim == 2:
         raise UserError("data.balanced: takes one label an image, but these have several")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     if augment.mixes and config.batch_size < 2 * config.data.repeats:
@@ -183,8 +183,10 @@ def prepare(config: Config) -> Experiment:
         dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, sizes=sizes))
     if config.data.on_error == "skip":
         _check_some_readable(dataset)
-    setup = Setup(config, dataset.class_names, setup_fields(dataset.train), preprocessing, augment, train=dataset.train)
+    kinds = {name: field.kind for name, field in dataset.train.fields.items()}
+    setup = Setup(config, dataset.class_names, kinds, preprocessing, augment, train=dataset.train)
     task = make_task(setup)
+    augment.check_fields(task.fields)
     _check_phases(task, config)
     params = jax.eval_shape(task.init, jax.random.key(0))["params"]
     _check_sizes(sizes, task, params)

@@ -150,5 +150,6 @@ def _most_that_fit(experiment: Experiment) -> int:
     train = experiment.dataset.train
     assert train.image_shape is not None
     *stored, channels = train.image_shape
-    example = max(height * width for height, width in [stored, *experiment.sizes.sizes]) * channels + train.labels[:1].nbytes
+    pixels = max(height * width for height, width in [stored, *experiment.sizes.sizes]) * channels
+    example = pixels + sum(column.nbytes for column in train.rows(np.arange(1)).values())
     return max(1, _BYTES_PER_CALL // (experiment.config.batch_size * example))

@@ -7,7 +7,6 @@ import pytest
 
 from jaxcnn.config import default_config
 from jaxcnn.data import Preprocessing
-from jaxcnn.errors import UserError
 from jaxcnn.evaluate import make_predict
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.train import Trained, predict_each, predict_files
@@ -67,8 +66,10 @@ def test_any_number_of_pictures_is_one_shape_of_batches_and_each_has_its_own_res
     files = [picture(tmp_path / f"{i}.png", i) for i in range(count)]
     results = list(predict_each(trained, files))
     assert [images.shape for images in batches] == [(1, BATCH, 8, 8, 1)] * -(-count // BATCH)
-    assert [file for file, _ in results] == list(map(str, files))
-    np.testing.assert_allclose([probability(trained, row) for _, row in results], [light(i) for i in range(count)], rtol=1e-6)
+    assert [result.file for result in results] == list(map(str, files))
+    np.testing.assert_allclose(
+        [probability(trained, result.outputs) for result in results], [light(i) for i in range(count)], rtol=1e-6
+    )
 
 
 def test_unreadable_pictures_are_named_in_their_place_and_take_none_of_the_others(trained, batches, tmp_path):
@@ -78,10 +79,10 @@ def test_unreadable_pictures_are_named_in_their_place_and_take_none_of_the_other
         files[i].write_text("no picture")
     files.append(tmp_path / "missing.png")
     results = list(predict_each(trained, files))
-    assert [i for i, (_, row) in enumerate(results) if isinstance(row, UserError)] == [*bad, 40]
-    assert str(results[-1][1]).startswith(f"{tmp_path}/missing.png: can't be read")
+    assert [i for i, result in enumerate(results) if result.error] == [*bad, 40]
+    assert str(results[-1].error).startswith(f"{tmp_path}/missing.png: can't be read")
     for i in set(range(40)) - set(bad):
-        assert probability(trained, results[i][1]) == pytest.approx(light(5 * i), rel=1e-6)
+        assert probability(trained, results[i].outputs) == pytest.approx(light(5 * i), rel=1e-6)
     listed, unreadable = predict_files(trained, files)
     assert [result["file"] for result in listed] == [str(files[i]) for i in range(40) if i not in bad]
     assert [row["name"] for row in listed[-1]["classes"]] == ["light", "dark"]
@@ -108,8 +109,8 @@ def test_pictures_are_read_a_few_ahead_of_the_results_that_were_taken(trained, t
 
 def test_batches_are_shared_by_the_devices(batches, tmp_path):
     trained = trained_on(devices=8)
-    ((_, row),) = predict_each(trained, [picture(tmp_path / "one.png", 7)])
-    assert probability(trained, row) == pytest.approx(light(7), rel=1e-6)
+    (result,) = predict_each(trained, [picture(tmp_path / "one.png", 7)])
+    assert probability(trained, result.outputs) == pytest.approx(light(7), rel=1e-6)
     (images,) = batches
     assert len(images.sharding.device_set) == 8
     assert {shard.data.shape for shard in images.addressable_shards} == {(1, BATCH // 8, 8, 8, 1)}
