@@ -34,6 +34,7 @@ from jaxcnn.train.settings import (
     OptimizerSettings,
     RunSettings,
     ScheduleSettings,
+    group_settings,
 )
 
 
@@ -102,8 +103,10 @@ def validate(config: ConfigDict | Config) -> Config:
 
 def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
     """`validate` of `config` with other values for some settings: {"optimizer.learning_rate": 0.1, …}."""
-    before = Config() if isinstance(config, ConfigDict) else config
-    return with_changes(before, (flatten(config) if isinstance(config, ConfigDict) else {}) | dict(changes))
+    new = with_changes(Config(), flatten(config) | dict(changes))
+    settings.refuse_without_effect(new)
+    group_settings(new.optimizer, new.schedule)  # refuses what is wrong in optimizer.groups
+    return new
 
 
 # ── As text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
