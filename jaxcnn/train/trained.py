@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import Config, changed, validate
+from jaxcnn.config import Config, changed, from_saved, validate
 from jaxcnn.data import Preprocessing, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
@@ -70,7 +70,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
             raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
         if said and step is None:  # the latest one may name another best step
             raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
-        config = changed(Config(), meta["config"])
+        config = from_saved(meta["config"], f"--workdir: {workdir}")
         preprocessing = Preprocessing.from_json(meta["preprocessing"])
         model = create_model(meta["model"]["name"], **meta["model"]["arguments"], dtype=meta["model"]["dtype"])
         mesh = make_mesh(config.devices)
