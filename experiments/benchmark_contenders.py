@@ -114,14 +114,10 @@ def _bare(spec: Row) -> Iterator[Any]:
             yield batch
 
 
-def _config(root: str) -> Any:
-    from jaxcnn.config import default_config
+def _settings(root: str) -> Any:
+    from jaxcnn.data import DataSettings
 
-    config = default_config()
-    config.data.name, config.data.root, config.data.image_size = "folder", root, SIZE
-    config.data.random_crop = (SCALE, ASPECT)
-    config.data.test = config.data.validation = 0.1
-    return config
+    return DataSettings("folder", root, image_size=SIZE, random_crop=(SCALE, ASPECT), test=0.1, validation=0.1)
 
 
 def _jaxcnn(spec: Row, dataset: Any = None) -> Iterator[Any]:
@@ -129,7 +125,7 @@ def _jaxcnn(spec: Row, dataset: Any = None) -> Iterator[Any]:
     from jaxcnn import data
     from jaxcnn.train import experiment
 
-    train = (dataset or data.load(_config(spec["root"]).data, 0)).train
+    train = (dataset or data.load(_settings(spec["root"]), 0)).train
     reading = data.Reading("off", threads=spec["threads"], workers=spec["workers"])
     reader = data.make_reader(train, experiment.make_mesh(1), reading)
     endless = [1] * 1_000_000  # so that what is read ahead at the end of a turn is as much as at its start
@@ -189,7 +185,7 @@ def _memory_once(spec: Row) -> Row:
 
     experiment.make_mesh(1)  # starts JAX
     before, start = peak_bytes(), time.perf_counter()
-    config = _config(spec["root"]).data
+    config = _settings(spec["root"])
     dataset = data.load(config, 0)
     loaded = time.perf_counter() - start
     batches = _jaxcnn(spec | {"threads": 2, "workers": 0}, dataset)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from benchmark_process import Row, answers, peak_bytes, serve_steps
 
-from jaxcnn.config import default_config
+from jaxcnn.config import default_config, validate
 from jaxcnn.data import Batch
 from jaxcnn.evaluate import make_predict
 from jaxcnn.layers import cpu_convolution
@@ -50,7 +50,7 @@ def prepare(spec: Row, examples: int) -> experiment.Experiment:
     with tempfile.TemporaryDirectory() as folder:
         config.data.name, config.data.root = "arrays", str(Path(folder) / "images.npz")
         np.savez(config.data.root, **arrays)  # type: ignore[arg-type]
-        return experiment.prepare(config)
+        return experiment.prepare(validate(config))
 
 
 def first_batches(prepared: experiment.Experiment, number: int) -> Batch:

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict, FieldReference
 from jaxcnn import settings
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.durations import is_duration, parse_duration
+from jaxcnn.errors import UserError
 from jaxcnn.evaluate.settings import EvaluateSettings
 from jaxcnn.models.settings import ModelSettings
 from jaxcnn.settings import Entry, Section, Setting, when, with_changes
@@ -30,10 +31,13 @@ from jaxcnn.train.settings import (
     CheckpointSettings,
     EarlyStopSettings,
     EmaSettings,
+    GroupSettings,
     LogSettings,
     OptimizerSettings,
     RunSettings,
     ScheduleSettings,
+    changes_without_effect,
+    group_settings,
 )
 
 
@@ -102,8 +106,11 @@ def validate(config: ConfigDict | Config) -> Config:
 
 def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
     """`validate` of `config` with other values for some settings: {"optimizer.learning_rate": 0.1, …}."""
-    before = Config() if isinstance(config, ConfigDict) else config
-    return with_changes(before, (flatten(config) if isinstance(config, ConfigDict) else {}) | dict(changes))
+    values = flatten(config) | dict(changes)
+    new = with_changes(Config(), values)
+    settings.refuse_without_effect(new)
+    group_settings(new.optimizer, new.schedule)  # refuses what is wrong in optimizer.groups
+    return new
 
 
 # ── As text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,18 +124,73 @@ def describe(config: Config) -> str:
 
 
 def to_json(config: ConfigDict | Config) -> str:
-    """The config as config.json holds it: {"optimizer.learning_rate": 0.1, …}."""
-    return json.dumps(flatten(config), indent=2) + "\n"
+    """The config as config.json holds it: {"schema": 1, "optimizer.learning_rate": 0.1, …}."""
+    return json.dumps(to_saved(config), indent=2) + "\n"
 
 
 def from_json(text: str) -> Config:
-    """The inverse of `to_json`; a setting that is newer than the text gets its default."""
-    return changed(Config(), json.loads(text))
+    """The inverse of `to_json`; see `from_saved`."""
+    return from_saved(json.loads(text), "config.json")
+
+
+# ── In runs and checkpoints ─────────────────────────────────────────────────────────────────────────────────────────
+
+SCHEMA = 1
+"""The form of settings in runs and checkpoints. It grows with a change that older versions would misread; 0 had no number."""
+
+RENAMED: dict[str, str] = {}
+"""Settings by their former names: {"old.name": "new.name"}."""
+
+
+class NewerSchemaError(UserError):
+    """A run or checkpoint of a later version."""
+
+
+def to_saved(config: ConfigDict | Config) -> dict[str, Any]:
+    """What a checkpoint and config.json hold of a config."""
+    return {"schema": SCHEMA, **flatten(config)}
+
+
+def from_saved(values: Mapping[str, Any], where: str) -> Config:
+    """The inverse of `to_saved`, for what earlier versions wrote too.
+
+    A setting that is newer than the values gets its default, and so does one that has no effect: earlier versions took any
+    value for it.
+
+    Raises:
+      UserError: `where` is of a later version; an unknown setting, or a wrong value of one.
+    """
+    values = dict(values)
+    if not isinstance(schema := values.pop("schema", 0), int) or schema > SCHEMA:
+        raise NewerSchemaError(
+            f"{where}: its settings have schema {schema}, but this jaxcnn knows those up to {SCHEMA}; use a newer jaxcnn"
+        )
+    groups = _renamed(values.get("optimizer.groups", ()))
+    return _effective(with_changes(Config(), _renamed(values) | {"optimizer.groups": groups}))
+
+
+def _renamed(value: Any) -> Any:
+    """Dicts of settings, and lists of them, with the names that settings have now."""
+    if isinstance(value, list | tuple):
+        return [_renamed(item) for item in value]
+    return {RENAMED.get(name, name): item for name, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _effective(config: Config) -> Config:
+    """`config` with settings that have no effect at their defaults."""
+    while unused := settings.without_effect(config):  # what is reset may have been the condition of another
+        config = with_changes(config, {name: entries()[name].default for name in unused})
+    base = GroupSettings(config.optimizer, config.schedule)
+    groups = [
+        (pattern, {name: changes[name] for name in changes if name not in changes_without_effect(base, changes)})
+        for pattern, changes in config.optimizer.groups
+    ]
+    return with_changes(config, {"optimizer.groups": groups})
 
 
 def differences(old: ConfigDict | Config, new: ConfigDict | Config) -> list[str]:
     """What differs between two configs in settings that change a run's result: "seed: 0 -> 1"."""
-    before, after = flatten(validate(old)), flatten(validate(new))
+    before, after = (flatten(_effective(with_changes(Config(), flatten(config)))) for config in (old, new))
     same_before, same_after = _as_compared(before), _as_compared(after)
     return [
         f"{name}: {before[name]!r} -> {after[name]!r}"
@@ -147,8 +209,6 @@ def _as_compared(values: Mapping[str, Any]) -> dict[str, Any]:
         values["model.pretrained"] = os.path.normpath(os.path.expanduser(weights))
     if not values["data.random_crop"]:
         values["data.cache"] = "off"  # evaluation sees the same pixels
-    if values["data.cache"] == "off":
-        values["data.cache_side"] = 0
     elif values["data.cache"] == "disk":
         values["data.cache"] = "memory"
     return values

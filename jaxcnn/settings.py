@@ -157,7 +157,8 @@ class When(NamedTuple):
 
     def why_not(self, values: Mapping[str, Any]) -> str:
         """What is said where it does not hold: "with schedule.name=cosine, only with steps; "."""
-        found = f"with {self.setting}={values[self.setting]}"
+        value = values[self.setting]
+        found = f"with {self.setting}={str(value) or repr(value)}"
         if self.negated:
             return f"{found}; "
         if not self.values:
@@ -301,12 +302,15 @@ def with_changes(section: S, changes: Mapping[str, Any]) -> S:
 
 def without_effect(section: Section) -> dict[str, str]:
     """The settings that are not at their defaults and have no effect, each with the reason (see `When.why_not`)."""
-    values = flatten(section)
-    variants = [values | dict(changes) for changes in section.variants()]
+    values, variants = flatten(section), section.variants()
+
+    def in_a_variant(entry: Entry) -> bool:
+        return any(entry.name not in changes and not entry.not_used(values | dict(changes)) for changes in variants)
+
     return {
         name: reason.why_not(values)
         for name, entry in entries(type(section)).items()
-        if values[name] != entry.default and (reason := entry.not_used(values)) and all(map(entry.not_used, variants))
+        if values[name] != entry.default and (reason := entry.not_used(values)) and not in_a_variant(entry)
     }
 
 

@@ -69,8 +69,8 @@ def config_file(tmp_path):
     ],
 )
 def test_override_becomes_the_value_that_it_spells(config_file, override, expected):
-    config = load_config(config_file(), [f"--config.{override}"])
-    value = config
+    conditions = ["data.name=folder", "data.cache=disk", "data.random_crop=((0.5, 1.0), (1.0, 1.0))", "schedule.name=steps"]
+    value = load_config(config_file(), [f"--config.{setting}" for setting in (*conditions, override)])
     for name in override.partition("=")[0].split("."):
         value = value[name] if isinstance(value, dict) else getattr(value, name)
     assert value == expected

@@ -4,9 +4,9 @@ import os
 import random
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, get_args, get_origin
 
 import pytest
+from common.other_values import OTHERS, another, needed
 
 from jaxcnn.command import load_config
 from jaxcnn.config import changed as with_changes
@@ -20,9 +20,8 @@ from jaxcnn.config import (
     to_json,
     validate,
 )
-from jaxcnn.durations import duration_in_steps, is_duration
+from jaxcnn.durations import duration_in_steps
 from jaxcnn.errors import UserError
-from jaxcnn.settings import When
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -193,7 +192,7 @@ def test_config_read_back_from_json_equals_the_one_written(config):
     assert flatten(again) == flatten(config)
     assert differences(config, again) == []
     assert to_json(again) == text
-    assert list(json.loads(text)) == list(entries())
+    assert list(json.loads(text)) == ["schema", *entries()]
 
 
 def test_json_without_a_newer_setting_gets_its_default():
@@ -210,44 +209,6 @@ def test_json_with_an_unknown_setting_is_refused_by_name(name):
 
 def test_difference_names_setting_and_both_values():
     assert differences(changed("seed", 1), changed("seed", 2)) == ["seed: 1 -> 2"]
-
-
-OTHERS = {
-    "data.mean": (0.5,),
-    "data.std": (0.5,),
-    "data.window": (0.0, 10.0),
-    "data.random_crop": ((0.5, 1.0), (1.0, 1.0)),
-    "data.sizes": (64,),
-    "data.size_boundaries": ("5steps",),
-    "optimizer.weight_decay_factors": (("fc", 0.5),),
-    "optimizer.learning_rate_factors": (("fc", 0.5),),
-    "optimizer.groups": (("fc", {"optimizer.learning_rate": 0.5}),),
-    "optimizer.muon_coefficients": (1.0, 2.0, 3.0),
-    "schedule.boundaries": ("5steps",),
-}
-
-
-def another(entry):
-    """A valid value that is not the default."""
-    if entry.name in OTHERS:
-        return OTHERS[entry.name]
-    if get_origin(kind := get_args(entry.hint)[0]) is Literal:
-        return next(choice for choice in get_args(kind) if choice != entry.default)
-    if is_duration(entry.hint):
-        return "123steps"
-    return {str: "other", tuple: ("other",), dict: {"other": 1}, bool: True, int: 3, float: 0.25}[type(entry.default)]
-
-
-def needed(name):
-    """Changes after which a setting has an effect, by the conditions that it declares."""
-    changes = {}
-    for condition in entries()[name].about.used:
-        setting, values, negated = condition if isinstance(condition, When) else condition[0]
-        if negated:
-            changes |= {setting: "arrays"} if setting == "data.name" else {}
-        else:
-            changes |= needed(setting) | {setting: values[0] if values else another(entries()[setting])}
-    return changes
 
 
 @pytest.mark.parametrize("name", entries())

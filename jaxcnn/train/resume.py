@@ -78,12 +78,14 @@ def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Calla
     None where neither has them, and for a run that came to no checkpoint: it holds nothing that could be lost.
     """
     if meta and "config" in meta:
-        return settings.changed(Config(), meta["config"])
+        return settings.from_saved(meta["config"], f"--workdir: {workdir}")
     path = workdir / "config.json"
     if (not meta and not finished) or not (values := read_values(path, warn)):
         return None
     try:
-        return settings.changed(Config(), values)
+        return settings.from_saved(values, str(path))
+    except settings.NewerSchemaError:
+        raise
     except UserError as mistake:
         warn(f"{path}: not the settings of a run ({mistake}); it is ignored")
         return None
@@ -128,7 +130,7 @@ def record(experiment: Experiment, convolutions: str) -> Meta:
     """What a checkpoint carries so that a run goes on as it began."""
     return {
         **experiment.meta(),
-        "config": settings.flatten(experiment.config),
+        "config": settings.to_saved(experiment.config),
         "data": fingerprint(experiment.dataset),
         "computed_by": computed_by(experiment.mesh, convolutions)
         | {"steps_per_dispatch": str(experiment.config.steps_per_dispatch)},

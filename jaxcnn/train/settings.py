@@ -8,7 +8,20 @@ from msgspec import Meta
 
 from jaxcnn.durations import Duration, DurationOrNone
 from jaxcnn.errors import UserError
-from jaxcnn.settings import Count, Entry, NotNegative, Section, Setting, Share, Whole, checked, entries, when, with_changes
+from jaxcnn.settings import (
+    Count,
+    Entry,
+    NotNegative,
+    Section,
+    Setting,
+    Share,
+    Whole,
+    checked,
+    entries,
+    flatten,
+    when,
+    with_changes,
+)
 
 Factors = Annotated[
     tuple[tuple[str, NotNegative], ...], Meta(description="a list of pairs (regular expression, factor of at least 0)")
@@ -255,4 +268,17 @@ def group_settings(optimizer: OptimizerSettings, schedule: ScheduleSettings) -> 
       UserError: an entry names no setting, changes one to a wrong value, or one that has no effect in it.
     """
     base = GroupSettings(optimizer, schedule)
+    for pattern, changes in optimizer.groups:
+        for name, reason in changes_without_effect(base, changes).items():
+            raise UserError(f"optimizer.groups: {pattern!r}: {name}: {changes[name]!r} has no effect {reason}leave it out")
     return [(pattern, with_changes(base, changes)) for pattern, changes in optimizer.groups]
+
+
+def changes_without_effect(base: GroupSettings, changes: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a group that differ from `base` and have no effect in the group, each with the reason."""
+    before, now = flatten(base), flatten(with_changes(base, changes))
+    return {
+        name: reason.why_not(now)
+        for name in changes
+        if now[name] != before[name] and (reason := group_entries()[name].not_used(now))
+    }

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn import data
-from jaxcnn.config import Config, changed, validate
+from jaxcnn.config import Config, changed, from_saved, validate
 from jaxcnn.data import Preprocessing, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
@@ -70,7 +70,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
             raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
         if said and step is None:  # the latest one may name another best step
             raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
-        config = changed(Config(), meta["config"])
+        config = from_saved(meta["config"], f"--workdir: {workdir}")
         task, mesh = make_task(_setup(config, meta)), make_mesh(config.devices)
         template = replicated_shapes(task.init, mesh)
         wanted = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step

@@ -10,6 +10,7 @@ import pytest
 from common.small_runs import TIMES, quiet, small_config
 
 from jaxcnn import train
+from jaxcnn.config import validate
 from jaxcnn.errors import UserError
 from jaxcnn.models import registry
 from jaxcnn.train.experiment import prepare
@@ -90,4 +91,4 @@ def test_mistakes_are_named(config):
         ({"model.name": "lenet5_relu", "data.sizes": (28, 32)}, "other parameters at 28×28 than at 16×16|too small"),
     ):
         with pytest.raises(UserError, match=message):
-            prepare(config(**changes))
+            prepare(validate(config(**changes)))

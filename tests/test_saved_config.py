@@ -1,0 +1,101 @@
+"""Settings in runs and checkpoints: of this version, of earlier ones, and of later ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+from common.begun_runs import begin
+from common.small_runs import small_config
+
+from jaxcnn import config as settings
+from jaxcnn.config import Config, changed, differences, flatten, from_saved, to_saved, validate
+from jaxcnn.errors import UserError
+from jaxcnn.train import load_trained, resume
+
+OLD = Path(__file__).parent / "golden" / "config" / "without_schema.json"
+"""config.json of the version before schemas: resnet_cifar10.py with schedule.name=cosine, other settings without effect, and
+a group, (("bias$", {"optimizer.momentum": 0.8, "optimizer.eps": 1e-6}),)."""
+
+
+def test_config_of_an_earlier_version_loads_and_its_settings_without_effect_get_their_defaults():
+    values = json.loads(OLD.read_text())
+    ignored = {"schedule.boundaries": [], "optimizer.b1": 0.9, "data.crop_ratio": 0.875, "early_stop.min_delta": 0.0}
+    assert all(values[name] != default for name, default in ignored.items())
+    groups = {"optimizer.groups": (("bias$", {"optimizer.momentum": 0.8}),)}
+    expected = changed(Config(), {**{n: v for n, v in values.items() if n not in ignored}, **groups})
+    config = from_saved(values, "")
+    assert config == expected
+    assert validate(config) == config
+    assert differences(config, expected) == []
+    # a setting that is newer than the file has its default
+    assert "task.name" not in values
+    assert config.task.name == "classification"
+
+
+def test_setting_without_effect_is_no_difference():
+    old = changed(Config(), {"schedule.name": "steps", "schedule.boundaries": ("5steps",), "schedule.factor": 0.5})
+    new = changed(Config(), {"schedule.name": "cosine"})
+    assert differences(old, new) == [
+        "schedule.name: 'steps' -> 'cosine'", "schedule.boundaries: ('5steps',) -> ()", "schedule.factor: 0.5 -> 0.1",
+    ]  # fmt: skip
+    without_boundaries = settings.with_changes(old, {"schedule.boundaries": ()})
+    assert differences(without_boundaries, changed(Config(), {"schedule.name": "steps"})) == []
+
+
+def test_renamed_setting_is_found_under_its_former_name_in_groups_too(monkeypatch):
+    monkeypatch.setitem(settings.RENAMED, "optimizer.beta1", "optimizer.b1")
+    values = to_saved(changed(Config(), {"optimizer.name": "adam"}))
+    del values["optimizer.b1"]
+    values |= {"optimizer.beta1": 0.5, "optimizer.groups": [["bias$", {"optimizer.beta1": 0.3}]]}
+    config = from_saved(json.loads(json.dumps(values)), "")
+    assert (config.optimizer.b1, config.optimizer.groups) == (0.5, (("bias$", {"optimizer.b1": 0.3}),))
+    assert "optimizer.beta1" not in flatten(config)
+    with pytest.raises(UserError, match=r"no setting 'optimizer\.beta1'"):
+        changed(Config(), {"optimizer.beta1": 0.5})  # a config file has to name it as it is called now
+
+
+@pytest.mark.parametrize("schema", [settings.SCHEMA + 1, "2.0", None])
+def test_config_of_a_later_version_is_refused_by_name(schema):
+    with pytest.raises(UserError, match=rf"^runs/new: its settings have schema {schema}, but this jaxcnn knows those up to 1"):
+        from_saved(to_saved(Config()) | {"schema": schema, "future.setting": 1}, "runs/new")
+
+
+# ── Runs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rewritten(workdir, change):
+    """The meta of the run's checkpoint with other settings, stored as an earlier version stored it."""
+    path = workdir / "checkpoints" / "7" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    meta["config"] = change(meta["config"])
+    meta["checksums"].pop("meta", None)
+    path.write_text(json.dumps(meta))
+    return meta
+
+
+def test_run_of_an_earlier_version_resumes_and_is_loaded(tmp_path, monkeypatch):
+    begin(tmp_path, small_config())
+    monkeypatch.setitem(settings.RENAMED, "epochs", "total")
+
+    def as_it_was(values):
+        del values["schema"], values["task.name"], values["evaluate.metric"]
+        return values | {"epochs": values.pop("total"), "optimizer.b1": 0.5, "data.cache_side": 300}
+
+    meta = rewritten(tmp_path, as_it_was)
+    earlier, config = resume.earlier_config(tmp_path, meta, False, pytest.fail), validate(small_config())
+    assert earlier == config
+    assert not resume.check_config(tmp_path, earlier, config, extend=False)
+    assert load_trained(tmp_path).config == config
+
+
+def test_run_of_a_later_version_is_refused(tmp_path):
+    begin(tmp_path, small_config())
+    meta = rewritten(tmp_path, lambda values: values | {"schema": 99})
+    message = rf"^--workdir: {tmp_path}: its settings have schema 99, but this jaxcnn knows those up to 1; use a newer jaxcnn$"
+    for read in (lambda: resume.earlier_config(tmp_path, meta, False, pytest.fail), lambda: load_trained(tmp_path)):
+        with pytest.raises(UserError, match=message):
+            read()
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(meta["config"]))
+    with pytest.raises(UserError, match=rf"^{config}: its settings have schema 99"):
+        resume.earlier_config(tmp_path, None, True, pytest.fail)
