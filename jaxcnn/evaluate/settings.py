@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from jaxcnn.durations import Duration
-from jaxcnn.settings import Count, Section, Setting
+from jaxcnn.settings import Count, Section, Setting, when
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,5 +30,6 @@ class EvaluateSettings(Section, section="evaluate"):
         tuple[Any, ...],
         Setting(
             'test-time augmentation, averaged over: "flip", ("shift", {"pixels": 1}), …; see jaxcnn/data/augment/test_time.py',
+            when("task.name", "classification"),
         ),
     ] = ()

@@ -1,10 +1,13 @@
 """Tasks by name."""
 
 import dataclasses
+import typing
+from typing import Any
 
 from jaxcnn.config import Config, flatten
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
+from jaxcnn.settings import checked
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.task import Quantity, Setup, Task
 
@@ -20,34 +23,37 @@ def find_task(name: str) -> type[Task]:
     return TASKS[name]
 
 
-def check_task(config: Config) -> type[Task]:
-    """The task of the settings `task.*`, before the data are known.
+def check_task(config: Config) -> tuple[type[Task], dict[str, Any]]:
+    """The task of the settings `task.*` and its arguments, before the data are known.
 
     Raises:
-      UserError: no such task; an argument that it lacks or does not have; changed settings `model.*` that it does not use.
+      UserError: no such task; an argument that it lacks or does not have, or of another type; changed settings `model.*` that
+        it does not use.
     """
     name, task = config.task.name, find_task(config.task.name)
     if not task.takes_model and (different := _changed_model_settings(config)):
         raise UserError(f"{different[0]}: has no effect, as the task {name} has networks of its own; leave it out")
-    settings = {field.name: field for field in dataclasses.fields(task) if field.kw_only}
+    known = {field.name: field for field in dataclasses.fields(task) if field.kw_only}
+    hints = typing.get_type_hints(task, include_extras=True) if known else {}
     for argument in config.task.arguments:
-        if argument not in settings:
-            near, valid = did_you_mean(argument, settings), ", ".join(settings) or "none"
+        if argument not in known:
+            near, valid = did_you_mean(argument, known), ", ".join(known) or "none"
             raise UserError(f"task.arguments.{argument}: {name} has no such argument{near}; it takes {valid}")
-    for field in settings.values():
+    for field in known.values():
         if field.name not in config.task.arguments and _is_required(field):
             setting = f"task.arguments.{field.name}"
             raise UserError(f"{setting}: {name} needs this argument; set --config.{setting}")
-    return task
+    given = config.task.arguments.items()
+    return task, {argument: checked(f"task.arguments.{argument}", value, hints[argument]) for argument, value in given}
 
 
 def make_task(setup: Setup) -> Task:
     """The task of the settings `task.*`. Raises UserError where it or its settings do not fit the data."""
-    config, task = setup.config, check_task(setup.config)
+    task, arguments = check_task(setup.config)
     if missing := sorted(task.fields - set(setup.fields)):
-        has = ", ".join(setup.fields) or "images only"
-        raise UserError(f"task.name: {config.task.name} needs the field {missing[0]!r}, but {config.data.name} has {has}")
-    return task.make(setup, **config.task.arguments)
+        name, has = setup.config.task.name, ", ".join(setup.fields) or "images only"
+        raise UserError(f"task.name: {name} needs the field {missing[0]!r}, but {setup.config.data.name} has {has}")
+    return task.make(setup, **arguments)
 
 
 def _changed_model_settings(config: Config) -> list[str]:
