@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from jaxcnn.durations import Duration
-from jaxcnn.settings import Count, Section, Setting
+from jaxcnn.settings import Count, Section, Setting, when
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class EvaluateSettings(Section, section="evaluate"):
         str,
         Setting(
             "the reported quantity that selects the best parameters and stops early; '' = the task's own choice",
+            (when("evaluate.select", "best"), when("early_stop.patience")),
         ),
     ] = ""
     views: Annotated[
