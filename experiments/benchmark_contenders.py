@@ -212,7 +212,7 @@ def _cifar(spec: Row) -> list[Row]:
     import jax
 
     from jaxcnn import data
-    from jaxcnn.train.step import jit_steps
+    from jaxcnn.train.steps import jit_steps
 
     case = {"image_size": 32, "padded": 32, "channels": 3, "classes": 10, "batch_size": 128, "arguments": {}}
     prepared = benchmark_jaxcnn.prepare(case | {"model": spec["model"], "dtype": "float32"}, 5000)

@@ -19,12 +19,14 @@ from benchmark_process import Row, answers, peak_bytes, serve_steps
 
 from jaxcnn.config import default_config, validate
 from jaxcnn.data import Batch
+from jaxcnn.evaluate import make_predict
 from jaxcnn.layers import cpu_convolution
 from jaxcnn.models.cost import cost
 from jaxcnn.train import experiment
-from jaxcnn.train.clock import compile_ahead
+from jaxcnn.train.devices import on_cpu, replicated
+from jaxcnn.train.programs import compile_ahead
 from jaxcnn.train.state import count_parameters
-from jaxcnn.train.step import jit_loop, jit_steps
+from jaxcnn.train.steps import jit_loop, jit_steps
 
 STEPS_PER_DISPATCH = 8  # on accelerators, of the 32 of training: batches of 256 photos take memory
 
@@ -60,15 +62,15 @@ def first_batches(prepared: experiment.Experiment, number: int) -> Batch:
 def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     """What is said once it is compiled, and what does n steps."""
     prepared = prepare(spec, spec["batch_size"])
-    costs = cost(prepared.model, prepared.preprocessing.input_shape)
-    a_call = 1 if prepared.on_cpu or spec["mode"] == "forward" else STEPS_PER_DISPATCH
+    costs = cost(*prepared.task.networks()[""])
+    a_call = 1 if on_cpu(prepared.mesh) or spec["mode"] == "forward" else STEPS_PER_DISPATCH
     batches, state = first_batches(prepared, a_call), prepared.initial_state()
     start = time.perf_counter()
     steps: Callable[[int], Any]
     counted: Row = {}
     if spec["mode"] == "train":
         jitted = (jit_steps if a_call == 1 else jit_loop)(prepared.train_step(), prepared.mesh)
-        number = () if a_call == 1 else (jax.device_put(np.int32(a_call), experiment.replicated(prepared.mesh)),)
+        number = () if a_call == 1 else (jax.device_put(np.int32(a_call), replicated(prepared.mesh)),)
         train = compile_ahead(jitted, state, *number, batches)
         if not cpu_convolution().startswith("onednn"):  # whose convolutions XLA does not count
             counted["step_flops"] = (train.cost_analysis() or {}).get("flops", 0) / a_call
@@ -81,16 +83,16 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
 
     else:
         images, variables = batches["image"], state.variables
-        predict = compile_ahead(prepared.predict(), variables, images)
+        predict = compile_ahead(make_predict(prepared.task, prepared.mesh), variables, {"image": images})
 
         def steps(count: int) -> None:
             for _ in range(count):
-                logits = predict(variables, images)
+                logits = predict(variables, {"image": images})
             jax.block_until_ready(logits)
 
     return {
         "compile_seconds": time.perf_counter() - start,
-        "parameters": count_parameters(state.params),
+        "parameters": count_parameters(state.variables["params"]),
         "flops": 2 * costs.macs * (3 if spec["mode"] == "train" else 1),  # an image; the backward pass is twice the forward
         "images_a_step": a_call * spec["batch_size"],
         "device": jax.devices()[0].device_kind,

@@ -41,15 +41,15 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
     from jaxcnn.report import results_table
 
     say = functools.partial(print, file=sys.stderr)
-    if _WORKDIR.value:
-        trained = train.load_trained(_WORKDIR.value, step=_STEP.value)
+    if config is None:
+        trained = train.load_trained(str(_WORKDIR.value), step=_STEP.value)
         say(f"{_WORKDIR.value}, step {trained.step}")
     else:
         trained = train.load_weights(config, say=say)
     figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value, say=say)
     if _WORKDIR.value:
         figures = {"step": trained.step, **figures}
-    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures))
+    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures, trained.task.quantities))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Names what is on pictures: python experiments/predict.py --workdir=runs/digits PHOTO… or FOLDER…
+"""Predicts what is on pictures: python experiments/predict.py --workdir=runs/digits PHOTO… or FOLDER…
 
 or, by a network that others trained, --model=resnet50 --pretrained=FILE, or --pretrained=hf:timm/resnet50.tv_in1k.
 
@@ -6,8 +6,9 @@ Each picture gets the preprocessing that the network was trained with. Of a fold
 folders in it, in order of their names. A picture that can't be read is named on stderr, the others are predicted all the same,
 and the exit code is 1.
 
---csv=FILE writes a table with one row per picture: file, class, its probability, and one column with the probability of
-each class. Where an image may have several labels, class lists the labels above 50 %, separated by "|".
+--out=DIR writes each picture with the prediction drawn on it, at its own size, below DIR.
+--csv=FILE writes a table with one row per picture. A classifier's has file, class, its probability, and one column with the
+probability of each class; where an image may have several labels, class lists the labels above 50 %, separated by "|".
 """
 
 import contextlib
@@ -17,9 +18,9 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from absl import flags
 
@@ -27,19 +28,24 @@ from jaxcnn import command
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
+if TYPE_CHECKING:
+    from jaxcnn.tasks.task import Task
+    from jaxcnn.train.predictions import Prediction
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network predicts")
 _STEP = flags.DEFINE_integer("step", None, "the checkpoint of the run, if not the one that it selected")
 _PRETRAINED = flags.DEFINE_string(
     "pretrained", None, "weights to predict with: a file, a run's folder, or hf:OWNER/NAME of the hub"
 )
 _MODEL = flags.DEFINE_string("model", None, "the model that they are of, where they do not say it")
-_TOP = flags.DEFINE_integer("top", 5, "how many classes to print for a picture", lower_bound=1)
-_JSON = flags.DEFINE_bool("json", False, "print a JSON list: [{file, classes: [{name, probability}]}]")
+_TOP = flags.DEFINE_integer("top", 5, "how many classes (boxes, …) to print per picture", lower_bound=1)
+_JSON = flags.DEFINE_bool("json", False, "print a JSON list; of a classifier [{file, classes: [{name, probability}]}]")
+_OUT = flags.DEFINE_string("out", None, "folder for each picture with the prediction drawn on it, as PNG")
 _CSV = flags.DEFINE_string("csv", None, "write a table to this file, - for stdout, instead of printing")
 
 
 def main(arguments: Sequence[str], config: Config | None) -> int:
-    """Prints class names and probabilities, the most probable first."""
+    """Prints what is predicted for each picture: for a classifier class names and probabilities, the most probable first."""
     if config is not None:
         raise UserError("--config: not taken here; the run in --workdir knows its own")
     if _MODEL.value and not _PRETRAINED.value:
@@ -50,12 +56,15 @@ def main(arguments: Sequence[str], config: Config | None) -> int:
         raise UserError("--step: goes with --workdir; weights in a file have no steps")
     if _CSV.value is not None and _JSON.value:
         raise UserError("--csv: not together with --json")
+    if _OUT.value is not None and os.path.exists(_OUT.value) and not os.path.isdir(_OUT.value):
+        raise UserError(f"--out: {_OUT.value} is a file; name a folder")
     source = _PRETRAINED.value or _WORKDIR.value
     if not source:
         raise UserError("--workdir: name the run whose network predicts, for example --workdir=runs/digits")
     if not arguments:
         raise UserError("name at least one picture or folder: predict.py --workdir=RUN PHOTO…")
-    files = [file for argument in arguments for file in _files(argument)]
+    names = {file: name for argument in arguments for file, name in _pictures(argument)}
+    drawings = {} if _OUT.value is None else _drawings(_OUT.value, names)
 
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
 
@@ -66,31 +75,29 @@ def main(arguments: Sequence[str], config: Config | None) -> int:
         print(f"{source}, step {trained.step}", file=sys.stderr)
     unreadable = 0
 
-    def readable() -> Iterator[Result]:
+    def readable() -> Iterator["Prediction"]:
         nonlocal unreadable
-        for file, row in train.predict_each(trained, files):
-            if isinstance(row, UserError):
+        for prediction in train.predict_each(trained, names):
+            if prediction.error:
                 unreadable += 1
-                print(f"error: {row}", file=sys.stderr)
-            else:
-                yield file, row.tolist(), train.ranked(trained.class_names, row)
+                print(f"error: {prediction.error}", file=sys.stderr)
+                continue
+            if drawings:
+                _draw(trained.task, prediction, drawings[prediction.file])
+            yield prediction
 
     if _CSV.value is not None:
         with _opened(_CSV.value) as table:
-            _write_table(table, readable(), trained.class_names, several=trained.task == "multilabel")
+            _write_table(table, trained.task, readable())
     else:
-        (_print_json if _JSON.value else _print_text)(readable(), _TOP.value)
+        (_print_json if _JSON.value else _print_text)(trained.task, readable())
     return 1 if unreadable else 0
 
 
-Result = tuple[str, Sequence[float], list[dict[str, Any]]]
-"""A file, the probabilities of the classes in the network's order, and the classes, the most probable first."""
-
-
-def _files(argument: str) -> list[str]:
-    """The picture itself, or those in a folder."""
+def _pictures(argument: str) -> list[tuple[str, str]]:
+    """The picture itself, or those in a folder; and the path of each within the argument."""
     if not os.path.isdir(argument):
-        return [argument]
+        return [(argument, os.path.basename(argument))]
     from jaxcnn.data.picture_files import search
 
     found = search(Path(argument))
@@ -100,22 +107,52 @@ def _files(argument: str) -> list[str]:
     if found.others:
         names = ", ".join(Path(other).name for other in found.others[:3]) + ", …" * (len(found.others) > 3)
         print(f"{argument}: files that are no pictures are passed over: {len(found.others):,} ({names})", file=sys.stderr)
-    return pictures
+    return [(file, os.path.relpath(file, argument)) for file in pictures]
 
 
-def _print_text(results: Iterable[Result], top: int) -> None:
-    for file, _, classes in results:
-        print(file)
-        for row in classes[:top]:
-            print(f"  {row['probability']:7.2%}  {row['name']}", flush=True)
+def _drawings(folder: str, names: Mapping[str, str]) -> dict[str, Path]:
+    """Where the drawing of each picture is written. Raises UserError where it would replace a picture or another drawing."""
+    places = {file: (Path(folder) / name).with_suffix(".png") for file, name in names.items()}
+    owners: dict[Path, str] = {}
+    pictures = {os.path.realpath(file) for file in names}
+    for file, place in places.items():
+        if (other := owners.setdefault(place, file)) != file:
+            raise UserError(f"--out: {other} and {file} would both be drawn to {place}; use a folder for each")
+        if os.path.realpath(place) in pictures:
+            raise UserError(f"--out: {place} is one of the pictures to predict; name another folder")
+    return places
 
 
-def _print_json(results: Iterable[Result], top: int) -> None:
+def _draw(task: "Task", prediction: "Prediction", place: Path) -> None:
+    """Writes the photo with what was predicted."""
+    import cv2
+    import numpy as np
+
+    assert prediction.photo is not None, "it could not be read"
+    drawn = task.draw(prediction.outputs, prediction.photo)
+    if drawn is None:
+        raise UserError("--out: this task draws nothing; --json and --csv write what it predicts")
+    encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))[1]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise UserError(f"--out: {place} can't be written ({error.strerror})") from error
+
+
+def _print_text(task: "Task", results: Iterable["Prediction"]) -> None:
+    for prediction in results:
+        print(prediction.file)
+        for line in task.lines(task.describe(prediction.outputs, _TOP.value)):
+            print(f"  {line}", flush=True)
+
+
+def _print_json(task: "Task", results: Iterable["Prediction"]) -> None:
     """A list as json.dumps indents it, each picture as it comes."""
     before = "[\n"
-    for file, _, classes in results:
-        item = json.dumps({"file": file, "classes": classes[:top]}, indent=2, ensure_ascii=False)
-        print(before + textwrap.indent(item, "  "), end="", flush=True)
+    for prediction in results:
+        item = {"file": prediction.file, **task.describe(prediction.outputs, _TOP.value)}
+        print(before + textwrap.indent(json.dumps(item, indent=2, ensure_ascii=False), "  "), end="", flush=True)
         before = ",\n"
     print("[]" if before == "[\n" else "\n]")
 
@@ -134,17 +171,15 @@ def _opened(name: str) -> Iterator[TextIO]:
         yield file
 
 
-def _write_table(file: TextIO, results: Iterable[Result], class_names: Sequence[str], *, several: bool) -> None:
+def _write_table(file: TextIO, task: "Task", results: Iterable["Prediction"]) -> None:
     """A row per picture, as it comes."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["file", "class", *([] if several else ["probability"]), *(f"p({name})" for name in class_names)])
-    for path, probabilities, classes in results:
-        found = [f"{p:.6g}" for p in probabilities]
-        if several:
-            best = ["|".join(name for name, p in zip(class_names, probabilities, strict=True) if p > 0.5)]
-        else:
-            best = [classes[0]["name"], f"{classes[0]['probability']:.6g}"]
-        writer.writerow([path, *best, *found])
+    writer = None
+    for prediction in results:
+        cells = {"file": prediction.file, **task.cells(prediction.outputs)}
+        if writer is None:
+            writer = csv.DictWriter(file, cells, lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(cells)
         file.flush()
 
 

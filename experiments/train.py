@@ -36,9 +36,10 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
     streams.go_on_without_stdout()  # the results are in the folder
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
     from jaxcnn.report import results_table
+    from jaxcnn.tasks.registry import find_task
 
     summary = train.run(config, _WORKDIR.value, extend=_EXTEND.value)
-    print(results_table(summary))
+    print(results_table(summary, find_task(config.task.name).quantities))
     print(f"report: {_WORKDIR.value.rstrip('/')}/report.html")
 
 

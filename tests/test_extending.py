@@ -2,8 +2,11 @@
 
 import json
 import re
+import shutil
 import sys
 
+import cv2
+import numpy as np
 import pytest
 from common.child_processes import ROOT, experiment, finish
 
@@ -13,11 +16,13 @@ from jaxcnn.models import create_model
 
 @pytest.fixture
 def folder(tmp_path):
-    """The document's two files, under the names that it gives them."""
-    network, config = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
+    """The document's files, under the names that it gives them."""
     (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "my_net.py").write_text(network)
-    (tmp_path / "my_config.py").write_text(config)
+    names = ("my_package/my_net.py", "my_config.py", "my_package/my_task.py", "my_task_config.py")
+    text = (ROOT / "docs" / "extending.md").read_text()
+    for name, code in zip(names, re.findall(r"```python\n(.*?)```", text, re.DOTALL), strict=True):
+        assert f"`{name}`" in text
+        (tmp_path / name).write_text(code)
     return tmp_path
 
 
@@ -35,13 +40,52 @@ def test_the_documents_network_trains_and_evaluates(folder):
     assert json.loads(out)["test_accuracy"] == summary["test_accuracy"]
 
 
+def outcome(workdir):
+    summary = json.loads((workdir / "summary.json").read_text())
+    return {name: value for name, value in summary.items() if name.startswith(("test_r", "test_e", "params", "tested"))}
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_the_documents_task_trains_resumes_evaluates_and_draws(folder):
+    few = ("--config.total=12steps", "--config.evaluate.every=5steps", "--config.checkpoint.every=5steps")
+    train = ("train.py", "--config=my_task_config.py", "--workdir=runs/rotation", *few)
+    code, out, err = finish(experiment(*train, cwd=folder))
+    assert code == 0, err
+    assert "test rotation accuracy" in out
+    workdir = folder / "runs" / "rotation"
+    whole = outcome(workdir)
+    assert whole["test_examples"] == 360
+
+    shutil.rmtree(workdir / "checkpoints" / "12")
+    (workdir / "summary.json").unlink()
+    code, out, err = finish(experiment(*train, cwd=folder))
+    assert code == 0, err
+    assert "resumed at step 10" in out
+    assert outcome(workdir) == whole
+
+    code, out, err = finish(experiment("evaluate.py", "--workdir=runs/rotation", "--json", cwd=folder))
+    assert code == 0, err
+    assert json.loads(out)["test_rotation_accuracy"] == whole["test_rotation_accuracy"]
+
+    photo = np.zeros((20, 30, 3), np.uint8)
+    photo[:, 20:] = 255
+    cv2.imwrite(str(folder / "photo.png"), photo)
+    predict = ("predict.py", "--workdir=runs/rotation", "--json", "--out=turned", "photo.png")
+    code, out, err = finish(experiment(*predict, cwd=folder))
+    assert code == 0, err
+    ((result,),) = (json.loads(out),)
+    drawn = cv2.imread(str(folder / "turned" / "photo.png"))
+    np.testing.assert_array_equal(drawn, np.rot90(photo, -result["turned_by_degrees"] // 90))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("my_package.my_nat:MyNet", 'no module "my_package.my_nat", neither installed nor in '),
         ("your_package.my_net:MyNet", 'no module "your_package.my_net"'),
         ("my_package.my_net:MyNat", 'the module "my_package.my_net" has no class "MyNat"'),
-        ("my_package.my_net:conv", "my_package.my_net:conv is no flax.linen.Module"),
+        ("my_package.my_net:conv", "my_package.my_net:conv is not a subclass of flax.linen.Module"),
         ("my_package.my_net:", 'the module "my_package.my_net" has no class ""'),
         (":MyNet", '":MyNet" should be package.module:Class'),
         ("..my_net:MyNet", '"..my_net:MyNet" should be package.module:Class'),

@@ -68,7 +68,7 @@ def choose_parts(
         for split in candidates:
             if which not in parts and split in free:
                 found = part(split)
-                if which == "train" or found[1].labels.max() >= 0:  # labels that are kept secret are -1
+                if which == "train" or found[1].column("label").max() >= 0:  # labels that are kept secret are -1
                     parts[which], chosen[which] = found, split
                     free.remove(split)
         if "train" not in parts:

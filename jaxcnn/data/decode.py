@@ -117,9 +117,27 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None, w
     Raises:
       UserError: the file is not a picture, is cut off or too large, or its samples have no faithful 8-bit image.
     """
+    return decode_with_place(encoded, name, channels, view, window)[0]
+
+
+class Place(NamedTuple):
+    """Where a decoded image comes from."""
+
+    size: tuple[int, int]
+    """(height, width) of the whole picture, upright"""
+    window: Window
+    """the rectangle of it that the image shows: after rounding to whole pixels, where the decoded picture was cut"""
+
+
+def decode_with_place(
+    encoded: bytes, name: str, channels: int, view: View | None = None, window: IntensityWindow = ()
+) -> tuple[np.ndarray, Place]:
+    """`decode`, and where its image comes from."""
     cv2 = opencv()
     header = read_header(encoded, name)
-    seen = view(header.height, header.width) if view else None
+    size = header.height, header.width
+    seen, reduce = view(*size) if view else None, 1
+    place = Place(size, Window(0, 0, *size, size))
     if header.plain and not window:
         reduce = _reduction(seen) if seen and encoded[:2] == b"\xff\xd8" else 1
         kind = "COLOR" if channels == 3 else "GRAYSCALE"
@@ -131,10 +149,37 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None, w
         image = cv2.transpose(image) if transpose else image
         image = image if axis is None else cv2.flip(image, axis)
     if seen:
-        image = look(image, scaled(seen, image.shape[0] / header.height, image.shape[1] / header.width))
+        seen = scaled(seen, image.shape[0] / header.height, image.shape[1] / header.width)
+        place = Place(size, _in_whole_picture(looked_at(seen), reduce, header.orientation, image.shape[:2], size))
+        image = look(image, seen)
     if channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # last: there are fewer pixels by now
-    return image if image.ndim == 3 else image[..., None]
+    return image if image.ndim == 3 else image[..., None], place
+
+
+def _in_whole_picture(window: Window, reduce: int, orientation: int, decoded: tuple[int, int], size: tuple[int, int]) -> Window:
+    """A window of a JPEG that was decoded at 1/`reduce`, and then turned upright, in pixels of the upright picture.
+
+    A pixel of it is `reduce` whole pixels from the stored upper left corner on; the last row and column hold what is left. So
+    where the picture was turned that corner to the other side, they come first.
+    """
+    _, axis = _TURNS.get(orientation, (False, None))
+    from_below = axis is not None and axis <= 0  # OpenCV's axes: 0 flips rows, 1 columns, -1 both
+    from_right = axis is not None and axis != 0
+    top = size[0] - reduce * decoded[0] if from_below else 0
+    left = size[1] - reduce * decoded[1] if from_right else 0
+    whole = scaled(window, reduce, reduce)
+    return whole._replace(top=whole.top + top, left=whole.left + left)
+
+
+def looked_at(window: Window) -> Window:
+    """The rectangle that `look` shows: whole pixels, where it does not resize by Pillow, which takes fractions of them."""
+    if window.interpolation != "area":
+        return window
+    top, left = math.floor(window.top + 0.5), math.floor(window.left + 0.5)
+    bottom = max(top + 1, math.floor(window.top + window.height + 0.5))
+    right = max(left + 1, math.floor(window.left + window.width + 0.5))
+    return window._replace(top=top, left=left, height=bottom - top, width=right - left)
 
 
 def look(image: np.ndarray, window: Window) -> np.ndarray:
@@ -157,9 +202,8 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
     if window.interpolation != "area":
         return _look_by_pillow(image, window)
     cv2 = opencv()
-    top, left = math.floor(window.top + 0.5), math.floor(window.left + 0.5)
-    bottom = max(top + 1, math.floor(window.top + window.height + 0.5))
-    right = max(left + 1, math.floor(window.left + window.width + 0.5))
+    top, left, tall, wide = map(int, looked_at(window)[:4])
+    bottom, right = top + tall, left + wide
     part = image[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
     outside = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     if any(outside):

@@ -1,6 +1,6 @@
 """Other data than a network was trained on, labelled with the network's classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +11,30 @@ from jaxcnn.data.files import existing
 from jaxcnn.data.layout import part_of
 from jaxcnn.data.picture_files import search, visible_folders
 from jaxcnn.data.sources import ArraySource, FileSource, Source
+from jaxcnn.data.targets import renumbered
 from jaxcnn.errors import UserError, did_you_mean, printable
 
 SOURCES = ("folder", "csv", "arrays")
 """Kinds of data sets that anybody can make: of these `foreign` reads others."""
 
 
-def foreign(name: str, root: Path, split: str, class_names: Sequence[str], channels: int, several: bool) -> Source:
+def foreign(name: str, root: Path, split: str, class_names: Sequence[str], channels: int, several: bool | None) -> Source:
     """The part `split` of the data at `root`, or all of them where they have no parts.
 
     `name` is one of SOURCES. Their classes may be a part of `class_names`; labels are numbers of these, or rows of zeros and
-    ones where an image may have `several`.
+    ones where an image may have `several`; None: labels are not needed.
 
     Raises:
       UserError: a class that is not among `class_names`, no labels, parts without `split`.
     """
     reader = {"folder": _folder, "csv": _table, "arrays": _arrays}[name]
     source = reader(existing(root), split, {clean(name): i for i, name in enumerate(class_names)}, channels, several)
-    if (source.labels.ndim == 2) != several:
+    if several is not None and (source.column("label").ndim == 2) != several:
         raise UserError(f"{root}: {'one label' if several else 'several labels'} per image, unlike the network's training data")
     return source
 
 
-def _folder(root: Path, split: str, number: dict[str, int], channels: int, _: bool) -> FileSource:
+def _folder(root: Path, split: str, number: dict[str, int], channels: int, _: bool | None) -> FileSource:
     folders = visible_folders(root)
     parts = [entry for entry in folders if clean(entry.name) not in number and part_of(entry.name)]
     chosen = [entry for entry in parts if part_of(entry.name) == split]
@@ -56,14 +57,14 @@ def _folder(root: Path, split: str, number: dict[str, int], channels: int, _: bo
     return FileSource(np.array(paths), np.array(labels, np.int32), channels=channels)
 
 
-def _table(path: Path, split: str, number: dict[str, int], channels: int, several: bool) -> FileSource:
+def _table(path: Path, split: str, number: dict[str, int], channels: int, several: bool | None) -> FileSource:
     rows = table.read_rows(path)
     if {row.part for row in rows} != {"train"}:
         rows = [row for row in rows if row.part == split]
     if not rows:
         raise UserError(f"{path}: no row is for {split}")
     table.check_repeats(path, rows)
-    several = several or any("|" in row.label for row in rows)
+    several = bool(several) or any("|" in row.label for row in rows)
     for row in rows:
         if unknown := row.names - set(number):
             near = did_you_mean(min(unknown), number)
@@ -75,27 +76,40 @@ def _table(path: Path, split: str, number: dict[str, int], channels: int, severa
     return table.file_source(path, rows, list(number), several, channels)
 
 
-def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bool) -> ArraySource:
+def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bool | None) -> ArraySource:
     parts, class_names = formats.read_arrays(path, complete=False)
     found = parts.get("train" if list(parts) == ["train"] else split)
     if found is None:
         raise UserError(f"{path}: no arrays are for {split}")
     if (has := found.images.shape[3]) != channels and {has, channels} != {1, 3}:
         raise UserError(f"{path}: its images have {has} channels, but the network takes {channels}")
+
+    def unknown(name: str) -> UserError:
+        return UserError(f'{path}: {found.name}: the network has no class "{name}"{did_you_mean(name, number)}')
+
+    targets = renumbered(found.targets, [number.get(name, -1) for name in class_names], lambda k: unknown(class_names[k]))
+    labels = None if found.labels is None else _labels(path, found, class_names, number, unknown)
+    return ArraySource(found.images, labels, channels, targets)
+
+
+def _labels(
+    path: Path, found: formats.Arrays, class_names: Sequence[str], number: dict[str, int], unknown: Callable[[str], UserError]
+) -> np.ndarray:
+    """(N,) or (N, K) int32, by the network's classes."""
+    assert found.labels is not None
     labels = found.labels.astype(int) if found.labels.dtype.kind == "b" else found.labels
     columns = range(labels.shape[1]) if labels.ndim == 2 else np.unique(labels).tolist()
     numbers = {column: number.get(name, -1) for column, name in ((c, _name(path, c, class_names)) for c in columns)}
-    if unknown := [c for c in columns if numbers[c] < 0 and (labels.ndim == 1 or labels[:, c].any())]:
-        name = _name(path, unknown[0], class_names)
-        raise UserError(f'{path}: {found.name}: the network has no class "{name}"{did_you_mean(name, number)}')
+    if missing := [c for c in columns if numbers[c] < 0 and (labels.ndim == 1 or labels[:, c].any())]:
+        raise unknown(_name(path, missing[0], class_names))
     if labels.ndim == 1:
-        return ArraySource(found.images, np.array([numbers[label] for label in labels.tolist()], np.int32), channels)
+        return np.array([numbers[label] for label in labels.tolist()], np.int32)
     if not np.isin(labels, (0, 1)).all():
         raise UserError(f"{path}: {found.name}: (N, K) labels should be zeros and ones")
     rows = np.zeros((len(labels), len(number)), np.int32)
     for column in (c for c in columns if numbers[c] >= 0):
         rows[:, numbers[column]] = labels[:, column]
-    return ArraySource(found.images, rows, channels)
+    return rows
 
 
 def _name(path: Path, label: int | str, class_names: Sequence[str]) -> str:

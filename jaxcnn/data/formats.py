@@ -13,6 +13,7 @@ from jaxcnn.data import files
 from jaxcnn.data.class_names import clean, in_order
 from jaxcnn.data.sources import PARTS, ArraySource, Dataset, Subset
 from jaxcnn.data.splits import cut
+from jaxcnn.data.targets import checked_targets
 from jaxcnn.errors import UserError, did_you_mean
 
 
@@ -25,8 +26,9 @@ def digits(_: Path) -> Dataset:
     package = Path(importlib.util.find_spec("sklearn").origin).parent  # type: ignore[union-attr, arg-type]
     table = np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
     images = np.round(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[..., None]  # stored as 0…16
-    everything = ArraySource(images, table[:, -1].astype(np.int32))
-    train, test = cut(everything.labels, 360 / len(images), seed=0)
+    labels = table[:, -1].astype(np.int32)
+    everything = ArraySource(images, labels)
+    train, test = cut(labels, 360 / len(images), seed=0)
     return Dataset(Subset(everything, train), None, Subset(everything, test), tuple("0123456789"))
 
 
@@ -78,60 +80,98 @@ def arrays(path: Path) -> Dataset:
     Keras's names are taken too: x_train, y_train, x_test, y_test; and images and labels (or x and y) alone, without a test set.
     Images are uint8, (N, H, W) or (N, H, W, C). Labels are (N,) or (N, 1), the names of classes or their numbers from 0, or
     (N, K) zeros and ones. `class_names` name the classes 0, 1, …; without them the numbers are the names.
+
+    Beside labels or instead of them: {train,test}_map (N, H, W) uint8, the class of each pixel or 255; {train,test}_boxes
+    (N, M, 4), x0, y0, x1, y1 in pixels, with {train,test}_classes (N, M), -1 where there is no box.
     """
     parts, class_names = read_arrays(path)
+    classes: Sequence[str] = class_names
     where = {part: f"{path}: {found.name}" for part, found in parts.items()}
-    labels = {part: found.labels for part, found in parts.items()}
-    classes, numbers = (_several if labels["train"].ndim == 2 else _classes)(where, labels, class_names)
-    sources = {part: ArraySource(found.images, numbers[part].astype(np.int32)) for part, found in parts.items()}
+    labels = {part: found.labels for part, found in parts.items() if found.labels is not None}
+    numbers: Mapping[str, np.ndarray] = {}
+    if labels:
+        several = labels["train"].ndim == 2
+        classes, numbers = _several(where, labels, classes) if several else _classes(where, labels, classes)
+    sources = {
+        part: ArraySource(found.images, numbers[part].astype(np.int32) if labels else None, targets=found.targets)
+        for part, found in parts.items()
+    }
     return Dataset(sources["train"], sources.get("validation"), sources.get("test"), tuple(classes))
 
 
 class Arrays(NamedTuple):
-    """Images (N, H, W, C) uint8; labels, (N,) whole numbers or names, or (N, K) whole numbers; the name of their array."""
+    """Images (N, H, W, C) uint8; labels, (N,) whole numbers or names, (N, K) whole numbers, or None; maps and boxes.
+
+    `name` is that of the labels' array, or of the images' without labels; `targets` are the columns of an ArraySource.
+    """
 
     name: str
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
+    targets: dict[str, np.ndarray]
 
 
 def read_arrays(path: Path, *, complete: bool = True) -> tuple[dict[str, Arrays], list[str]]:
-    """{"train": …, "test": …} of an .npz and its class_names, or []; `complete`: images and labels of both have to be there."""
+    """{"train": …, "test": …} of an .npz and its class_names, or []; `complete`: both have to be there."""
     found = files.read_npz(path)
-    parts = {}
-    for part, pair in _array_names(path, found, complete).items():
-        images = _images(path, pair["images"], found)
-        parts[part] = Arrays(pair["labels"], images, _labels(path, pair["labels"], found, len(images)))
-    if len({(images.shape[1:], labels.shape[1:], labels.dtype.kind == "U") for _, images, labels in parts.values()}) > 1:
-        shapes = ", ".join(f"{images.shape} with {labels.dtype}{labels.shape}" for _, images, labels in parts.values())
-        raise UserError(f"{path}: the parts differ in the shape of images or labels: {shapes}")
+    all_names = _array_names(path, found, complete)
     class_names = _texts(path, "class_names", found["class_names"]) if "class_names" in found else []
+    parts = {}
+    for part, names in all_names.items():
+        images = _images(path, names["images"], found)
+        labels = _labels(path, names["labels"], found, len(images)) if "labels" in names else None
+        targets = checked_targets(path, names, found, images, class_names)
+        parts[part] = Arrays(names.get("labels", names["images"]), images, labels, targets)
+    _check_alike(path, parts)
     if len(set(class_names)) < len(class_names):
         raise UserError(f"{path}: class_names has a name twice: {', '.join(map(repr, class_names[:10]))}")
     return parts, class_names
 
 
-_ARRAY = re.compile("(?:([a-z]+)_)?(images|labels|x|y)(?:_([a-z]+))?", re.IGNORECASE)
-_PARTNER = {"images": "labels", "labels": "images", "x": "y", "y": "x"}
+def _check_alike(path: Path, parts: Mapping[str, Arrays]) -> None:
+    """Raises UserError where a part has a field that another one lacks, or of another shape."""
+    fields = {part: [*(["labels"] if of.labels is not None else []), *of.targets] for part, of in parts.items()}
+    for part, has in fields.items():
+        for other, others in fields.items():
+            if missing := [name for name in others if name not in has]:
+                raise UserError(f"{path}: the part {other!r} has {missing[0]}, but the part {part!r} has none")
+    shapes = {part: (of.images.shape[1:], *_shape_and_kind(of.labels)) for part, of in parts.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(
+            f"{of.images.shape}" + ("" if of.labels is None else f" with {of.labels.dtype}{of.labels.shape}")
+            for of in parts.values()
+        )
+        raise UserError(f"{path}: the parts differ in the shape of images or labels: {told}")
+
+
+def _shape_and_kind(labels: np.ndarray | None) -> tuple:
+    """Of one example's label: its shape, and whether it is a name."""
+    return () if labels is None else (labels.shape[1:], labels.dtype.kind == "U")
+
+
+_ARRAY = re.compile("(?:([a-z]+)_)?(images|labels|x|y|map|boxes|classes)(?:_([a-z]+))?", re.IGNORECASE)
+_KIND = {"x": "images", "y": "labels"}
+_PARTNER = {"images": "labels", "x": "y", "y": "x"}
 
 
 def _array_names(path: Path, found: Mapping[str, np.ndarray], complete: bool) -> dict[str, dict[str, str]]:
-    """{"train": {"images": the name of its array, "labels": …}, …} for each part that there is."""
+    """{"train": {"images": the name of its array, "labels": …, "map": …}, …} for each part that there is."""
     names: dict[str, dict[str, str]] = {}
     expected = {"train": "train_images", "test": "test_images"} if complete else {}
     for match in filter(None, map(_ARRAY.fullmatch, found)):
         part = (match[1] or match[3] or "train").lower()
-        part, kind = PARTS.get(part, part), "images" if match[2].lower() in ("images", "x") else "labels"
+        part, kind = PARTS.get(part, part), _KIND.get(match[2].lower(), match[2].lower())
         other = names.setdefault(part, {}).setdefault(kind, match[0])
         if other != match[0]:
             raise UserError(f"{path}: {other!r} and {match[0]!r} are both the {kind} of one part; one is meant")
-        partner = _PARTNER[match[2].lower()]
+        partner = _PARTNER.get(match[2].lower(), "images")
         partner = partner.upper() if match[2].isupper() else partner
-        expected[part] = match[0][: match.start(2)] + partner + match[0][match.end(2) :]
+        if kind in ("images", "labels") or "images" not in names[part]:
+            expected[part] = match[0][: match.start(2)] + partner + match[0][match.end(2) :]
     if names.get("train", {}).get("images", "").lower() in ("images", "x") and "test" not in names:
         expected.pop("test", None)
     for part, partner in expected.items():
-        paired = len(names.get(part, {})) == 2
+        paired = "images" in (kinds := names.get(part, {})) and not kinds.keys().isdisjoint(("labels", "map", "boxes"))
         if part not in PARTS.values():
             names.pop(part)
             if paired:

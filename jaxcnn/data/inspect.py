@@ -108,6 +108,14 @@ def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes)
 
 
+def labels_of(source: Source, index: int) -> list[int]:
+    """The classes of one example's label: one, several, or none."""
+    if source.labels is None:
+        return []
+    label = source.labels[index]
+    return np.flatnonzero(label).tolist() if label.ndim else [int(label)]
+
+
 def stored(source: Source) -> Source:
     """The images of a part as they are stored: not brought to one size."""
     return source.source if isinstance(source, Resized) else source
@@ -115,8 +123,7 @@ def stored(source: Source) -> Source:
 
 def _look(part: str, source: Source, known: dict[bytes, tuple[tuple[int, ...], str, bytes]], index: int) -> Seen:
     name = source.name(index)
-    label = source.labels[index]
-    labels = tuple(np.flatnonzero(label).tolist()) if label.ndim else (int(label),)
+    labels = tuple(labels_of(source, index))
     try:
         inner, place = innermost(source, index)
         if not isinstance(inner, EncodedSource):

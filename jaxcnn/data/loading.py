@@ -16,7 +16,7 @@ from jaxcnn.data.huggingface import from_hugging_face
 from jaxcnn.data.one_size import with_one_size
 from jaxcnn.data.samples import check_window
 from jaxcnn.data.settings import DataSettings
-from jaxcnn.data.sources import Dataset, EncodedSource, FileSource, Subset
+from jaxcnn.data.sources import Dataset, EncodedSource, FileSource, Source, Subset
 from jaxcnn.data.table import table
 from jaxcnn.data.tfds import prepared
 from jaxcnn.errors import UserError, did_you_mean, printable
@@ -69,7 +69,10 @@ def load(config: DataSettings, seed: int) -> Dataset:
     if config.window:
         dataset = _with_window(dataset, config)
     for part, source in dataset.parts().items():
-        _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
+        if source.labels is not None:
+            _check_labels(source.labels, len(dataset.class_names), f"{config.name}, {part}")
+    if config.balanced and dataset.train.labels is None:
+        raise UserError(f"data.balanced: {config.name} has no labels here to draw equally often; set it to False")
     names = _names(dataset, root if root.is_dir() else root.parent)
     sized = with_one_size(_with_three_parts(dataset, names, config, seed), config, seed)
     return dataclasses.replace(sized, notes=tuple(printable(note) for note in dataset.notes))
@@ -108,7 +111,7 @@ def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: DataSe
             raise UserError(f"data.fold: {config.name} has a validation set of its own")
         which, folds = int(match[1]) - 1, int(match[2])
         _check_classes(dataset, "fold", folds if names is None else 2)
-        labels = dataset.train.labels
+        labels = _stratified_by(dataset.train)
         if names is None:
             return _cut_off(dataset, "validation", *splits.fold(labels, which, folds, seed))
         return _cut_off(dataset, "validation", *splits.fold_by_name(labels, which, folds, f"fold {seed}", names))
@@ -120,7 +123,7 @@ def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: DataSe
 def _share(dataset: Dataset, names: np.ndarray | None, part: str, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The training set without `part`, and `part`, which has room for every class."""
     _check_classes(dataset, part, 2)
-    labels, many = dataset.train.labels, math.ceil(share * len(dataset.train))
+    labels, many = _stratified_by(dataset.train), math.ceil(share * len(dataset.train))
     if names is not None:
         return splits.cut_by_name(labels, share, f"{part} {seed}", names)
     if labels.ndim == 1 and many < (classes := len(np.unique(labels))):
@@ -131,11 +134,17 @@ def _share(dataset: Dataset, names: np.ndarray | None, part: str, share: float, 
     return splits.cut(labels, share, seed)
 
 
+def _stratified_by(source: Source) -> np.ndarray:
+    """The labels; (N, 0) without labels, which a split treats as several labels per image: it does not stratify."""
+    return np.zeros((len(source), 0), np.int32) if source.labels is None else source.labels
+
+
 def _check_classes(dataset: Dataset, setting: str, least: int) -> None:
     """Raises UserError, which names it, where a class has fewer images than a stratified split needs."""
-    if dataset.train.labels.ndim == 2 or dataset.groups is not None:
+    labels = dataset.train.labels
+    if labels is None or labels.ndim == 2 or dataset.groups is not None:
         return
-    for name, count in zip(dataset.class_names, np.bincount(dataset.train.labels), strict=False):
+    for name, count in zip(dataset.class_names, np.bincount(labels), strict=False):
         if 0 < count < least:
             raise UserError(
                 f'data.{setting}: images left to split of the class "{name}": {count}, but {least} are needed; '

@@ -26,7 +26,8 @@ def make_reader(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     if cropped and reading.resident == "on":
         raise UserError("data.resident: data.random_crop looks at each picture anew, so they can't be kept on the device")
     assert source.image_shape is not None
-    fits = len(source) * math.prod(source.image_shape) <= RESIDENT_BYTES
+    maps = sum(math.prod(field.shape) for field in source.fields.values() if field.kind == "map")
+    fits = len(source) * (math.prod(source.image_shape) + maps) <= RESIDENT_BYTES
     if not cropped and (reading.resident == "on" or (reading.resident == "auto" and fits)):
         return resident(source, mesh, reading)
     return functools.partial(streamed, source, mesh, reading)

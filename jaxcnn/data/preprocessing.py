@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data.decode import Centre, decode, read_bytes
+from jaxcnn.data.augment.scene import Moved, fields_on, moved, scene
+from jaxcnn.data.decode import Centre, Window, decode_with_place, read_bytes
+from jaxcnn.data.photo import Photo
 from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
+
+Fields = Mapping[str, jax.Array]
+"""Columns of a batch beside its images, see `jaxcnn.data.fields`."""
 
 MEASURED = 512  # pictures of a set that are decoded for mean and std: under a second
 
@@ -47,26 +52,64 @@ class Preprocessing:
 
     def __call__(self, images: jax.Array, augment: Callable[[jax.Array], jax.Array] = lambda images: images) -> jax.Array:
         """(N, H, W, C) uint8 -> (N, height, width, C) float32; `augment` works on the resized pixels, still 0…255."""
-        images = augment(self._resized(images)).astype(jnp.float32)
+        return self._normalized(augment(self._resized(images)))
+
+    def with_fields(
+        self,
+        images: jax.Array,
+        fields: Fields,
+        augment: Callable[[jax.Array, Fields], tuple[jax.Array, Fields]] = lambda images, fields: (images, fields),
+    ) -> tuple[jax.Array, Fields]:
+        """`__call__` on images and on what lies on them: "map", "boxes" with "classes"; other fields stay as they are.
+
+        Maps are resized nearest, or padded with VOID; boxes are scaled, or shifted. `augment` works on both, in pixels of the
+        network's input, as `Augmentation.with_fields` does.
+        """
+        resized = self._resized(scene(images, fields))
+        images, fields = augment(resized.images, {**fields, **fields_on(resized)})
+        return self._normalized(images), fields
+
+    def _normalized(self, images: jax.Array) -> jax.Array:
+        images = images.astype(jnp.float32)
         mean, std = (jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1) for v in (self.mean, self.std))
         return (images / 255 - mean) / std
 
-    def _resized(self, images: jax.Array) -> jax.Array:
+    def _resized(self, images: Moved) -> Moved:
         (height, width), (n, h, w, c) = self.size, images.shape
         if (h, w) == (height, width):
             return images
-        if self.resize == "pad":
-            top, left = (height - h) // 2, (width - w) // 2
-            return jnp.pad(images, ((0, 0), (top, height - h - top), (left, width - w - left), (0, 0)))
-        return jax.image.resize(images.astype(jnp.float32), (n, height, width, c), "bilinear", antialias=True)
+        top, left, shown_height, shown_width, *_ = self._shown((h, w))
 
-    def read(self, path: str | Path) -> np.ndarray:
-        """The picture in a file as (H, W, C) uint8, as evaluation sees it. Raises UserError, which names it."""
+        def matrices() -> jax.Array:
+            return jnp.array([[[shown_width / width, 0, left], [0, shown_height / height, top]]], jnp.float32)
+
+        def pixels(images: jax.Array) -> jax.Array:
+            if self.resize == "pad":
+                above, before = int(-top), int(-left)
+                return jnp.pad(images, ((0, 0), (above, height - h - above), (before, width - w - before), (0, 0)))
+            return jax.image.resize(images.astype(jnp.float32), (n, height, width, c), "bilinear", antialias=True)
+
+        return moved(images, matrices, pixels)
+
+    def _shown(self, shape: tuple[int, int]) -> Window:
+        """The rectangle of an image of this (height, width) that the input shows."""
+        (height, width), (h, w) = self.size, shape
+        if self.resize == "pad":
+            return Window(-((height - h) // 2), -((width - w) // 2), height, width, self.size)
+        return Window(0, 0, h, w, self.size)
+
+    def photo(self, path: str | Path) -> Photo:
+        """The picture in a file as evaluation sees it, with the way back to its pixels. Raises UserError, which names it."""
         height, width, channels = self.image_shape
         if channels not in (1, 3):
             raise UserError(f"{path}: pictures have 1 or 3 channels, but the network takes {channels}")
         view = Centre((height, width), self.fit, self.crop_ratio, self.interpolation)
-        return decode(read_bytes(path), str(path), channels, view, self.window)
+        image, place = decode_with_place(read_bytes(path), str(path), channels, view, self.window)
+        return Photo(str(path), image, place.size, place.window, self._shown((height, width)), self.window)
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """The picture in a file as (H, W, C) uint8, as evaluation sees it. Raises UserError, which names it."""
+        return self.photo(path).image
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""

@@ -12,8 +12,10 @@ import numpy as np
 from jaxcnn.data.order import Places
 
 Batch = dict[str, jax.Array]
-"""K batches, B sharded over "data": image (K, B, H, W, C) uint8, label (K, B) or (K, B, classes) int32, mask (K, B) bool,
-and index and epoch (K, B) int32: which example it is, and how often the data have been gone through before."""
+"""K batches, B sharded over "data": image (K, B, H, W, C) uint8, mask (K, B) bool, and index and epoch (K, B) int32: which
+example it is, and how often the data have been gone through before. Beside them one array per column of the source: label
+(K, B) or (K, B, classes) int32; map (K, B, H, W) uint8; boxes (K, B, M, 4) float32 and classes (K, B, M) int32, see
+`jaxcnn.data.fields`. Rows of padding hold no class in maps, and no box."""
 
 
 class Reader(Protocol):

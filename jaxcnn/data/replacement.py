@@ -1,4 +1,4 @@
-"""What training takes in place of an image that can't be read: another one of the same class."""
+"""What training takes in place of an image that can't be read: another one of the same class, or any without labels."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ class Replacements:
         """(its index, what `read` gives for it) of an image that can be read, in place of image `index`.
 
         It is a function of `draw` and of what can be read alone: candidates are tried in a random order that `draw`
-        decides. Of several labels an image, those with the same labels come first, then all.
+        decides. Of several labels an image, those with the same labels come first, then all; without labels, all at once.
 
         Raises:
           UserError: a class of which no image can be read.
@@ -44,26 +44,33 @@ class Replacements:
     def _candidates(self, index: int, read: Callable[[int], Found | None]) -> Iterator[np.ndarray]:
         which, groups = self._same_labels
         yield groups[which[index]]
-        if self.source.labels.ndim == 1:
+        if self._labels.ndim == 1:
             raise self._unreadable_class(groups[which[index]])
         for members in self._classes:
             if index in members and all(read(member) is None for member in members.tolist()):
                 raise self._unreadable_class(members)
         yield np.arange(len(self.source))
 
+    @property
+    def _labels(self) -> np.ndarray:
+        """Those of the source; without labels all images are of one class."""
+        return np.zeros(len(self.source), np.int32) if self.source.labels is None else self.source.labels
+
     @functools.cached_property
     def _same_labels(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """(N,) the group of each image, and the images of each group: those whose labels are the same."""
-        _, which = np.unique(self.source.labels, axis=0, return_inverse=True)
+        _, which = np.unique(self._labels, axis=0, return_inverse=True)
         which = which.reshape(-1)
         return which, np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
 
     @functools.cached_property
     def _classes(self) -> list[np.ndarray]:
         """The images of each class."""
-        labels = self.source.labels
+        labels = self._labels
         return self._same_labels[1] if labels.ndim == 1 else [np.flatnonzero(column) for column in labels.T]
 
     def _unreadable_class(self, members: np.ndarray) -> UserError:
+        if self.source.labels is None:
+            return self.source.none_readable()
         why = self.source.none_readable(int(members[0]), "class")
         return UserError(f"{why}; repair them, or leave the class out of the data")

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import Places
 from jaxcnn.data.reading import Batch, Reader, Reading, aligned
 from jaxcnn.data.replacement import Replacements
@@ -42,12 +43,15 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     if not whole.any():
         raise source.none_readable()
     replacements = Replacements(source)
-    on_device = jax.device_put({"image": images, "label": source.labels}, everywhere)
+    on_device = jax.device_put({"image": images, **source.columns}, everywhere)
 
     def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
-        there = jnp.maximum(indices, 0)
+        there, mask = jnp.maximum(indices, 0), indices >= 0
         examples = {name: array[there] for name, array in everything.items()}
-        return examples | {"mask": indices >= 0, "index": there, "epoch": epochs}
+        for name in examples.keys() & PADDING:
+            shown = jnp.expand_dims(mask, range(mask.ndim, examples[name].ndim))
+            examples[name] = jnp.where(shown, examples[name], jnp.array(PADDING[name], examples[name].dtype))
+        return examples | {"mask": mask, "index": there, "epoch": epochs}
 
     @functools.cache
     def compiled(count: int, batch_size: int) -> jax.stages.Compiled:

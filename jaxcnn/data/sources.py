@@ -4,10 +4,12 @@ import abc
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
 from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look, read_bytes
+from jaxcnn.data.fields import Field, fields_of
 from jaxcnn.data.files import stamp
 from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.sizes import ONE_SIZE, Sizes
@@ -21,8 +23,30 @@ PARTS = {"train": "train", "training": "train", "validation": "validation", "val
 class Source(abc.ABC):
     """Examples by index."""
 
-    labels: np.ndarray
-    """(N,) int32 classes, or (N, K) int32 of zeros and ones where an image may have several labels."""
+    labels: np.ndarray | None
+    """(N,) int32 classes, or (N, K) int32 of zeros and ones where an image may have several labels; None without labels."""
+
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """What a batch holds beside the image: an array (N, …) for each of its keys, see `jaxcnn.data.fields.Field`."""
+        return {} if self.labels is None else {"label": self.labels}
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """What each example has beside its image."""
+        return fields_of(self.columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """One of the columns, (N, …). Raises UserError where the data have none of that name."""
+        if name == "label" and self.labels is not None:
+            return self.labels
+        if name not in (columns := self.columns):
+            raise UserError(f'data: a "{name}" per image is needed, but these data have {", ".join(columns) or "none"}')
+        return columns[name]
+
+    def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows `indices` (n,) of all columns, (n, …) each."""
+        return {name: column[indices] for name, column in self.columns.items()}
 
     @property
     @abc.abstractmethod
@@ -34,7 +58,7 @@ class Source(abc.ABC):
         """Image `index`: (H, W, C) uint8. Raises UserError, which names it, where it can't be read."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(next(iter(self.columns.values())))
 
     def view(self, index: int, view: View) -> np.ndarray:
         """What a view shows of image `index`: (*size, C) uint8."""
@@ -80,11 +104,23 @@ class Source(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class ArraySource(Source):
-    """Images (N, H, W, C) uint8 and labels in memory; with `channels`, grey is shown as RGB (3) or RGB as grey (1)."""
+    """Images (N, H, W, C) uint8 and labels in memory; with `channels`, grey is shown as RGB (3) or RGB as grey (1).
+
+    `targets` are the columns beside the labels: "map", or "boxes" and "classes".
+    """
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     channels: int = 0
+    targets: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """Labels, if there are any, and targets."""
+        return {**super().columns, **self.targets}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -163,10 +199,27 @@ class Derived(Source):
 
     source: Source
 
+    def __len__(self) -> int:
+        return len(self.source)
+
     @functools.cached_property
-    def labels(self) -> np.ndarray:  # type: ignore[override]
+    def labels(self) -> np.ndarray | None:  # type: ignore[override]
         """As the source has them."""
         return self.source.labels
+
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """As the source has them."""
+        return self.source.columns
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """As the source has them."""
+        return self.source.fields
+
+    def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """As the source has them."""
+        return self.source.rows(indices)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -187,10 +240,22 @@ class Subset(Derived):
 
     indices: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.indices)
+
     @functools.cached_property
-    def labels(self) -> np.ndarray:  # type: ignore[override]
+    def labels(self) -> np.ndarray | None:  # type: ignore[override]
         """Labels of the examples, as the source has them."""
-        return self.source.labels[self.indices]
+        return None if self.source.labels is None else self.source.labels[self.indices]
+
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """Those of the examples; a copy each time, as maps are large."""
+        return self.source.rows(self.indices)
+
+    def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """As the source has them."""
+        return self.source.rows(self.indices[indices])
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.source[int(self.indices[index])]

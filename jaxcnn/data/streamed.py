@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import signals
+from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import Places
 from jaxcnn.data.reading import Batch, Reading, aligned
 from jaxcnn.data.replacement import Replacements
@@ -55,7 +56,7 @@ def streamed(
         elements_read = _first_read(batches) if reading.workers else batches
         for count in counts:
             several = [next(elements_read) for _ in range(count)]
-            stacked = {name: _stacked([batch[name] for batch in several], most) for name in several[0]}
+            stacked = {name: _stacked([batch[name] for batch in several], most, PADDING.get(name, 0)) for name in several[0]}
             skipped = stacked.pop("skipped")[:count]
             reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
             nothing_read = nothing_read and not stacked["mask"].any()
@@ -118,9 +119,12 @@ class _Batches:
             if image is not None:
                 images[row] = image
         images[~mask] = 0
+        columns = self.source.rows(indices)
+        for name in columns.keys() & PADDING:
+            columns[name][~mask] = PADDING[name]
         return {
             "image": images,
-            "label": self.source.labels[indices],
+            **columns,
             "mask": mask,
             "index": indices.astype(np.int32),
             "epoch": (places // len(self.source)).astype(np.int32),
@@ -132,12 +136,12 @@ class _Batches:
         return Replacements(self.source)
 
 
-def _stacked(arrays: list[np.ndarray], most: int) -> np.ndarray:
-    """(K, …), and zeros after them where `most` is more than these K."""
+def _stacked(arrays: list[np.ndarray], most: int, padding: int) -> np.ndarray:
+    """(K, …), and `padding` after them where `most` is more than these K."""
     if len(arrays) == 1 and most <= 1:
         return arrays[0][None]
     if len(arrays) < most:
-        arrays = arrays + [np.zeros_like(arrays[0])] * (most - len(arrays))
+        arrays = arrays + [np.full_like(arrays[0], padding)] * (most - len(arrays))
     return np.stack(arrays)
 
 

@@ -1,4 +1,4 @@
-from .evaluator import collect, finite, make_predict, measure
+from .evaluator import collect, finite, make_predict, make_tally, measure
 from .settings import EvaluateSettings
 
 __all__ = [
@@ -6,5 +6,6 @@ __all__ = [
     "collect",
     "finite",
     "make_predict",
+    "make_tally",
     "measure",
 ]

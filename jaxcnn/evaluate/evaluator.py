@@ -1,72 +1,71 @@
-"""Logits of exactly N examples, whatever the batch size and the number of devices; and what they are worth."""
+"""Tallies of exactly N examples, whatever the batch size and the number of devices; and the figures that they give."""
 
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.data import Batch, Preprocessing, View
+from jaxcnn.data import Batch
 from jaxcnn.errors import RunFailed
-from jaxcnn.tasks.classification_metrics import LabelKind, accuracy, top_k_accuracy
-
-Predict = Callable[[dict, jax.Array | np.ndarray], jax.Array]
-"""(variables, images (1, B, H, W, C) uint8) -> logits (B, K) float32. The leading 1 is a batch's K, see data.Batch."""
+from jaxcnn.tasks.task import Tally, Task, Variables
 
 
-def make_predict(model: nn.Module, preprocessing: Preprocessing, mesh: Mesh, views: Sequence[View] = ()) -> jax.stages.Wrapped:
-    """The jitted forward pass of evaluation, a `Predict`; images may be sharded over the mesh, logits come out replicated."""
+def make_tally(task: Task, mesh: Mesh) -> jax.stages.Wrapped:
+    """The jitted (variables, batch) -> tally of the B examples of a batch (K = 1), replicated over the mesh."""
+    return _jitted(task.tally, mesh)
 
+
+def make_predict(task: Task, mesh: Mesh) -> jax.stages.Wrapped:
+    """The jitted (variables, batch) -> outputs of the B images of a batch (K = 1), replicated over the mesh."""
+    return _jitted(task.predict, mesh)
+
+
+def _jitted(function: Callable[[Variables, Batch], Any], mesh: Mesh) -> jax.stages.Wrapped:
     @functools.partial(jax.jit, out_shardings=NamedSharding(mesh, P()))
-    def predict(variables, images):
-        images = preprocessing(images[0])
-        seen = [(view.weight, view(images)) for view in views] or [(1.0, images)]
-        return sum(weight * jnp.asarray(model.apply(variables, view, train=False)) for weight, view in seen)
+    def of_batch(variables: Variables, batch: Batch) -> Any:
+        return function(variables, jax.tree.map(lambda x: x[0], batch))
 
-    return predict
+    return of_batch
 
 
-def collect(predict: Predict, networks: Sequence[dict], batches: Iterable[Batch]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Logits (N, K) float32 of each network's variables, and the labels, of the N examples in `batches`, read once.
+def collect(tally: Callable[[Variables, Batch], Tally], networks: Sequence[Variables], batches: Iterable[Batch]) -> list[Tally]:
+    """For each network's variables the tally of the N examples in `batches`, which are read once. NumPy arrays (N, …).
 
     Padding (mask False) is left out.
-    """
-    logits: list[list[np.ndarray]] = [[] for _ in networks]
-    labels = []
-    for batch in batches:
-        predicted = [predict(variables, batch["image"]) for variables in networks]
-        predicted, label, mask = jax.device_get((predicted, batch["label"], batch["mask"]))
-        labels.append(label[0][mask[0]])
-        for of_network, of_batch in zip(logits, predicted, strict=True):
-            of_network.append(of_batch[mask[0]])
-    return [np.concatenate(of_network) for of_network in logits], np.concatenate(labels)
-
-
-def measure(
-    logits: np.ndarray, labels: np.ndarray, task: LabelKind, losses: Callable[[np.ndarray, np.ndarray], jax.Array]
-) -> dict[str, float]:
-    """{"accuracy", "loss", "examples"}, and "top5_accuracy" where there are more than 5 classes to choose from.
-
-    `losses` gives one loss an example: (logits, labels) -> (N,).
 
     Raises:
       RunFailed: there are no examples, so there is nothing to average over.
     """
-    if not len(labels):
+    parts: list[list[Tally]] = [[] for _ in networks]
+    for batch in batches:
+        tallies, mask = jax.device_get(([tally(variables, batch) for variables in networks], batch["mask"]))
+        for of_network, of_batch in zip(parts, tallies, strict=True):
+            of_network.append(jax.tree.map(lambda x: x[mask[0]], of_batch))  # noqa: B023
+    if not any(len(jax.tree.leaves(of_batch)[0]) for of_batch in parts[0]):
         raise RunFailed("evaluation: there are no examples to evaluate")
-    figures = {
-        "accuracy": accuracy(logits, labels, task),
-        "loss": float(np.asarray(losses(logits, labels), np.float64).mean()),
-        "examples": len(labels),
-    }
-    if task == "multiclass" and logits.shape[1] > 5:
-        figures["top5_accuracy"] = top_k_accuracy(logits, labels, 5)
-    return figures
+    return [jax.tree.map(lambda *arrays: np.concatenate(arrays), *of_network) for of_network in parts]
+
+
+def measure(
+    task: Task,
+    tally: Callable[[Variables, Batch], Tally],
+    networks: Sequence[Variables],
+    parts: Sequence[Callable[[], Iterable[Batch]]],
+) -> list[tuple[Tally, dict[str, float]]]:
+    """For each network's variables the tally of the first part of the data, and the task's figures.
+
+    `parts` give their batches when they are called: the part to measure, then those in task.needs.
+    """
+    measured, *beside = [collect(tally, networks, batches()) for batches in parts]
+    return [
+        (of_network, task.figures(of_network, dict(zip(task.needs, others, strict=True))))
+        for of_network, *others in zip(measured, *beside, strict=True)
+    ]
 
 
 def finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -31,5 +31,6 @@ class EvaluateSettings(Section, section="evaluate"):
         tuple[Any, ...],
         Setting(
             'test-time augmentation, averaged over: "flip", ("shift", {"pixels": 1}), …; see jaxcnn/data/augment/test_time.py',
+            when("task.name", "classification"),
         ),
     ] = ()

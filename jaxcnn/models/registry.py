@@ -18,9 +18,7 @@ import dataclasses
 import fnmatch
 import functools
 import importlib
-import os
 import pkgutil
-import sys
 import types
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -29,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.import_path import import_class
 from jaxcnn.settings import NotNegative, Whole, checked
 
 
@@ -103,22 +102,8 @@ def find(name: str) -> Variant:
 
 
 def _import(name: str) -> type[nn.Module]:
-    """The class at an import path. Its module is looked for in the working directory too."""
-    where, _, class_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        found = getattr(importlib.import_module(where), class_name)
-    except ModuleNotFoundError as error:
-        if not f"{where}.".startswith(f"{error.name}."):
-            raise  # the module is there; what it imports is not
-        raise UserError(f'model.name: no module "{where}", neither installed nor in {os.getcwd()}') from error
-    except (TypeError, ValueError) as error:
-        raise UserError(f'model.name: "{name}" should be package.module:Class') from error
-    except AttributeError as error:
-        raise UserError(f'model.name: the module "{where}" has no class "{class_name}"') from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise UserError(f"model.name: {name} is no flax.linen.Module")
+    """The class at an import path, which has to have what every model has."""
+    found = import_class("model.name", name, nn.Module)
     fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
     if unset := [field.name for field in fields if not _is_argument(field)]:
         raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")

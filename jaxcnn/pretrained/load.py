@@ -72,7 +72,7 @@ class Pretrained:
         try:
             if self.run:
                 flat = flax.traverse_util.flatten_dict(self.run.variables)
-                return self._fitting(flat, self.run.model.num_classes, **arguments)
+                return self._fitting(flat, outputs_of(self.task, self.run.class_names), **arguments)
             tensors = weights.read(self.file)
             if any(key.startswith("params/") for key in tensors):
                 return self._of_own_names(tensors, **arguments)
@@ -196,17 +196,20 @@ def _blue_last(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], None]) -> Pretrained:
-    from jaxcnn.train.trained import load_trained  # not above: jaxcnn.train imports this module
+    from jaxcnn.tasks.classification import Classification  # not above: these import this module
+    from jaxcnn.train.trained import load_trained
 
     try:
         run = load_trained(path, warn=say)
     except UserError as error:
         raise UserError(str(error).removeprefix("--workdir: ")) from error
+    if not isinstance(run.task, Classification):
+        raise UserError(f"{source}: holds a run of the task {run.config.task.name}, not of a classifier")
     _check_model(source, name, run.config.model.name)
     names = stated_names(run.config.data.name, run.class_names)
     arguments = run.config.model.arguments | {"dtype": run.config.model.dtype}
     name = name or run.config.model.name
-    return Pretrained(source, name, path, run.preprocessing, names, task=run.task, arguments=arguments, run=run)
+    return Pretrained(source, name, path, run.preprocessing, names, task=run.task.kind, arguments=arguments, run=run)
 
 
 def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[str, Any]) -> Pretrained:

@@ -32,8 +32,8 @@ def save_pretrained(
         trained = jaxcnn.train.load_trained("runs/flowers")
         model = trained.config.model
         save_pretrained(
-            "flowers.safetensors", model.name, trained.variables, trained.preprocessing, trained.class_names, task=trained.task,
-            **model.arguments,
+            "flowers.safetensors", model.name, trained.variables, trained.preprocessing, trained.class_names,
+            task=trained.task.kind, **model.arguments,
         )
 
     `path` is a .safetensors or .npz file, or else a folder, for the Hugging Face hub: model.safetensors and config.json in

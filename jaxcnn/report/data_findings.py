@@ -88,7 +88,7 @@ def as_text(findings: Mapping[str, Any]) -> str:
 
 def counts_by_part(dataset: data.Dataset) -> dict[str, np.ndarray]:
     """{"train": (K,) examples of each class, …}."""
-    return {part: class_counts(source.labels, len(dataset.class_names)) for part, source in dataset.parts().items()}
+    return {part: class_counts(source.column("label"), len(dataset.class_names)) for part, source in dataset.parts().items()}
 
 
 def _imbalance(found: Found) -> str:
@@ -109,7 +109,7 @@ def _imbalance(found: Found) -> str:
             f'imbalanced: {ratio:.1f} times as many training images of "{names[most]}" ({train[most]:,}) as of '
             f'"{names[least]}" ({train[least]:,})'
         )
-    if found.dataset.train.labels.ndim == 1:
+    if found.dataset.train.column("label").ndim == 1:
         said += f"; always guessing the commonest class is right in {percent(train[most] / total)} of training"
     for part, count in counts.items():
         if part != "train" and (lacking := [names[k] for k in np.flatnonzero((count == 0) & (train > 0))]):

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcnn import data
 from jaxcnn.config import Config
-from jaxcnn.data.inspect import Inspection, inspect, stored
+from jaxcnn.data.inspect import Inspection, inspect, labels_of, stored
 from jaxcnn.errors import UserError
 
 TIMES = 5  # that an example is shown augmented
@@ -82,7 +82,11 @@ def training_examples(
     their own, so mixup and cutmix mix with those.
     """
     source, size = dataset.train, len(dataset.train)
-    order = data.BalancedOrder(source.labels, seed) if balanced and source.labels.ndim == 1 else data.Order(size, seed)
+    order = (
+        data.BalancedOrder(source.column("label"), seed)
+        if balanced and source.column("label").ndim == 1
+        else data.Order(size, seed)
+    )
     chosen = _varied(source, order[np.arange(size)], many)
     evaluated = _shown(preprocessing(jnp.asarray(np.stack([source[i] for i in chosen]))), preprocessing)
 
@@ -136,7 +140,7 @@ def _looks(order: data.Order | data.BalancedOrder, size: int, chosen: Sequence[i
 def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
     """The first indices of `order` that can be read, one of each class before a second of any."""
     order = np.array(list(dict.fromkeys(order[:10_000].tolist())))  # a balanced one has some of them twice
-    if source.labels.ndim == 1:
+    if source.labels is not None and source.labels.ndim == 1:
         times: Counter[int] = Counter()
         rounds = []
         for label in source.labels[order].tolist():
@@ -164,9 +168,7 @@ def _shown(inputs: jax.Array, preprocessing: data.Preprocessing) -> np.ndarray:
 
 
 def _label(dataset: data.Dataset, index: int) -> str:
-    label = dataset.train.labels[index]
-    classes = np.flatnonzero(label) if label.ndim else [label]
-    return class_list(dataset, classes)
+    return class_list(dataset, labels_of(dataset.train, index))
 
 
 def class_list(dataset: data.Dataset, classes: Sequence[int] | np.ndarray) -> str:

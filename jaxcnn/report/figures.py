@@ -4,11 +4,14 @@ Text and axes are drawn in INK, which the page replaces by its own colour, and n
 are coloured by opacity. The hues are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from jaxcnn.report.quantity import Quantity
 
 if TYPE_CHECKING:  # matplotlib takes longer to import than all of jaxcnn
     from matplotlib.axes import Axes
@@ -23,37 +26,67 @@ NAMED_BARS = 40  # classes; of more, the bars have no names
 LONGEST_CURVE = 500  # points; a longer one is drawn as the means of that many stretches
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Loss and accuracy against epochs: training, validation and, where there is one, validation of the EMA weights.
+class Curves(NamedTuple):
+    """The figure, and the names of what it shows: "Loss and accuracy"."""
 
-    `history` has the rows of metrics.jsonl. What is missing or not finite leaves a gap.
+    title: str
+    figure: "Figure"
+
+
+def curves(history: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity]) -> Curves:
+    """Quantities against epochs: training, validation and, where there is one, validation of the EMA weights.
+
+    `history` has the rows of metrics.jsonl. The loss and the quantity that selects checkpoints are shown, and what else
+    training records, four at most. What is missing or not finite leaves a gap.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11.5, 3.8), layout="constrained")
-    for axes, quantity, scale in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), strict=True):
-        plain(axes)
-        lowest, highest = math.inf, 0.0
-        for name, key, style in (
-            ("train", f"train_{quantity}", {"color": BLUE, "linewidth": 1.2}),
-            ("validation", f"validation_{quantity}", {"color": VERMILION, "linewidth": 1.8}),
-            ("validation, EMA", f"validation_ema_{quantity}", {"color": GREEN, "linewidth": 1.8, "linestyle": "--"}),
-        ):
-            epochs, values = _series(history, key)
-            if not len(values):
-                continue
-            # A single evaluation would be a line of no length.
-            axes.plot(epochs, scale * values, label=name, marker="o" if len(values) <= 30 else None, markersize=3.5, **style)
-            lowest, highest = min(lowest, values.min()), max(highest, values.max())
-        axes.set_title(quantity.capitalize() + (" (%)" if scale == 100 else ""), loc="left", color=INK, fontsize=11)
-        axes.set_xlabel("epoch", color=INK)
-        if quantity == "loss" and lowest > 0 and highest > 30 * lowest:
-            axes.set_yscale("log")
-        if axes.lines:
-            axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    shown = _shown(history, quantities)
+    rows = math.ceil(len(shown) / 2)
+    figure = Figure(figsize=(11.5, 3.8 * rows), layout="constrained")
+    for axes, quantity in zip(figure.subplots(rows, 2, squeeze=False).flat, [*shown, None], strict=False):
+        if quantity is None:
+            axes.set_axis_off()
         else:
-            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=INK)
-    return figure
+            _curve(axes, history, quantity)
+    *first, last = [quantity.label for quantity in shown]
+    return Curves((f"{', '.join(first)} and {last}" if first else last).capitalize(), figure)
+
+
+def _shown(history: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity]) -> list[Quantity]:
+    known = {quantity.name: quantity for quantity in quantities}
+    selects = [quantity.name for quantity in quantities if quantity.better]
+    trained = [name.removeprefix("train_") for name in dict.fromkeys(itertools.chain(*history)) if name.startswith("train_")]
+    names = dict.fromkeys([*(["loss"] if "loss" in {*known, *trained} else []), *selects[:1], *trained])
+    return [known.get(name, Quantity(name, name.replace("_", " "))) for name in names][:4]
+
+
+def _curve(axes: "Axes", history: Sequence[Mapping[str, Any]], quantity: Quantity) -> None:
+    percent = quantity.form.endswith("%}")
+    plain(axes)
+    lowest, highest = math.inf, 0.0
+    styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("train", f"train_{quantity.name}", {"color": BLUE, "linewidth": 1.2}),
+        ("validation", f"validation_{quantity.name}", {"color": VERMILION, "linewidth": 1.8}),
+        ("validation, EMA", f"validation_ema_{quantity.name}", {"color": GREEN, "linewidth": 1.8, "linestyle": "--"}),
+    )
+    for name, key, style in styles:
+        epochs, values = _series(history, key)
+        if not len(values):
+            continue
+        # A single evaluation would be a line of no length.
+        marker = "o" if len(values) <= 30 else None
+        axes.plot(epochs, (100 if percent else 1) * values, label=name, marker=marker, markersize=3.5, **style)
+        lowest, highest = min(lowest, values.min()), max(highest, values.max())
+    title = quantity.label[:1].upper() + quantity.label[1:]
+    axes.set_title(title + (" (%)" if percent else ""), loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("epoch", color=INK)
+    if not percent and lowest > 0 and highest > 30 * lowest:
+        axes.set_yscale("log")
+    if axes.lines:
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    else:
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=INK)
 
 
 def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Figure":

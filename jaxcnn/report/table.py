@@ -1,20 +1,17 @@
 """The few figures of a result that are printed at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxcnn.report.quantity import Quantity
 
-def results_table(summary: Mapping[str, Any]) -> str:
-    """Accuracy, loss, time and speed of a summary.json, two columns; what it does not hold is left out."""
+
+def results_table(summary: Mapping[str, Any], quantities: Iterable[Quantity]) -> str:
+    """The quantities, time and speed of a summary.json, two columns; what it does not hold is left out."""
     rows = [
-        (f"{split} {label}", f"{split}_{key}", form)
+        (f"{split} {quantity.label}", f"{split}_{quantity.name}", quantity.form)
         for split in ("train", "validation", "test")
-        for label, key, form in (
-            ("accuracy", "accuracy", "{:.2%}"),
-            ("top-5 accuracy", "top5_accuracy", "{:.2%}"),
-            ("loss", "loss", "{:.4f}"),
-            ("examples", "examples", "{:,}"),
-        )
+        for quantity in quantities
     ] + [
         ("epochs", "epochs", "{:.4g}"),
         ("time", "wall_seconds", "{:.1f} s"),

@@ -1,8 +1,8 @@
 """Classification metrics over exactly N examples, on the host.
 
-Every function takes logits and labels of one task:
+Every function takes logits and labels of one kind:
 
-    task          labels                   logits
+    kind          labels                   logits
     multiclass    (N,) int, 0 … K - 1      (N, K)
     binary        (N,) int, 0 or 1         (N, 1), positive above 0
     multilabel    (N, K) int, 0 or 1       (N, K), each positive above 0
@@ -28,33 +28,33 @@ class ClassRow(TypedDict):
     support: int
 
 
-def probabilities(logits: np.ndarray, task: LabelKind) -> np.ndarray:
+def probabilities(logits: np.ndarray, kind: LabelKind) -> np.ndarray:
     """Float32 probabilities: (N, K), rows summing to 1; binary (N, 2), of 0 and 1; multilabel (N, K), each its own."""
     from scipy.special import expit, softmax
 
-    logits = _checked(logits, task)
-    if task == "multilabel":
+    logits = _checked(logits, kind)
+    if kind == "multilabel":
         return expit(logits).astype(np.float32)
-    if task == "binary":  # not 1 - expit(x): that would round a small probability of 0 away
+    if kind == "binary":  # not 1 - expit(x): that would round a small probability of 0 away
         return np.concatenate([expit(-logits), expit(logits)], axis=-1).astype(np.float32)
     with np.errstate(invalid="ignore"):  # infinite logits have no softmax: NaN says so
         return softmax(logits, axis=-1).astype(np.float32)
 
 
-def predictions(logits: np.ndarray, task: LabelKind) -> np.ndarray:
+def predictions(logits: np.ndarray, kind: LabelKind) -> np.ndarray:
     """Predicted classes (N,), for multilabel (N, K) of 0 and 1. Of equal logits the first wins, as in argmax."""
-    logits = _checked(logits, task)
-    if task == "multilabel":
+    logits = _checked(logits, kind)
+    if kind == "multilabel":
         return (logits > 0).astype(np.int64)
-    if task == "binary":
+    if kind == "binary":
         return (logits[:, 0] > 0).astype(np.int64)
     return logits.argmax(axis=-1)
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray, task: LabelKind) -> float:
+def accuracy(logits: np.ndarray, labels: np.ndarray, kind: LabelKind) -> float:
     """Share of examples predicted right; for multilabel the share of right decisions among all N × K of them."""
-    right = predictions(logits, task) == labels
-    broken = np.isnan(_checked(logits, task)).any(axis=-1)  # argmax calls a NaN the largest
+    right = predictions(logits, kind) == labels
+    broken = np.isnan(_checked(logits, kind)).any(axis=-1)  # argmax calls a NaN the largest
     right[broken] = False
     return float(right.mean())
 
@@ -72,15 +72,15 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float(right.mean())
 
 
-def per_class(logits: np.ndarray, labels: np.ndarray, task: LabelKind, class_names: Sequence[str]) -> list[ClassRow]:
+def per_class(logits: np.ndarray, labels: np.ndarray, kind: LabelKind, class_names: Sequence[str]) -> list[ClassRow]:
     """Precision, recall, F1 and support of each of `class_names`, in order; 0 where there is nothing to divide by."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    num_classes = 2 if task == "binary" else logits.shape[1]
+    num_classes = 2 if kind == "binary" else logits.shape[1]
     if len(class_names) != num_classes:
         raise ValueError(f"{len(class_names)} class names for {num_classes} classes")
     scores = precision_recall_fscore_support(
-        labels, predictions(logits, task), labels=range(num_classes), average=None, zero_division=0
+        labels, predictions(logits, kind), labels=range(num_classes), average=None, zero_division=0
     )
     return [
         ClassRow(name=name, precision=float(p), recall=float(r), f1=float(f), support=int(n))
@@ -88,21 +88,21 @@ def per_class(logits: np.ndarray, labels: np.ndarray, task: LabelKind, class_nam
     ]
 
 
-def confusion_matrix(logits: np.ndarray, labels: np.ndarray, task: LabelKind) -> np.ndarray:
+def confusion_matrix(logits: np.ndarray, labels: np.ndarray, kind: LabelKind) -> np.ndarray:
     """Counts (K, K) int: row the label, column the prediction. Multilabel: (K, 2, 2), one such matrix a class."""
     from sklearn import metrics
 
-    predicted = predictions(logits, task)
-    if task == "multilabel":
+    predicted = predictions(logits, kind)
+    if kind == "multilabel":
         return metrics.multilabel_confusion_matrix(labels, predicted)
-    num_classes = 2 if task == "binary" else logits.shape[1]
+    num_classes = 2 if kind == "binary" else logits.shape[1]
     return metrics.confusion_matrix(labels, predicted, labels=range(num_classes))
 
 
-def _checked(logits: np.ndarray, task: LabelKind) -> np.ndarray:
-    """The logits in float64, or a ValueError if their shape is not the task's."""
-    if task not in ("multiclass", "binary", "multilabel"):
-        raise ValueError(f'task "{task}": expected multiclass, binary or multilabel')
-    if logits.ndim != 2 or (task == "binary" and logits.shape[1] != 1):
-        raise ValueError(f"logits of shape {logits.shape}: {task} takes {'(N, 1)' if task == 'binary' else '(N, K)'}")
+def _checked(logits: np.ndarray, kind: LabelKind) -> np.ndarray:
+    """The logits in float64, or a ValueError if their shape does not fit the kind."""
+    if kind not in ("multiclass", "binary", "multilabel"):
+        raise ValueError(f'kind "{kind}": expected multiclass, binary or multilabel')
+    if logits.ndim != 2 or (kind == "binary" and logits.shape[1] != 1):
+        raise ValueError(f"logits of shape {logits.shape}: {kind} takes {'(N, 1)' if kind == 'binary' else '(N, K)'}")
     return logits.astype(np.float64)

@@ -1,6 +1,6 @@
-"""Losses: one number an example from logits and labels.
+"""Losses of classification: one number per example from logits and labels.
 
-A task is what labels and logits mean, and it decides which loss can be used:
+What labels and logits mean decides which loss can be used:
 
     "multiclass"  labels (N,) int32, logits (N, K)
     "binary"      labels (N,) in {0, 1}, logits (N, 1), sigmoid
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxcnn.data import Source
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.tasks.classification_metrics import LabelKind
 from jaxcnn.tasks.settings import LossSettings
@@ -23,23 +22,23 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Losses = Callable[..., jax.Array]
 
 
-def task_of(source: Source, num_classes: int, loss: str) -> LabelKind:
-    """The task that labels of this shape and the setting loss.name make together."""
-    if source.labels.ndim == 2:
+def kind_of(field: str, num_classes: int, loss: str, labels: np.ndarray | None = None) -> LabelKind:
+    """What labels of a field's kind ("label" or "labels") and the setting loss.name mean together."""
+    if field == "labels":
         if loss != "sigmoid_binary_cross_entropy":
-            one_hot = (
-                "; if these are one-hot rows, store labels.argmax(axis=1)" if (source.labels.sum(axis=1) == 1).all() else ""
-            )
+            rows = labels is not None and (labels.sum(axis=1) == 1).all()
+            one_hot = "; if these are one-hot rows, store labels.argmax(axis=1)" if rows else ""
             raise UserError(
-                f"loss.name: {loss} takes one label an image, but these have several: use sigmoid_binary_cross_entropy{one_hot}"
+                f"loss.name: {loss} takes one label per image, but these have several: use "
+                f"sigmoid_binary_cross_entropy{one_hot}"
             )
         return "multilabel"
     return "binary" if num_classes == 2 and loss == "sigmoid_binary_cross_entropy" else "multiclass"
 
 
-def num_outputs(task: LabelKind, num_classes: int) -> int:
-    """How many logits a network for this task has."""
-    return 1 if task == "binary" else num_classes
+def num_outputs(kind: LabelKind, num_classes: int) -> int:
+    """How many logits a network for such labels has."""
+    return 1 if kind == "binary" else num_classes
 
 
 def targets_of(labels: jax.Array, outputs: int) -> jax.Array:
@@ -124,7 +123,7 @@ LOSSES: dict[str, Losses] = {
 
 def make_loss(
     config: LossSettings,
-    task: LabelKind,
+    kind: LabelKind,
     num_classes: int,
     train_labels: np.ndarray | None = None,
     class_names: Sequence[str] = (),
@@ -140,11 +139,11 @@ def make_loss(
     weights: tuple[float, ...] = ()
     names = class_names or [str(index) for index in range(num_classes)]
     if config.balance != "none":
-        if config.class_weights or task == "multilabel" or train_labels is None:
+        if config.class_weights or kind == "multilabel" or train_labels is None:
             raise UserError("loss.balance: takes one label an image, and no loss.class_weights beside it")
         weights = balanced_class_weights(train_labels, names, config.balance)
     elif config.class_weights:
-        if task == "multilabel":
+        if kind == "multilabel":
             raise UserError(f"loss.class_weights: {len(config.class_weights)} weights do not fit several labels an image")
         weights = given_class_weights(config.class_weights, names)
 
@@ -153,7 +152,7 @@ def make_loss(
         if labels.ndim == 1:
             return weight[labels]
         shares = labels.astype(jnp.float32)
-        return (jnp.concatenate([1 - shares, shares], axis=1) if task == "binary" else shares) @ weight
+        return (jnp.concatenate([1 - shares, shares], axis=1) if kind == "binary" else shares) @ weight
 
     def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
         losses = LOSSES[config.name](logits, labels, config.label_smoothing, config.focal_gamma)
@@ -170,13 +169,13 @@ def evaluation_losses(config: LossSettings) -> Losses:
     return LOSSES[config.name]
 
 
-def correct(logits: jax.Array, labels: jax.Array, task: LabelKind) -> jax.Array:
+def correct(logits: jax.Array, labels: jax.Array, kind: LabelKind) -> jax.Array:
     """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is.
 
     A mixed example has the class of its largest share, the first of equals; a binary target is positive above 0.5, so that
     exactly 0.5 is negative, as a logit of 0 (a probability of 0.5) is.
     """
-    if task == "multiclass":
+    if kind == "multiclass":
         labels = labels if labels.ndim == 1 else labels.argmax(axis=-1)
         return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
     return ((logits > 0) == (targets_of(labels, logits.shape[-1]) > 0.5)).astype(jnp.float32).mean(axis=-1)

@@ -1,11 +1,12 @@
-from .loop import Interrupted, run
-from .predictions import predict_each, predict_files, ranked
+from .predictions import predict_each, predict_files
 from .settings import OptimizerSettings, ScheduleSettings
 from .trained import Trained, evaluate, from_pretrained, load_trained, load_weights
+from .training import Interrupted, Run, run
 
 __all__ = [
     "Interrupted",
     "OptimizerSettings",
+    "Run",
     "ScheduleSettings",
     "Trained",
     "evaluate",
@@ -14,6 +15,5 @@ __all__ = [
     "load_weights",
     "predict_each",
     "predict_files",
-    "ranked",
     "run",
 ]

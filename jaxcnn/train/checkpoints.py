@@ -2,8 +2,8 @@
 
 checkpoints/STEP/ holds three trees and what is needed to use them without the code that trained them:
 
-    variables   {"params", "batch_stats"}
-    ema         the same, averaged; only where the run has it
+    variables   {"params", "batch_stats", and what else the task has}
+    ema         {"params", "batch_stats"}, averaged; only where the run has it
     training    {"step", "seed", "opt_state"}
     meta        model name and arguments, class names, preprocessing, config, the best step; shapes and checksum of each tree
 
@@ -56,6 +56,9 @@ class _LatestAndBest:
 class Checkpoints:
     """The checkpoints of one run. The folder is made when the first is saved."""
 
+    left_out: tuple[str, ...] = ()
+    """collections of the variables that are not written, for they never change"""
+
     def __init__(self, folder: Path, *, keep: int = 2, warn: Callable[[str], None] = print):
         self._folder, self._policy, self._warn = folder.absolute(), _LatestAndBest(keep), warn
         self._made: ocp.CheckpointManager | None = None
@@ -70,7 +73,7 @@ class Checkpoints:
 
     def save(self, state: TrainState, meta: Meta, *, best_step: int | None) -> None:
         """Starts to write `state`; returns once it is copied to the host, so that it may be donated."""
-        trees = jax.device_get(_trees(state))
+        trees = jax.device_get(self._trees(state))
         step = int(trees["training"]["step"])
         self._policy.best_step = best_step
         of_trees = {
@@ -99,20 +102,14 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 meta = self._meta(step)
-                trees = {name: self._tree(step, name, tree, meta) for name, tree in _trees(template).items()}
+                trees = {name: self._tree(step, name, tree, meta) for name, tree in self._trees(template).items()}
             except _Damaged as damage:
                 self._say_damaged(step, damage)
                 damaged.append(step)
                 continue
             self._set_aside(damaged)
-            state = TrainState(
-                trees["training"]["step"],
-                trees["training"]["seed"],
-                trees["variables"]["params"],
-                trees["variables"]["batch_stats"],
-                trees["training"]["opt_state"],
-                trees.get("ema"),
-            )
+            training = trees["training"]
+            state = TrainState(training["step"], training["seed"], trees["variables"], training["opt_state"], trees.get("ema"))
             return state, meta
         if damaged:
             raise UserError(f"{self._folder}: none of the checkpoints {self.steps()} can be read")
@@ -150,6 +147,11 @@ class Checkpoints:
         """Waits, and ends the threads."""
         if self._made:
             self._made.close()
+
+    def _trees(self, state: TrainState) -> dict[str, Any]:
+        variables = {name: tree for name, tree in state.variables.items() if name not in self.left_out}
+        trees = {"variables": variables, "training": {"step": state.step, "seed": state.seed, "opt_state": state.opt_state}}
+        return trees | ({} if state.ema is None else {"ema": state.ema})
 
     def _say_damaged(self, step: int, damage: _Damaged) -> None:
         text = f"checkpoint {step} is damaged ({damage})"
@@ -237,11 +239,6 @@ def _why_not_now(error: Exception, folder: Path) -> str:
         except OSError as cause:
             return f"{path.name}: {cause.strerror}"
     return ""
-
-
-def _trees(state: TrainState) -> dict[str, Any]:
-    trees = {"variables": state.variables, "training": {"step": state.step, "seed": state.seed, "opt_state": state.opt_state}}
-    return trees | ({} if state.ema is None else {"ema": state.ema})
 
 
 def _shapes(tree: Any) -> dict[str, str]:

@@ -1,20 +1,17 @@
-"""Everything that a config decides before the first step: data, model, loss, optimiser, schedule, devices."""
+"""Everything that a config decides before the first step: data, task, optimizers, schedule, devices."""
 
 import dataclasses
 import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from jaxcnn import data
 from jaxcnn.config import Config
@@ -22,30 +19,21 @@ from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.durations import duration_in_steps, durations_in_steps
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import make_predict
 from jaxcnn.layers import random_key
-from jaxcnn.models import create_model
 from jaxcnn.models.airbench import whiten
 from jaxcnn.models.settings import ModelSettings
-from jaxcnn.pretrained import (
-    class_difference,
-    find_pretrained,
-    fit,
-    for_channels,
-    head_order,
-    known_differences,
-    other_preprocessing,
-    stated_names,
-    stem_channels,
-)
-from jaxcnn.tasks.classification_metrics import LabelKind
-from jaxcnn.tasks.losses import make_loss, num_outputs, task_of
-from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.pretrained import find_pretrained, for_channels
+from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity
+from jaxcnn.tasks.task import Phase, Setup, Task, Variables
+from jaxcnn.train.clock import Clock
+from jaxcnn.train.devices import make_mesh, on_cpu, replicated, replicated_shapes
 from jaxcnn.train.optimizers import frozen_paths, make_groups, make_optimizer
+from jaxcnn.train.programs import AheadOfTime
 from jaxcnn.train.schedules import make_schedule
+from jaxcnn.train.selection import Selection
 from jaxcnn.train.settings import ScheduleSettings
-from jaxcnn.train.state import TrainState, Variables, init_state, init_variables
-from jaxcnn.train.step import Step, make_train_step
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import Step, Update, init_state, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,36 +42,54 @@ class Experiment:
 
     config: Config
     dataset: data.Dataset
-    preprocessing: data.Preprocessing
-    task: LabelKind
-    model: nn.Module
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
+    setup: Setup
+    task: Task
+    update: Update
     mesh: Mesh
     total_steps: int
     reading: data.Reading
     sizes: data.Sizes
-    frozen: frozenset[str] = frozenset()
 
-    def steps(self, name: str) -> int:
-        """The duration of a setting, in steps, at least 1."""
-        text: str = operator.attrgetter(name)(self.config)
-        size = len(self.dataset.train)
-        return max(1, duration_in_steps(name, text, batch_size=self.config.batch_size, examples_per_epoch=size))
+    @property
+    def preprocessing(self) -> data.Preprocessing:
+        """Of evaluation; training's images may have other sizes."""
+        return self.task.preprocessing
+
+    @property
+    def every(self) -> dict[str, int]:
+        """After how many steps a row, an evaluation and a checkpoint are due."""
+        sizes = {"batch_size": self.config.batch_size, "examples_per_epoch": len(self.dataset.train)}
+        config = self.config
+        durations = {"log": config.log.every, "evaluate": config.evaluate.every, "checkpoint": config.checkpoint.every}
+        return {name: max(1, duration_in_steps(f"{name}.every", text, **sizes)) for name, text in durations.items()}
+
+    @property
+    def selection(self) -> Selection:
+        """How evaluations are compared."""
+        early_stop = self.config.early_stop
+        quantity = selecting_quantity(self.task, self.config.evaluate.metric)
+        return Selection(quantity, early_stop.patience, early_stop.min_delta)
 
     def order(self) -> data.Order | data.BalancedOrder:
         """Which example stands where in training."""
         if self.config.data.balanced:
-            return data.BalancedOrder(self.dataset.train.labels, self.config.seed)
+            return data.BalancedOrder(self.dataset.train.column("label"), self.config.seed)
         return data.Order(len(self.dataset.train), self.config.seed, self.config.data.repeats)
 
     def reader(self, source: data.Source) -> data.Reader:
         """Batches of `source`, resident or streamed as the config asks."""
         return data.make_reader(source, self.mesh, self.reading)
 
-    def batches_once(self, source: data.Source) -> Callable[[], Iterator[data.Batch]]:
-        """Gives all of `source` once, each time that it is called."""
-        return batches_once(self.config, source, self.mesh, self.reading)
+    @functools.cached_property
+    def validation(self) -> list[Callable[[], Iterator[data.Batch]]]:
+        """The validation set, and the parts that the task needs beside it: each gives its batches once when it is called."""
+        return self.parts_of(self.dataset.validation, self.reading)
+
+    def parts_of(self, source: data.Source | None, reading: data.Reading) -> list[Callable[[], Iterator[data.Batch]]]:
+        """`source`, and the parts that the task needs beside it."""
+        assert source is not None, "there is no such part of the data"
+        sources = [source, *(self.dataset.parts()[part] for part in self.task.needs)]
+        return [batches_once(self.config, each, self.mesh, reading) for each in sources]
 
     def initial_state(self, say: Callable[[str], None] = lambda line: None, clock: Clock | None = None) -> TrainState:
         """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained, of which `say` tells.
@@ -92,109 +98,55 @@ class Experiment:
         """
         config, everywhere, clock = self.config, replicated(self.mesh), clock or Clock()
 
-        start = functools.partial(init_state, optimizer=self.optimizer, ema=config.ema.decay > 0)
-
         def fresh(images: jax.Array | None, seed: jax.Array) -> TrainState:
-            variables = init_variables(self.model, self.preprocessing.input_shape, random_key(seed))
+            variables = self.task.init(random_key(seed))
             if images is not None:
                 stem = variables["params"]["stem_conv"]
                 stem["kernel"] = whiten(self.preprocessing(images), stem["kernel"].shape[:2])
-            return start(variables, seed)
+            return self._start(variables, seed)
 
         train, skip = self.dataset.train, self.reading.skip
         images_of = (image for i in range(len(train)) if (image := train.readable(i) if skip else train[i]) is not None)
         first = list(itertools.islice(images_of, config.model.whiten))
         images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
-        make, argument, options = fresh, images, {}
+        options: dict[str, Any] = {}
+        make: Callable[..., TrainState] = fresh
+        argument: Any = images
         if config.model.pretrained:
-            make, argument = start, jax.device_put(self.pretrained_variables(say), everywhere)
-        elif self.on_cpu:
+            make, argument = self._start, jax.device_put(self.task.pretrained(self.setup, say), everywhere)
+        elif on_cpu(self.mesh):
             # Run once: LLVM's first level makes the same numbers and is compiled in a third of the time.
             options = {"xla_backend_optimization_level": 1}
         make = jax.jit(make, out_shardings=everywhere, compiler_options=options)
         return jax.block_until_ready(AheadOfTime(make, clock)(argument, seed))
 
+    def _start(self, variables: Variables, seed: int | jax.Array) -> TrainState:
+        return init_state(variables, seed, self.update)
+
     def state_template(self) -> TrainState:
-        """The shapes and shardings of the state, to restore a checkpoint into."""
+        """The shapes and shardings of the state."""
+        return replicated_shapes(lambda key: self._start(self.task.init(key), 0), self.mesh)
 
-        def start(key: jax.Array) -> TrainState:
-            variables = init_variables(self.model, self.preprocessing.input_shape, key)
-            return init_state(variables, 0, self.optimizer, ema=self.config.ema.decay > 0)
-
-        return replicated_shapes(start, self.mesh)
-
-    def pretrained_variables(self, say: Callable[[str], None] = lambda line: None, *, new_head: bool = True) -> Variables:
-        """The weights in model.pretrained, for this model: with a fresh head where the data have other classes."""
-        config, arguments, channels = self.config.model, _arguments(self.config.model), self.preprocessing.input_shape[2]
-        origin = find_pretrained(config.pretrained, config.name, say=say)
-        variables, has = origin.variables(**arguments)
-        outputs, takes = _outputs(self.task, self.dataset), stem_channels(origin, variables)
-        if has != outputs and not new_head:
-            raise UserError(f"model.pretrained: {config.pretrained} has {has} classes, but the data set has {outputs}")
-        names = stated_names(self.config.data.name, self.dataset.class_names)
-        kept = head_order(origin, has, outputs, names) is not None
-        if not kept and not new_head:
-            difference = class_difference(origin.named(has), names)
-            raise UserError(f"model.pretrained: {config.pretrained} has other classes than the data set: {difference}")
-        if takes != channels and not config.adapt_stem:
-            change_data = f"--config.data.channels={takes} changes the images, " if {takes, channels} == {1, 3} else ""
-            raise UserError(
-                f"model.pretrained: {config.pretrained} is for images of {takes} channels, but these have {channels}; "
-                f"{change_data}--config.model.adapt_stem=True adapts its first convolution"
-            )
-        variables, changes = fit(origin, variables, has, outputs, self.preprocessing.input_shape, names, **arguments)
-        changes += known_differences(origin, self.task, arguments, has, names) if kept else []
-        measured = not (self.config.data.mean or self.config.data.std)
-        if measured:
-            mean, std = (", ".join(f"{v:.3g}" for v in values) for values in (self.preprocessing.mean, self.preprocessing.std))
-            changes.append(f"pixels as it takes them, mean {mean}, std {std}")
-        changes += other_preprocessing(origin, self.preprocessing)
-        say(f"starts from {origin}" + "".join(f"; {change}" for change in changes))
-        if measured and origin.assumed:
-            say(f"assumed: {origin.assumed}; --config.data.mean and --config.data.std change it")
-        return {"batch_stats": {}, **variables}
-
-    def predict(self) -> jax.stages.Wrapped:
-        """The jitted forward pass of evaluation, over the views of evaluate.views."""
-        return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
+    def frozen_collections(self) -> Variables:
+        """The collections that are in no checkpoint, as `init` makes them."""
+        if not self.task.frozen:
+            return {}
+        make = jax.jit(lambda seed: self.task.init(random_key(seed)), out_shardings=replicated(self.mesh))
+        variables = make(jax.device_put(np.uint32(self.config.seed), replicated(self.mesh)))
+        return {name: variables[name] for name in self.task.frozen}
 
     def train_step(self, size: tuple[int, int] | None = None) -> Step:
         """The pure function of one step, with images of this (height, width) where it is given (see data.sizes)."""
-        config, preprocessing = self.config, self.preprocessing
-        if size:
-            preprocessing = dataclasses.replace(preprocessing, size=size)
-        return make_train_step(
-            model=self.model,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            loss=make_loss(
-                config.loss, self.task, len(self.dataset.class_names), self.dataset.train.labels, self.dataset.class_names
-            ),
-            task=self.task,
-            preprocessing=preprocessing,
-            augment=data.make_augmentation(config.data.augment, config.data.repeats),
-            num_outputs=_outputs(self.task, self.dataset),
-            ema_decay=config.ema.decay,
-            accumulate=config.optimizer.accumulate,
-            auxiliary_weight=config.loss.auxiliary_weight,
-            frozen=self.frozen,
-            unroll=self.on_cpu,
-        )
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether this runs on the CPU, where loops around gradients are slow and devices have to be waited for."""
-        return self.mesh.devices.flat[0].platform == "cpu"
+        return make_train_step(self.task.at_size(size) if size else self.task, self.update, unroll=on_cpu(self.mesh))
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint carries so that it can be used alone; `load_trained` reads it."""
+        name, module = self.config.model.name, next(iter(self.task.networks().values()))[0]
+        arguments = self.setup.model_arguments | {"num_classes": getattr(module, "num_classes", 0)}
         return {
-            "model": {
-                "name": self.config.model.name,
-                "arguments": _arguments(self.config.model) | {"num_classes": _outputs(self.task, self.dataset)},
-                "dtype": self.config.model.dtype,
-            },
-            "task": self.task,
+            "model": {"name": name, "arguments": arguments, "dtype": self.config.model.dtype},
+            "task": {"name": self.config.task.name, "arguments": dict(self.config.task.arguments)},
+            "fields": dict(self.setup.fields),
             "class_names": list(self.dataset.class_names),
             "preprocessing": self.preprocessing.to_json(),
         }
@@ -206,6 +158,7 @@ def prepare(config: Config) -> Experiment:
     Raises:
       UserError: whatever in the settings does not fit the data, the model, the devices or each other.
     """
+    check_task(config)
     mesh = make_mesh(config.devices)
     if config.batch_size % (mesh.size * config.optimizer.accumulate):
         raise UserError(
@@ -216,7 +169,7 @@ def prepare(config: Config) -> Experiment:
     dataset = data.load(config.data, config.seed)
     if config.early_stop.patience and not dataset.validation:
         raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
-    if config.data.balanced and dataset.train.labels.ndim == 2:
+    if config.data.balanced and dataset.train.column("label").ndim == 2:
         raise UserError("data.balanced: takes one label an image, but these have several")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     if augment.mixes and config.batch_size < 2 * config.data.repeats:
@@ -230,46 +183,54 @@ def prepare(config: Config) -> Experiment:
         dataset = dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, sizes=sizes))
     if config.data.on_error == "skip":
         _check_some_readable(dataset)
-    task = task_of(dataset.train, len(dataset.class_names), config.loss.name)
-    model = create_model(
-        config.model.name,
-        **_arguments(config.model),
-        num_classes=_outputs(task, dataset),
-        dtype=config.model.dtype,
-    )
-    init = functools.partial(init_variables, model, preprocessing.input_shape)
-    params = jax.eval_shape(init, jax.random.key(0))["params"]
-    _check_sizes(sizes, model, preprocessing, params)
+    kinds = {name: field.kind for name, field in dataset.train.fields.items()}
+    setup = Setup(config, dataset.class_names, kinds, preprocessing, augment, train=dataset.train)
+    task = make_task(setup)
+    augment.check_fields(task.fields)
+    _check_phases(task, config)
+    params = jax.eval_shape(task.init, jax.random.key(0))["params"]
+    _check_sizes(sizes, task, params)
     _check_whitening(config.model, params, len(dataset.train))
-    durations = {"batch_size": config.batch_size, "examples_per_epoch": len(dataset.train)}
-    total_steps = duration_in_steps("total", config.total, **durations)
+    total_steps = duration_in_steps("total", config.total, batch_size=config.batch_size, examples_per_epoch=len(dataset.train))
     if not total_steps:
         raise UserError(f"total: {config.total} is no training")
-
-    def schedule_of(settings: ScheduleSettings, peak: float) -> optax.Schedule:
-        return make_schedule(settings, peak=peak, total_steps=total_steps, **durations)
-
-    schedule = schedule_of(config.schedule, config.optimizer.learning_rate)
-    groups = make_groups(config.optimizer, config.schedule, schedule_of)
-    optimizer = make_optimizer(config.optimizer, schedule, params, groups)
-    experiment = Experiment(
-        config,
-        dataset,
-        preprocessing,
-        task,
-        model,
-        optimizer,
-        schedule,
-        mesh,
-        total_steps,
-        reading(config),
-        sizes,
-        frozen_paths(config.optimizer, params),
-    )
+    update = _make_update(config, task, params, total_steps, len(dataset.train))
+    experiment = Experiment(config, dataset, setup, task, update, mesh, total_steps, reading(config), sizes)
     augment.check(preprocessing.input_shape)
-    experiment.train_step()  # its loss and augmentation, and the views, are checked as they are made
-    experiment.predict()
+    selection = experiment.selection
+    if config.early_stop.patience and selection.quantity is None:
+        raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity to judge by")
     return experiment
+
+
+def _make_update(config: Config, task: Task, params: Any, total_steps: int, examples_per_epoch: int) -> Update:
+    """The optimizer of each phase, and what else changes the parameters."""
+    sizes = {"batch_size": config.batch_size, "examples_per_epoch": examples_per_epoch, "total_steps": total_steps}
+
+    def schedule_of(phase: Phase, settings: ScheduleSettings, peak: float) -> optax.Schedule:
+        schedule = make_schedule(settings, peak=peak, **sizes)
+        # an optimizer counts the updates of its phase
+        return schedule if phase.every == 1 else lambda count: schedule(phase.every * count)
+
+    def optimizer(phase: Phase) -> optax.GradientTransformation:
+        schedules = functools.partial(schedule_of, phase)
+        groups = make_groups(config.optimizer, config.schedule, schedules)
+        return make_optimizer(config.optimizer, schedules(config.schedule, config.optimizer.learning_rate), params, groups)
+
+    schedule = schedule_of(Phase(), config.schedule, config.optimizer.learning_rate)
+
+    optimizers = {phase: optimizer(phase) for phase in task.phases}
+    frozen = frozen_paths(config.optimizer, params)
+    return Update(optimizers, schedule, config.ema.decay, config.optimizer.accumulate, frozen)
+
+
+def _check_phases(task: Task, config: Config) -> None:
+    """That the settings `optimizer.*` can do what the task asks for."""
+    if config.optimizer.accumulate > 1 and not task.splits:
+        raise UserError(
+            f"optimizer.accumulate: the loss of {config.task.name} compares the examples of a batch, so it can't be computed "
+            "in parts; leave it at 1"
+        )
 
 
 def _check_some_readable(dataset: data.Dataset) -> None:
@@ -308,12 +269,12 @@ def _sizes(config: Config, examples_per_epoch: int, evaluated: tuple[int, int]) 
     return data.Sizes(tuple(map(height_and_width, sizes)), tuple(boundaries), config.seed, config.batch_size)
 
 
-def _check_sizes(sizes: data.Sizes, model: nn.Module, preprocessing: data.Preprocessing, params: Any) -> None:
-    """That the model takes images of all sizes with the same parameters."""
+def _check_sizes(sizes: data.Sizes, task: Task, params: Any) -> None:
+    """That the task's networks take images of all sizes with the same parameters."""
     for size in sizes.sizes:
-        init = functools.partial(init_variables, model, (*size, preprocessing.input_shape[2]))
-        if jax.tree.map(jnp.shape, jax.eval_shape(init, jax.random.key(0))["params"]) != jax.tree.map(jnp.shape, params):
-            height, width = preprocessing.size
+        of_size = jax.eval_shape(task.at_size(size).init, jax.random.key(0))["params"]
+        if jax.tree.map(jnp.shape, of_size) != jax.tree.map(jnp.shape, params):
+            height, width = task.preprocessing.size
             raise UserError(
                 f"data.sizes: the model has other parameters at {size[0]}×{size[1]} than at {height}×{width}; it takes one size"
             )
@@ -343,37 +304,3 @@ def batches_once(config: Config, source: data.Source, mesh: Mesh, how: data.Read
     how = dataclasses.replace(how, workers=0)  # processes take seconds to start, each time
     batch_size = -(-min(config.evaluate.batch_size, len(source)) // mesh.size) * mesh.size
     return functools.partial(data.batches_once, data.make_reader(source, mesh, how), len(source), batch_size)
-
-
-def make_mesh(devices: int = 0) -> Mesh:
-    """The first `devices` devices that JAX finds (0: all), as one axis "data"."""
-    found = jax.devices()
-    if devices > len(found):
-        raise UserError(f"devices: {devices} were asked for, but JAX finds {len(found)} ({found[0].platform})")
-    # Auto axes: shardings are propagated by the compiler, not part of an array's type
-    return jax.make_mesh(
-        (devices or len(found),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=found[: devices or None]
-    )
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """On every device of `mesh`, whole."""
-    return NamedSharding(mesh, P())
-
-
-def replicated_shapes(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    """The shapes of what `make(key)` returns, each with the sharding "on every device"."""
-    shapes = jax.eval_shape(make, jax.random.key(0))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
-
-
-def _arguments(config: ModelSettings) -> dict[str, Any]:
-    arguments = dict(config.arguments)
-    for name, setting in (("num_classes", "the data set decides it"), ("dtype", "it is the setting model.dtype")):
-        if name in arguments:
-            raise UserError(f"model.arguments.{name}: not set here; {setting}")
-    return arguments
-
-
-def _outputs(task: LabelKind, dataset: data.Dataset) -> int:
-    return num_outputs(task, len(dataset.class_names))

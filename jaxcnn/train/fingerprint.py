@@ -17,7 +17,7 @@ def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """{"train": {"examples": N, "sha256": …}, …}, a hash of what each part has and in which order.
 
     Files count by their paths below the folder that holds all of them, so that it may be moved or copied; what lies in
-    memory by its place there and by some of its pixels; and all by their labels.
+    memory by its place there and by some of its pixels; and all by their labels and other targets.
     """
     found = {part: _stored(source) for part, source in dataset.parts().items()}
     paths = [
@@ -92,7 +92,12 @@ def _stored(source: Source) -> tuple[Source, np.ndarray]:
 
 
 def _hash(source: Source, chosen: np.ndarray, above: int) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(source.labels[chosen], "<i4").tobytes())
+    columns = source.rows(chosen)
+    digest = hashlib.sha256()
+    if "label" in columns:
+        digest.update(np.ascontiguousarray(columns.pop("label"), "<i4").tobytes())
+    for name, column in sorted(columns.items()):
+        digest.update(f"{name} {column.shape}".encode() + np.ascontiguousarray(column).tobytes())
     if isinstance(source, FileSource):
         digest.update("\0".join(path[above:] for path in source.paths[chosen].tolist()).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()

@@ -2,13 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxcnn.errors import RunFailed
-from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.log import Row
+from jaxcnn.train.steps import Call
+
+_NOT_SUMMED = ("learning_rate",)  # the last value counts
 
 
 @dataclasses.dataclass
@@ -16,63 +18,79 @@ class Interval:
     """Sums over the training steps since the last row; goes into checkpoints, so that a resumed run's rows are equal."""
 
     steps: int = 0
-    loss: float = 0.0
-    accuracy: float = 0.0
-    gradient_norm: float = 0.0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    """of each metric, over the steps that have it"""
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    """how many steps those are: a phase may be skipped"""
     learning_rate: float = 0.0
     seconds: float = 0.0
     waited: float = 0.0
 
-    def add(self, pending: Sequence[tuple[dict, int]], step: int, history: Sequence[Row], checkpoints: Checkpoints) -> None:
-        """Adds the steps up to `step`, waiting for them; RunFailed if one's loss or gradient is not finite.
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Interval":
+        """What a checkpoint holds; those of earlier versions have the sums of a classifier beside the rest."""
+        if "sums" in values or not values:
+            return cls(**values)
+        names, others = ("loss", "accuracy", "gradient_norm"), ("steps", "learning_rate", "seconds", "waited")
+        sums = {name: values[name] for name in names} if values["steps"] else {}
+        return cls(**{name: values[name] for name in others}, sums=sums, counts=dict.fromkeys(sums, values["steps"]))
 
-        `pending` has the metrics of each call, and of how many steps they are: arrays may have room for more.
-        """
-        if not pending:
-            return
-        of_calls, counts = zip(*pending, strict=True)
-        rows = jax.device_get(of_calls)
-        metrics = {
-            name: np.concatenate([row[name][:count] for row, count in zip(rows, counts, strict=True)]).astype(np.float64)
-            for name in rows[0]
-        }
-        finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
-        if not finite.all():
-            bad = int(np.argmin(finite))
-            _fail_not_finite(metrics, bad, step - len(finite) + bad + 1, history, checkpoints)
-        self.steps += len(finite)
-        for name in ("loss", "accuracy", "gradient_norm"):
-            setattr(self, name, getattr(self, name) + float(metrics[name].sum()))
+    def to_json(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return dataclasses.asdict(self)
+
+    def add(self, metrics: Mapping[str, np.ndarray]) -> None:
+        """Adds steps, by the values (n,) of their metrics."""
+        self.steps += len(metrics["learning_rate"])
         self.learning_rate = float(metrics["learning_rate"][-1])
+        for name in [name for name in metrics if name not in _NOT_SUMMED]:
+            present = metrics[name][~np.isnan(metrics[name])]
+            self.sums[name] = self.sums.get(name, 0.0) + float(present.sum())
+            self.counts[name] = self.counts.get(name, 0) + len(present)
 
     def row(self, batch_size: int) -> Row:
         """The row of metrics.jsonl: means over the steps; the learning rate of the last."""
+        means = {name: total / self.counts[name] if self.counts[name] else np.nan for name, total in self.sums.items()}
+        norm = means.pop("gradient_norm")
         return {
-            "train_loss": self.loss / self.steps,
-            "train_accuracy": self.accuracy / self.steps,
+            **{f"train_{name}": mean for name, mean in means.items()},
             "learning_rate": self.learning_rate,
-            "gradient_norm": self.gradient_norm / self.steps,
+            "gradient_norm": norm,
             "images_per_second": self.steps * batch_size / max(self.seconds, 1e-9),
             "data_wait_share": min(self.waited / max(self.seconds, 1e-9), 1.0),
         }
 
 
-def _fail_not_finite(
-    metrics: Mapping[str, np.ndarray], bad: int, step: int, history: Sequence[Row], checkpoints: Checkpoints
-) -> None:
-    """Stops the run: where, what was last finite, what to try."""
+def metrics_of(calls: Sequence[Call]) -> dict[str, np.ndarray]:
+    """The metrics of all steps of some calls, (n,) float64 each; waits for them."""
+    of_calls = jax.device_get([call.metrics for call in calls])
+    return {
+        name: np.concatenate([values[name][: call.steps] for values, call in zip(of_calls, calls, strict=True)]).astype(
+            np.float64
+        )
+        for name in of_calls[0]
+    }
+
+
+def first_not_finite(metrics: Mapping[str, np.ndarray], *, loss: bool = True) -> int | None:
+    """Which of the steps is the first whose gradient norm or (if `loss` is to be watched) loss is not finite."""
+    finite = np.isfinite(metrics["gradient_norm"])
+    if loss and "loss" in metrics:
+        finite &= np.isfinite(metrics["loss"])
+    return None if finite.all() else int(np.argmin(finite))
+
+
+def not_finite(metrics: Mapping[str, np.ndarray], bad: int, step: int, history: Sequence[Row]) -> str:
+    """What to say of step number `step`, whose metrics are at `bad`: how they are, and what was last finite."""
+
+    def text(at: int) -> str:
+        loss = f"the loss {{was}} {metrics['loss'][at]:.4g}, " if "loss" in metrics else ""
+        return f"{loss}the gradient's norm {{was}} {metrics['gradient_norm'][at]:.4g}"
+
     if bad:
-        loss, norm = metrics["loss"][bad - 1], metrics["gradient_norm"][bad - 1]
-        last = f"at step {step - 1} the loss was {loss:.4g}, the gradient's norm {norm:.4g}"
+        last = f"at step {step - 1} {text(bad - 1).format(was='was')}"
     elif rows := [row for row in history if "train_loss" in row]:
         last = f"up to step {rows[-1]['step']} the mean loss was {rows[-1]['train_loss']:.4g}"
     else:
         last = "it never was finite"
-    checkpoints.wait()
-    kept = f"the checkpoint of step {checkpoints.steps()[-1]} is kept" if checkpoints.steps() else "no checkpoint was due yet"
-    checkpoints.close()
-    raise RunFailed(
-        f"step {step}: the loss is {metrics['loss'][bad]:g}, the gradient's norm {metrics['gradient_norm'][bad]:g}; "
-        f"{last}; {kept}. Try a lower optimizer.learning_rate, a longer schedule.warmup, optimizer.clip_norm=1, "
-        "or model.dtype=float32"
-    )
+    return f"step {step}: {text(bad).format(was='is')}; {last}"

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
@@ -15,9 +15,51 @@ from jaxcnn.config import Config
 from jaxcnn.durations import duration_in_steps
 from jaxcnn.errors import UserError
 from jaxcnn.files import read_values
-from jaxcnn.train.checkpoints import Meta
+from jaxcnn.train.checkpoints import Checkpoints, Meta
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.fingerprint import data_differences, fingerprint
+
+
+class Earlier(NamedTuple):
+    """What an earlier run left in the folder."""
+
+    result: dict[str, Any]
+    """summary.json, where nothing is left to do; else {}"""
+    meta: Meta | None
+    """that of its latest checkpoint"""
+    config: Config | None
+    extends: bool
+    """whether it is trained for longer than it was to be"""
+
+
+def earlier_run(workdir: Path, config: Config, checkpoints: Checkpoints, extend: bool, warn: Callable[[str], None]) -> Earlier:
+    """What is in the folder. Refuses a run with other settings than `config`."""
+    summary, meta = finished_summary(workdir, warn), checkpoints.latest_meta()
+    before = earlier_config(workdir, meta, bool(summary), warn)
+    if extend and not (before and meta):
+        raise UserError(f"--extend: {workdir} holds no run that could go on")
+    extends = before is not None and check_config(workdir, before, config, extend=extend)
+    return Earlier({} if extends else summary, meta, before, extends)
+
+
+def check(workdir: Path, earlier: Earlier, experiment: Experiment, now: Meta) -> None:
+    """Refuses other data than the earlier run's, and no longer total where it is to be extended."""
+    if earlier.meta:
+        check_data(workdir, earlier.meta, now)
+        now["extended"] = earlier.meta.get("extended", [])
+    if earlier.extends:
+        steps_before_extension(earlier, experiment)
+
+
+def extend(workdir: Path, earlier: Earlier, experiment: Experiment, now: Meta, step: int) -> str:
+    """Records that the run, resumed at `step`, is trained for longer; returns a line that says so."""
+    planned = steps_before_extension(earlier, experiment)
+    now["extended"] = [*now["extended"], {"at_step": step, "from_steps": planned}]
+    (workdir / "summary.json").unlink(missing_ok=True)
+    return (
+        f"extended from {planned:,} steps: from here on the schedule is computed for the new total, so the "
+        "result differs from a run with this total from the beginning"
+    )
 
 
 def finished_summary(workdir: Path, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -62,14 +104,15 @@ def check_config(workdir: Path, earlier: Config, config: Config, *, extend: bool
     )
 
 
-def steps_before_extension(earlier: Config, experiment: Experiment) -> int:
+def steps_before_extension(earlier: Earlier, experiment: Experiment) -> int:
     """How many steps the run was to have. Refuses a total that is not larger than that one."""
-    sizes = {"batch_size": earlier.batch_size, "examples_per_epoch": len(experiment.dataset.train)}
-    before = duration_in_steps("total", earlier.total, **sizes)
+    assert earlier.config is not None, "no run to extend"
+    sizes = {"batch_size": earlier.config.batch_size, "examples_per_epoch": len(experiment.dataset.train)}
+    before = duration_in_steps("total", earlier.config.total, **sizes)
     if experiment.total_steps <= before:
         raise UserError(
             f"--extend: total is {experiment.config.total}, {experiment.total_steps:,} steps, but this run was to have "
-            f"{earlier.total}, {before:,} steps; give a larger one"
+            f"{earlier.config.total}, {before:,} steps; give a larger one"
         )
     return before
 

@@ -1,58 +1,50 @@
 """The state of a training: everything that a resumed run needs beside its config."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-Variables = dict[str, Any]
-"""{"params": …, "batch_stats": …}: nested dicts of float32 arrays."""
+from jaxcnn.tasks.task import Phase, Variables
 
 
-@flax.struct.dataclass
-class TrainState:
-    """A pytree. `ema` is the moving average of both `params` and `batch_stats`, or None.
+class TrainState(flax.struct.PyTreeNode):
+    """A pytree. `opt_state` has the optimizer's state of each phase by its name; of a single phase, that state itself.
 
-    The seed is in it, and not in the step's code, so that runs of other seeds need not be compiled again.
+    `ema` is the moving average of "params" and "batch_stats", or None. The seed is in the state, and not in the step's code, so
+    that runs of other seeds need not be compiled again.
     """
 
     step: jax.Array
     seed: jax.Array  # uint32
-    params: Any
-    batch_stats: Any
+    variables: Variables
     opt_state: Any
     ema: Variables | None
 
     @property
-    def variables(self) -> Variables:
-        """What model.apply takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+    def averaged(self) -> Variables:
+        """The variables with the moving average in place of what is averaged."""
+        return self.variables | (self.ema or {})
 
 
-def init_variables(model: nn.Module, input_shape: tuple[int, int, int], key: jax.Array) -> Variables:
-    """Initial variables for inputs (1, height, width, C)."""
-    variables = model.init(key, jnp.zeros((1, *input_shape), jnp.float32), train=False)
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+def averaged_part(variables: Variables) -> Variables:
+    """The collections that the moving average is of."""
+    return {name: variables[name] for name in ("params", "batch_stats")}
 
 
-def init_state(
-    variables: Variables, seed: int | jax.Array, optimizer: optax.GradientTransformation, *, ema: bool
-) -> TrainState:
-    """Step 0 of a training that starts from `variables`."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        seed=jnp.asarray(seed, jnp.uint32),
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
-        # a copy: the state is donated, and one buffer can't be given away twice
-        ema=jax.tree.map(jnp.copy, variables) if ema else None,
-    )
+def by_phase(phases: Sequence[Phase], opt_state: Any) -> dict[Phase, Any]:
+    """The optimizer's state of each phase."""
+    return {phase: opt_state if len(phases) == 1 else opt_state[phase.name] for phase in phases}
+
+
+def of_phases(opt_states: Mapping[Phase, Any]) -> Any:
+    """TrainState.opt_state; for one phase as in checkpoints of earlier versions."""
+    if len(opt_states) == 1:
+        return next(iter(opt_states.values()))
+    return {phase.name: opt_state for phase, opt_state in opt_states.items()}
 
 
 def count_parameters(params: Any) -> int:
@@ -61,7 +53,7 @@ def count_parameters(params: Any) -> int:
 
 
 def variables_sha256(variables: Variables) -> str:
-    """A hash of all parameters and batch statistics: path and float32 bytes of each, in path order."""
+    """A hash of all variables: path and float32 bytes of each, in path order."""
     sha = hashlib.sha256()
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(variables)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -17,16 +16,18 @@ from jaxcnn.config import Config, changed, from_saved, validate
 from jaxcnn.data import Preprocessing, foreign
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
-from jaxcnn.evaluate import collect, make_predict, measure
+from jaxcnn.evaluate import make_tally, measure
 from jaxcnn.files import user_path
-from jaxcnn.models import create_model
+from jaxcnn.layers import random_key
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
-from jaxcnn.tasks.classification_metrics import LabelKind
-from jaxcnn.tasks.losses import evaluation_losses
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.tasks.registry import make_task
+from jaxcnn.tasks.task import Setup, Task, Variables
 from jaxcnn.train.checkpoints import Checkpoints
-from jaxcnn.train.experiment import batches_once, make_mesh, prepare, reading, replicated, replicated_shapes
+from jaxcnn.train.devices import make_mesh, replicated, replicated_shapes
+from jaxcnn.train.experiment import batches_once, prepare, reading
 from jaxcnn.train.fingerprint import data_differences, fingerprint
-from jaxcnn.train.state import Variables, init_variables
+from jaxcnn.train.state import averaged_part
 
 
 def _to_stderr(line: str) -> None:
@@ -37,20 +38,19 @@ def _to_stderr(line: str) -> None:
 class Trained:
     """What prediction and evaluation take."""
 
-    model: nn.Module
+    task: Task
     variables: Variables
-    preprocessing: Preprocessing
     class_names: tuple[str, ...]
-    task: LabelKind
     config: Config
     step: int
     mesh: Mesh
     data: dict[str, Any] | None = None
     """which examples it was trained on, see fingerprint; None where that is not known"""
 
-    def predict(self) -> jax.stages.Wrapped:
-        """The jitted forward pass, over the views of evaluate.views."""
-        return make_predict(self.model, self.preprocessing, self.mesh, data.make_views(self.config.evaluate.views))
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From uint8 images to the network's input."""
+        return self.task.preprocessing
 
 
 def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = _to_stderr) -> Trained:
@@ -71,12 +71,10 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
         if said and step is None:  # the latest one may name another best step
             raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
         config = from_saved(meta["config"], f"--workdir: {workdir}")
-        preprocessing = Preprocessing.from_json(meta["preprocessing"])
-        model = create_model(meta["model"]["name"], **meta["model"]["arguments"], dtype=meta["model"]["dtype"])
-        mesh = make_mesh(config.devices)
-        template = replicated_shapes(lambda key: init_variables(model, preprocessing.input_shape, key), mesh)
+        task, mesh = make_task(_setup(config, meta)), make_mesh(config.devices)
+        template = replicated_shapes(task.init, mesh)
         wanted = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step
-        variables = _restored(checkpoints, config, template, wanted)
+        variables = _restored(checkpoints, config, template, wanted, task.frozen)
         if variables is None:
             reason = said[-1] if wanted in checkpoints.steps() else f"there is no checkpoint of step {wanted}"
             raise UserError(f"--workdir: {workdir}: {reason}; {_others(checkpoints, wanted)}")
@@ -84,8 +82,17 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
         checkpoints.close()
     for line in said:
         warn(f"warning: {line}")
-    names, trained_on = tuple(meta["class_names"]), meta.get("data")
-    return Trained(model, variables, preprocessing, names, meta["task"], config, wanted, mesh, trained_on)
+    if task.frozen:
+        made = jax.jit(task.init, out_shardings=replicated(mesh))(random_key(config.seed))
+        variables |= {name: made[name] for name in task.frozen}
+    return Trained(task, variables, tuple(meta["class_names"]), config, wanted, mesh, meta.get("data"))
+
+
+def _setup(config: Config, meta: dict[str, Any]) -> Setup:
+    """What a checkpoint's task is made from. Those of earlier versions are all of classifiers."""
+    fields = meta.get("fields") or {"label": "labels" if meta["task"] == "multilabel" else "label"}
+    names, preprocessing = tuple(meta["class_names"]), Preprocessing.from_json(meta["preprocessing"])
+    return Setup(config, names, fields, preprocessing, data.make_augmentation(config.data.augment, config.data.repeats))
 
 
 def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:
@@ -101,16 +108,9 @@ def load_weights(config: ConfigDict | Config, *, say: Callable[[str], None] = la
     if not config.model.pretrained:
         raise UserError("model.pretrained: say which weights are meant, --config.model.pretrained=FILE")
     experiment = prepare(config)
-    return Trained(
-        experiment.model,
-        jax.device_put(experiment.pretrained_variables(say, new_head=False), replicated(experiment.mesh)),
-        experiment.preprocessing,
-        experiment.dataset.class_names,
-        experiment.task,
-        config,
-        0,
-        experiment.mesh,
-    )
+    task, mesh = experiment.task, experiment.mesh
+    variables = jax.device_put(task.pretrained(experiment.setup, say, new_head=False), replicated(mesh))
+    return Trained(task, variables, experiment.dataset.class_names, config, 0, mesh)
 
 
 def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str], None] = _to_stderr) -> Trained:
@@ -121,11 +121,12 @@ def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str]
     model, variables, preprocessing = load_origin(origin, say=say)
     config = changed(Config(), {"model.name": origin.name, "model.pretrained": source})
     mesh = make_mesh()
-    names, task = class_names(origin, model.num_classes), origin.task or "multiclass"
+    names = class_names(origin, model.num_classes)
     if model.num_classes == 1000 and not origin.named(1000):
         say(f"{source}: assumed: the classes of ImageNet, for their number is the same")
     variables = jax.device_put(variables, replicated(mesh))
-    return Trained(model, variables, preprocessing, names, task, config, 0, mesh)
+    task = Classification(preprocessing, model, names, origin.task or "multiclass")
+    return Trained(task, variables, names, config, 0, mesh)
 
 
 def evaluate(
@@ -161,12 +162,20 @@ def evaluate(
         raise UserError(
             f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
         )
-    predict, reader = trained.predict(), reading(config)
-    (logits,), labels = collect(predict, [trained.variables], batches_once(config, source, trained.mesh, reader)())
+    tally, reader = make_tally(trained.task, trained.mesh), reading(config)
+    parts = [batches_once(config, each, trained.mesh, reader) for each in [source, *_needed(trained, config)]]
+    ((_, figures),) = measure(trained.task, tally, [trained.variables], parts)
     if reader.skipped:
         say(reader.skipped_line())
-    figures = measure(logits, labels, trained.task, evaluation_losses(config.loss))
     return {f"{split}_{name}": value for name, value in figures.items()}
+
+
+def _needed(trained: Trained, config: Config) -> list[data.Source]:
+    """The parts of the training data that the task needs beside the one that is measured."""
+    if not trained.task.needs:
+        return []
+    parts = data.load(trained.config.data, config.seed).parts()
+    return [parts[part] for part in trained.task.needs]
 
 
 def _in_training(trained: Trained, config: Config, split: str, say: Callable[[str], None]) -> data.Source:
@@ -192,7 +201,12 @@ def _foreign(trained: Trained, config: Config, split: str) -> data.Source | None
         return None
     how, root = trained.preprocessing, user_path(config.data.root)
     source = foreign.foreign(
-        config.data.name, root, split, trained.class_names, how.image_shape[2], trained.task == "multilabel"
+        config.data.name,
+        root,
+        split,
+        trained.class_names,
+        how.image_shape[2],
+        getattr(trained.task, "kind", "") == "multilabel",
     )
     if isinstance(source, FileSource):
         source = dataclasses.replace(source, window=how.window)
@@ -213,19 +227,20 @@ def _was_moved(trained: Trained, config: Config) -> bool:
 
 
 def selected_variables(
-    checkpoints: Checkpoints, config: Config, template: Variables, best_step: int | None
+    checkpoints: Checkpoints, config: Config, latest: Variables, best_step: int | None
 ) -> tuple[int, Variables]:
-    """The step and the parameters that count at the end of training: best or last, averaged or not.
+    """The step and the parameters that count at the end of training, whose `latest` variables these are: best or last,
+    averaged or not.
 
     Where they can't be read, the latest ones that can are taken, and this is said on stderr.
     """
     steps, wanted = checkpoints.steps(), _selected_step(checkpoints, config, best_step)
     for step in [wanted, *(s for s in reversed(steps) if s != wanted)]:
-        variables = _restored(checkpoints, config, template, step)
+        variables = _restored(checkpoints, config, latest, step, checkpoints.left_out)
         if variables is not None:
             if step != wanted:
                 print(f"warning: step {step} is tested, for the selected one, {wanted}, can't be read", file=sys.stderr)
-            return step, variables
+            return step, latest | variables
     raise UserError(f"none of the checkpoints {steps} can be read")
 
 
@@ -233,6 +248,18 @@ def _selected_step(checkpoints: Checkpoints, config: Config, best_step: int | No
     return best_step if config.evaluate.select == "best" and best_step is not None else checkpoints.steps()[-1]
 
 
-def _restored(checkpoints: Checkpoints, config: Config, template: Variables, step: int) -> Variables | None:
-    """The parameters of a step, averaged where the run averages them; None, and said, if they can't be read."""
-    return checkpoints.restore_variables(step, template, "ema" if config.ema.decay else "variables")
+def _restored(
+    checkpoints: Checkpoints, config: Config, template: Variables, step: int, frozen: tuple[str, ...]
+) -> Variables | None:
+    """The variables of a step but for the `frozen` collections, averaged where the run averages them.
+
+    None, and said, if they can't be read.
+    """
+    template = {name: tree for name, tree in template.items() if name not in frozen}
+    variables: Variables | None = {}
+    if not config.ema.decay or template.keys() > averaged_part(template).keys():
+        variables = checkpoints.restore_variables(step, template)
+    if config.ema.decay and variables is not None:
+        averaged = checkpoints.restore_variables(step, averaged_part(template), "ema")
+        return None if averaged is None else variables | averaged
+    return variables

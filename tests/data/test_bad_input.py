@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_image
 
 from jaxcnn.data import DataSettings, Once, Order, Reading, load, make_preprocessing, make_reader
 from jaxcnn.errors import UserError
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.devices import make_mesh
 
 PHOTO = Image.fromarray(load_sample_image("flower.jpg")).resize((64, 48))
 

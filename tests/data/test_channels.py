@@ -16,7 +16,7 @@ from jaxcnn.data.augment.policy import OPERATIONS
 from jaxcnn.data.decode import decode
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.devices import make_mesh
 
 RNG = np.random.default_rng(0)
 COLOURED = {"saturation", "hue", "grey", "colour_jitter", "auto_augment", "rand_augment", "trivial_augment", "three_augment"}

@@ -9,7 +9,8 @@ from jaxcnn.config import Config
 from jaxcnn.data import DataSettings, Once, Order, Reading, load, make_reader
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate.settings import EvaluateSettings
-from jaxcnn.train.experiment import batches_once, make_mesh, reading
+from jaxcnn.train.devices import make_mesh
+from jaxcnn.train.experiment import batches_once, reading
 
 COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 

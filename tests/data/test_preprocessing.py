@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxcnn.data import ArraySource, DataSettings, Preprocessing, make_preprocessing
+from jaxcnn.data import ArraySource, DataSettings, Preprocessing, make_augmentation, make_preprocessing
 from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -127,3 +127,52 @@ def test_preprocessing_is_the_same_inside_jit():
     preprocessing = make_preprocessing(settings(image_size=9), source(PICTURES))
     images = jnp.asarray(PICTURES)
     np.testing.assert_allclose(jax.jit(preprocessing)(images), preprocessing(images), rtol=1e-5, atol=1e-5)
+
+
+# ── With maps and boxes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+MAPS = RNG.integers(0, 9, (5, 6, 7), dtype=np.uint8)
+BOXES = np.array([[[1, 2, 4, 6], [0, 0, 7, 6], [0, 0, 0, 0]]] * 5, np.float32)
+CLASSES = np.array([[2, 0, -1]] * 5, np.int32)
+FIELDS = {"map": MAPS, "boxes": BOXES, "classes": CLASSES, "label": np.arange(5)}
+
+
+@pytest.mark.parametrize("size", [(6, 7), (12, 21), (5, 9), (3, 3), (30, 31)])
+def test_maps_are_resized_nearest_and_boxes_scaled_as_the_images_are(size):
+    preprocessing = plain((6, 7, 3), size)
+    images, fields = preprocessing.with_fields(jnp.asarray(PICTURES), jax.tree.map(jnp.asarray, FIELDS))
+    np.testing.assert_array_equal(images, preprocessing(jnp.asarray(PICTURES)))
+    expected = [np.asarray(Image.fromarray(one).resize(size[::-1], Image.Resampling.NEAREST)) for one in MAPS]
+    np.testing.assert_array_equal(fields["map"], expected)
+    np.testing.assert_allclose(fields["boxes"], BOXES * (np.array([size[1], size[0]] * 2) / [7, 6, 7, 6]), rtol=1e-6)
+    np.testing.assert_array_equal(fields["classes"], CLASSES)
+    np.testing.assert_array_equal(fields["label"], np.arange(5))
+
+
+@pytest.mark.parametrize("size", [(6, 7), (9, 12), (8, 7)])
+def test_padding_is_void_in_maps_and_shifts_boxes(size):
+    above, before = (size[0] - 6) // 2, (size[1] - 7) // 2
+    preprocessing = plain((6, 7, 3), size, "pad")
+    images, fields = preprocessing.with_fields(jnp.asarray(PICTURES), jax.tree.map(jnp.asarray, FIELDS))
+    np.testing.assert_array_equal(images, preprocessing(jnp.asarray(PICTURES)))
+    inside = np.zeros(size, bool)
+    inside[above : above + 6, before : before + 7] = True
+    np.testing.assert_array_equal(np.asarray(fields["map"])[:, inside].reshape(5, 6, 7), MAPS)
+    assert (np.asarray(fields["map"])[:, ~inside] == 255).all()
+    np.testing.assert_array_equal(fields["boxes"][:, :2], BOXES[:, :2] + [before, above, before, above])
+    assert not fields["boxes"][:, 2].any()
+
+
+def test_fields_are_resized_then_augmented_in_pixels_of_the_input():
+    preprocessing, augment, key = plain((6, 7, 3), (12, 21)), make_augmentation([("flip", {"p": 1.0})]), jax.random.key(0)
+    seen = []
+
+    def augmented(images, fields):
+        seen.append(images)
+        return augment.with_fields(images, fields, key)
+
+    images, fields = preprocessing.with_fields(jnp.asarray(PICTURES), jax.tree.map(jnp.asarray, FIELDS), augmented)
+    assert seen[0].max() > 1
+    np.testing.assert_array_equal(images, preprocessing(jnp.asarray(PICTURES), lambda images: augment(images, key)))
+    np.testing.assert_array_equal(fields["map"], np.repeat(np.repeat(MAPS, 2, 1), 3, 2)[:, :, ::-1])
+    np.testing.assert_allclose(fields["boxes"][:, 0], [[21 - 12, 4, 21 - 3, 12]] * 5)

@@ -12,7 +12,7 @@ from jaxcnn.data.class_names import in_order
 from jaxcnn.data.order import Once
 from jaxcnn.data.table import table
 from jaxcnn.errors import UserError
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.devices import make_mesh
 
 ROWS = [f"{name}/{i}.png,{name},{'test' if i > 7 else 'train'}" for name in ("rose", "tulip") for i in range(10)]
 LABELS = [row.rpartition(",")[0] for row in ROWS]

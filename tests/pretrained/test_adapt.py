@@ -17,7 +17,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.pretrained import Pretrained, find_pretrained, head_order
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.experiment import prepare
-from jaxcnn.train.state import init_state
+from jaxcnn.train.step import init_state
 
 save = functools.partial(save_pretrained, task="multiclass")
 RNG = np.random.default_rng(0)
@@ -34,6 +34,11 @@ def experiment(source, names, *, classes=3, folder=None, **changes):
         "model.name": "lenet5_relu", "model.pretrained": str(source), "data.augment": (), "data.name": "arrays",
         "data.root": str(path), "data.image_size": 0, "data.validation": 0.0, "batch_size": 8, "total": "9steps", **changes,
     })))  # fmt: skip
+
+
+def starting(experiment, say=lambda line: None):
+    """The variables that it starts from."""
+    return experiment.task.pretrained(experiment.setup, say)
 
 
 def lenet(outputs):
@@ -58,7 +63,7 @@ def saved(tmp_path):
 def started(source, names, **changes):
     """(the head's kernel and bias, what was said)."""
     said = []
-    head = experiment(source, names, **changes).pretrained_variables(said.append)["params"]["head"]
+    head = starting(experiment(source, names, **changes), said.append)["params"]["head"]
     return (head["kernel"], head["bias"]), said
 
 
@@ -67,7 +72,7 @@ def test_head_for_the_same_classes_is_kept(saved):
     head, said = started(path, ("ant", "bee", "cow"))
     np.testing.assert_array_equal(head[0], variables["params"]["head"]["kernel"])
     assert said == [f"starts from {path}; pixels as it takes them, mean 0.25, std 0.5"]
-    assert experiment(path, ("ant", "bee", "cow")).pretrained_variables()["batch_stats"] == {}  # as a state has it
+    assert starting(experiment(path, ("ant", "bee", "cow")))["batch_stats"] == {}  # as a state has it
 
 
 def test_names_in_either_form_of_unicode_are_the_same():
@@ -91,7 +96,7 @@ def test_head_for_as_many_other_classes_is_fresh(saved):
     assert not np.isclose(kernel, variables["params"]["head"]["kernel"]).any()
     assert not np.isclose(bias, variables["params"]["head"]["bias"]).any()
     assert f"starts from {path}; fresh for b, c instead of bee, cow: head/bias, head/kernel; " in said[0]
-    body = experiment(path, ("ant", "b", "c")).pretrained_variables()["params"]["C5"]["kernel"]
+    body = starting(experiment(path, ("ant", "b", "c")))["params"]["C5"]["kernel"]
     np.testing.assert_array_equal(body, variables["params"]["C5"]["kernel"])
 
 
@@ -164,7 +169,7 @@ def run(tmp_path_factory):
     of = experiment(folder / "start.npz", ("ant", "bee", "cow"), **{"evaluate.select": "best"})
     checkpoints, averages = Checkpoints(folder / "checkpoints"), {}
     for step in (3, 6):
-        state = init_state({"batch_stats": {}, **lenet(3)}, 0, of.optimizer, ema=True)
+        state = init_state({"batch_stats": {}, **lenet(3)}, 0, of.update)
         averages[step] = {"batch_stats": {}, **lenet(3)}
         state = state.replace(step=np.int32(step), ema=averages[step])
         checkpoints.save(state, of.meta() | {"config": flatten(of.config)}, best_step=3)
@@ -219,7 +224,7 @@ def test_run_of_another_model_is_refused_by_both_names(run, tmp_path):
 def test_run_for_images_of_other_channels_is_refused(run, tmp_path):
     folder, _ = run
     with pytest.raises(UserError, match="is for images of 1 channels, but these have 3"):
-        experiment(folder, (), folder=tmp_path, **{"data.channels": 3}).pretrained_variables()
+        starting(experiment(folder, (), folder=tmp_path, **{"data.channels": 3}))
 
 
 def test_run_without_a_checkpoint_is_refused_in_one_line(tmp_path):

@@ -165,7 +165,7 @@ def test_training_on_other_classes_starts_with_a_new_head_and_the_weights_own_me
     said = []
     experiment = prepared(file, 4)
     state = experiment.initial_state(said.append)
-    assert state.params["head"]["kernel"].shape == (64, 4)
+    assert state.variables["params"]["head"]["kernel"].shape == (64, 4)
     assert (experiment.preprocessing.mean, experiment.preprocessing.std) == IMAGENET
     assert said == [
         f"starts from {file}; fresh for 4 classes instead of 10: head/bias, head/kernel; "
@@ -177,7 +177,7 @@ def test_training_on_other_classes_starts_with_a_new_head_and_the_weights_own_me
 def test_mean_and_std_of_the_config_come_first(file):
     said = []
     experiment = prepared(file, 10, **{"data.mean": (0.1, 0.2, 0.3), "data.std": (1.0, 1.0, 1.0)})
-    experiment.pretrained_variables(said.append)
+    experiment.task.pretrained(experiment.setup, said.append)
     assert experiment.preprocessing.mean == (0.1, 0.2, 0.3)
     kept = "its head is kept, for it has as many classes as the data set; whether they are the same is not known"
     assert said == [f"starts from {file}; {kept}"]

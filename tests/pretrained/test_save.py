@@ -80,10 +80,10 @@ def test_binary_and_multilabel_heads_come_back_as_such(tmp_path, form):
     _, variables = random_variables("lenet5_relu", GREY, num_classes=1)
     save(tmp_path / form, "lenet5_relu", variables, GREY, ("cat", "dog"), task="binary")
     trained = train.from_pretrained(str(tmp_path / form))
-    assert (trained.task, trained.class_names, trained.model.num_classes) == ("binary", ("cat", "dog"), 1)
+    assert (trained.task.kind, trained.class_names, trained.task.model.num_classes) == ("binary", ("cat", "dog"), 1)
     _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
     save(tmp_path / form, "lenet5_relu", variables, GREY, NAMES, task="multilabel")
-    assert train.from_pretrained(str(tmp_path / form)).task == "multilabel"
+    assert train.from_pretrained(str(tmp_path / form)).task.kind == "multilabel"
 
 
 def test_arguments_and_dtype_of_the_model_come_back(tmp_path):

@@ -14,8 +14,9 @@ from common.html_page import Page
 from jaxcnn import data
 from jaxcnn.config import Config, changed
 from jaxcnn.report import data_findings, data_found, data_page, figures
-from jaxcnn.train.experiment import make_mesh
-from jaxcnn.train.step import make_train_step
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.train.devices import make_mesh
+from jaxcnn.train.step import Update, make_train_step
 
 REPOSITORY = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -74,10 +75,8 @@ def inputs_of_training(settings, source, order, preprocessing, augment, steps):
         seen.append(np.asarray(preprocessing(images, augment)))
         raise EnoughSeen
 
-    step = make_train_step(
-        model=None, optimizer=None, schedule=None, loss=None, task="multiclass", preprocessing=recorded,
-        augment=augment,
-    )  # fmt: skip
+    task = Classification(recorded, None, (), "multiclass", augment)
+    step = make_train_step(task, Update({}, None))
     reader = data.make_reader(source, make_mesh(1), data.Reading())
     for number, batch in enumerate(reader(order, 0, settings.batch_size, [1] * steps)):
         with pytest.raises(EnoughSeen):

@@ -9,8 +9,10 @@ import pytest
 from common.child_processes import run
 from common.html_page import Page
 
-from jaxcnn.report import as_text, figures, summarize, write_report
+from jaxcnn.report import as_text, figures, network_section, summarize, write_report
 from jaxcnn.report.model_summary import Layer, total_counts
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.tasks.classification_sections import sections
 
 
 class ScaledBlock(nn.Module):
@@ -133,19 +135,25 @@ SUMMARY = {
 }
 
 
-def report(path, num_classes=3, names=None, **changes):
+class Linear(nn.Module):
+    @nn.compact
+    def __call__(self, images, *, train):
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+def report(path, num_classes=3, names=None, kind="multiclass", **changes):
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, num_classes, 40)
+    tally = {"label": rng.integers(0, num_classes, 40), "logits": rng.standard_normal((40, num_classes))}
+    tally |= {name: changes.pop(name) for name in ("label", "logits") if name in changes}
+    image_at = changes.pop("image_at", lambda i: np.full((8, 8, 1), i, np.uint8))
+    names = names or [f"class {i}" for i in range(num_classes)]
+    network = network_section("", Linear(), (4, 4, 1))
     settings = {
         "summary": SUMMARY,
         "config_text": json.dumps({"model": {"name": "<lenet5>"}, "data": {"root": None}}),
         "history": HISTORY,
-        "task": "multiclass",
-        "class_names": names or [f"class {i}" for i in range(num_classes)],
-        "labels": labels,
-        "logits": rng.standard_normal((40, num_classes)),
-        "image_at": lambda i: np.full((8, 8, 1), i, np.uint8),
-        "layers": [Layer("Dense_0", "Dense", (None, 10), 170, 0)],
+        "quantities": Classification.quantities,
+        "sections": [*sections(tally, kind, names, image_at), network] if len(tally["label"]) else [],
     }
     write_report(path, **settings | changes)
     page = Page(path.read_text(encoding="utf-8"))
@@ -192,7 +200,7 @@ def test_settings_that_are_not_json_stand_as_they_are(tmp_path):
 
 
 def test_a_perfect_network_has_no_mistakes(tmp_path):
-    page = report(tmp_path / "r.html", labels=np.arange(3), logits=np.eye(3))
+    page = report(tmp_path / "r.html", label=np.arange(3), logits=np.eye(3))
     assert "No mistakes in 3 examples." in page.text
     assert page.tags.count("svg") == 2
 
@@ -205,7 +213,7 @@ def test_worst_mistakes_are_the_surest_ones(tmp_path):
         return np.zeros((4, 4, 3), np.uint8)
 
     logits = np.array([[0.0, 3.0], [0.0, 9.0], [5.0, 0.0], [0.0, 6.0]])
-    page = report(tmp_path / "r.html", 2, labels=np.array([0, 0, 0, 0]), logits=logits, image_at=image_at)
+    page = report(tmp_path / "r.html", 2, label=np.array([0, 0, 0, 0]), logits=logits, image_at=image_at)
     assert shown == [1, 3, 0]
     assert "100.0 %" in page.text
     assert "95.3 %" in page.text  # 1 / (1 + e⁻³)
@@ -222,7 +230,7 @@ def test_more_classes_than_a_matrix_can_show_become_a_table_of_pairs(tmp_path, n
 def test_multilabel_page_has_no_confusion_matrix(tmp_path):
     labels = np.array([[1, 0], [0, 0]])
     logits = np.array([[1.0, 2.0], [-1.0, -1.0]])
-    page = report(tmp_path / "r.html", 2, task="multilabel", labels=labels, logits=logits, names=["cat", "dog"])
+    page = report(tmp_path / "r.html", 2, kind="multilabel", label=labels, logits=logits, names=["cat", "dog"])
     assert "Confusion matrix" not in page.text
     assert "no dog → dog" in page.text
     assert "88.1 %" in page.text  # the sigmoid of 2
@@ -230,7 +238,7 @@ def test_multilabel_page_has_no_confusion_matrix(tmp_path):
 
 def test_binary_page(tmp_path):
     labels, logits = np.array([1, 1, 1]), np.array([[1.0], [2.0], [-1.0]])
-    page = report(tmp_path / "r.html", 2, task="binary", labels=labels, logits=logits, names=["healthy", "ill"])
+    page = report(tmp_path / "r.html", 2, kind="binary", label=labels, logits=logits, names=["healthy", "ill"])
     assert "ill → healthy" in page.text
     assert "73.1 %" in page.text  # the sigmoid of 1
 
@@ -241,8 +249,7 @@ def test_page_of_a_run_that_recorded_nothing(tmp_path):
         summary={},
         config_text="",
         history=[],
-        layers=[],
-        labels=np.zeros(0, int),
+        label=np.zeros(0, int),
         logits=np.zeros((0, 3)),
     )
     assert page.text.count("not recorded") == 2
@@ -275,7 +282,7 @@ def test_same_run_gives_the_same_page(tmp_path):
 
 def test_long_history_is_drawn_as_means():
     history = [{"epoch": step / 1000, "train_loss": float(step % 2)} for step in range(100_000)]
-    line = figures.curves(history).axes[0].lines[0]
+    line = figures.curves(history, Classification.quantities).figure.axes[0].lines[0]
     assert len(line.get_xdata()) == figures.LONGEST_CURVE
     np.testing.assert_allclose(line.get_ydata(), 0.5)
 

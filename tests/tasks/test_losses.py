@@ -5,16 +5,15 @@ import pytest
 
 from jaxcnn.command import load_config
 from jaxcnn.config import from_json, to_json
-from jaxcnn.data import ArraySource
 from jaxcnn.errors import UserError
 from jaxcnn.tasks.losses import (
     balanced_class_weights,
     correct,
     evaluation_losses,
     given_class_weights,
+    kind_of,
     make_loss,
     num_outputs,
-    task_of,
 )
 from jaxcnn.tasks.settings import LossSettings
 
@@ -190,11 +189,11 @@ def test_evaluation_knows_neither_smoothing_nor_class_weights():
     close(evaluation_losses(config)(LOGITS, LABELS), -log_softmax(LOGITS)[np.arange(N), LABELS])
 
 
-# ── Tasks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Kinds of labels ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def source(labels):
-    return ArraySource(np.zeros((N, 2, 2, 1), np.uint8), labels)
+def kind(labels, num_classes, loss):
+    return kind_of("labels" if labels.ndim == 2 else "label", num_classes, loss, labels)
 
 
 @pytest.mark.parametrize(
@@ -208,16 +207,16 @@ def source(labels):
         (SEVERAL[:, :2], 2, SIGMOID, "multilabel", 2),
     ],
 )
-def test_labels_and_loss_make_the_task(labels, num_classes, loss, task, outputs):
-    assert task_of(source(labels), num_classes, loss) == task
+def test_labels_and_loss_make_the_kind(labels, num_classes, loss, task, outputs):
+    assert kind(labels, num_classes, loss) == task
     assert num_outputs(task, num_classes) == outputs
 
 
 def test_several_labels_are_refused_by_softmax():
     with pytest.raises(UserError, match=r"loss.name: .* use sigmoid_binary_cross_entropy$"):
-        task_of(source(SEVERAL), K, SOFTMAX)
+        kind(SEVERAL, K, SOFTMAX)
     with pytest.raises(UserError, match=r"if these are one-hot rows, store labels.argmax\(axis=1\)$"):
-        task_of(source(np.eye(K, dtype=np.int32)[LABELS]), K, SOFTMAX)
+        kind(np.eye(K, dtype=np.int32)[LABELS], K, SOFTMAX)
 
 
 @pytest.mark.parametrize(

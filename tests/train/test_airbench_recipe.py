@@ -98,7 +98,7 @@ def test_run_whitens_by_the_first_images_and_keeps_those_filters(few, tmp_path):
     summary = train.run(few, tmp_path / "run", console=quiet()[0])
     params = train.load_trained(tmp_path / "run").variables["params"]
     np.testing.assert_allclose(params["stem_conv"]["kernel"], expected, rtol=1e-3, atol=1e-4)
-    start = prepare(few).initial_state().params
+    start = prepare(few).initial_state().variables["params"]
     np.testing.assert_array_equal(params["stem_conv"]["kernel"], start["stem_conv"]["kernel"])
     assert (params["stem_conv"]["bias"] != start["stem_conv"]["bias"]).all()
     for part in ("initial", "training", "test"):
@@ -106,7 +106,7 @@ def test_run_whitens_by_the_first_images_and_keeps_those_filters(few, tmp_path):
 
 
 def test_first_layer_is_the_same_whatever_the_seed_and_all_else_is_not(few):
-    one, other = (prepare(changed(few, {"seed": seed})).initial_state().params for seed in (0, 1))
+    one, other = (prepare(changed(few, {"seed": seed})).initial_state().variables["params"] for seed in (0, 1))
     np.testing.assert_array_equal(one["stem_conv"]["kernel"], other["stem_conv"]["kernel"])
     for layer, name in (("stem_conv", "bias"), ("head", "kernel")):
         assert (one[layer][name] != other[layer][name]).any(), layer

@@ -10,14 +10,15 @@ import optax
 import pytest
 
 from jaxcnn.errors import UserError
+from jaxcnn.tasks.task import Phase
 from jaxcnn.train.checkpoints import Checkpoints
-from jaxcnn.train.experiment import make_mesh, replicated
-from jaxcnn.train.state import init_state
+from jaxcnn.train.devices import make_mesh, replicated
+from jaxcnn.train.step import Update, init_state
 
 
 def state_at(step, devices=1, filters=4):
     variables = {"params": {"conv": {"kernel": jnp.full((3, 3, 2, filters), step, jnp.float32)}}, "batch_stats": {}}
-    state = init_state(variables, 0, optax.chain(optax.trace(0.9), optax.identity()), ema=True)
+    state = init_state(variables, 0, Update({Phase(): optax.chain(optax.trace(0.9), optax.identity())}, None, ema_decay=0.9))
     return jax.device_put(state.replace(step=jnp.asarray(step, jnp.int32)), replicated(make_mesh(devices)))
 
 

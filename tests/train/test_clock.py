@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn.train import clock as clock_module
-from jaxcnn.train.clock import AheadOfTime, Clock
+from jaxcnn.train.clock import Clock
+from jaxcnn.train.programs import AheadOfTime
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from jaxcnn.tasks.classification import Classification
 from jaxcnn.train.log import read_history, resumed_history
-from jaxcnn.train.loop import best_step
+from jaxcnn.train.selection import Selection
 
 TRAIN = [{"step": step, "epoch": step / 10, "train_loss": 1 / step} for step in (10, 20, 30)]
 VALIDATION = [
@@ -54,7 +55,7 @@ def test_evaluations_are_those_of_the_checkpoint_whatever_the_file_has(rows):
     history = resumed_history(rows, 30, VALIDATION, said.append)
     assert [row for row in history if "validation_accuracy" in row] == VALIDATION
     assert [row for row in history if "train_loss" in row] == [row for row in rows if "train_loss" in row]
-    assert best_step(history) == 15
+    assert Selection(Classification.quantities[0]).best_step(history) == 15
     assert len(said) == 1
     assert "evaluations are not there" in said[0]
 

@@ -1,32 +1,50 @@
-import types
-
 import cv2
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcnn.config import default_config
 from jaxcnn.data import Preprocessing
-from jaxcnn.errors import UserError
-from jaxcnn.train import predict_each, predict_files
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.evaluate import make_predict
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.train import Trained, predict_each, predict_files
+from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.predictions import BATCH
+
+
+class Brightness(nn.Module):
+    """Logits (0, mean / 100) of grey images of values 0 to 255."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        mean = images.mean(axis=(1, 2, 3))
+        return jnp.stack([0 * mean, mean / 100], axis=1)
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The images of each batch that was predicted."""
+    seen = []
+
+    def make(task, mesh):
+        predict = make_predict(task, mesh)
+        return lambda variables, batch: seen.append(batch["image"]) or predict(variables, batch)
+
+    monkeypatch.setattr("jaxcnn.train.predictions.make_predict", make)
+    return seen
+
+
+def trained_on(devices=1):
+    preprocessing = Preprocessing((8, 8, 1), (8, 8), "bilinear", (0.0,), (1 / 255,))
+    task = Classification(preprocessing, Brightness(), ("dark", "light"), "multiclass")
+    return Trained(task, {}, task.class_names, default_config(), 0, make_mesh(devices))
 
 
 @pytest.fixture
 def trained():
-    """A network of two classes that knows grey from its mean: logits are (0, mean), of a picture 0 to 255. It counts calls."""
-    shapes = []
-
-    def predict(_, images):
-        shapes.append(images.shape)
-        mean = np.asarray(images[0], np.float32).mean(axis=(1, 2, 3))
-        return np.stack([0 * mean, mean / 100], axis=1)
-
-    preprocessing = Preprocessing((8, 8, 1), (8, 8), "bilinear", (0.5,), (0.5,))
-    return types.SimpleNamespace(
-        predict=lambda: predict, variables={}, preprocessing=preprocessing, class_names=("dark", "light"), task="multiclass",
-        mesh=make_mesh(1), shapes=shapes,
-    )  # fmt: skip
+    return trained_on()
 
 
 def picture(path, value):
@@ -39,34 +57,39 @@ def light(value):
     return 1 / (1 + np.exp(-value / 100))
 
 
+def probability(trained, row):
+    return trained.task.probabilities(row)[1]
+
+
 @pytest.mark.parametrize("count", [1, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH + 5])
-def test_any_number_of_pictures_is_one_shape_of_batches_and_each_has_its_own_result(trained, tmp_path, count):
+def test_any_number_of_pictures_is_one_shape_of_batches_and_each_has_its_own_result(trained, batches, tmp_path, count):
     files = [picture(tmp_path / f"{i}.png", i) for i in range(count)]
     results = list(predict_each(trained, files))
-    assert set(trained.shapes) == {(1, BATCH, 8, 8, 1)}
-    assert len(trained.shapes) == -(-count // BATCH)
-    assert [file for file, _ in results] == list(map(str, files))
-    np.testing.assert_allclose([row[1] for _, row in results], [light(i) for i in range(count)], rtol=1e-6)
+    assert [images.shape for images in batches] == [(1, BATCH, 8, 8, 1)] * -(-count // BATCH)
+    assert [result.file for result in results] == list(map(str, files))
+    np.testing.assert_allclose(
+        [probability(trained, result.outputs) for result in results], [light(i) for i in range(count)], rtol=1e-6
+    )
 
 
-def test_unreadable_pictures_are_named_in_their_place_and_take_none_of_the_others(trained, tmp_path):
+def test_unreadable_pictures_are_named_in_their_place_and_take_none_of_the_others(trained, batches, tmp_path):
     files = [picture(tmp_path / f"{i}.png", 5 * i) for i in range(40)]
     bad = [*range(16), 20, 39]  # a whole batch, one within, the last
     for i in bad:
         files[i].write_text("no picture")
     files.append(tmp_path / "missing.png")
     results = list(predict_each(trained, files))
-    assert [i for i, (_, row) in enumerate(results) if isinstance(row, UserError)] == [*bad, 40]
-    assert str(results[-1][1]).startswith(f"{tmp_path}/missing.png: can't be read")
+    assert [i for i, result in enumerate(results) if result.error] == [*bad, 40]
+    assert str(results[-1].error).startswith(f"{tmp_path}/missing.png: can't be read")
     for i in set(range(40)) - set(bad):
-        np.testing.assert_allclose(results[i][1][1], light(5 * i), rtol=1e-6)
+        assert probability(trained, results[i].outputs) == pytest.approx(light(5 * i), rel=1e-6)
     listed, unreadable = predict_files(trained, files)
     assert [result["file"] for result in listed] == [str(files[i]) for i in range(40) if i not in bad]
     assert [row["name"] for row in listed[-1]["classes"]] == ["light", "dark"]
     assert len(unreadable) == len(bad) + 1
-    trained.shapes.clear()
+    batches.clear()
     assert predict_files(trained, [tmp_path / "missing.png"])[0] == []
-    assert not trained.shapes
+    assert not batches
 
 
 def test_pictures_are_read_a_few_ahead_of_the_results_that_were_taken(trained, tmp_path):
@@ -84,12 +107,11 @@ def test_pictures_are_read_a_few_ahead_of_the_results_that_were_taken(trained, t
     results.close()
 
 
-def test_batches_are_shared_by_the_devices(trained, tmp_path):
-    trained.mesh = make_mesh(8)
-    seen = []
-    trained.predict = lambda: lambda _, images: seen.append(images) or np.zeros((images.shape[1], 2), np.float32)
-    list(predict_each(trained, [picture(tmp_path / "one.png", 7)]))
-    (images,) = seen
+def test_batches_are_shared_by_the_devices(batches, tmp_path):
+    trained = trained_on(devices=8)
+    (result,) = predict_each(trained, [picture(tmp_path / "one.png", 7)])
+    assert probability(trained, result.outputs) == pytest.approx(light(7), rel=1e-6)
+    (images,) = batches
     assert len(images.sharding.device_set) == 8
     assert {shard.data.shape for shard in images.addressable_shards} == {(1, BATCH // 8, 8, 8, 1)}
     assert isinstance(images, jax.Array)

@@ -16,7 +16,7 @@ from jaxcnn import data, train
 from jaxcnn.config import from_saved
 from jaxcnn.errors import UserError
 from jaxcnn.train import resume
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.log import read_history
 
 SETTINGS = {"optimizer.learning_rate": 0.2, "ema.decay": 0.0, "evaluate.every": "3steps", "checkpoint.keep": 20}
@@ -239,7 +239,7 @@ def test_extension_that_was_interrupted_goes_on_though_a_result_was_there(tmp_pa
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     changes = SETTINGS | {"total": "60steps"}
     with monkeypatch.context() as patch:
-        patch.setattr("jaxcnn.train.loop._train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("jaxcnn.train.steps.Steps.__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(workdir, extend=True, **changes)
     assert not (workdir / "summary.json").exists(), "it would be taken for the result of the longer run"

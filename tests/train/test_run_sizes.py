@@ -55,7 +55,7 @@ def test_each_size_is_compiled_once_and_evaluation_and_prediction_keep_their_own
     picture = prepare(trained.config).dataset.test[0]
     cv2.imwrite(str(tmp_path / "digit.png"), picture)
     (found,), _ = train.predict_files(trained, [tmp_path / "digit.png"])
-    logits = trained.model.apply(trained.variables, trained.preprocessing(picture[None]), train=False)
+    logits = trained.task.model.apply(trained.variables, trained.preprocessing(picture[None]), train=False)
     assert found["classes"][0]["name"] == trained.class_names[int(np.argmax(logits))]
 
 

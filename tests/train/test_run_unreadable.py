@@ -12,7 +12,7 @@ from jaxcnn import train
 from jaxcnn.config import validate
 from jaxcnn.errors import UserError
 from jaxcnn.report import results_table
-from jaxcnn.train import loop, result
+from jaxcnn.tasks import classification, classification_sections
 from jaxcnn.train.experiment import prepare
 
 
@@ -47,7 +47,12 @@ def test_skipped_pictures_are_printed_and_listed_and_the_report_shows_the_others
     bad = [root / "train/dark/03.png", root / "train/dark/04.png", root / "test/dark/00.png", root / "test/light/02.png"]
     damage(*bad)
     shown = {}
-    monkeypatch.setattr(result, "write_report", lambda path, **known: shown.update(known))
+
+    def sections(tally, kind, class_names, image_at):
+        shown.update(labels=tally["label"], image_at=image_at)
+        return []
+
+    monkeypatch.setattr(classification_sections, "sections", sections)
     console, text = quiet()
     summary = train.run(config_of(root, **{"data.resident": resident}), tmp_path / "run", console=console)
     lines = [line for line in text().splitlines() if line.startswith("warning: ")]
@@ -75,8 +80,8 @@ def test_part_of_which_nothing_can_be_read_is_refused_before_training(root, part
 
 @pytest.mark.slow
 def test_figures_that_are_not_finite_are_null_in_every_json(root, tmp_path, monkeypatch):
-    for module in (result, loop):
-        monkeypatch.setattr(module, "evaluation_losses", lambda config: lambda logits, labels: np.full(len(labels), np.inf))
+    endless = {"softmax_cross_entropy": lambda logits, labels: np.full(len(labels), np.inf)}
+    monkeypatch.setattr(classification, "LOSSES", endless)  # of evaluation; training's are those of make_loss
     summary = train.run(config_of(root, **{"evaluate.every": "1steps"}), tmp_path / "run", console=quiet()[0])
 
     def refuse(text):
@@ -87,4 +92,4 @@ def test_figures_that_are_not_finite_are_null_in_every_json(root, tmp_path, monk
     assert summary["test_loss"] is None
     rows = [json.loads(row, parse_constant=refuse) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["validation_loss"] for row in rows if "validation_accuracy" in row] == [None] * 3
-    assert "test loss                   not finite" in results_table(summary)
+    assert "test loss                   not finite" in results_table(summary, classification.Classification.quantities)

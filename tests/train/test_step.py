@@ -13,10 +13,13 @@ from common.small_runs import small_config
 from jaxcnn import layers
 from jaxcnn.config import validate
 from jaxcnn.data import Preprocessing, make_augmentation
+from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.losses import softmax_cross_entropy
-from jaxcnn.train.experiment import make_mesh, prepare, replicated
-from jaxcnn.train.state import init_state, init_variables
-from jaxcnn.train.step import jit_loop, jit_steps, make_train_step
+from jaxcnn.tasks.task import init_network
+from jaxcnn.train.devices import make_mesh, replicated
+from jaxcnn.train.experiment import prepare
+from jaxcnn.train.step import Update, init_state, make_train_step
+from jaxcnn.train.steps import jit_loop, jit_steps
 
 BATCH, STEPS = 16, 8
 POLICY = ("flip", ("random_crop", {"pad": 1}))
@@ -72,25 +75,25 @@ def train(
     policy=POLICY,
     loop=False,
     room=0,
+    auxiliary_weight=0.0,
     **settings,
 ):
     """(final state, losses of all steps) of training `model` on the first `steps` batches."""
     mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
     preprocessing = Preprocessing((6, 6, 3), (6, 6), "bilinear", (0.5,) * 3, (0.25,) * 3)
-    variables = init_variables(model, (6, 6, 3), jax.random.key(0))
-    state = jax.device_put(init_state(variables, 0, optimizer, ema=ema > 0), replicated(mesh))
-    step = make_train_step(
-        model=model,
-        optimizer=optimizer,
-        schedule=optax.constant_schedule(0.1),
+    task = Classification(
+        preprocessing,
+        model,
+        ("a", "b", "c", "d"),
+        "multiclass",
+        make_augmentation(policy),
         loss=lambda logits, labels: softmax_cross_entropy(logits, labels).mean(),
-        task="multiclass",
-        preprocessing=preprocessing,
-        augment=make_augmentation(policy),
-        ema_decay=ema,
-        unroll=not loop,
-        **settings,
+        auxiliary_weight=auxiliary_weight,
     )
+    update = Update({task.phases[0]: optimizer}, optax.constant_schedule(0.1), ema, **settings)
+    variables = task.init(jax.random.key(0))
+    state = jax.device_put(init_state(variables, 0, update), replicated(mesh))
+    step = make_train_step(task, update, unroll=not loop)
     call, losses = (jit_loop if loop else jit_steps)(step, mesh), []
     for start in range(0, steps, per_call):
         count = min(per_call, steps - start)
@@ -114,22 +117,22 @@ def test_eight_devices_give_the_losses_and_statistics_of_one(batches):
     sharded, sharded_losses = train(Net(drop=0.3), batches, devices=8)
     assert losses[-1] < losses[0]
     np.testing.assert_allclose(sharded_losses, losses, atol=1e-5)
-    assert_close(sharded.batch_stats, state.batch_stats, 1e-5)  # batch norm saw the global batch
-    assert_close(sharded.params, state.params, 1e-4)
+    assert_close(sharded.variables["batch_stats"], state.variables["batch_stats"], 1e-5)  # batch norm saw the global batch
+    assert_close(sharded.variables["params"], state.variables["params"], 1e-4)
 
 
 def test_frozen_layers_keep_parameters_and_statistics_and_cost_no_gradient(batches):
     """Batch norm that is frozen computes in training what it does in evaluation: the head sees the same features in both."""
     frozen = frozenset({"conv/kernel", "norm/scale", "norm/bias"})
-    start = init_variables(Net(), (6, 6, 3), jax.random.key(0))
+    start = init_network(Net(), (6, 6, 3), jax.random.key(0))
     state, losses = train(Net(), batches, frozen=frozen)
     assert losses[-1] < losses[0]
-    jax.tree.map(np.testing.assert_array_equal, state.batch_stats, start["batch_stats"])
+    jax.tree.map(np.testing.assert_array_equal, state.variables["batch_stats"], start["batch_stats"])
     for layer in ("conv", "norm"):
-        jax.tree.map(np.testing.assert_array_equal, state.params[layer], start["params"][layer])
-    assert (np.asarray(state.params["head"]["kernel"]) != start["params"]["head"]["kernel"]).all()
+        jax.tree.map(np.testing.assert_array_equal, state.variables["params"][layer], start["params"][layer])
+    assert (np.asarray(state.variables["params"]["head"]["kernel"]) != start["params"]["head"]["kernel"]).all()
     thawed, _ = train(Net(), batches, frozen=frozenset({"conv/kernel", "norm/scale"}))  # not all of the norm's
-    assert (np.asarray(thawed.batch_stats["norm"]["mean"]) != start["batch_stats"]["norm"]["mean"]).all()
+    assert (np.asarray(thawed.variables["batch_stats"]["norm"]["mean"]) != start["batch_stats"]["norm"]["mean"]).all()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_many_steps_in_one_call_equal_as_many_calls(batches, how):
     state, losses = train(Net(drop=0.3), batches, per_call=1)
     together, together_losses = train(Net(drop=0.3), batches, **how)
     np.testing.assert_allclose(together_losses, losses, rtol=1e-6)
-    assert_close(together.params, state.params, 1e-6)
+    assert_close(together.variables["params"], state.variables["params"], 1e-6)
     assert int(together.step) == STEPS
 
 
@@ -151,12 +154,12 @@ def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, how):
     whole, losses = train(Net(norm=False), batches)
     parts, parts_losses = train(Net(norm=False), batches, accumulate=4, **how)
     np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
-    assert_close(parts.params, whole.params, 1e-5)
+    assert_close(parts.variables["params"], whole.variables["params"], 1e-5)
 
 
 @pytest.mark.slow
 def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
-    initial = init_variables(Net(), (6, 6, 3), jax.random.key(0))
+    initial = init_network(Net(), (6, 6, 3), jax.random.key(0))
     first, _ = train(Net(), batches, ema=0.15, steps=1)
     assert_close(first.ema, jax.tree.map(lambda e, v: 0.1 * e + 0.9 * v, initial, first.variables), 1e-6)  # 1 / 10
     second, _ = train(Net(), batches, ema=0.15, steps=2)  # not 2 / 11: that is more
@@ -167,16 +170,17 @@ def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
 
 @pytest.mark.slow
 def test_auxiliary_loss_is_added_by_its_weight_and_trains_its_head_alone(batches):
-    initial = init_variables(NetWithAuxiliaryHead(), (6, 6, 3), jax.random.key(0))
+    initial = init_network(NetWithAuxiliaryHead(), (6, 6, 3), jax.random.key(0))
     (off, off_losses), (on, on_losses), (twice, twice_losses) = (
         train(NetWithAuxiliaryHead(), batches, steps=1, auxiliary_weight=weight) for weight in (0.0, 0.3, 0.6)
     )
     np.testing.assert_allclose(twice_losses - off_losses, 2 * (on_losses - off_losses), rtol=1e-4)
     assert on_losses[0] > off_losses[0]
-    assert_close(on.params["head"], off.params["head"], 0)
-    assert_close(off.params["auxiliary"], initial["params"]["auxiliary"], 0)
+    assert_close(on.variables["params"]["head"], off.variables["params"]["head"], 0)
+    assert_close(off.variables["params"]["auxiliary"], initial["params"]["auxiliary"], 0)
+    trained, trained_twice = (state.variables["params"]["auxiliary"] for state in (on, twice))
     moved, moved_twice = (
-        jax.tree.map(lambda p, q: p - q, state.params["auxiliary"], initial["params"]["auxiliary"]) for state in (on, twice)
+        jax.tree.map(lambda p, q: p - q, params, initial["params"]["auxiliary"]) for params in (trained, trained_twice)
     )
     assert_close(moved_twice, jax.tree.map(lambda m: 2 * m, moved), 1e-6)
     assert np.abs(moved["kernel"]).max() > 1e-3
@@ -216,10 +220,10 @@ def test_runs_of_two_seeds_are_the_same_program():
 @pytest.mark.parametrize("policy", [("mixup",), ("cutmix",), ("alternating_flip", ("cutout", {"size": 2}), "mixup_or_cutmix")])
 def test_step_trains_on_mixtures_and_by_epoch_on_any_number_of_devices(batches, policy):
     examples = batches | {"index": np.tile(np.arange(BATCH), (STEPS, 1)), "epoch": np.arange(STEPS)[:, None].repeat(BATCH, 1)}
-    state, losses = train(Net(norm=False), examples, policy=policy, num_outputs=4)
+    state, losses = train(Net(norm=False), examples, policy=policy)
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
-    _, sharded = train(Net(norm=False), examples, policy=policy, num_outputs=4, devices=8)
+    _, sharded = train(Net(norm=False), examples, policy=policy, devices=8)
     np.testing.assert_allclose(sharded, losses, atol=1e-5)
     _, plain = train(Net(norm=False), examples, policy=())
     assert (losses != plain).any()

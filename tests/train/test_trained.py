@@ -5,6 +5,7 @@ import shutil
 import types
 
 import cv2
+import flax.linen as nn
 import numpy as np
 import pytest
 from common.small_runs import quiet, small_config
@@ -14,7 +15,8 @@ from jaxcnn.config import Config
 from jaxcnn.data import DataSettings, Preprocessing, load
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate.settings import EvaluateSettings
-from jaxcnn.train.experiment import make_mesh
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.fingerprint import fingerprint
 from jaxcnn.train.trained import selected_variables
 
@@ -23,12 +25,12 @@ from jaxcnn.train.trained import selected_variables
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Colours(train.Trained):
+class Colours(nn.Module):
     """A network whose logits are the mean of blue, green and red: always right about pictures of one colour."""
 
-    def predict(self):
-        return lambda _, images: np.asarray(images[0], np.float32).mean(axis=(1, 2))[:, ::-1] / 255
+    @nn.compact
+    def __call__(self, images, *, train):
+        return images.mean(axis=(1, 2))[:, ::-1]
 
 
 def fill(root, counts, size=(8, 8)):
@@ -48,7 +50,8 @@ def trained(tmp_path):
     config = Config(data=DataSettings("folder", str(root), image_size=8, validation=0.0, resident="on"))
     preprocessing = Preprocessing((8, 8, 3), (8, 8), "bilinear", (0.5,) * 3, (0.5,) * 3)
     trained_on = fingerprint(load(config.data, config.seed))
-    return Colours(None, {}, preprocessing, tuple(COLOURS), "multiclass", config, 7, make_mesh(1), trained_on)
+    task = Classification(preprocessing, Colours(), tuple(COLOURS), "multiclass")
+    return train.Trained(task, {}, tuple(COLOURS), config, 7, make_mesh(1), trained_on)
 
 
 def on(trained, name, root=""):
@@ -236,7 +239,9 @@ def test_damage_elsewhere_changes_nothing(finished, tmp_path, capsys):
 @pytest.mark.parametrize(("select", "unreadable", "taken"), [("best", 10, 30), ("last", 30, 20), ("best", 20, 10)])
 def test_training_that_tests_another_step_than_the_selected_one_says_so(capsys, select, unreadable, taken):
     checkpoints = types.SimpleNamespace(
-        steps=lambda: [10, 20, 30], restore_variables=lambda step, template, name: None if step == unreadable else {"of": step}
+        steps=lambda: [10, 20, 30],
+        left_out=(),
+        restore_variables=lambda step, template: None if step == unreadable else {"of": step},
     )
     config = Config(evaluate=EvaluateSettings(select=select))
     assert selected_variables(checkpoints, config, {}, 10) == (taken, {"of": taken})

@@ -57,7 +57,8 @@ def test_more_channels_repeat_the_kernel_in_turn_and_keep_the_size_of_its_respon
 
 def pretrained(path, **changes):
     config = small_config(**{"model.name": "resnet20", "model.pretrained": str(path), "data.augment": (), **changes})
-    return prepare(validate(config)).pretrained_variables()["params"]["stem_conv"]["kernel"]
+    experiment = prepare(validate(config))
+    return experiment.task.pretrained(experiment.setup, lambda line: None)["params"]["stem_conv"]["kernel"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Boxes painted over: cutout and random erasing."""
+"""Boxes painted over: cutout and random erasing. Maps and boxes of the data stay as they are, also below the paint."""
 
 from typing import Literal
 

@@ -1,7 +1,8 @@
 """Where pixels go: crops, flips, and affine warps (translation, rotation, scale, shear).
 
 `affine` warps with given matrices; the operations above it draw them. A matrix (2, 3) takes a place (x, y, 1) in the result
-to its place in the image, as Pillow's Image.transform has it; the centre of the first pixel is at (0.5, 0.5).
+to its place in the image, as Pillow's Image.transform has it; the centre of the first pixel is at (0.5, 0.5). All take images
+(N, H, W, C), or a Scene: maps and boxes move with the pixels.
 """
 
 import math
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment.pixels import each, first_that_fits, like, like_rounded
+from jaxcnn.data.augment.scene import Moved, from_corners, moved, nearest
 from jaxcnn.data.augment.settings import Interpolation, Level, PartRange, Pixels, PositiveRange, Probability, Size
 from jaxcnn.data.sizes import height_and_width
 from jaxcnn.settings import NotNegative
@@ -19,13 +21,13 @@ _TRIES = 10  # candidates for a random box, as torchvision has it
 
 
 def flip(
-    images: jax.Array, key: jax.Array, *, p: Probability = 0.5, axis: Literal["horizontal", "vertical"] = "horizontal"
-) -> jax.Array:
+    images: Moved, key: jax.Array, *, p: Probability = 0.5, axis: Literal["horizontal", "vertical"] = "horizontal"
+) -> Moved:
     """Mirrors each image left to right ("vertical": upside down) with probability `p`. (N, H, W, C)."""
     return flipped(images, jax.random.bernoulli(key, p, images.shape[:1]), 2 if axis == "horizontal" else 1)
 
 
-def alternating_flip(images: jax.Array, run_key: jax.Array, index: jax.Array, epoch: jax.Array) -> jax.Array:
+def alternating_flip(images: Moved, run_key: jax.Array, index: jax.Array, epoch: jax.Array) -> Moved:
     """Mirrors each image in every other epoch; the run's key and its index decide whether in the even ones or in the odd.
 
     Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU. arXiv:2404.00498, section 3.6. So two epochs in a row see
@@ -35,36 +37,56 @@ def alternating_flip(images: jax.Array, run_key: jax.Array, index: jax.Array, ep
     return flipped(images, first ^ (epoch % 2 == 1), 2)
 
 
-def flipped(images: jax.Array, chosen: jax.Array, axis: int) -> jax.Array:
+def flipped(images: Moved, chosen: jax.Array, axis: int) -> Moved:
     """Those of `chosen` (N,) mirrored along `axis`."""
-    return jnp.where(each(chosen), jnp.flip(images, axis), images)
+
+    def matrices() -> jax.Array:
+        back = chosen.astype(jnp.float32)
+        zero, sign, end = jnp.zeros_like(back), 1 - 2 * back, back * images.shape[axis]
+        return part_matrices(zero, end, zero + 1, sign) if axis == 2 else part_matrices(end, zero, sign, zero + 1)
+
+    return moved(images, matrices, lambda pixels: jnp.where(each(chosen), jnp.flip(pixels, axis), pixels))
 
 
-def random_crop(
-    images: jax.Array, key: jax.Array, *, pad: Pixels = 4, mode: Literal["constant", "reflect"] = "constant"
-) -> jax.Array:
+def part_matrices(top: jax.Array, left: jax.Array, down: jax.Array, across: jax.Array) -> jax.Array:
+    """(N, 2, 3) for a part that begins at (top, left) and has `down` by `across` pixels of the image per pixel, (N,) each."""
+    zero = jnp.zeros_like(across)
+    return jnp.stack([jnp.stack([across, zero, left], axis=-1), jnp.stack([zero, down, top], axis=-1)], axis=-2)
+
+
+def random_crop(images: Moved, key: jax.Array, *, pad: Pixels = 4, mode: Literal["constant", "reflect"] = "constant") -> Moved:
     """Pads each side by `pad` pixels and cuts the old size out at a random place. (N, H, W, C).
 
-    `mode` is "constant" (zeros; He et al. 2015, section 4.2) or "reflect" (Wide ResNet).
+    `mode` is "constant" (zeros; He et al. 2015, section 4.2) or "reflect" (Wide ResNet). In maps, what is padded is void.
     """
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
-    offsets = jax.random.randint(key, (images.shape[0], 2), 0, 2 * pad + 1)
 
-    def cut(image: jax.Array, offset: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (offset[0], offset[1], jnp.zeros_like(offset[0])), images.shape[1:])
+    def offsets() -> jax.Array:
+        return jax.random.randint(key, (images.shape[0], 2), 0, 2 * pad + 1)
 
-    return jax.vmap(cut)(padded, offsets)
+    def matrices() -> jax.Array:
+        top, left = offsets().astype(jnp.float32).T - pad
+        return part_matrices(top, left, jnp.ones_like(top), jnp.ones_like(left))
+
+    def pixels(images: jax.Array) -> jax.Array:
+        padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
+
+        def cut(image: jax.Array, offset: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice(image, (offset[0], offset[1], jnp.zeros_like(offset[0])), images.shape[1:])
+
+        return jax.vmap(cut)(padded, offsets())
+
+    return moved(images, matrices, pixels)
 
 
 def random_resized_crop(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     size: Size = 0,
     area: PartRange = (0.08, 1.0),
     aspect: PositiveRange = (3 / 4, 4 / 3),
     interpolation: Literal["linear", "cubic"] = "linear",
-) -> jax.Array:
+) -> Moved:
     """Cuts out a random part and brings it to `size`, a side or (height, width) (0: the old size), antialiased. (N, H, W, C).
 
     Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, section 6. `area` is the part's share of the image, `aspect`
@@ -86,14 +108,14 @@ def random_resized_crop(
 
 
 def resized_part(
-    images: jax.Array,
+    images: Moved,
     top: jax.Array,
     left: jax.Array,
     height: jax.Array,
     width: jax.Array,
     size: tuple[int, int],
     interpolation: str,
-) -> jax.Array:
+) -> Moved:
     """The part of each image at (top, left), `height` × `width` pixels ((N,) float32 each), brought to `size`."""
 
     def resize(image, top, left, height, width):
@@ -101,7 +123,11 @@ def resized_part(
         shape = (*size, image.shape[2])
         return jax.image.scale_and_translate(image, shape, (0, 1), scale, -jnp.stack([top, left]) * scale, interpolation)
 
-    return like_rounded(jax.vmap(resize)(images.astype(jnp.float32), top, left, height, width), images)
+    return moved(
+        images,
+        lambda: part_matrices(top, left, height / size[0], width / size[1]),
+        lambda pixels: like_rounded(jax.vmap(resize)(pixels.astype(jnp.float32), top, left, height, width), pixels),
+    )
 
 
 def random_box(
@@ -117,55 +143,55 @@ def random_box(
 
 
 def rotate(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     degrees: NotNegative = 15.0,
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,
-) -> jax.Array:
+) -> Moved:
     """Turns each image about its centre by up to `degrees` either way. (N, H, W, C)."""
     return random_affine(images, key, degrees=degrees, interpolation=interpolation, fill=fill)
 
 
 def translate(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     share: NotNegative = 0.1,
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,
-) -> jax.Array:
+) -> Moved:
     """Moves each image by up to `share` of its width and of its height, whole pixels. (N, H, W, C)."""
     return random_affine(images, key, translate=share, interpolation=interpolation, fill=fill)
 
 
 def scale(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     factor: PositiveRange = (0.8, 1.2),
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,
-) -> jax.Array:
+) -> Moved:
     """Enlarges what is in each image by a factor between the two, about its centre. (N, H, W, C)."""
     return random_affine(images, key, scale=factor, interpolation=interpolation, fill=fill)
 
 
 def shear(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     slope: NotNegative = 0.1,
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,
-) -> jax.Array:
+) -> Moved:
     """Shears each image along x, about its centre, by up to `slope` pixels a row either way. (N, H, W, C)."""
     return random_affine(images, key, shear=slope, interpolation=interpolation, fill=fill)
 
 
 def random_affine(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     degrees: NotNegative = 0.0,
@@ -174,9 +200,17 @@ def random_affine(
     shear: NotNegative = 0.0,
     interpolation: Interpolation = "bilinear",
     fill: Level = 0,
-) -> jax.Array:
+) -> Moved:
     """`shear`, `scale`, `rotate` and `translate` by one warp, so that pixels are interpolated once. (N, H, W, C)."""
-    n, height, width, _ = images.shape
+    matrices = draw_affine(images.shape, key, degrees=degrees, translate=translate, scale=scale, shear=shear)
+    return affine(images, matrices, interpolation=interpolation, fill=fill)
+
+
+def draw_affine(
+    shape: tuple[int, ...], key: jax.Array, *, degrees: float, translate: float, scale: tuple[float, float], shear: float
+) -> jax.Array:
+    """(N, 2, 3): the matrices of `random_affine` for images of this shape."""
+    n, height, width, _ = shape
     keys = jax.random.split(key, 4)
 
     def between(key, most, shape=(n,)):
@@ -187,8 +221,7 @@ def random_affine(
     shift = jnp.round(between(keys[3], translate, (n, 2)) * jnp.array([[width, height]], jnp.float32))
     turn = jnp.stack([jnp.cos(angle), -jnp.sin(angle), jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(n, 2, 2)
     sheared = jnp.stack([turn[:, :, 0], turn[:, :, 1] + slope[:, None] * turn[:, :, 0]], axis=-1)
-    matrices = about_centre(sheared / factor[:, None, None], height, width, shift)
-    return affine(images, matrices, interpolation=interpolation, fill=fill)
+    return about_centre(sheared / factor[:, None, None], height, width, shift)
 
 
 def about_centre(linear: jax.Array, height: int, width: int, shift: jax.Array) -> jax.Array:
@@ -198,12 +231,16 @@ def about_centre(linear: jax.Array, height: int, width: int, shift: jax.Array) -
     return jnp.concatenate([linear, offset[:, :, None]], axis=2)
 
 
-def affine(images: jax.Array, matrices: jax.Array, *, interpolation: str = "nearest", fill: int = 0) -> jax.Array:
+def affine(images: Moved, matrices: jax.Array, *, interpolation: str = "nearest", fill: int = 0) -> Moved:
     """Each image (N, H, W, C) warped by its matrix (N, 2, 3), as Pillow's Image.transform does it.
 
     Result places that lie outside of the image become `fill`; "bilinear" repeats the border's pixels for the half pixel
     beyond their centres.
     """
+    return moved(images, lambda: matrices, lambda pixels: _warped(pixels, matrices, interpolation, fill))
+
+
+def _warped(images: jax.Array, matrices: jax.Array, interpolation: str, fill: int) -> jax.Array:
     n, height, width, channels = images.shape
     flat = images.reshape(n, height * width, channels)
 
@@ -211,15 +248,12 @@ def affine(images: jax.Array, matrices: jax.Array, *, interpolation: str = "near
         place = jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
         return jax.vmap(lambda pixels, place: pixels[place])(flat, place.reshape(n, -1)).reshape(images.shape)
 
-    # Pillow's fixed point (16 bits of fraction) for "nearest": no fraction depends on how floats are rounded
-    columns, rows = jnp.arange(width)[None, None], jnp.arange(height)[None, :, None]
-    matrices = matrices.at[:, :, 2].add((matrices[:, :, 0] + matrices[:, :, 1]) / 2)
     if interpolation == "nearest":
-        fixed = jnp.floor(matrices * 65536 + 0.5).astype(jnp.int32)[:, :, :, None, None]
-        x, y = ((fixed[:, i, 0] * columns + fixed[:, i, 1] * rows + fixed[:, i, 2]) >> 16 for i in (0, 1))
+        x, y = nearest(matrices, height, width)
         warped = at(y, x)
     else:
-        m = matrices[:, :, :, None, None]
+        columns, rows = jnp.arange(width)[None, None], jnp.arange(height)[None, :, None]
+        m = from_corners(matrices)[:, :, :, None, None]
         x, y = (m[:, i, 0] * columns.astype(jnp.float32) + m[:, i, 1] * rows.astype(jnp.float32) + m[:, i, 2] for i in (0, 1))
         left, top = jnp.floor(x - 0.5), jnp.floor(y - 0.5)
         dx, dy = (x - 0.5 - left)[..., None], (y - 0.5 - top)[..., None]

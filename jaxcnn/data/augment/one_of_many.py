@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxcnn.data.augment import colour
 from jaxcnn.data.augment.geometry import affine
 from jaxcnn.data.augment.pixels import each
+from jaxcnn.data.augment.scene import Moved, moved
 
 # Cubuk et al.: AutoAugment. CVPR 2019, arXiv:1805.09501, table 6, under the names of the tables of its policies
 NAMES = (
@@ -137,17 +138,21 @@ def apply(
     return result
 
 
-def in_turn(images: jax.Array, codes: jax.Array, strength: jax.Array, **settings) -> jax.Array:
-    """`apply` once for each row of `codes` and `strength`, (K, N) each."""
+def in_turn(images: Moved, codes: jax.Array, strength: jax.Array, **settings) -> Moved:
+    """`apply` once for each row of `codes` and `strength`, (K, N) each. Of a Scene, maps and boxes move with the pixels."""
 
     def one(images, inputs):  # one body for all rows: the program stays small
-        return apply(images, *inputs, **settings), None
+        def matrices():
+            codes, strength = inputs
+            return _matrices({name: codes == CODES[name] for name in _GEOMETRY}, strength, *images.shape[1:3])
+
+        return moved(images, matrices, lambda pixels: apply(pixels, *inputs, **settings)), None
 
     return jax.lax.scan(one, images, (codes, strength))[0]
 
 
 def _matrices(chosen: Mapping[str, jax.Array], strength: jax.Array, height: int, width: int) -> jax.Array:
-    """(N, 2, 3): what Pillow's Image.rotate makes, or a shear about the top left corner, or a shift."""
+    """(N, 2, 3): what Pillow's Image.rotate makes, or a shear about the top left corner, or a shift; else the identity."""
     angle = jnp.where(chosen["Rotate"], strength, 0.0) * (math.pi / 180)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x, y = width / 2, height / 2

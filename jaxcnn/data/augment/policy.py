@@ -1,14 +1,17 @@
 """The tables of all operations, and the policy that a config's list makes of them."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
+from jaxcnn.data.augment.scene import Moved, fields_on, on_pixels, scene
 from jaxcnn.data.augment.settings import Entry, parse
+from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 
 # (images, key, **settings) -> images: (N, H, W, C) of values 0…255 and of any real dtype, which stays
@@ -42,7 +45,12 @@ OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "aug_mix": recipes.aug_mix,
     "three_augment": recipes.three_augment,
 }
-# (images, key of the run, index, epoch, **settings) -> images
+MOVING = frozenset(
+    ("flip", "random_crop", "random_resized_crop", "translate", "rotate", "scale", "shear", "affine",
+     "auto_augment", "rand_augment", "trivial_augment")
+)  # fmt: skip
+"""Those that move pixels, and take a Scene too; all others of OPERATIONS leave every pixel in its place."""
+# (images or Scene, key of the run, index, epoch, **settings) -> the same
 BY_EPOCH: dict[str, Callable[..., jax.Array]] = {"alternating_flip": geometry.alternating_flip}
 # (images, targets, key, shift, **settings) -> (images, targets)
 MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
@@ -85,14 +93,48 @@ class Augmentation:
 
         `key` is the step's; `run_key` the same in all steps of a run; index and epoch are (N,) integers.
         """
+        return self._applied(images, key, run_key, index, epoch)
+
+    def with_fields(
+        self,
+        images: jax.Array,
+        fields: Mapping[str, jax.Array],
+        key: jax.Array,
+        *,
+        run_key: jax.Array | None = None,
+        index: jax.Array | None = None,
+        epoch: jax.Array | None = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """`__call__` on images, with the same pixels, and on what lies on them; other fields stay as they are.
+
+        "map" (N, H, W) uint8 is sampled nearest, VOID outside. "boxes" (N, M, 4) float32 become the upright hulls of their
+        corners, cut off at the border; the class (N, M) of a box becomes NO_BOX where less than a quarter of it is left.
+        """
+        after = self._applied(scene(images, fields), key, run_key, index, epoch)
+        return after.images, {**fields, **fields_on(after)}
+
+    def _applied(
+        self, images: Moved, key: jax.Array, run_key: jax.Array | None, index: jax.Array | None, epoch: jax.Array | None
+    ) -> Moved:
         if self.by_epoch and (run_key is None or index is None or epoch is None):
             raise ValueError("this policy needs the run's key, and the index and the epoch of each example")
         for place, entry in enumerate(self.entries):
-            if entry.name in OPERATIONS:
+            if entry.name in MOVING:
                 images = entry(images, jax.random.fold_in(key, place))
+            elif entry.name in OPERATIONS:
+                own_key = jax.random.fold_in(key, place)
+                images = on_pixels(images, functools.partial(_on, entry, own_key))
             elif entry.name in BY_EPOCH:
                 images = entry(images, run_key, index, epoch)
         return images
+
+    def check_fields(self, kinds: Collection[str]) -> None:
+        """Raises UserError where a policy mixes images, but the task learns from fields of these kinds that have a place."""
+        placed = [kind for kind in ("map", "boxes") if kind in kinds]
+        for entry in self.entries if placed else ():
+            if entry.name in MIXERS or entry.name == "aug_mix":
+                what = " and ".join({"map": "maps", "boxes": "boxes"}[kind] for kind in placed)
+                raise UserError(f"data.augment: {entry.name} mixes images, which is not defined for {what}; leave it out")
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raises UserError where an operation can't take images (H, W, C)."""
@@ -106,6 +148,10 @@ class Augmentation:
             if entry.name in MIXERS:
                 images, targets = entry(images, targets, jax.random.fold_in(key, place), self.repeats)
         return images, targets
+
+
+def _on(entry: Entry, key: jax.Array, images: jax.Array) -> jax.Array:
+    return entry(images, key)
 
 
 def step_keys(seed: int | jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,6 +1,7 @@
 """The policies of papers: AutoAugment, RandAugment, TrivialAugment, AugMix, 3-Augment.
 
-Images (N, H, W, C) of values 0…255. `fill` is what comes in from outside of an image.
+Images (N, H, W, C) of values 0…255. `fill` is what comes in from outside of an image. AutoAugment, RandAugment and
+TrivialAugment take a Scene too: maps and boxes move with the pixels.
 """
 
 import functools
@@ -15,6 +16,7 @@ from jaxcnn.data.augment import colour
 from jaxcnn.data.augment.one_of_many import CODES, Space, Span, draw, in_turn, space, strengths
 from jaxcnn.data.augment.pixels import each, like_rounded
 from jaxcnn.data.augment.random_colour import Threshold, blurred, colour_jitter
+from jaxcnn.data.augment.scene import Moved, Scene
 from jaxcnn.data.augment.settings import Interpolation, Level, PositiveRange
 from jaxcnn.data.files import third_party_lines
 from jaxcnn.settings import Count, NotNegative
@@ -23,13 +25,13 @@ _ENHANCE = Span(0.1, 1.9)
 
 
 def auto_augment(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     policy: Literal["cifar10", "imagenet"] = "cifar10",
     interpolation: Interpolation = "nearest",
     fill: Level = 128,
-) -> jax.Array:
+) -> Moved:
     """One of the 25 sub-policies found for a data set: two operations, each with a probability and a level of 0…10.
 
     Cubuk et al.: AutoAugment: Learning Augmentation Strategies from Data. CVPR 2019, arXiv:1805.09501, tables 6, 7, 9.
@@ -49,7 +51,7 @@ def auto_augment(
     return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
 
 
-def _shares(images: jax.Array, share: float) -> tuple[float, float]:
+def _shares(images: jax.Array | Scene, share: float) -> tuple[float, float]:
     """`share` of the images' height and of their width, in pixels."""
     return share * images.shape[1], share * images.shape[2]
 
@@ -65,14 +67,14 @@ def sub_policies(policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def rand_augment(
-    images: jax.Array,
+    images: Moved,
     key: jax.Array,
     *,
     n: Count = 2,
     m: Annotated[float, Meta(ge=0, le=30)] = 9.0,
     interpolation: Interpolation = "nearest",
     fill: Level = 128,
-) -> jax.Array:
+) -> Moved:
     """`n` operations in turn, each any of 14, at level `m` (of 10; more is allowed, as in the paper).
 
     Cubuk et al.: RandAugment. CVPR workshops 2020, arXiv:1909.13719, section 3 and figure 2. Strengths are those of
@@ -89,9 +91,7 @@ def rand_augment(
     return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
 
 
-def trivial_augment(
-    images: jax.Array, key: jax.Array, *, interpolation: Interpolation = "nearest", fill: Level = 128
-) -> jax.Array:
+def trivial_augment(images: Moved, key: jax.Array, *, interpolation: Interpolation = "nearest", fill: Level = 128) -> Moved:
     """TrivialAugment (Wide): one of 14 operations at one of 31 strengths, all alike probable.
 
     Müller, Hutter: TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation. ICCV 2021, arXiv:2103.10158,

@@ -15,11 +15,12 @@ from jaxcnn.command import load_config
 from jaxcnn.config import changed, validate
 from jaxcnn.data import ArraySource, Sizes
 from jaxcnn.data.sizes import ONE_SIZE
-from jaxcnn.train import dispatch
+from jaxcnn.train import steps as train_steps
 from jaxcnn.train.clock import Clock
-from jaxcnn.train.experiment import prepare, replicated
+from jaxcnn.train.devices import replicated
+from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
-from jaxcnn.train.step import jit_loop
+from jaxcnn.train.steps import jit_loop
 
 STEPS, ROOM = 3, 4  # of a call, and in its arrays
 
@@ -82,7 +83,7 @@ def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
     ],
 )
 def test_calls_end_where_rows_are_due(total, intervals, calls):
-    assert list(dispatch.plan(0, total, 32, intervals, ONE_SIZE)) == calls
+    assert list(train_steps.plan(0, total, 32, intervals, ONE_SIZE)) == calls
 
 
 @pytest.mark.parametrize("sizes", [ONE_SIZE, Sizes((8, 16), seed=3), Sizes((8, 12, 16), (17, 61))])
@@ -90,7 +91,7 @@ def test_calls_end_where_rows_are_due(total, intervals, calls):
 def test_no_call_goes_past_what_is_due_or_to_another_size(start, sizes):
     for log, evaluate in itertools.product((1, 3, 10, 50, 1000), (25, 391)):
         step = start
-        for count in dispatch.plan(start, 200, 32, (log, evaluate), sizes):
+        for count in train_steps.plan(start, 200, 32, (log, evaluate), sizes):
             assert 1 <= count <= 32
             steps = range(step, step + count)
             assert len({sizes.at_step(at) for at in steps}) == 1
@@ -103,7 +104,7 @@ def test_batches_of_a_call_take_256_mib_at_most():
     def most(side, batch_size, labels=None, sizes=ONE_SIZE):
         source = ArraySource(np.broadcast_to(np.uint8(0), (1000, side, side, 3)), np.zeros(1000, np.int32))
         config = SimpleNamespace(batch_size=batch_size)
-        return dispatch._most_that_fit(SimpleNamespace(config=config, dataset=SimpleNamespace(train=source), sizes=sizes))
+        return train_steps._most_that_fit(SimpleNamespace(config=config, dataset=SimpleNamespace(train=source), sizes=sizes))
 
     for side, batch_size in ((32, 2000), (224, 64), (224, 256), (96, 1000)):
         calls = most(side, batch_size)
@@ -136,7 +137,7 @@ def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path
             read_at.append(len(calls))
             return np.asarray(self.value)
 
-    class Recorded(dispatch.AheadOfTime):
+    class Recorded(train_steps.AheadOfTime):
         def __call__(self, *arguments):
             state, metrics = super().__call__(*arguments)
             calls.append(state)
@@ -146,7 +147,7 @@ def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path
         read_at.append(len(calls))
         return block_until_ready(tree)
 
-    monkeypatch.setattr(dispatch, "AheadOfTime", Recorded)
+    monkeypatch.setattr(train_steps, "AheadOfTime", Recorded)
     monkeypatch.setattr(jax, "block_until_ready", waits)
     changes = {"total": "12steps", "log.every": "4steps", "checkpoint.every": "12steps", "evaluate.every": "12steps"}
     train.run(small_config(**changes), tmp_path, console=quiet()[0])
@@ -159,7 +160,7 @@ def programs(monkeypatch):
     """How many programs each step function of the runs has compiled, and the number of steps of each call."""
     made, calls = [], []
 
-    class Recorded(dispatch.AheadOfTime):
+    class Recorded(train_steps.AheadOfTime):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             made.append(self)
@@ -168,7 +169,7 @@ def programs(monkeypatch):
             calls.append(int(arguments[0]) if len(arguments) == 2 else 1)
             return super().__call__(state, *arguments)
 
-    monkeypatch.setattr(dispatch, "AheadOfTime", Recorded)
+    monkeypatch.setattr(train_steps, "AheadOfTime", Recorded)
     return lambda: ([len(of_one._programs) for of_one in made], calls)
 
 
@@ -184,19 +185,19 @@ def airbench(tmp_path):
     ("every", "counts"), [("1epochs", [4, 4]), ("3steps", [3, 3, 2]), ("50steps", [8]), ("5steps", [5, 3]), ("1steps", [1] * 8)]
 )
 def test_calls_of_a_run_have_arrays_of_one_shape_however_often_rows_are_due(every, counts, airbench):
-    calls = dispatch.Dispatch(prepare(changed(airbench, {"log.every": every})), 0, Clock())
+    calls = train_steps.Steps(prepare(changed(airbench, {"log.every": every})), 0, Clock())
     assert calls.counts == counts
     batches = list(calls.batches)
     assert len({tuple(array.shape for array in batch.values()) for batch in batches}) == 1
     assert [int(batch["mask"].sum()) for batch in batches] == [20 * count for count in counts]
-    resumed = dispatch.Dispatch(prepare(changed(airbench, {"log.every": every})), 7, Clock())
+    resumed = train_steps.Steps(prepare(changed(airbench, {"log.every": every})), 7, Clock())
     assert next(resumed.batches)["image"].shape == batches[0]["image"].shape, "it takes the programs of the first part"
 
 
 def test_calls_of_a_resumed_run_fit_into_the_arrays_of_the_whole_run(airbench):
     """From its start the run makes 2 calls of 4 steps; from step 2 the 6 that are left would be within the limit."""
     experiment = prepare(changed(airbench, {"log.every": "50steps", "steps_per_dispatch": 6}))
-    calls = dispatch.Dispatch(experiment, 2, Clock())
+    calls = train_steps.Steps(experiment, 2, Clock())
     assert calls.counts == [3, 3]
     batches = list(calls.batches)
     assert [batch["image"].shape[0] for batch in batches] == [4, 4]

@@ -1,0 +1,206 @@
+"""Tasks of a few lines, with what classification lacks: two phases, collections, a frozen teacher."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.data import Augmentation
+from jaxcnn.layers import BatchNorm
+from jaxcnn.report import Quantity
+from jaxcnn.tasks.task import Phase, Task
+
+
+class Encoder(nn.Module):
+    """Images -> `features` numbers, by a hidden layer with batch norm."""
+
+    features: int
+    num_classes: int = 0  # what every model has
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = nn.Dense(16, name="hidden")(images.reshape(len(images), -1))
+        x = BatchNorm(use_running_average=not train, activation=nn.relu, name="norm")(x)
+        return nn.Dense(self.features, name="head")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy(Task):
+    """What the tasks of this file have in common."""
+
+    augment: Augmentation
+
+    takes_model = False
+
+    @classmethod
+    def make(cls, setup, **arguments):
+        return cls(setup.preprocessing, setup.augment, **arguments)
+
+    def inputs(self, batch, keys):
+        return self.preprocessing(batch["image"], lambda images: self.augment(images, keys.augment))
+
+    def predict(self, variables, batch):
+        return self.tally(variables, batch)
+
+    def describe(self, one, top=None):
+        return {name: float(np.mean(value)) for name, value in one.items()}
+
+    def start(self, network, key, shape=None):
+        variables = network.init(key, jnp.zeros((2, *(shape or self.preprocessing.input_shape))), train=False)
+        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+@dataclasses.dataclass(frozen=True)
+class Gan(Toy):
+    """Non-saturating (Goodfellow et al. 2014, section 3); the generator's turn is every other step."""
+
+    _: dataclasses.KW_ONLY
+    latents: int = 4
+
+    phases = (Phase("discriminator", ("discriminator",)), Phase("generator", ("generator",), every=2))
+    quantities = (Quantity("distance", "distance of the means", better="lower"), Quantity("examples", "examples", "{:,}"))
+
+    def init(self, key):
+        one, other = jax.random.split(key)
+        networks = {"generator": self.start(self.generator, one, (self.latents,))}
+        networks["discriminator"] = self.start(self.discriminator, other)
+        return {part: {name: network[part] for name, network in networks.items()} for part in ("params", "batch_stats")}
+
+    @property
+    def generator(self):
+        return Encoder(int(np.prod(self.preprocessing.input_shape)), name="generator")
+
+    @property
+    def discriminator(self):
+        return Encoder(1, name="discriminator")
+
+    def apply(self, name, variables, x, *, train):
+        network = {part: variables[part][name] for part in ("params", "batch_stats")}
+        return getattr(self, name).apply(network, x, train=train, mutable=["batch_stats"])
+
+    def objective(self, variables, images, key, phase):
+        latents = jax.random.normal(key, (len(images), self.latents))
+        made, of_generator = self.apply("generator", variables, latents, train=True)
+        on_made, _ = self.apply("discriminator", variables, made, train=True)
+        on_real, of_discriminator = self.apply("discriminator", variables, images, train=True)
+        updates = of_generator if phase.name == "generator" else of_discriminator
+        stats = variables["batch_stats"] | {phase.name: updates["batch_stats"]}
+        if phase.name == "generator":
+            loss = jax.nn.softplus(-on_made).mean()
+            return loss, ({"generator_loss": loss}, {"batch_stats": stats})
+        loss = (jax.nn.softplus(-on_real) + jax.nn.softplus(on_made)).mean()
+        return loss, ({"loss": loss}, {"batch_stats": stats})
+
+    def tally(self, variables, batch):
+        """Of each real image its pixels, and those of one made from its index alone: N of each at any batch size."""
+        index = batch.get("index", jnp.arange(len(batch["image"])))
+        latents = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(0), i), (self.latents,)))(index)
+        made, _ = self.apply("generator", variables, latents, train=False)
+        return {"made": made, "real": self.preprocessing(batch["image"]).reshape(len(made), -1)}
+
+    def figures(self, tally, beside):
+        means = [tally[name].astype(np.float64).mean(axis=0) for name in ("made", "real")]
+        return {"distance": float(np.linalg.norm(means[0] - means[1])), "examples": len(tally["made"])}
+
+    def draw(self, one, photo):
+        return np.full((8, 8, 3), 128, np.uint8)
+
+    def networks(self):
+        return {
+            "generator": (self.generator, (self.latents, 1, 1)),
+            "discriminator": (self.discriminator, self.preprocessing.input_shape),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingTarget(Toy):
+    """Features that agree with those of a target network, which follows slowly; a queue keeps the last ones of it.
+
+    As in MoCo (He et al. 2020, algorithm 1), in little.
+    """
+
+    _: dataclasses.KW_ONLY
+    momentum: float = 0.9
+
+    quantities = (Quantity("nearest", "1-NN accuracy", "{:.2%}", "higher"), Quantity("examples", "examples", "{:,}"))
+    fields = frozenset({"label"})
+    splits = False
+    needs = ("train",)
+
+    encoder = Encoder(8)
+
+    def init(self, key):
+        one, other, queue = jax.random.split(key, 3)
+        target = self.start(self.encoder, other)
+        return self.start(self.encoder, one) | {"target": target, "queue": {"keys": jax.random.normal(queue, (96, 8))}}
+
+    def objective(self, variables, images, key, phase):
+        online = {name: variables[name] for name in ("params", "batch_stats")}
+        queries, updates = self.encoder.apply(online, images, train=True, mutable=["batch_stats"])
+        keys, of_target = self.encoder.apply(variables["target"], images, train=True, mutable=["batch_stats"])
+        unit = [x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-6) for x in (queries, keys)]
+        positive, negative = (unit[0] * unit[1]).sum(axis=1, keepdims=True), unit[0] @ variables["queue"]["keys"].T
+        loss = -jax.nn.log_softmax(jnp.concatenate([positive, negative], axis=1))[:, 0].mean()
+        queue = jnp.concatenate([unit[1], variables["queue"]["keys"]])[:96]
+        target = variables["target"] | of_target
+        return loss, ({"loss": loss}, {**updates, "target": target, "queue": {"keys": queue}})
+
+    def after(self, variables, step):
+        target, params = variables["target"], variables["params"]
+        moved = jax.tree.map(lambda t, p: self.momentum * t + (1 - self.momentum) * p, target["params"], params)
+        return variables | {"target": target | {"params": moved}}
+
+    def predict(self, variables, batch):
+        images = self.preprocessing(batch["image"])
+        online = {name: variables[name] for name in ("params", "batch_stats")}
+        return {"features": self.encoder.apply(online, images, train=False)}
+
+    def tally(self, variables, batch):
+        return self.predict(variables, batch) | {"label": batch["label"]}
+
+    def figures(self, tally, beside):
+        distances = ((tally["features"][:, None].astype(np.float64) - beside["train"]["features"][None]) ** 2).sum(axis=2)
+        found = beside["train"]["label"][distances.argmin(axis=1)]
+        return {"nearest": float((found == tally["label"]).mean()), "examples": len(found)}
+
+    def networks(self):
+        return {"": (self.encoder, self.preprocessing.input_shape)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation(Toy):
+    """Outputs like those of a teacher that never changes (Hinton et al. 2015), here a random network."""
+
+    _: dataclasses.KW_ONLY
+    temperature: float  # required
+
+    quantities = (Quantity("agreement", "agreement", "{:.2%}", "higher"), Quantity("examples", "examples", "{:,}"))
+    frozen = ("teacher",)
+
+    encoder = Encoder(10)
+
+    def init(self, key):
+        one, other = jax.random.split(key)
+        return self.start(self.encoder, one) | {"teacher": self.start(self.encoder, other)}
+
+    def objective(self, variables, images, key, phase):
+        online = {name: variables[name] for name in ("params", "batch_stats")}
+        logits, updates = self.encoder.apply(online, images, train=True, mutable=["batch_stats"])
+        targets = jax.nn.softmax(self.encoder.apply(variables["teacher"], images, train=False) / self.temperature)
+        loss = -(targets * jax.nn.log_softmax(logits / self.temperature)).sum(axis=1).mean()
+        return loss, ({"loss": loss}, updates)
+
+    def tally(self, variables, batch):
+        images, online = self.preprocessing(batch["image"]), {name: variables[name] for name in ("params", "batch_stats")}
+        student, teacher = (self.encoder.apply(v, images, train=False) for v in (online, variables["teacher"]))
+        return {"agrees": student.argmax(axis=1) == teacher.argmax(axis=1)}
+
+    def figures(self, tally, beside):
+        return {"agreement": float(tally["agrees"].mean()), "examples": len(tally["agrees"])}
+
+    def networks(self):
+        return {"": (self.encoder, self.preprocessing.input_shape)}
