@@ -107,7 +107,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
         holder = config
         for room in rooms:
             if not isinstance(holder.get(room), ConfigDict):
-                raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.entries())}")
+                raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.declarations())}")
             holder = holder[room]
         with holder.ignore_type():  # validate() below says what is wrong with a type, and better
             holder[leaf] = _value(text, defaults.get(name, holder.get(leaf)))

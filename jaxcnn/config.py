@@ -25,7 +25,7 @@ from jaxcnn.durations import is_duration, parse_duration
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate.settings import EvaluateSettings
 from jaxcnn.models.settings import ModelSettings
-from jaxcnn.settings import Entry, Section, Setting, when, with_changes
+from jaxcnn.settings import Declaration, Section, Setting, when, with_changes
 from jaxcnn.tasks.settings import LossSettings, TaskSettings
 from jaxcnn.train.settings import (
     CheckpointSettings,
@@ -58,15 +58,15 @@ class Config(RunSettings):
     log: LogSettings = field(default_factory=LogSettings)
 
 
-def entries() -> dict[str, Entry]:
+def declarations() -> dict[str, Declaration]:
     """All settings by name, in order."""
-    return settings.entries(Config)
+    return settings.declarations(Config)
 
 
 def default_config() -> ConfigDict:
     """All settings at their defaults, to be changed by a file in configs/."""
     config = ConfigDict()
-    for name, entry in entries().items():
+    for name, entry in declarations().items():
         section, _, leaf = name.rpartition(".")
         if section and section not in config:
             config[section] = ConfigDict()
@@ -86,7 +86,7 @@ def flatten(config: ConfigDict | Section) -> dict[str, Any]:
     def walk(node: ConfigDict, prefix: str) -> None:
         for name in node.keys():  # noqa: SIM118 (a ConfigDict, not a dict)
             path, value = prefix + name, node[name]
-            if isinstance(value, ConfigDict) and path not in entries():
+            if isinstance(value, ConfigDict) and path not in declarations():
                 walk(value, path + ".")
             else:
                 flat[path] = value.to_dict() if isinstance(value, ConfigDict) else value
@@ -118,7 +118,7 @@ def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
 
 def describe(config: Config) -> str:
     """Every setting, its value and its meaning, a line each."""
-    lines = [(f"{name} = {value!r}", entries()[name].about.meaning) for name, value in flatten(config).items()]
+    lines = [(f"{name} = {value!r}", declarations()[name].about.meaning) for name, value in flatten(config).items()]
     width = max(len(left) for left, _ in lines if len(left) < 60)
     return "\n".join(f"{left:<{width}}  # {meaning}" for left, meaning in lines)
 
@@ -179,7 +179,7 @@ def _renamed(value: Any) -> Any:
 def _effective(config: Config) -> Config:
     """`config` with settings that have no effect at their defaults."""
     while unused := settings.without_effect(config):  # what is reset may have been the condition of another
-        config = with_changes(config, {name: entries()[name].default for name in unused})
+        config = with_changes(config, {name: declarations()[name].default for name in unused})
     base = GroupSettings(config.optimizer, config.schedule)
     groups = [
         (pattern, {name: changes[name] for name in changes if name not in changes_without_effect(base, changes)})
@@ -194,7 +194,7 @@ def differences(old: ConfigDict | Config, new: ConfigDict | Config) -> list[str]
     same_before, same_after = _as_compared(before), _as_compared(after)
     return [
         f"{name}: {before[name]!r} -> {after[name]!r}"
-        for name, entry in entries().items()
+        for name, entry in declarations().items()
         if entry.about.changes_result and same_before[name] != same_after[name]
     ]
 
@@ -202,7 +202,7 @@ def differences(old: ConfigDict | Config, new: ConfigDict | Config) -> list[str]
 def _as_compared(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of settings, those equal that mean the same."""
     values = dict(values)
-    for name, entry in entries().items():
+    for name, entry in declarations().items():
         if values[name] and is_duration(entry.hint):
             values[name] = parse_duration(name, values[name])
     if weights := values["model.pretrained"]:

@@ -177,7 +177,7 @@ def unless(setting: str, *values: str) -> When:
 
 
 def _is_on(value: Any) -> bool:
-    return bool(value) and not re.fullmatch(r"off|none|[0_.]+ ?[a-z]+", str(value))  # "0epochs" too
+    return bool(value) and not re.fullmatch(r"off|none|0[0_.]*\s*(step|epoch|example)s?", str(value))
 
 
 class Setting:
@@ -189,17 +189,19 @@ class Setting:
         self.meaning, self.used, self.changes_result = meaning, used, changes_result
 
 
-class Entry(NamedTuple):
+class Declaration(NamedTuple):
     """A setting by its full name."""
 
     name: str
     hint: Any
     default: Any
     about: Setting
+    used: tuple[When | tuple[When, ...], ...]
+    """its conditions, and those of its section"""
 
-    def not_used(self, values: Mapping[str, Any]) -> When | None:
+    def unmet(self, values: Mapping[str, Any]) -> When | None:
         """The first condition that keeps it from having an effect in a config."""
-        for condition in self.about.used:
+        for condition in self.used:
             alternatives = (condition,) if isinstance(condition, When) else condition
             if not any(alternative.holds(values) for alternative in alternatives):
                 return alternatives[0]
@@ -254,21 +256,17 @@ def _sections_in(section: Section) -> Iterator[tuple[str, Section]]:
 
 
 @_once_per_class
-def entries(cls: type[Section]) -> dict[str, Entry]:
+def declarations(cls: type[Section]) -> dict[str, Declaration]:
     """All settings of a section and of the sections in it, by their full names, in order."""
-    found: dict[str, Entry] = {}
+    found: dict[str, Declaration] = {}
     defaults = cls()
     for name, hint in _fields(cls).items():
         about = next((part for part in _parts(hint)[1] if isinstance(part, Setting)), Setting(""))
         if inner := _section_of(hint):
-            found |= {
-                full: entry._replace(about=Setting(entry.about.meaning, *about.used, *entry.about.used,
-                                                   changes_result=entry.about.changes_result))
-                for full, entry in entries(inner).items()
-            }  # fmt: skip
+            found |= {full: entry._replace(used=about.used + entry.used) for full, entry in declarations(inner).items()}
         else:
             full = _full(cls, name)
-            found[full] = Entry(full, hint, getattr(defaults, name), about)
+            found[full] = Declaration(full, hint, getattr(defaults, name), about, about.used)
     return found
 
 
@@ -287,14 +285,14 @@ def with_changes(section: S, changes: Mapping[str, Any]) -> S:
     Raises:
       UserError: no such setting, or a wrong value of one.
     """
-    known = entries(type(section))
+    known = declarations(type(section))
     for name in changes:
         if name not in known:
             raise UserError(f"config: no setting {name!r}{did_you_mean(name, known)}")
     new: dict[str, Any] = {
         name: with_changes(inner, own)
         for name, inner in _sections_in(section)
-        if (own := {full: changes[full] for full in entries(type(inner)) if full in changes})
+        if (own := {full: changes[full] for full in declarations(type(inner)) if full in changes})
     }
     new |= {name: changes[full] for name in _fields(type(section)) if (full := _full(type(section), name)) in changes}
     return dataclasses.replace(section, **new)
@@ -304,18 +302,18 @@ def without_effect(section: Section) -> dict[str, str]:
     """The settings that are not at their defaults and have no effect, each with the reason (see `When.why_not`)."""
     values, variants = flatten(section), section.variants()
 
-    def in_a_variant(entry: Entry) -> bool:
-        return any(entry.name not in changes and not entry.not_used(values | dict(changes)) for changes in variants)
+    def in_a_variant(entry: Declaration) -> bool:
+        return any(entry.name not in changes and not entry.unmet(values | dict(changes)) for changes in variants)
 
     return {
         name: reason.why_not(values)
-        for name, entry in entries(type(section)).items()
-        if values[name] != entry.default and (reason := entry.not_used(values)) and not in_a_variant(entry)
+        for name, entry in declarations(type(section)).items()
+        if values[name] != entry.default and (reason := entry.unmet(values)) and not in_a_variant(entry)
     }
 
 
 def refuse_without_effect(section: Section) -> None:
     """Raises UserError where a setting was changed that has no effect, and says why it has none."""
-    values, known = flatten(section), entries(type(section))
+    values, known = flatten(section), declarations(type(section))
     for name, reason in without_effect(section).items():
         raise UserError(f"{name}: {values[name]!r} has no effect {reason}leave it at its default, {known[name].default!r}")

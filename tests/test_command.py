@@ -5,7 +5,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from common import child_processes
-from common.child_processes import ROOT, experiment, finish
+from common.child_processes import ROOT, experiment, finish, run
 
 from jaxcnn import command
 from jaxcnn.command import load_config
@@ -88,6 +88,13 @@ def test_a_file_may_assign_a_height_and_a_width(config_file):
 def test_dict_of_arguments_is_taken_whole(config_file):
     config = load_config(config_file(), ["--config.model.arguments={'depths': [1, 2]}", "--config.model.arguments.stem=small"])
     assert config.model.arguments == {"depths": (1, 2), "stem": "small"}
+
+
+@pytest.mark.process
+def test_config_is_loaded_without_jax_and_numpy():
+    code = f"import sys; from jaxcnn.command import load_config; load_config('{ROOT}/configs/lenet5_digits.py')\n"
+    code += "print({'jax', 'numpy', 'flax', 'optax', 'cv2'} & set(sys.modules))"
+    assert run("-c", code) == (0, "set()\n", "")
 
 
 def test_later_override_wins_and_one_dash_is_enough(config_file):

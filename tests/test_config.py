@@ -11,10 +11,10 @@ from common.other_values import OTHERS, another, needed
 from jaxcnn.command import load_config
 from jaxcnn.config import changed as with_changes
 from jaxcnn.config import (
+    declarations,
     default_config,
     describe,
     differences,
-    entries,
     flatten,
     from_json,
     to_json,
@@ -93,10 +93,10 @@ def test_nonsense_is_no_duration(text):
 
 
 def test_defaults_are_valid_and_stay_what_they_are():
-    assert flatten(validate(default_config())) == {name: entry.default for name, entry in entries().items()}
+    assert flatten(validate(default_config())) == {name: entry.default for name, entry in declarations().items()}
 
 
-@pytest.mark.parametrize("name", entries())
+@pytest.mark.parametrize("name", declarations())
 def test_every_setting_refuses_another_type(name):
     with pytest.raises(UserError, match=f"^{name}: "):
         validate(changed(name, {1, 2}))
@@ -192,7 +192,7 @@ def test_config_read_back_from_json_equals_the_one_written(config):
     assert flatten(again) == flatten(config)
     assert differences(config, again) == []
     assert to_json(again) == text
-    assert list(json.loads(text)) == ["schema", *entries()]
+    assert list(json.loads(text)) == ["schema", *declarations()]
 
 
 def test_json_without_a_newer_setting_gets_its_default():
@@ -211,9 +211,9 @@ def test_difference_names_setting_and_both_values():
     assert differences(changed("seed", 1), changed("seed", 2)) == ["seed: 1 -> 2"]
 
 
-@pytest.mark.parametrize("name", entries())
+@pytest.mark.parametrize("name", declarations())
 def test_difference_is_told_just_where_it_changes_the_result(name):
-    entry, needs = entries()[name], needed(name)
+    entry, needs = declarations()[name], needed(name)
     if name == "data.cache":
         needs["data.random_crop"] = OTHERS["data.random_crop"]  # without, evaluation and training see the same pixels
     old = with_changes(default_config(), needs)
@@ -223,7 +223,7 @@ def test_difference_is_told_just_where_it_changes_the_result(name):
 
 
 def test_settings_of_mere_speed_and_bookkeeping_do_not_change_the_result():
-    free = {name for name, entry in entries().items() if not entry.about.changes_result}
+    free = {name for name, entry in declarations().items() if not entry.about.changes_result}
     assert {"devices", "data.resident", "checkpoint.every", "log.every", "evaluate.batch_size"} <= free
     assert free.isdisjoint({"seed", "total", "batch_size", "optimizer.accumulate", "data.validation", "evaluate.every"})
 
@@ -246,7 +246,7 @@ def test_other_words_for_the_same_are_no_difference(one, other):
 
 def test_description_has_every_setting_with_value_and_meaning():
     lines = describe(config_with_everything()).splitlines()
-    for line, (name, entry) in zip(lines, entries().items(), strict=True):
+    for line, (name, entry) in zip(lines, declarations().items(), strict=True):
         assert line.startswith(f"{name} = ")
         assert entry.about.meaning
         assert line.endswith(f"# {entry.about.meaning}")

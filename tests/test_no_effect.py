@@ -8,7 +8,7 @@ import optax
 import pytest
 from common.other_values import another, needed
 
-from jaxcnn.config import Config, changed, entries, flatten
+from jaxcnn.config import Config, changed, declarations, flatten
 from jaxcnn.data.decode import Centre
 from jaxcnn.errors import UserError
 from jaxcnn.settings import When
@@ -16,7 +16,7 @@ from jaxcnn.train.optimizers import _update
 from jaxcnn.train.schedules import make_schedule
 from jaxcnn.train.settings import OptimizerSettings, ScheduleSettings
 
-CONDITIONAL = [name for name, entry in entries().items() if entry.about.used]
+CONDITIONAL = [name for name, entry in declarations().items() if entry.used]
 
 
 WRONG = {
@@ -40,12 +40,13 @@ WRONG = {
     "schedule.warmup": ("0steps", "0epochs"),
     "schedule.boundaries": ((),),
     "early_stop.patience": (0,),
+    "evaluate.select": ("last",),
 }
 """Values with which conditions on these settings do not hold."""
 
 
 def used(name, changes):
-    return not entries()[name].not_used(flatten(Config()) | changes)
+    return not declarations()[name].unmet(flatten(Config()) | changes)
 
 
 def test_defaults_are_never_without_effect():
@@ -56,9 +57,9 @@ def test_defaults_are_never_without_effect():
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_setting_is_accepted_with_its_conditions_and_refused_without_any_of_them(name):
     settings = needed(name)
-    value = next(v for v in (another(entries()[name]), entries()[name].default) if v != settings.get(name))
+    value = next(v for v in (another(declarations()[name]), declarations()[name].default) if v != settings.get(name))
     accepted = changed(Config(), settings | {name: value})
-    for condition in entries()[name].about.used:
+    for condition in declarations()[name].used:
         whens = [condition] if isinstance(condition, When) else condition
         broken = {when.setting: next(v for v in WRONG[when.setting] if not when.holds({when.setting: v})) for when in whens}
         with pytest.raises(UserError, match=r"^[a-z0-9_.]+: .* has no effect with [a-z_.]+=.*; (leave it at|set .* too, or)"):

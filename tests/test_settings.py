@@ -13,7 +13,7 @@ import jaxcnn
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.durations import Duration
 from jaxcnn.errors import UserError
-from jaxcnn.settings import Count, LowHigh, NotNegative, Section, Setting, Share, checked, entries, flatten, with_changes
+from jaxcnn.settings import Count, LowHigh, NotNegative, Section, Setting, Share, checked, declarations, flatten, with_changes
 
 Pair = Annotated[tuple[Share, Share], LowHigh()]
 Size = Count | tuple[Count, Count]
@@ -100,7 +100,7 @@ def test_names_hold_the_section():
     changed = with_changes(Outer(), {"inner.width": 5, "ratios": [1]})
     assert changed == Outer(Inner(5), (1.0,))
     assert flatten(changed) == {"inner.width": 5, "ratios": (1.0,)}
-    assert [(e.name, e.default, e.about.meaning, e.about.changes_result) for e in entries(Outer).values()] == [
+    assert [(e.name, e.default, e.about.meaning, e.about.changes_result) for e in declarations(Outer).values()] == [
         ("inner.width", 3, "how wide", True), ("ratios", (), "of what", False),
     ]  # fmt: skip
 

@@ -12,13 +12,13 @@ _PICTURES = when("data.name", "folder", "csv", "tfds:*", "huggingface:*")
 _DESCRIBED = when("data.name", "tfds:*", "huggingface:*")
 _SPLITS = when("data.name", "folder", "tfds:*", "huggingface:*")
 
-Side = Annotated[int, Meta(ge=1)]
-Size = Annotated[Side | tuple[Side, Side], Meta(description="pixels such as 224, or (192, 256), height and width")]
-SizeOrNone = Annotated[Whole | tuple[Side, Side], Meta(description="pixels such as 224, or (192, 256), height and width, or 0")]
+_SIZE = "such as 224, or (192, 256), height and width"
+_Size = Annotated[Count | tuple[Count, Count], Meta(description=f"pixels {_SIZE}")]
+_SizeOrZero = Annotated[Whole | tuple[Count, Count], Meta(description=f"pixels {_SIZE}, or 0")]
 _Kept = Annotated[int, Meta(ge=1, le=10_000)]
 _KeptSize = Annotated[
     Annotated[int, Meta(ge=0, le=10_000)] | tuple[_Kept, _Kept],
-    Meta(description="pixels of at most 10,000, such as 224, or (192, 256), height and width, or 0"),
+    Meta(description=f"pixels of at most 10,000, {_SIZE}, or 0"),
 ]
 _CutOff = Annotated[float, Meta(ge=0, le=0.9)]
 
@@ -209,14 +209,14 @@ class DataSettings(Section, section="data"):
         ),
     ] = 0
     image_size: Annotated[
-        SizeOrNone,
+        _SizeOrZero,
         Setting(
             "pixels that images are brought to: 224, the side of a square, or 192,256, height and width; 0 = as they are "
             "stored, and for pictures a square, about the median of their shorter sides",
         ),
     ] = 0
     sizes: Annotated[
-        tuple[Size, ...],
+        tuple[_Size, ...],
         Setting(
             "sizes that training's images are brought to instead, one after the other (progressive resizing) or drawn every 10 "
             "steps: sides of squares, 128,160,192, or pairs, (96,128),(192,256)",

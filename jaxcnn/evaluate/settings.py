@@ -24,6 +24,7 @@ class EvaluateSettings(Section, section="evaluate"):
         str,
         Setting(
             "the reported quantity that selects the best parameters and stops early; '' = the task's own choice",
+            (when("evaluate.select", "best"), when("early_stop.patience")),
         ),
     ] = ""
     views: Annotated[

@@ -10,14 +10,13 @@ from jaxcnn.durations import Duration, DurationOrNone
 from jaxcnn.errors import UserError
 from jaxcnn.settings import (
     Count,
-    Entry,
     NotNegative,
     Section,
     Setting,
     Share,
     Whole,
     checked,
-    entries,
+    declarations,
     flatten,
     when,
     with_changes,
@@ -145,7 +144,7 @@ class OptimizerSettings(Section, section="optimizer"):
     def __post_init__(self) -> None:
         """Checks the settings of the groups too."""
         super().__post_init__()
-        known = group_entries() if self.groups else {}
+        known = declarations(GroupSettings) if self.groups else {}
         for pattern, changes in self.groups:
             for name in changes:
                 section, _, field = name.partition(".")
@@ -256,11 +255,6 @@ class GroupSettings(Section):
     schedule: ScheduleSettings = dataclasses.field(default_factory=ScheduleSettings)
 
 
-def group_entries() -> dict[str, Entry]:
-    """The settings of `GroupSettings`."""
-    return entries(GroupSettings)
-
-
 def group_settings(optimizer: OptimizerSettings, schedule: ScheduleSettings) -> list[tuple[str, GroupSettings]]:
     """Each entry of optimizer.groups as (pattern, all that holds for it): the given settings with the changes of the entry.
 
@@ -280,5 +274,5 @@ def changes_without_effect(base: GroupSettings, changes: Mapping[str, Any]) -> d
     return {
         name: reason.why_not(now)
         for name in changes
-        if now[name] != before[name] and (reason := group_entries()[name].not_used(now))
+        if now[name] != before[name] and (reason := declarations(GroupSettings)[name].unmet(now))
     }

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args, get_origin
 
-from jaxcnn.config import entries
+from jaxcnn.config import declarations
 from jaxcnn.durations import is_duration
 from jaxcnn.settings import When
 
@@ -35,10 +35,10 @@ def another(entry):
 def needed(name):
     """Changes after which a setting has an effect, by the conditions that it declares."""
     changes = {}
-    for condition in entries()[name].about.used:
+    for condition in declarations()[name].used:
         setting, values, negated = condition if isinstance(condition, When) else condition[0]
         if negated:
             changes |= {setting: "arrays"} if setting == "data.name" else {}
         else:
-            changes |= needed(setting) | {setting: values[0] if values else another(entries()[setting])}
+            changes |= needed(setting) | {setting: values[0] if values else another(declarations()[setting])}
     return changes
