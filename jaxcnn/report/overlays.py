@@ -62,6 +62,24 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, class_
     return result
 
 
+def draw_caption(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """(H + h, W or wider, 3) uint8 RGB: an image (H, W, C) with lines of text on white below it."""
+    import cv2
+
+    image = _rgb(image)
+    font = max(0.42, image.shape[1] / 900)
+    texts = [_ascii(line) for line in lines]
+    sizes = [cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, font, 1) for text in texts]
+    width = max(image.shape[1], *(wide + 4 for (wide, _), _ in sizes))
+    high = max(tall + below for (_, tall), below in sizes) + 2
+    result = np.full((image.shape[0] + high * len(texts), width, 3), 255, np.uint8)
+    result[: image.shape[0], : image.shape[1]] = image
+    for row, (text, ((_, tall), _)) in enumerate(zip(texts, sizes, strict=True)):
+        at = (2, image.shape[0] + row * high + tall + 1)
+        cv2.putText(result, text, at, cv2.FONT_HERSHEY_SIMPLEX, font, (0, 0, 0), 1, cv2.LINE_AA)
+    return result
+
+
 def _rgb(image: np.ndarray) -> np.ndarray:
     """A copy in three channels; of other numbers than three, the first is shown."""
     return np.ascontiguousarray(image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2)).copy()

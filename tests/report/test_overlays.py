@@ -57,3 +57,13 @@ def test_names_at_the_border_stay_inside():
         drawn = overlays.draw_boxes(image, np.array([box], np.float32), np.array([0]), ("name",))
         ground = (drawn == overlays.class_colours(1)[0]).all(axis=2)
         assert ground.sum() > 150
+
+
+def test_caption_stands_below_the_image_which_stays_as_it_is():
+    image = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    drawn = overlays.draw_caption(image, ["97.20%  cat", "2.80%  a dog with a long name"])
+    np.testing.assert_array_equal(drawn[:20, :30], image)
+    below = drawn[20:]
+    assert drawn.shape[1] > 30  # as wide as the text
+    assert (below[..., 0] < 100).any(axis=1).sum() > 12  # two lines of letters
+    assert (drawn[:20, 30:] == 255).all()
