@@ -98,12 +98,12 @@ def test_second_ctrl_c_ends_a_run_that_is_saving():
 
 RUN = """
  from jaxcnn import train
- from jaxcnn.train import clock
+ from jaxcnn.train import programs
  from common.small_runs import small_config
  def compiler(lowered):
   print('ready', flush=True)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)
- clock._compiled = compiler
+ programs._compiled = compiler
  from rich.console import Console
  train.run(small_config(), {workdir!r}, console=Console(file=open(os.devnull, 'w')))
 """
