@@ -1,7 +1,9 @@
 from .augment import Augmentation, View, key_of_run, make_augmentation, make_views, step_keys
+from .fields import Field
 from .loading import load
 from .one_size import as_evaluated
 from .order import BalancedOrder, Once, Order
+from .photo import Photo
 from .pipeline import batches_once, make_reader
 from .preprocessing import Preprocessing, make_preprocessing
 from .reading import Batch, Reader, Reading, cores
@@ -16,8 +18,10 @@ __all__ = [
     "Batch",
     "DataSettings",
     "Dataset",
+    "Field",
     "Once",
     "Order",
+    "Photo",
     "Preprocessing",
     "Reader",
     "Reading",

@@ -34,6 +34,15 @@ class Window(NamedTuple):
     interpolation: str = "area"
 
 
+class Place(NamedTuple):
+    """Where a decoded image comes from."""
+
+    size: tuple[int, int]
+    """(height, width) of the whole picture, upright"""
+    window: Window
+    """the rectangle of it that the image shows, after rounding to whole pixels of the decoded picture"""
+
+
 View = Callable[[int, int], Window]
 """(height, width) of a picture -> what is looked at."""
 
@@ -120,15 +129,6 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None, w
     return decode_with_place(encoded, name, channels, view, window)[0]
 
 
-class Place(NamedTuple):
-    """Where a decoded image comes from."""
-
-    size: tuple[int, int]
-    """(height, width) of the whole picture, upright"""
-    window: Window
-    """the rectangle of it that the image shows: after rounding to whole pixels, where the decoded picture was cut"""
-
-
 def decode_with_place(
     encoded: bytes, name: str, channels: int, view: View | None = None, window: IntensityWindow = ()
 ) -> tuple[np.ndarray, Place]:
@@ -160,8 +160,8 @@ def decode_with_place(
 def _in_whole_picture(window: Window, reduce: int, orientation: int, decoded: tuple[int, int], size: tuple[int, int]) -> Window:
     """A window of a JPEG that was decoded at 1/`reduce`, and then turned upright, in pixels of the upright picture.
 
-    A pixel of it is `reduce` whole pixels from the stored upper left corner on; the last row and column hold what is left. So
-    where the picture was turned that corner to the other side, they come first.
+    Its pixels are `reduce` pixels wide, counted from the upper left corner as stored; the last row and column may hold fewer.
+    Where the turn moves that corner to the other side, these come first.
     """
     _, axis = _TURNS.get(orientation, (False, None))
     from_below = axis is not None and axis <= 0  # OpenCV's axes: 0 flips rows, 1 columns, -1 both

@@ -46,12 +46,12 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     on_device = jax.device_put({"image": images, **source.columns}, everywhere)
 
     def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
-        there, mask = jnp.maximum(indices, 0), indices >= 0
+        there = jnp.maximum(indices, 0)
         examples = {name: array[there] for name, array in everything.items()}
-        for name in examples.keys() & PADDING:
-            shown = jnp.expand_dims(mask, range(mask.ndim, examples[name].ndim))
-            examples[name] = jnp.where(shown, examples[name], jnp.array(PADDING[name], examples[name].dtype))
-        return examples | {"mask": mask, "index": there, "epoch": epochs}
+        for name in [name for name in PADDING if name in examples]:
+            mask = jnp.expand_dims(indices >= 0, range(indices.ndim, examples[name].ndim))
+            examples[name] = jnp.where(mask, examples[name], jnp.array(PADDING[name], examples[name].dtype))
+        return examples | {"mask": indices >= 0, "index": there, "epoch": epochs}
 
     @functools.cache
     def compiled(count: int, batch_size: int) -> jax.stages.Compiled:

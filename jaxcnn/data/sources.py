@@ -289,6 +289,13 @@ class Resized(Derived):
     seed: int = 0
     sizes: Sizes = ONE_SIZE
 
+    def __post_init__(self) -> None:
+        """Maps and boxes would have to be cut and resized by the window of each picture, which is not implemented."""
+        if placed := [name for name in self.source.fields if name != "label"]:
+            raise UserError(
+                f"data: {' and '.join(placed)} can't be brought to one size with pictures; store images of one size"
+            )
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)."""

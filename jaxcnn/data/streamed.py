@@ -117,7 +117,7 @@ class _Batches:
                 images[row] = image
         images[~mask] = 0
         columns = self.source.rows(indices)
-        for name in columns.keys() & PADDING:
+        for name in [name for name in PADDING if name in columns]:
             columns[name][~mask] = PADDING[name]
         return {
             "image": images,

@@ -200,14 +200,8 @@ def _foreign(trained: Trained, config: Config, split: str) -> data.Source | None
     if _was_moved(trained, config):
         return None
     how, root = trained.preprocessing, user_path(config.data.root)
-    source = foreign.foreign(
-        config.data.name,
-        root,
-        split,
-        trained.class_names,
-        how.image_shape[2],
-        getattr(trained.task, "kind", "") == "multilabel",
-    )
+    several = None if "label" not in trained.task.fields else getattr(trained.task, "kind", "") == "multilabel"
+    source = foreign.foreign(config.data.name, root, split, trained.class_names, how.image_shape[2], several)
     if isinstance(source, FileSource):
         source = dataclasses.replace(source, window=how.window)
         return data.Resized(source, how.image_shape, how.fit, how.crop_ratio, how.interpolation)

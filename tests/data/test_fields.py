@@ -287,11 +287,15 @@ def test_batches_hold_an_array_per_column_and_padding_holds_neither_class_nor_bo
         assert (rows[name][~mask] == empty).all()
 
 
-def test_derived_sources_carry_the_columns():
-    whole = scene_source()
-    resized = Resized(Subset(whole, np.array([4, 2])), (6, 8, 3))
+def test_pictures_brought_to_one_size_take_labels_with_them_but_no_maps_or_boxes_yet():
+    labels = np.arange(21, dtype=np.int32)
+    whole = scene_source(labels)
+    resized = Resized(Subset(dataclasses.replace(whole, targets={}), np.array([4, 2])), (6, 8, 3))
     assert len(resized) == 2
-    assert resized.fields == whole.fields
+    assert resized.column("label").tolist() == [4, 2]
+    assert resized.rows(np.array([1]))["label"].tolist() == [2]
+    with pytest.raises(UserError, match=r"^data: map and boxes can't be brought to one size with pictures"):
+        Resized(Subset(whole, np.array([4, 2])), (6, 8, 3))
 
 
 # ── Fingerprint ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -46,8 +46,8 @@ def scene(images: jax.Array, fields: Mapping[str, jax.Array]) -> Scene:
 def fields_on(scene: Scene) -> dict[str, jax.Array]:
     """The columns of a scene. A box of which less than VISIBLE is left has the class NO_BOX, and zeros for corners.
 
-    A box is as small as both say: the hull of the uncut corners, which several turns do not widen, and what the borders have
-    left of it, as pixels that one operation moves out of the image do not come back with the next.
+    A box is the intersection of two: the hull of its uncut corners, which does not widen with several rotations, and the box
+    as cut off by each operation, because pixels that one operation moves out of the image do not come back with the next.
     """
     fields = dict(scene.targets)
     if "boxes" in fields:
@@ -64,9 +64,9 @@ def fields_on(scene: Scene) -> dict[str, jax.Array]:
 def moved(images: Moved, matrices: Callable[[], jax.Array], pixels: Callable[[jax.Array], jax.Array]) -> Moved:
     """Images as `pixels` moves them; of a Scene the targets too, by `matrices()`: (N, 2, 3), or (1, 2, 3) for all.
 
-    Both say the same: where pixels are cut out, mirrored or resized by faster means than a warp, the matrix describes that.
+    Both describe the same move: pixels may be cut out, mirrored or resized by faster means than a warp.
     """
-    if not isinstance(images, Scene):  # images in memory of NumPy are good too
+    if not isinstance(images, Scene):  # NumPy arrays are accepted too
         return pixels(images)
     result = pixels(images.images)
     return Scene(result, _moved_targets(images.targets, matrices(), images.shape[1:3], result.shape[1:3]))  # type: ignore[return-value]
