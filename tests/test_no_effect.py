@@ -30,6 +30,7 @@ WRONG = {
     "optimizer.name": ("adafactor",),
     "schedule.name": ("constant", "one_cycle"),
     "task.name": ("mine:Task",),
+    "loss.balance": ("inverse",),
     "data.interpolation": ("area",),
     "data.cache": ("off",),
     "data.random_crop": ((),),
