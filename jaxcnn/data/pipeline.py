@@ -4,7 +4,6 @@ What a batch holds is a function of its place in the training alone: the order s
 readers, resident and streamed, only differ in where the pixels wait, and give the same batches.
 """
 
-import functools
 import math
 from collections.abc import Iterator
 
@@ -30,7 +29,7 @@ def make_reader(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     fits = len(source) * (math.prod(source.image_shape) + maps) <= RESIDENT_BYTES
     if not cropped and (reading.resident == "on" or (reading.resident == "auto" and fits)):
         return resident(source, mesh, reading)
-    return functools.partial(streamed, source, mesh, reading)
+    return streamed(source, mesh, reading)
 
 
 def batches_once(reader: Reader, size: int, batch_size: int) -> Iterator[Batch]:

@@ -74,13 +74,15 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
             indices[row] = replacements.find(index, draw, lambda i: whole[i] or None)[0] if places.training else -1
         return indices
 
+    size = len(source)
+
     def batches(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int) -> Iterator[Batch]:
         for count in counts:
             end = start + count * batch_size
             numbers, room = np.arange(start, end), max(count, most)
             indices, epochs = np.full((room, batch_size), -1, np.int32), np.zeros((room, batch_size), np.int32)
             indices[:count] = readable(places, numbers).reshape(count, batch_size)
-            epochs[:count] = numbers.reshape(count, batch_size) // len(source)
+            epochs[:count] = numbers.reshape(count, batch_size) // size
             on_their_way = jax.device_put((indices, epochs), sharded)
             yield compiled(room, batch_size)(on_device, *on_their_way)
             start = end

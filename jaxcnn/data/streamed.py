@@ -19,59 +19,56 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import signals
 from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import Places
-from jaxcnn.data.reading import Batch, Reading, aligned
+from jaxcnn.data.reading import Batch, Reader, Reading, aligned
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import RunFailed
 
 
-def streamed(
-    source: Source,
-    mesh: Mesh,
-    reading: Reading,
-    places: Places,
-    start: int,
-    batch_size: int,
-    counts: Iterable[int],
-    most: int = 0,
-) -> Iterator[Batch]:
-    """A `Reader`, but for its first three arguments."""
-    import grain  # a quarter of a second, which runs with resident data need not wait for
-
-    counts = list(counts)
-    options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
-    # an element is a whole batch: processes are dealt whole elements, so only then are their batches those of threads
-    elements = _Batches(source, places, start, batch_size, sum(counts), reading.skip)
-    dataset = grain.MapDataset.source(elements).to_iter_dataset(options)
-    if reading.workers:
-        if not flags.FLAGS.is_parsed():  # Grain asks a flag of its own, in a notebook too
-            flags.FLAGS.mark_as_parsed()
-        # what a killed process leaves behind is cleaned up; that needs no warning
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2))
-    batches = iter(dataset)
+def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
+    """Batches are read from the source while they are taken."""
     sharded = NamedSharding(mesh, P(None, "data"))
-    nothing_read = bool(counts)
-    try:
-        elements_read = _first_read(batches) if reading.workers else batches
-        for count in counts:
-            several = [next(elements_read) for _ in range(count)]
-            stacked = {name: _stacked([batch[name] for batch in several], most, PADDING.get(name, 0)) for name in several[0]}
-            skipped = stacked.pop("skipped")[:count]
-            reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
-            nothing_read = nothing_read and not stacked["mask"].any()
-            yield jax.device_put(stacked, sharded)
-        if nothing_read:
-            raise source.none_readable()
-    except RuntimeError as error:
-        if "Worker process was terminated" not in str(error):
-            raise
-        raise RunFailed(
-            "data.workers: a process that reads examples was ended from outside, perhaps for want of memory; "
-            "the last checkpoint is kept; run the same command again to resume"
-        ) from error
-    finally:
-        batches.close()
+
+    def read(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
+        import grain  # a quarter of a second, which runs with resident data need not wait for
+
+        counts = list(counts)
+        # an element is a whole batch: processes are dealt whole elements, so only then are their batches those of threads
+        elements = _Batches(source, places, start, batch_size, sum(counts), reading.skip)
+        options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
+        dataset = grain.MapDataset.source(elements).to_iter_dataset(options)
+        if reading.workers:
+            if not flags.FLAGS.is_parsed():  # Grain asks a flag of its own, in a notebook too
+                flags.FLAGS.mark_as_parsed()
+            # what a killed process leaves behind is cleaned up; that needs no warning
+            os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2))
+        batches = iter(dataset)
+        nothing_read = bool(counts)
+        try:
+            elements_read = _first_read(batches) if reading.workers else batches
+            for count in counts:
+                several = [next(elements_read) for _ in range(count)]
+                stacked = {
+                    name: _stacked([batch[name] for batch in several], most, PADDING.get(name, 0)) for name in several[0]
+                }
+                skipped = stacked.pop("skipped")[:count]
+                reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
+                nothing_read = nothing_read and not stacked["mask"].any()
+                yield jax.device_put(stacked, sharded)
+            if nothing_read:
+                raise source.none_readable()
+        except RuntimeError as error:
+            if "Worker process was terminated" not in str(error):
+                raise
+            raise RunFailed(
+                "data.workers: a process that reads examples was ended from outside, perhaps for want of memory; "
+                "the last checkpoint is kept; run the same command again to resume"
+            ) from error
+        finally:
+            batches.close()
+
+    return read
 
 
 def _first_read(batches: Iterator[Any]) -> Iterator[Any]:

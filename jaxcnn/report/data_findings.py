@@ -6,18 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn import data
-from jaxcnn.data.inspect import Inspection, Seen, class_counts
+from jaxcnn.data.inspect import Inspection, Seen
+from jaxcnn.report.data_counts import counted, listed
 from jaxcnn.report.data_found import Found
-from jaxcnn.report.html import percent
-
-BALANCED = 1.5  # times as many images of one class as of another, up to here not worth a word
 
 
 def findings(found: Found) -> dict[str, Any]:
     """What was found, as plain values: what --json writes."""
     inspection, dataset, names = found.inspection, found.dataset, found.dataset.class_names
-    counts = counts_by_part(dataset)
+    labels = [of for of in found.counts if of.field == "label"]
     sizes = [(image.shape[0], image.shape[1]) for image in inspection.readable]
     by_area = sorted(inspection.readable, key=lambda image: image.shape[0] * image.shape[1])
     return {
@@ -26,8 +23,14 @@ def findings(found: Found) -> dict[str, Any]:
         "notes": list(dataset.notes),
         "images": inspection.sizes,
         "looked_at": len(inspection.seen),
-        "classes": {part: dict(zip(names, count.tolist(), strict=True)) for part, count in counts.items()},
-        "imbalance": _imbalance(found),
+        "class_names": list(names),
+        "classes": labels[0].by_name() if labels else {},
+        "imbalance": labels[0].imbalance() if labels else "",
+        "targets": {
+            of.field: {"counted": of.units, "classes": of.by_name(), "imbalance": of.imbalance()}
+            for of in found.counts
+            if of.field != "label"
+        },
         "overlap": {" & ".join(pair): count for pair, count in inspection.overlaps().items()},
         "readable": {part: sum(image.part == part for image in inspection.readable) for part in inspection.sizes},
         "distinct": inspection.distinct(),
@@ -74,7 +77,11 @@ def as_text(findings: Mapping[str, Any]) -> str:
     lines.append(f"unreadable: {len(wrong) or 'none'}" + "".join(f"\n  {i['name']}: {i['reason']}" for i in wrong[:10]))
     if len(wrong) > 10:
         lines.append(f"  … and {len(wrong) - 10:,} more")
-    lines.append(f"classes: {len(next(iter(findings['classes'].values())))}; {findings['imbalance']}")
+    if findings["classes"]:
+        lines.append(f"classes: {len(findings['class_names'])}; {findings['imbalance']}")
+    for field, of in findings["targets"].items():
+        where = {"map": "in maps, by pixels", "boxes": "of boxes"}[field]
+        lines.append(f"classes {where}: {len(findings['class_names'])}; {of['imbalance']}")
     if sizes:
         lines.append(
             f"sizes: {width_by_height(sizes['smallest'])}"
@@ -84,37 +91,6 @@ def as_text(findings: Mapping[str, Any]) -> str:
     lines.append(config_flags(findings["mean"], findings["std"]))
     lines.append(f"{findings['seconds']:.1f} s")
     return "\n".join(lines)
-
-
-def counts_by_part(dataset: data.Dataset) -> dict[str, np.ndarray]:
-    """{"train": (K,) examples of each class, …}."""
-    return {part: class_counts(source.column("label"), len(dataset.class_names)) for part, source in dataset.parts().items()}
-
-
-def _imbalance(found: Found) -> str:
-    """How unequal the classes are in training, and which parts lack one, in a sentence or two."""
-    names, counts = found.dataset.class_names, counts_by_part(found.dataset)
-    train = counts["train"]
-    most, least = int(train.argmax()), int(train.argmin())
-    total = len(found.dataset.train)
-    if not train[least]:
-        said = f'imbalanced: no training image of "{names[least]}", {train[most]:,} of "{names[most]}"'
-    elif train[most] == train[least]:
-        said = f"balanced: {counted(int(train[most]), 'training image')} of each class"
-    elif train[most] <= BALANCED * train[least]:
-        said = f'balanced: {train[least]:,} ("{names[least]}") to {train[most]:,} ("{names[most]}") training images a class'
-    else:
-        ratio = train[most] / train[least]
-        said = (
-            f'imbalanced: {ratio:.1f} times as many training images of "{names[most]}" ({train[most]:,}) as of '
-            f'"{names[least]}" ({train[least]:,})'
-        )
-    if found.dataset.train.column("label").ndim == 1:
-        said += f"; always guessing the commonest class is right in {percent(train[most] / total)} of training"
-    for part, count in counts.items():
-        if part != "train" and (lacking := [names[k] for k in np.flatnonzero((count == 0) & (train > 0))]):
-            said += f"; {part} has no image of {listed(lacking[:5])}" + (" and others" if len(lacking) > 5 else "")
-    return said
 
 
 def count_contradicting(inspection: Inspection) -> int:
@@ -146,13 +122,3 @@ def config_flags(mean: Sequence[float], std: Sequence[float]) -> str:
         f"--config.data.{name}={','.join(f'{value:.6g}' for value in values)}"
         for name, values in (("mean", mean), ("std", std))
     )
-
-
-def counted(number: int, name: str, names: str = "") -> str:
-    """1 image, 2 images."""
-    return f"{number:,} {name if number == 1 else names or name + 's'}"
-
-
-def listed(texts: Any) -> str:
-    """One, another, a third."""
-    return ", ".join(texts)

@@ -13,15 +13,13 @@ from jaxcnn.data.inspect import Seen, stored
 from jaxcnn.data.preprocessing import MEASURED
 from jaxcnn.data.sources import Resized
 from jaxcnn.files import user_path
-from jaxcnn.report import figures
+from jaxcnn.report import figures, overlays
+from jaxcnn.report.data_counts import ClassCounts, counted, listed
 from jaxcnn.report.data_findings import (
     config_flags,
     count_contradicting,
-    counted,
-    counts_by_part,
     findings,
     kinds_of,
-    listed,
     width_by_height,
 )
 from jaxcnn.report.data_found import Found, class_list
@@ -48,7 +46,7 @@ def write_data_page(path: str | os.PathLike[str], found: Found) -> None:
         _headline(found),
         _identical(found, numbers),
         _unreadable(found),
-        _class_section(found, numbers),
+        *(_class_section(of) for of in found.counts),
         _sizes(found, numbers),
         _normalisation(found),
         _sheet(found),
@@ -135,24 +133,23 @@ def _unreadable(found: Found) -> str:
     return section("Images that can't be read", said, table(("Part", "File", "Reason"), rows), more)
 
 
-def _class_section(found: Found, numbers: Mapping[str, Any]) -> str:
-    names, counts = found.dataset.class_names, counts_by_part(found.dataset)
-    total = np.sum(list(counts.values()), axis=0)
+def _class_section(of: ClassCounts) -> str:
+    total = np.sum(list(of.parts.values()), axis=0)
     rows = [
         (
             name,
-            *(f"{count[k]:,}" for count in counts.values()),
+            *(f"{count[k]:,}" for count in of.parts.values()),
             f"{total[k]:,}",
-            percent(counts["train"][k] / numbers["images"]["train"]),
+            percent(of.parts["train"][k] / max(1, of.of)),
         )
-        for k, name in enumerate(names)
+        for k, name in enumerate(of.names)
     ]
-    header = ("Class", *(part.capitalize() for part in counts), "Together", "Share of train")
-    said = numbers["imbalance"]
+    header = ("Class", *(part.capitalize() for part in of.parts), "Together", "Share of train")
+    said = of.imbalance()
     return section(
-        "Classes",
+        {"label": "Classes", "map": "Classes in maps, by pixels", "boxes": "Classes of boxes"}[of.field],
         f"<p>{escape(said[0].upper() + said[1:])}.</p>",
-        svg(figures.class_bars(counts, names), "classes"),
+        svg(figures.class_bars(of.parts, of.names, of.units), "classes" if of.field == "label" else f"classes of {of.field}"),
         table(header, rows, numbers=len(header) - 1),
     )
 
@@ -201,6 +198,20 @@ def _normalisation(found: Found) -> str:
     )
 
 
+def _legend(found: Found) -> str:
+    """The colours of the classes, where maps are drawn."""
+    if not any("map" in targets for example in found.examples for targets in example.targets):
+        return ""
+    names = found.dataset.class_names
+    colours = overlays.class_colours(len(names)).tolist()
+    swatches = (
+        f'<span style="display:inline-block;margin-right:1em"><span style="background:rgb({red},{green},{blue})">&emsp;</span> '
+        f"{escape(name)}</span>"
+        for name, (red, green, blue) in zip(names, colours, strict=True)
+    )
+    return f"<p>{' '.join(swatches)}</p>"
+
+
 def _sheet(found: Found) -> str:
     with_stored = any(example.stored.shape != example.evaluated.shape for example in found.examples)
     header = ("", *(["As stored"] if with_stored else []), "Evaluation", *(f"Training, {time + 1}" for time in range(TIMES)))
@@ -209,8 +220,8 @@ def _sheet(found: Found) -> str:
         label = f'{escape(figures.short(example.label, 40))}<br><small title="{escape(example.name)}">'
         name = Path(example.name).name  # its end tells it from others: a number, a record of a file
         label += f"{escape(name if len(name) <= 18 else '…' + name[-17:])}</small>"
-        pictures = [*([example.stored] if with_stored else []), example.evaluated, *example.trained]
-        cells = [label, *(_picture(picture, 112) for picture in pictures)]
+        shown = list(zip([example.stored, example.evaluated, *example.trained], example.targets, strict=True))
+        cells = [label, *(_annotated(found, *one) for one in (shown if with_stored else shown[1:]))]
         rows.append([Html(cell) for cell in cells])
     settings = found.config.data
     done = ", ".join(f"data.{name}={value!r}" for name in ("random_crop", "augment") if (value := getattr(settings, name)))
@@ -220,7 +231,30 @@ def _sheet(found: Found) -> str:
         + ("What is mixed is mixed with other images of this sheet. " if found.mixes else "")
         + (f"{done}." if done else "Nothing is augmented: data.augment and data.random_crop are empty.")
     )
-    return section("Before and after augmentation", f"<p>{escape(said)}</p>", f'<div class="sheet">{table(header, rows)}</div>')
+    return section(
+        "Before and after augmentation",
+        f"<p>{escape(said)}</p>",
+        _legend(found),
+        f'<div class="sheet">{table(header, rows)}</div>',
+    )
+
+
+def _annotated(found: Found, image: np.ndarray, targets: Mapping[str, np.ndarray]) -> str:
+    """A picture of the sheet with its maps and boxes, drawn at the size of the page, so that names can be read."""
+    import cv2
+
+    if not targets:
+        return _picture(image, 112)
+    scale = SIDE / max(image.shape[:2])
+    size = tuple(max(1, round(length * scale)) for length in image.shape[1::-1])
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    image = image.reshape(*image.shape[:2], -1)
+    if "map" in targets:
+        shown = cv2.resize(targets["map"], size, interpolation=cv2.INTER_NEAREST)
+        image = overlays.draw_map(image, shown, len(found.dataset.class_names))
+    if "boxes" in targets:
+        image = overlays.draw_boxes(image, targets["boxes"] * scale, targets["classes"], found.dataset.class_names)
+    return _picture(image, 165)
 
 
 def _picture(image: np.ndarray, side: int) -> str:

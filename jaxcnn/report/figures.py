@@ -172,8 +172,8 @@ def worst_mistakes(
     return figure
 
 
-def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> "Figure":
-    """Images a class, stacked by part; of more than 40 classes the commonest first and without names."""
+def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str], units: str = "images") -> "Figure":
+    """Images (or other `units`) a class, stacked by part; of more than 40 classes the commonest first and without names."""
     from matplotlib.figure import Figure
 
     many = len(class_names)
@@ -198,11 +198,13 @@ def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str]) -> 
             axes.annotate(
                 f"{number:,}", (number, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
             )
-        axes.set_xlabel("images", color=INK)
+        axes.set_xlabel(units, color=INK)
+        axes.ticklabel_format(axis="x", style="plain")
     else:
         axes.set_xlim(-0.5, many - 0.5)
         axes.set_xlabel("classes, the commonest first", color=INK)
-        axes.set_ylabel("images", color=INK)
+        axes.set_ylabel(units, color=INK)
+        axes.ticklabel_format(axis="y", style="plain")
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=9
     )

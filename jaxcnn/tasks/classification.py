@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import Augmentation, Batch, View, make_views
+from jaxcnn.data.photo import Photo
+from jaxcnn.report.overlays import draw_caption
 from jaxcnn.tasks import classification_sections
 from jaxcnn.tasks.classification_metrics import LabelKind, accuracy, probabilities, top_k_accuracy
 from jaxcnn.tasks.classification_weights import starting_variables
@@ -146,6 +148,10 @@ class Classification(Task):
             return {"class": "|".join(name for name, p in zip(self.class_names, row, strict=True) if p > 0.5), **each}
         best = self.describe(one, 1)["classes"][0]
         return {"class": best["name"], "probability": f"{best['probability']:.6g}", **each}
+
+    def draw(self, one: np.ndarray, photo: Photo) -> np.ndarray:
+        """The photo, and the three most probable classes below it."""
+        return draw_caption(photo.original(), self.lines(self.describe(one, 3)))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(K,) float32 of one image's logits."""

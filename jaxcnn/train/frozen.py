@@ -12,8 +12,6 @@ from jaxcnn.layers import BatchNorm
 
 def without_gradient(params: Any, frozen: frozenset[str]) -> Any:
     """`params`, of which those at the paths `frozen`, such as "stem_conv/kernel", are constants for differentiation."""
-    if not frozen:
-        return params
     return jax.tree.map_with_path(lambda path, leaf: jax.lax.stop_gradient(leaf) if _name(path) in frozen else leaf, params)
 
 
@@ -24,9 +22,6 @@ def keep_statistics(params: Any, frozen: frozenset[str]) -> Iterator[None]:
     So the frozen layers compute in training what they compute in evaluation. Of a task with several networks, the name of
     a network's module is its name in `params`.
     """
-    if not frozen:
-        yield
-        return
     names = [_name(path) for path, _ in jax.tree.leaves_with_path(params)]
 
     def call(method: Callable, arguments: tuple, named: dict, context: nn.module.InterceptorContext) -> Any:

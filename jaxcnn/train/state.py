@@ -1,14 +1,13 @@
 """The state of a training: everything that a resumed run needs beside its config."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import numpy as np
 
-from jaxcnn.tasks.task import Phase, Variables
+from jaxcnn.tasks.task import Variables
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -33,18 +32,6 @@ class TrainState(flax.struct.PyTreeNode):
 def averaged_part(variables: Variables) -> Variables:
     """The collections that the moving average is of."""
     return {name: variables[name] for name in ("params", "batch_stats")}
-
-
-def by_phase(phases: Sequence[Phase], opt_state: Any) -> dict[Phase, Any]:
-    """The optimizer's state of each phase."""
-    return {phase: opt_state if len(phases) == 1 else opt_state[phase.name] for phase in phases}
-
-
-def of_phases(opt_states: Mapping[Phase, Any]) -> Any:
-    """TrainState.opt_state; for one phase as in checkpoints of earlier versions."""
-    if len(opt_states) == 1:
-        return next(iter(opt_states.values()))
-    return {phase.name: opt_state for phase, opt_state in opt_states.items()}
 
 
 def count_parameters(params: Any) -> int:

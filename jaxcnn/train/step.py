@@ -1,7 +1,7 @@
 """One training step of any task, as a pure function of (state, batch)."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import optax
 from jaxcnn.data import Batch, key_of_run, step_keys
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Task, Variables
 from jaxcnn.train.frozen import keep_statistics, without_gradient
-from jaxcnn.train.state import TrainState, averaged_part, by_phase, of_phases
+from jaxcnn.train.state import TrainState, averaged_part
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -38,7 +38,10 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
 
     def run_phase(phase: Phase, inputs: Any, key: jax.Array, variables: Variables, opt_state: Any) -> AfterPhase:
         def objective(trained: Any, variables: Variables, inputs: Any, key: jax.Array) -> tuple[jax.Array, Any]:
-            params = without_gradient(_with(phase, variables["params"], trained), update.frozen)
+            params = _with(phase, variables["params"], trained)
+            if not update.frozen:
+                return task.objective(variables | {"params": params}, inputs, key, phase)
+            params = without_gradient(params, update.frozen)
             with keep_statistics(params, update.frozen):
                 return task.objective(variables | {"params": params}, inputs, key, phase)
 
@@ -93,6 +96,18 @@ def init_state(variables: Variables, seed: int | jax.Array, update: Update) -> T
 
 AfterPhase = tuple[Variables, Any, Metrics, jax.Array]
 """Variables, the optimizer's state, metrics, gradient norm."""
+
+
+def by_phase(phases: Sequence[Phase], opt_state: Any) -> dict[Phase, Any]:
+    """The optimizer's state of each phase."""
+    return {phase: opt_state if len(phases) == 1 else opt_state[phase.name] for phase in phases}
+
+
+def of_phases(opt_states: Mapping[Phase, Any]) -> Any:
+    """TrainState.opt_state; for one phase as in checkpoints of earlier versions."""
+    if len(opt_states) == 1:
+        return next(iter(opt_states.values()))
+    return {phase.name: opt_state for phase, opt_state in opt_states.items()}
 
 
 def trained_by(phase: Phase, params: Mapping[str, Any]) -> Any:

@@ -69,16 +69,17 @@ class Steps:
 
     def __call__(self, state: TrainState) -> Iterator[Call]:
         """Every call, in order. The state of the one before is donated to the next."""
-        mesh, step = self._experiment.mesh, self._start
+        step, sizes, mesh = self._start, self._experiment.sizes, self._experiment.mesh
+        virtual_devices = on_cpu(mesh) and mesh.size > 1
         for count in self.counts:
             started = time.perf_counter()
             with jax.transfer_guard("disallow"):  # what goes to the device is put there by the reader, and nothing comes back
                 batch = next(self.batches)
                 waited = time.perf_counter() - started
-                program = self._program(self._experiment.sizes.at_step(step))
+                program = self._program(sizes.at_step(step) if sizes.sizes else None)
                 state, metrics = program(*self._arguments(state, count, batch))
-            if on_cpu(mesh) and mesh.size > 1:
-                jax.block_until_ready(metrics)  # virtual devices whose collectives are not waited for deadlock
+            if virtual_devices:
+                jax.block_until_ready(metrics)  # they deadlock where their collectives are not waited for
             step += count
             yield Call(state, step, metrics, count, waited)
 

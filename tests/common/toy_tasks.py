@@ -1,6 +1,7 @@
-"""Tasks of a few lines, with what classification lacks: two phases, collections, a frozen teacher."""
+"""Tasks of a few lines, with what classification lacks: two phases, collections, a frozen teacher, maps, boxes."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import Augmentation
+from jaxcnn.data.fields import NO_BOX, VOID
 from jaxcnn.layers import BatchNorm
 from jaxcnn.report import Quantity
+from jaxcnn.report.overlays import draw_boxes, draw_map
 from jaxcnn.tasks.task import Phase, Task
 
 
@@ -107,7 +110,7 @@ class Gan(Toy):
         return {"distance": float(np.linalg.norm(means[0] - means[1])), "examples": len(tally["made"])}
 
     def draw(self, one, photo):
-        return np.full((8, 8, 3), 128, np.uint8)
+        return np.full((*photo.size, 3), 128, np.uint8)
 
     def networks(self):
         return {
@@ -204,3 +207,126 @@ class Distillation(Toy):
 
     def networks(self):
         return {"": (self.encoder, self.preprocessing.input_shape)}
+
+
+class PerPixel(nn.Module):
+    """Logits (N, H, W, 2) of each pixel by its color alone."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return nn.Dense(2, name="head")(images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels(Toy):
+    """A class for each pixel; VOID ones are not counted."""
+
+    quantities = (Quantity("pixel_accuracy", "pixel accuracy", "{:.2%}", "higher"), Quantity("examples", "examples", "{:,}"))
+    fields = frozenset({"map"})
+
+    network = PerPixel()
+
+    def init(self, key):
+        return self.start(self.network, key)
+
+    def inputs(self, batch, keys):
+        augment = functools.partial(self.augment.with_fields, key=keys.augment)
+        images, fields = self.preprocessing.with_fields(batch["image"], {"map": batch["map"]}, augment)
+        return images, fields["map"]
+
+    def objective(self, variables, inputs, key, phase):
+        images, classes = inputs
+        logits = self.network.apply(variables, images, train=True)
+        known = (classes != VOID).astype(jnp.float32)
+        targets = jax.nn.one_hot(classes, 2)  # VOID has none
+        loss = -(targets * jax.nn.log_softmax(logits)).sum() / known.sum()
+        return loss, ({"loss": loss}, {"batch_stats": variables["batch_stats"]})
+
+    def predict(self, variables, batch):
+        return self.network.apply(variables, self.preprocessing(batch["image"]), train=False).argmax(axis=-1).astype(jnp.uint8)
+
+    def tally(self, variables, batch):
+        _, fields = self.preprocessing.with_fields(batch["image"], {"map": batch["map"]})
+        known = fields["map"] != VOID
+        right = (self.predict(variables, batch) == fields["map"]) & known
+        return {"right": right.sum(axis=(1, 2)), "known": known.sum(axis=(1, 2))}
+
+    def figures(self, tally, beside):
+        return {"pixel_accuracy": float(tally["right"].sum() / tally["known"].sum()), "examples": len(tally["right"])}
+
+    def describe(self, one, top=None):
+        return {"share": float(one.mean())}
+
+    def draw(self, one, photo):
+        return draw_map(photo.original(), photo.map_to_photo(one), 2)
+
+    def networks(self):
+        return {"": (self.network, self.preprocessing.input_shape)}
+
+
+@dataclasses.dataclass(frozen=True)
+class OneBox(Toy):
+    """The sides of the first box, in pixels."""
+
+    quantities = (Quantity("distance", "mean distance of the sides", better="lower"), Quantity("examples", "examples", "{:,}"))
+    fields = frozenset({"boxes"})
+
+    network = Encoder(4)
+
+    def init(self, key):
+        return self.start(self.network, key)
+
+    def inputs(self, batch, keys):
+        augment = functools.partial(self.augment.with_fields, key=keys.augment)
+        fields = {name: batch[name] for name in ("boxes", "classes")}
+        return self.preprocessing.with_fields(batch["image"], fields, augment)
+
+    def objective(self, variables, inputs, key, phase):
+        images, fields = inputs
+        boxes, updates = self.network.apply(variables, images, train=True, mutable=["batch_stats"])
+        there = (fields["classes"][:, 0] != NO_BOX).astype(jnp.float32)
+        loss = (jnp.abs(boxes - fields["boxes"][:, 0]).sum(axis=1) * there).sum() / jnp.maximum(there.sum(), 1)
+        return loss, ({"loss": loss}, updates)
+
+    def predict(self, variables, batch):
+        return self.network.apply(variables, self.preprocessing(batch["image"]), train=False)
+
+    def tally(self, variables, batch):
+        fields = {name: batch[name] for name in ("boxes", "classes")}
+        _, fields = self.preprocessing.with_fields(batch["image"], fields)
+        return jnp.abs(self.predict(variables, batch) - fields["boxes"][:, 0]).mean(axis=1)
+
+    def figures(self, tally, beside):
+        return {"distance": float(tally.astype(np.float64).mean()), "examples": len(tally)}
+
+    def describe(self, one, top=None):
+        return {"box": one.tolist()}
+
+    def draw(self, one, photo):
+        box = photo.to_photo(one.reshape(2, 2)).reshape(1, 4)
+        return draw_boxes(photo.original(), box, np.zeros(1, int), ["thing"])
+
+    def networks(self):
+        return {"": (self.network, self.preprocessing.input_shape)}
+
+
+def write_scenes(path, examples=200, size=(12, 16)):
+    """An .npz of bright rectangles on dark noise, with their maps and boxes: four fifths for training."""
+    generator = np.random.default_rng(0)
+    height, width = size
+    images = generator.integers(0, 90, (examples, height, width, 3)).astype(np.uint8)
+    maps, boxes = np.zeros((examples, height, width), np.uint8), np.zeros((examples, 2, 4), np.float32)
+    for image, classes, box in zip(images, maps, boxes[:, 0], strict=True):
+        top, left = generator.integers(0, height - 5), generator.integers(0, width - 6)
+        box[:] = left, top, left + 5, top + 4
+        image[top : top + 4, left : left + 5] += 150
+        classes[top : top + 4, left : left + 5] = 1
+    classes = np.tile(np.array([1, NO_BOX]), (examples, 1))
+    columns = {"images": images, "map": maps, "boxes": boxes, "classes": classes}
+    cut = examples * 4 // 5
+    parts = {"train": slice(0, cut), "test": slice(cut, None)}
+    np.savez(
+        path,
+        class_names=np.array(["ground", "thing"]),
+        **{f"{part}_{name}": column[rows] for part, rows in parts.items() for name, column in columns.items()},
+    )

@@ -13,6 +13,7 @@ from common.html_page import Page
 
 from jaxcnn import data
 from jaxcnn.config import Config, changed
+from jaxcnn.errors import UserError
 from jaxcnn.report import data_findings, data_found, data_page, figures
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.train.devices import make_mesh
@@ -98,9 +99,7 @@ def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, bala
     assert size % 8  # so a place in the order is not one in the epoch's own batches
     preprocessing = data.make_preprocessing(settings.data, dataset.train)
     augment = data.make_augmentation(settings.data.augment)
-    examples = data_found.training_examples(
-        dataset, preprocessing, augment, seed=settings.seed, batch_size=8, balanced=balanced, many=4, times=2
-    )
+    examples = data_found.training_examples(dataset, preprocessing, augment, settings, many=4, times=2)
     order = data.BalancedOrder(labels, settings.seed) if balanced else data.Order(size, settings.seed)
     index_of = {dataset.train.name(i): i for i in range(size)}
     places = [np.flatnonzero(order[np.arange(20 * size)] == index_of[example.name])[:2] for example in examples]
@@ -302,3 +301,74 @@ def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, argument, message):
     assert done.code == 2
     assert done.err.startswith(message)
     assert done.err.count("\n") == 1
+
+
+# ── Maps and boxes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+SCENE_NAMES = ("<sky>", "road", "car")
+
+
+def scenes(path, **changes):
+    """An .npz of images of 9×12 pixels, black but for one box, white in its map's class."""
+    made = {"class_names": np.array(SCENE_NAMES)}
+    for part, many in (("train", 12), ("val", 4), ("test", 4)):
+        low = RNG.integers(0, [6, 4], (many, 2))
+        boxes = np.concatenate([low, low + RNG.integers(3, 6, (many, 2))], axis=1)[:, None]
+        maps = np.zeros((many, 9, 12), np.uint8)
+        maps[:, 0] = 255
+        for one, ((x0, y0, x1, y1),) in zip(maps, boxes, strict=True):
+            one[y0:y1, x0:x1] = 2
+        made |= {f"{part}_images": RNG.integers(0, 256, (many, 9, 12, 3), dtype=np.uint8)}
+        made |= {f"{part}_map": maps, f"{part}_boxes": boxes, f"{part}_classes": np.full((many, 1), 2)}
+    np.savez(path, **made | changes)
+    return made | changes
+
+
+def test_pixels_and_boxes_are_counted_per_class(tmp_path):
+    made = scenes(tmp_path / "a.npz")
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("flip",)))
+    findings = json.loads(json.dumps(data_findings.findings(found)))
+    assert findings["classes"] == {}
+    for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        pixels = {SCENE_NAMES[k]: int((made[f"{name}_map"] == k).sum()) for k in range(3)}
+        assert findings["targets"]["map"]["classes"][part] == pixels
+        assert findings["targets"]["boxes"]["classes"][part] == {"<sky>": 0, "road": 0, "car": len(made[f"{name}_boxes"])}
+    text = data_findings.as_text(findings)
+    assert 'classes in maps, by pixels: 3; imbalanced: no training pixel of "road"' in text
+    share = (made["train_map"] == 0).sum() / (made["train_map"] != 255).sum()
+    assert f"always guessing the commonest class is right in {100 * share:.2f} % of training" in text
+    assert 'classes of boxes: 3; imbalanced: no training box of "<sky>", 12 of "car"' in text
+    page = page_of(found, tmp_path / "page.html")
+    assert "sky" not in page.tags
+    assert "Classes in maps, by pixels" in page.text
+    assert "Classes of boxes" in page.text
+    assert page.tags.count("svg") == 2
+
+
+@pytest.mark.slow
+def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path):
+    made = scenes(tmp_path / "a.npz")
+    for part in ("train", "val", "test"):  # the map can be told from the pixels
+        made[f"{part}_images"] = np.repeat(
+            np.where(made[f"{part}_map"] == 255, 200, made[f"{part}_map"] * 10 + 10)[..., None], 3, 3
+        )
+        made[f"{part}_images"] = made[f"{part}_images"].astype(np.uint8)
+    np.savez(tmp_path / "a.npz", **made)
+    policy = ("flip", ("random_crop", {"pad": 2}))
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=policy))
+    assert len(found.examples) == 8
+    for example in found.examples:
+        assert example.label == ""
+        images = [example.stored, example.evaluated, *example.trained]
+        for image, targets in zip(images, example.targets, strict=True):
+            values = image[..., 0]
+            np.testing.assert_array_equal(targets["map"], np.where(np.isin(values, (0, 200)), 255, values // 10 - 1))
+            if targets["classes"][0] == 2:
+                x0, y0, x1, y1 = targets["boxes"][0].astype(int)
+                assert (targets["map"][max(y0, 1) : y1, x0:x1] == 2)[1:].all()
+
+
+def test_what_mixes_images_is_refused_for_maps_and_boxes(tmp_path):
+    scenes(tmp_path / "a.npz")
+    with pytest.raises(UserError, match=r"data\.augment: mixup mixes images"):
+        data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("mixup",)))

@@ -10,22 +10,33 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from common import toy_tasks
 from common.child_processes import experiment, finish
 from common.small_runs import TIMES, quiet, small_config
 
 from jaxcnn import train
 from jaxcnn.config import changed, validate
 from jaxcnn.errors import UserError
+from jaxcnn.tasks.task import Task
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
 from jaxcnn.train.steps import Steps
 
-TASKS = {"Gan": {}, "MovingTarget": {}, "Distillation": {"temperature": 2.0}}
+TASKS = {"Gan": {}, "MovingTarget": {}, "Distillation": {"temperature": 2.0}, "Pixels": {}, "OneBox": {}}
+OF_SCENES = ("Pixels", "OneBox")
+MOVES = ("flip", ("random_crop", {"pad": 2}), ("affine", {"degrees": 10.0, "scale": (0.9, 1.2)}))
 
 
-def config_of(task, **changes):
-    """Twenty steps with evaluations, checkpoints and rows that do not coincide."""
+def config_of(task, scenes="", **changes):
+    """Twenty steps with evaluations, checkpoints and rows that do not coincide; `scenes` is a file with maps and boxes."""
+    if task in OF_SCENES:
+        changes = {
+            "data.name": "arrays",
+            "data.root": str(scenes),
+            "data.augment": MOVES,
+            "data.image_size": (24, 32),
+        } | changes
     every = {"total": "20steps", "evaluate.every": "9steps", "checkpoint.every": "4steps", "log.every": "5steps"}
     config = small_config(
         **{"model.name": "lenet5", "data.image_size": 0, "batch_size": 32, "schedule.warmup": "0steps", **every, **changes}
@@ -44,35 +55,41 @@ def outcome(workdir):
     return figures, rows
 
 
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A data set with maps and boxes."""
+    toy_tasks.write_scenes(path := tmp_path_factory.mktemp("scenes") / "scenes.npz")
+    return path
+
+
 @pytest.fixture(scope="module", params=TASKS)
-def run(request, tmp_path_factory):
-    """(task, folder, summary, what was printed) of a whole run in this process."""
-    workdir, (console, text) = tmp_path_factory.mktemp("whole"), quiet()
-    summary = train.run(config_of(request.param), workdir, console=console)
-    return request.param, workdir, summary, text()
+def run(request, tmp_path_factory, scenes):
+    """(task, folder, summary) of a whole run in this process."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return request.param, workdir, train.run(config_of(request.param, scenes), workdir, console=quiet()[0])
 
 
-def start(task, workdir):
+def start(task, workdir, scenes):
     """The same run in a process."""
-    file = workdir.parent / f"{task}.py"
-    file.write_text(f"from tasks.test_toy_runs import config_of\n\n\ndef get_config():\n    return config_of({task!r})\n")
+    file, call = workdir.parent / f"{task}.py", f"config_of({task!r}, {str(scenes)!r})"
+    file.write_text(f"from tasks.test_toy_runs import config_of\n\n\ndef get_config():\n    return {call}\n")
     return experiment("train.py", f"--config={file}", f"--workdir={workdir}", cache=workdir.parent / "xla")
 
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_run_that_was_killed_ends_with_the_same_bits(run, tmp_path):
-    task, whole, *_ = run
+def test_run_that_was_killed_ends_with_the_same_bits(run, scenes, tmp_path):
+    task, whole, _ = run
     workdir = tmp_path / "run"
     for checkpoint in (4, 12):
-        process = start(task, workdir)
+        process = start(task, workdir, scenes)
         deadline = time.monotonic() + 120
         while not (workdir / "checkpoints" / str(checkpoint)).exists() and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    code, out, err = finish(start(task, workdir))
+    code, out, err = finish(start(task, workdir, scenes))
     assert code == 0, out + err
     assert "resumed at step" in out or "nothing is left to do" in out
     (figures, rows), (expected, expected_rows) = outcome(workdir), outcome(whole)
@@ -81,23 +98,23 @@ def test_run_that_was_killed_ends_with_the_same_bits(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_resumed_from_any_checkpoint_in_this_process_ends_with_the_same_bits(run, tmp_path):
-    task, whole, *_ = run
+def test_resumed_from_any_checkpoint_in_this_process_ends_with_the_same_bits(run, scenes, tmp_path):
+    task, whole, _ = run
     workdir = shutil.copytree(whole, tmp_path / "run")
     latest = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
     shutil.rmtree(workdir / "checkpoints" / str(latest))
     (workdir / "summary.json").unlink()
-    train.run(config_of(task), workdir, console=quiet()[0])
+    train.run(config_of(task, scenes), workdir, console=quiet()[0])
     (figures, rows), (expected, expected_rows) = outcome(workdir), outcome(whole)
     assert figures == expected
     np.testing.assert_equal(rows, expected_rows)
 
 
 @pytest.mark.slow
-def test_figures_are_of_exactly_the_examples_whatever_the_batch_size(run, tmp_path):
-    _, workdir, summary, _ = run
+def test_figures_are_of_exactly_the_examples_whatever_the_batch_size(run, scenes, tmp_path):
+    task, workdir, summary = run
     trained = train.load_trained(workdir)
-    assert summary["test_examples"] == 360
+    assert summary["test_examples"] == (40 if task in OF_SCENES else 360)
     for size in (32, 7):
         config = changed(trained.config, {"evaluate.batch_size": size})
         figures = train.evaluate(dataclasses.replace(trained, config=config))
@@ -106,21 +123,24 @@ def test_figures_are_of_exactly_the_examples_whatever_the_batch_size(run, tmp_pa
 
 
 @pytest.mark.slow
-def test_prediction_describes_each_picture(run, tmp_path):
-    _, workdir, *_ = run
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8), 200, np.uint8))
+def test_prediction_describes_each_picture(run, scenes, tmp_path):
+    _, workdir, _ = run
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 40), 200, np.uint8))
     trained = train.load_trained(workdir)
+    (prediction,) = train.predict_each(trained, [tmp_path / "a.png"])
+    if type(trained.task).draw is not Task.draw:
+        assert trained.task.draw(prediction.outputs, prediction.photo).shape == (50, 40, 3)
     (result,), unreadable = train.predict_files(trained, [tmp_path / "a.png"])
     assert result["file"].endswith("a.png")
-    assert all(np.isfinite(value) for name, value in result.items() if name != "file")
+    assert all(np.isfinite(value).all() for name, value in result.items() if name != "file")
     assert not unreadable
 
 
 @pytest.mark.slow
-def test_first_steps_on_eight_devices_are_those_of_one(run, tmp_path):
+def test_first_steps_on_eight_devices_are_those_of_one(run, scenes, tmp_path):
     task = run[0]
-    train.run(config_of(task, devices=8, total="3steps", **{"log.every": "1steps"}), tmp_path / "8", console=quiet()[0])
-    train.run(config_of(task, total="3steps", **{"log.every": "1steps"}), tmp_path / "1", console=quiet()[0])
+    train.run(config_of(task, scenes, devices=8, total="3steps", **{"log.every": "1steps"}), tmp_path / "8", console=quiet()[0])
+    train.run(config_of(task, scenes, total="3steps", **{"log.every": "1steps"}), tmp_path / "1", console=quiet()[0])
     one, eight = ([row for row in read_history(tmp_path / name) if "gradient_norm" in row] for name in ("1", "8"))
     for row, other in zip(one, eight, strict=True):
         for name in row.keys() - TIMES:
@@ -172,6 +192,14 @@ def test_settings_that_a_task_cannot_use_are_refused(task, changes, message):
         return
     with pytest.raises(UserError, match=message):
         prepare(config)
+
+
+def test_mixing_is_refused_for_maps_and_a_missing_field_is_named(scenes):
+    with pytest.raises(UserError, match=r"^data.augment: cutmix mixes images, which is not defined for maps; leave it out$"):
+        prepare(validate(config_of("Pixels", scenes, **{"data.augment": ("cutmix",)})))
+    config = config_of("Pixels", **{"data.name": "digits", "data.augment": (), "data.image_size": 0})
+    with pytest.raises(UserError, match=r"^task.name: common.toy_tasks:Pixels needs the field 'map', but digits has label$"):
+        prepare(validate(config))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
 from jaxcnn.data.augment.scene import Moved, fields_on, on_pixels, scene
-from jaxcnn.data.augment.settings import Entry, parse
+from jaxcnn.data.augment.settings import Operation, parse
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 
@@ -67,18 +67,18 @@ class Augmentation:
     `repeats` (repeated augmentation) is how often each image stands in a row; mixers go that far to find another image.
     """
 
-    entries: tuple[Entry, ...]
+    operations: tuple[Operation, ...]
     repeats: int = 1
 
     @property
     def mixes(self) -> bool:
         """Whether `mix` does anything."""
-        return any(entry.name in MIXERS for entry in self.entries)
+        return any(operation.name in MIXERS for operation in self.operations)
 
     @property
     def by_epoch(self) -> bool:
         """Whether an operation needs the run's key, and each example's index and epoch."""
-        return any(entry.name in BY_EPOCH for entry in self.entries)
+        return any(operation.name in BY_EPOCH for operation in self.operations)
 
     def __call__(
         self,
@@ -118,23 +118,22 @@ class Augmentation:
     ) -> Moved:
         if self.by_epoch and (run_key is None or index is None or epoch is None):
             raise ValueError("this policy needs the run's key, and the index and the epoch of each example")
-        for place, entry in enumerate(self.entries):
-            if entry.name in MOVING:
-                images = entry(images, jax.random.fold_in(key, place))
-            elif entry.name in OPERATIONS:
-                own_key = jax.random.fold_in(key, place)
-                images = on_pixels(images, functools.partial(_on, entry, own_key))
-            elif entry.name in BY_EPOCH:
-                images = entry(images, run_key, index, epoch)
+        for place, operation in enumerate(self.operations):
+            if operation.name in MOVING:
+                images = operation.apply(images, jax.random.fold_in(key, place))
+            elif operation.name in OPERATIONS:
+                images = on_pixels(images, functools.partial(operation.apply, key=jax.random.fold_in(key, place)))
+            elif operation.name in BY_EPOCH:
+                images = operation.apply(images, run_key, index, epoch)
         return images
 
     def check_fields(self, kinds: Collection[str]) -> None:
         """Raises UserError where a policy mixes images, but the task learns from fields of these kinds that have a place."""
         placed = [kind for kind in ("map", "boxes") if kind in kinds]
-        for entry in self.entries if placed else ():
-            if entry.name in MIXERS or entry.name == "aug_mix":
+        for operation in self.operations if placed else ():
+            if operation.name in MIXERS or operation.name == "aug_mix":
                 what = " and ".join({"map": "maps", "boxes": "boxes"}[kind] for kind in placed)
-                raise UserError(f"data.augment: {entry.name} mixes images, which is not defined for {what}; leave it out")
+                raise UserError(f"data.augment: {operation.name} mixes images, which is not defined for {what}; leave it out")
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raises UserError where an operation can't take images (H, W, C)."""
@@ -144,14 +143,10 @@ class Augmentation:
 
     def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
         """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
-        for place, entry in enumerate(self.entries):
-            if entry.name in MIXERS:
-                images, targets = entry(images, targets, jax.random.fold_in(key, place), self.repeats)
+        for place, operation in enumerate(self.operations):
+            if operation.name in MIXERS:
+                images, targets = operation.apply(images, targets, jax.random.fold_in(key, place), self.repeats)
         return images, targets
-
-
-def _on(entry: Entry, key: jax.Array, images: jax.Array) -> jax.Array:
-    return entry(images, key)
 
 
 def step_keys(seed: int | jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

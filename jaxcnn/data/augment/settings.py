@@ -4,11 +4,11 @@ A setting is a keyword-only argument with a default: a number (in a range), a wo
 a size in pixels: the side of a square, or a (height, width).
 """
 
-import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -25,20 +25,15 @@ _Part = Annotated[float, Meta(gt=0, le=1)]
 PartRange = Annotated[tuple[_Part, _Part], LowHigh()]
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """An operation of a policy with its settings, checked."""
+class Operation(NamedTuple):
+    """An operation of a policy."""
 
     name: str
-    function: Callable[..., Any]
-    arguments: tuple[tuple[str, Any], ...]
-
-    def __call__(self, *inputs: Any) -> Any:
-        """What its function makes of `inputs`."""
-        return self.function(*inputs, **dict(self.arguments))
+    apply: Callable[..., Any]
+    """its function with its settings, which have been checked"""
 
 
-def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where: str = "data.augment") -> Entry:
+def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where: str = "data.augment") -> Operation:
     """The operation of `tables` that "name" or ("name", {"setting": value, …}) means.
 
     Raises:
@@ -65,4 +60,4 @@ def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where:
             there = ", ".join(known) or "none"
             raise UserError(f"{where}: {name} has no setting {setting!r}{did_you_mean(setting, known)}; it has {there}")
         arguments[setting] = checked(f"{where}: {name}: {setting}", value, hints[setting])
-    return Entry(name, function, tuple(arguments.items()))
+    return Operation(name, functools.partial(function, **arguments))

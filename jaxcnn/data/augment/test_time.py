@@ -37,7 +37,7 @@ def make_views(policy: Sequence[Any]) -> list[View]:
     Raises:
       UserError: an unknown entry, a setting that it does not have, or a value that it can't use.
     """
-    choices = [parse(entry, (VIEWS,), where="evaluate.views")() for entry in policy]
+    choices = [parse(entry, (VIEWS,), where="evaluate.views").apply() for entry in policy]
     views = []
     for combination in itertools.product(*choices):
         weight = 1.0

@@ -1,0 +1,69 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from jaxcnn.report import overlays
+
+RNG = np.random.default_rng(0)
+
+
+def test_colours_are_fixed_distinct_and_no_grey():
+    colours = overlays.class_colours(21)
+    np.testing.assert_array_equal(overlays.class_colours(255)[:21], colours)
+    assert colours.dtype == np.uint8
+    assert min(abs(one.astype(int) - other).max() for one, other in itertools.combinations(colours, 2)) >= 30
+    assert (np.ptp(colours, axis=1) > 40).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_map_blends_each_class_by_one_share_and_leaves_void_pixels(channels):
+    image = RNG.integers(0, 256, (20, 30, channels), dtype=np.uint8)
+    classes = RNG.choice([0, 3, 255], (20, 30)).astype(np.uint8)
+    before = image.copy()
+    drawn = overlays.draw_map(image, classes, 5).astype(int)
+    np.testing.assert_array_equal(image, before)
+    plain = (image if channels == 3 else np.repeat(image[..., :1], 3, axis=2)).astype(int)
+    np.testing.assert_array_equal(drawn[classes == 255], plain[classes == 255])
+    for k in (0, 3):
+        colour = overlays.class_colours(5)[k].astype(int)
+        np.testing.assert_allclose(drawn[classes == k] - colour, 0.55 * (plain[classes == k] - colour), atol=0.51)
+
+
+def test_map_of_another_size_or_of_unknown_classes_is_refused():
+    image = np.zeros((4, 6, 3), np.uint8)
+    for classes in (np.zeros((6, 4), np.uint8), np.full((4, 6), 5, np.uint8)):
+        with pytest.raises(ValueError, match="a map"):
+            overlays.draw_map(image, classes, 5)
+
+
+def test_boxes_are_outlined_in_the_colour_of_their_class_with_a_name_and_none_where_there_is_no_box():
+    image = np.full((120, 160, 3), 128, np.uint8)
+    boxes = np.array([[40, 50, 100, 110], [5, 5, 20, 20]], np.float32)
+    drawn = overlays.draw_boxes(image, boxes, np.array([2, -1]), ("ant", "bee", "chât"))
+    colour = overlays.class_colours(3)[2]
+    for row, column in ((50, 70), (109, 70), (80, 40), (80, 99)):
+        np.testing.assert_array_equal(drawn[row, column], colour)
+    assert (drawn[52:108, 42:98] == 128).all()  # inside
+    assert (drawn[:30] == 128).all()  # no second box
+    name = (drawn[35:50, 40:80] == colour).all(axis=2)
+    assert 0.1 < name.mean() < 0.95  # letters on a ground of the colour
+    np.testing.assert_array_equal(drawn, overlays.draw_boxes(image, boxes, np.array([2, -1]), ("", "", "chat")))
+
+
+def test_names_at_the_border_stay_inside():
+    image = np.zeros((60, 80, 1), np.uint8)
+    for box in ([0, 0, 80, 60], [60, 0, 80, 20], [0, 50, 10, 60]):
+        drawn = overlays.draw_boxes(image, np.array([box], np.float32), np.array([0]), ("name",))
+        ground = (drawn == overlays.class_colours(1)[0]).all(axis=2)
+        assert ground.sum() > 150
+
+
+def test_caption_stands_below_the_image_which_stays_as_it_is():
+    image = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    drawn = overlays.draw_caption(image, ["97.20%  cat", "2.80%  a dog with a long name"])
+    np.testing.assert_array_equal(drawn[:20, :30], image)
+    below = drawn[20:]
+    assert drawn.shape[1] > 30  # as wide as the text
+    assert (below[..., 0] < 100).any(axis=1).sum() > 12  # two lines of letters
+    assert (drawn[:20, 30:] == 255).all()
