@@ -314,6 +314,8 @@ def without_effect(section: Section) -> dict[str, str]:
 
 def refuse_without_effect(section: Section) -> None:
     """Raises UserError where a setting was changed that has no effect, and says why it has none."""
+    if not isinstance(section, Section):
+        raise TypeError(f"expected settings such as jaxcnn.config.validate(config).data, got a {type(section).__name__}")
     values, known = flatten(section), declarations(type(section))
     for name, reason in without_effect(section).items():
         raise UserError(f"{name}: {values[name]!r} has no effect {reason}leave it at its default, {known[name].default!r}")

@@ -1,5 +1,6 @@
 """A setting that was changed and has no effect is refused; what the conditions say is compared with what the code does."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from common.other_values import another, needed
 
 from jaxcnn.config import Config, changed, declarations, flatten
+from jaxcnn.data import DataSettings, load, make_preprocessing
 from jaxcnn.data.decode import Centre
 from jaxcnn.errors import UserError
 from jaxcnn.settings import When
@@ -30,6 +32,7 @@ WRONG = {
     "optimizer.name": ("adafactor",),
     "schedule.name": ("constant", "one_cycle"),
     "task.name": ("mine:Task",),
+    "loss.balance": ("inverse",),
     "data.interpolation": ("area",),
     "data.cache": ("off",),
     "data.random_crop": ((),),
@@ -182,6 +185,40 @@ def test_schedule_depends_on_the_settings_that_have_an_effect_with_it_and_on_no_
     values = {f"schedule.{setting}": value for setting, value in base.items()}
     for setting, value in others.items():
         assert (rates() != rates(**{setting: value})) == used(f"schedule.{setting}", values), setting
+
+
+@pytest.mark.parametrize(
+    ("base", "changes"),
+    [
+        ({}, {"fit": "pad"}),
+        ({}, {"crop_ratio": 0.5}),
+        ({}, {"interpolation": "bicubic"}),
+        ({}, {"on_error": "skip"}),
+        ({}, {"cache_folder": "nowhere"}),
+        ({}, {"cache_side": 64}),
+        ({}, {"root": "nowhere"}),
+        ({}, {"group": "x"}),
+        ({}, {"train_split": "train"}),
+        ({}, {"features": ("image", "label")}),
+        ({}, {"resize": "pad"}),
+        ({"fold": "1/5"}, {"validation": 0.3}),
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_data_are_the_same_whatever_a_setting_without_effect_is(monkeypatch, base, changes):
+    (name,) = changes
+    assert not used(f"data.{name}", {f"data.{setting}": value for setting, value in base.items()})
+    monkeypatch.setattr("jaxcnn.data.loading.refuse_without_effect", lambda _: None)
+    sets, preprocessings = [], []
+    for settings in (DataSettings(**base), DataSettings(**base | changes)):
+        sets.append(load(settings, seed=0).parts())
+        preprocessings.append(make_preprocessing(settings, sets[-1]["train"]))
+    for part, source in sets[0].items():
+        other = sets[1][part]
+        np.testing.assert_array_equal(source.labels, other.labels)
+        np.testing.assert_array_equal(np.stack([*source]), np.stack([*other]))
+    assert dataclasses.replace(preprocessings[1], resize=preprocessings[0].resize) == preprocessings[0]
+    assert preprocessings[1].size == preprocessings[1].image_shape[:2]  # nothing is resized on the device
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

@@ -96,6 +96,11 @@ def test_section_is_checked_when_it_is_made_and_when_it_is_changed():
         Inner().width = 5
 
 
+def test_config_that_was_not_validated_is_named_where_a_section_is_expected():
+    with pytest.raises(TypeError, match=r"expected settings such as jaxcnn.config.validate.config..data, got a ConfigDict"):
+        jaxcnn.data.load(jaxcnn.config.default_config().data, seed=0)
+
+
 def test_names_hold_the_section():
     changed = with_changes(Outer(), {"inner.width": 5, "ratios": [1]})
     assert changed == Outer(Inner(5), (1.0,))

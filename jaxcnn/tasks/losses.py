@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.settings import refuse_without_effect
 from jaxcnn.tasks.classification_metrics import LabelKind
 from jaxcnn.tasks.settings import LossSettings
 
@@ -136,11 +137,12 @@ def make_loss(
     that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class. The w of a mixed
     example is the mean of its classes' weights by their shares: (1 - t)·w[0] + t·w[1] for a binary target t.
     """
+    refuse_without_effect(config)
     weights: tuple[float, ...] = ()
     names = class_names or [str(index) for index in range(num_classes)]
     if config.balance != "none":
-        if config.class_weights or kind == "multilabel" or train_labels is None:
-            raise UserError("loss.balance: takes one label an image, and no loss.class_weights beside it")
+        if kind == "multilabel" or train_labels is None:
+            raise UserError("loss.balance: expected the labels of the training set, one per image")
         weights = balanced_class_weights(train_labels, names, config.balance)
     elif config.class_weights:
         if kind == "multilabel":

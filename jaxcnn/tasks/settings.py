@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from jaxcnn.settings import NotNegative, Section, Setting, Share
+from jaxcnn.settings import NotNegative, Section, Setting, Share, unless
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,5 +60,6 @@ class LossSettings(Section, section="loss"):
         Setting(
             "weight of each class in the training loss: numbers in the order of the classes, 2,1, or by their names, "
             "cat=2,dog=1; () = all 1",
+            unless("loss.balance"),
         ),
     ] = ()

@@ -280,3 +280,12 @@ def test_class_weights_follow_the_counts_of_the_training_set():
     close(weighted(LOGITS, LABELS), given(LOGITS, LABELS))
     with pytest.raises(UserError, match='no example of the class "horse"'):
         balanced_class_weights(np.array([0, 1, 3]), ("10", "cat", "horse", "dog"), "inverse")
+
+
+def test_class_weights_come_from_counts_or_are_given():
+    both = settings(SOFTMAX, balance="inverse", class_weights=WEIGHTS)
+    with pytest.raises(UserError, match=r"^loss\.class_weights: .* has no effect with loss.balance=inverse"):
+        make_loss(both, "multiclass", K, LABELS)
+    for kind, labels in (("multilabel", SEVERAL), ("multiclass", None)):
+        with pytest.raises(UserError, match=r"^loss\.balance: expected the labels of the training set, one per image"):
+            make_loss(settings(SOFTMAX, balance="inverse"), kind, K, labels)

@@ -182,7 +182,7 @@ def test_settings_that_change_no_number_may_change_on_the_way(tmp_path, finished
     """They change half way, and the run ends equal to the bit."""
     half = half_way(finished[0], tmp_path)
     summary, said = run(half, **SETTINGS | {
-        "data.on_error": "skip", "data.resident": "on", "data.threads": 3, "data.root": "elsewhere/",
+        "data.resident": "on", "data.threads": 3,
         "checkpoint.every": "9steps", "checkpoint.keep": 5, "total": "40 step",
     })  # fmt: skip
     assert "resumed at step" in said

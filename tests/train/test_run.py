@@ -260,7 +260,7 @@ def test_several_steps_a_call_change_no_row(tmp_path, finished):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 def test_two_classes_and_several_labels_an_image_are_trained_and_reported(tmp_path, task):
-    dataset = data.load(small_config().data, seed=0)
+    dataset = data.load(validate(small_config()).data, seed=0)
     arrays = {}
     for part, source in (("train", dataset.train), ("test", dataset.test)):
         digits = source.labels
