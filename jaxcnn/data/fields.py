@@ -13,6 +13,10 @@ PADDING = {"map": VOID, "boxes": 0, "classes": NO_BOX}
 """What the padding rows of a batch hold, where it is said here; label and image have a mask alone."""
 
 
+LabelKind = Literal["multiclass", "binary", "multilabel"]
+"""What the labels of images mean to a classifier: one class of many; one of two, by a single logit; several at once."""
+
+
 class Field(NamedTuple):
     """One target of the examples of a source; `shape` and `dtype` are those of one example's array in a batch.
 

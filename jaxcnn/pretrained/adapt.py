@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
+from jaxcnn.data.fields import LabelKind
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained import published
-from jaxcnn.tasks.classification_metrics import LabelKind
 
 if TYPE_CHECKING:
     from jaxcnn.pretrained.load import Pretrained

@@ -21,13 +21,13 @@ import numpy as np
 
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
+from jaxcnn.data.fields import LabelKind
 from jaxcnn.errors import UserError, did_you_mean, first_line
 from jaxcnn.files import user_path
 from jaxcnn.models import create_model, list_models
 from jaxcnn.models.registry import find
 from jaxcnn.pretrained import published
 from jaxcnn.pretrained.adapt import fit, for_channels, outputs_of, stated_names
-from jaxcnn.tasks.classification_metrics import LabelKind
 
 if TYPE_CHECKING:
     from jaxcnn.train import Trained

@@ -11,10 +11,10 @@ import numpy as np
 
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
+from jaxcnn.data.fields import LabelKind
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained import published
 from jaxcnn.pretrained.adapt import outputs_of
-from jaxcnn.tasks.classification_metrics import LabelKind
 
 
 def save_pretrained(

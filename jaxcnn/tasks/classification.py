@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import Augmentation, Batch, View, make_views
+from jaxcnn.data.fields import LabelKind
 from jaxcnn.data.photo import Photo
 from jaxcnn.report.overlays import draw_caption
 from jaxcnn.tasks import classification_sections
-from jaxcnn.tasks.classification_metrics import LabelKind, accuracy, probabilities, top_k_accuracy
+from jaxcnn.tasks.classification_metrics import accuracy, probabilities, top_k_accuracy
 from jaxcnn.tasks.classification_weights import starting_variables
 from jaxcnn.tasks.losses import LOSSES, Loss, correct, kind_of, make_loss, num_outputs, targets_of
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network

@@ -11,11 +11,11 @@ Logits are of any float dtype (bfloat16 too). An example with a NaN among its lo
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
-LabelKind = Literal["multiclass", "binary", "multilabel"]
+from jaxcnn.data.fields import LabelKind
 
 
 class ClassRow(TypedDict):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxcnn.data.fields import LabelKind
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained import (
     class_difference,
@@ -13,7 +14,6 @@ from jaxcnn.pretrained import (
     stated_names,
     stem_channels,
 )
-from jaxcnn.tasks.classification_metrics import LabelKind
 from jaxcnn.tasks.losses import num_outputs
 from jaxcnn.tasks.task import Setup, Variables
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxcnn.data.fields import LabelKind
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.settings import refuse_without_effect
-from jaxcnn.tasks.classification_metrics import LabelKind
 from jaxcnn.tasks.settings import LossSettings
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
