@@ -126,6 +126,7 @@ def averaged_over_parts(gradient: Callable[..., Any], parts: int, *, unroll: boo
     Metrics and gradient are the means, and there is no value. A part starts from the collections of the one before, so that
     batch norm sees the parts. With class weights, these are means of weighted means.
     """
+    gradient = jax.jit(gradient, inline=True)  # traced once, for its shapes and for all parts
 
     def split(x: jax.Array) -> jax.Array:
         """(B, …) -> (parts, B / parts, …): every n-th example in one part, so that each device computes on its own share."""

@@ -124,7 +124,7 @@ def jit_loop(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
     Steps are made on the first `count` () int32 of the K batches; of the metrics (K,) the rest is 0. One program serves
     all counts. On CPU it is slow, see `scan`.
     """
-    everywhere = replicated(mesh)
+    everywhere, step = replicated(mesh), jax.jit(step, inline=True)  # traced once, for its shapes and in the loop
 
     @functools.partial(
         jax.jit, donate_argnums=0, in_shardings=(everywhere, everywhere, sharded(mesh)), out_shardings=(everywhere, everywhere)

@@ -119,12 +119,13 @@ class Augmentation:
         if self.by_epoch and (run_key is None or index is None or epoch is None):
             raise ValueError("this policy needs the run's key, and the index and the epoch of each example")
         for place, operation in enumerate(self.operations):
+            apply = functools.partial(operation.function, **dict(operation.settings))
             if operation.name in MOVING:
-                images = operation.apply(images, jax.random.fold_in(key, place))
+                images = apply(images, jax.random.fold_in(key, place))
             elif operation.name in OPERATIONS:
-                images = on_pixels(images, functools.partial(operation.apply, key=jax.random.fold_in(key, place)))
+                images = on_pixels(images, functools.partial(apply, key=jax.random.fold_in(key, place)))
             elif operation.name in BY_EPOCH:
-                images = operation.apply(images, run_key, index, epoch)
+                images = apply(images, run_key, index, epoch)
         return images
 
     def check_fields(self, kinds: Collection[str]) -> None:
@@ -145,7 +146,8 @@ class Augmentation:
         """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
         for place, operation in enumerate(self.operations):
             if operation.name in MIXERS:
-                images, targets = operation.apply(images, targets, jax.random.fold_in(key, place), self.repeats)
+                mix = functools.partial(operation.function, **dict(operation.settings))
+                images, targets = mix(images, targets, jax.random.fold_in(key, place), self.repeats)
         return images, targets
 
 

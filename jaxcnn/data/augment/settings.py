@@ -4,7 +4,6 @@ A setting is a keyword-only argument with a default: a number (in a range), a wo
 a size in pixels: the side of a square, or a (height, width).
 """
 
-import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -26,11 +25,11 @@ PartRange = Annotated[tuple[_Part, _Part], LowHigh()]
 
 
 class Operation(NamedTuple):
-    """An operation of a policy."""
+    """An operation of a policy with its settings, checked."""
 
     name: str
-    apply: Callable[..., Any]
-    """its function with its settings, which have been checked"""
+    function: Callable[..., Any]
+    settings: tuple[tuple[str, Any], ...]
 
 
 def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where: str = "data.augment") -> Operation:
@@ -60,4 +59,4 @@ def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where:
             there = ", ".join(known) or "none"
             raise UserError(f"{where}: {name} has no setting {setting!r}{did_you_mean(setting, known)}; it has {there}")
         arguments[setting] = checked(f"{where}: {name}: {setting}", value, hints[setting])
-    return Operation(name, functools.partial(function, **arguments))
+    return Operation(name, function, tuple(arguments.items()))

@@ -37,7 +37,8 @@ def make_views(policy: Sequence[Any]) -> list[View]:
     Raises:
       UserError: an unknown entry, a setting that it does not have, or a value that it can't use.
     """
-    choices = [parse(entry, (VIEWS,), where="evaluate.views").apply() for entry in policy]
+    operations = [parse(entry, (VIEWS,), where="evaluate.views") for entry in policy]
+    choices = [operation.function(**dict(operation.settings)) for operation in operations]
     views = []
     for combination in itertools.product(*choices):
         weight = 1.0
