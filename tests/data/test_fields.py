@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
-from jaxcnn.data import ArraySource, Once, Order, Reading, Resized, Source, load, make_reader
+from jaxcnn.data import ArraySource, DataSettings, Once, Order, Reading, Resized, Source, load, make_reader
 from jaxcnn.data.fields import Field
 from jaxcnn.data.foreign import foreign
 from jaxcnn.data.replacement import Replacements
@@ -43,10 +42,7 @@ def scenes(tmp_path):
 
     def load_scenes(values, **changes):
         np.savez(tmp_path / "scenes.npz", **values)
-        config = default_config().data
-        for name, value in ({"name": "arrays", "root": str(tmp_path / "scenes.npz")} | changes).items():
-            config[name] = value
-        return load(config, seed=0)
+        return load(DataSettings(name="arrays", root=str(tmp_path / "scenes.npz"), **changes), seed=0)
 
     return load_scenes
 

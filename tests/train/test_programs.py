@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn.train import clock as clock_module
+from jaxcnn.train import programs
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.programs import AheadOfTime
 
@@ -27,13 +27,13 @@ def doubled():
 
 
 def test_a_program_that_was_begun_is_the_one_that_is_called(monkeypatch):
-    compiled_in, compiled = [], clock_module._compiled
+    compiled_in, compiled = [], programs._compiled
 
     def recorded(lowered):
         compiled_in.append(threading.current_thread())
         return compiled(lowered)
 
-    monkeypatch.setattr(clock_module, "_compiled", recorded)
+    monkeypatch.setattr(programs, "_compiled", recorded)
     double, traced = doubled()
     program = AheadOfTime(double, Clock())
     program.begin(SHAPE)
@@ -48,8 +48,8 @@ def test_a_program_that_was_begun_is_the_one_that_is_called(monkeypatch):
 
 def test_the_clock_counts_what_was_waited_for(monkeypatch):
     done = threading.Event()
-    compiled = clock_module._compiled
-    monkeypatch.setattr(clock_module, "_compiled", lambda lowered: (done.wait(), compiled(lowered))[1])
+    compiled = programs._compiled
+    monkeypatch.setattr(programs, "_compiled", lambda lowered: (done.wait(), compiled(lowered))[1])
     clock, (double, _) = Clock(), doubled()
     program = AheadOfTime(double, clock)
     program.begin(SHAPE)
@@ -67,7 +67,7 @@ def test_what_the_compiler_says_is_raised_by_the_call(monkeypatch):
     def fails(lowered):
         raise RuntimeError("out of registers")
 
-    monkeypatch.setattr(clock_module, "_compiled", fails)
+    monkeypatch.setattr(programs, "_compiled", fails)
     program = AheadOfTime(doubled()[0], Clock())
     program.begin(SHAPE)
     with pytest.raises(RuntimeError, match="out of registers"):
