@@ -55,7 +55,7 @@ class Experiment:
         """Of evaluation; training's images may have other sizes."""
         return self.task.preprocessing
 
-    @property
+    @functools.cached_property
     def every(self) -> dict[str, int]:
         """After how many steps a row, an evaluation and a checkpoint are due."""
         sizes = {"batch_size": self.config.batch_size, "examples_per_epoch": len(self.dataset.train)}
@@ -63,7 +63,7 @@ class Experiment:
         durations = {"log": config.log.every, "evaluate": config.evaluate.every, "checkpoint": config.checkpoint.every}
         return {name: max(1, duration_in_steps(f"{name}.every", text, **sizes)) for name, text in durations.items()}
 
-    @property
+    @functools.cached_property
     def selection(self) -> Selection:
         """How evaluations are compared."""
         early_stop = self.config.early_stop

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.tasks.task import Metrics
 from jaxcnn.train.log import Row
-from jaxcnn.train.steps import Call
 
 _NOT_SUMMED = ("learning_rate",)  # the last value counts
 
@@ -61,15 +61,16 @@ class Interval:
         }
 
 
-def metrics_of(calls: Sequence[Call]) -> dict[str, np.ndarray]:
-    """The metrics of all steps of some calls, (n,) float64 each; waits for them."""
-    of_calls = jax.device_get([call.metrics for call in calls])
-    return {
-        name: np.concatenate([values[name][: call.steps] for values, call in zip(of_calls, calls, strict=True)]).astype(
-            np.float64
-        )
-        for name in of_calls[0]
-    }
+def metrics_of(calls: Sequence[tuple[Metrics, int]]) -> dict[str, np.ndarray]:
+    """The metrics (n,) float64 of all steps of some calls, each with its number of steps; waits for them.
+
+    The arrays of a call may have room for more steps.
+    """
+    of_calls = [
+        {name: values[:count] for name, values in metrics.items()}
+        for metrics, count in zip(jax.device_get([metrics for metrics, _ in calls]), (count for _, count in calls), strict=True)
+    ]
+    return {name: np.concatenate([of_call[name] for of_call in of_calls]).astype(np.float64) for name in of_calls[0]}
 
 
 def first_not_finite(metrics: Mapping[str, np.ndarray], *, loss: bool = True) -> int | None:

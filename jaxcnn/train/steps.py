@@ -60,6 +60,7 @@ class Steps:
         self._experiment, self._start, self._clock, self._loops = experiment, start, clock, most > 1
         counts = {count: jax.device_put(np.int32(count), replicated(experiment.mesh)) for count in {*self.counts, most}}
         self._count_on_device = counts
+        self._programs: dict[tuple[int, int] | None, AheadOfTime] = {}
 
     def compile_ahead(self, template: TrainState) -> None:
         """Reads the first batch, and has the first program compiled while the state itself is made."""
@@ -86,10 +87,11 @@ class Steps:
     def _arguments(self, state: TrainState, count: int, batch: Batch) -> tuple[Any, ...]:
         return (state, self._count_on_device[count], batch) if self._loops else (state, batch)
 
-    @functools.cache  # noqa: B019 (one object per run)
     def _program(self, size: tuple[int, int] | None) -> AheadOfTime:
-        make = jit_loop if self._loops else jit_steps
-        return AheadOfTime(make(self._experiment.train_step(size), self._experiment.mesh), self._clock)
+        if size not in self._programs:
+            make = jit_loop if self._loops else jit_steps
+            self._programs[size] = AheadOfTime(make(self._experiment.train_step(size), self._experiment.mesh), self._clock)
+        return self._programs[size]
 
 
 def plan(step: int, total: int, most: int, intervals: Collection[int], sizes: Sizes) -> Iterator[int]:

@@ -21,6 +21,7 @@ from jaxcnn.errors import RunFailed, UserError
 from jaxcnn.evaluate import make_tally, measure
 from jaxcnn.files import user_path, write_text
 from jaxcnn.layers import cpu_convolution
+from jaxcnn.tasks.task import Metrics
 from jaxcnn.train import resume
 from jaxcnn.train.accidents import accidents_in
 from jaxcnn.train.checkpoints import Checkpoints
@@ -75,7 +76,7 @@ class Run:
         self.config, self.workdir, self.console = settings.validate(config), user_path(workdir), console or Console()
         self.clock, self.interrupts = Clock(), Interrupts()
         self.checkpoints = Checkpoints(self.workdir / "checkpoints", keep=self.config.checkpoint.keep, warn=self.warn)
-        self._pending: list[Call] = []
+        self._pending: list[tuple[Metrics, int]] = []  # of each call since the last row: metrics, and how many steps
 
     def train(self, *, extend: bool = False) -> dict[str, Any]:
         """From the beginning, or from where an earlier run in the folder stopped, to the result; see `run`."""
@@ -149,7 +150,7 @@ class Run:
 
     def _add(self, call: Call) -> None:
         """Notes a call of the device, whose steps may still be under way."""
-        self._pending.append(call)
+        self._pending.append((call.metrics, call.steps))
         self.interval.waited += call.waited
         self.interrupts.unsaved = True
         self.log.progress(call.step)
