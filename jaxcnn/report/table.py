@@ -18,7 +18,9 @@ def results_table(summary: Mapping[str, Any], quantities: Iterable[Quantity]) ->
         ("of it compiling", "compile_seconds", "{:.1f} s"),
         ("images/s", "images_per_second", "{:,.0f}"),
     ]
-    return "\n".join(f"{label:<26}{_text(form, summary[key]):>12}" for label, key, form in rows if key in summary)
+    shown = [(label, _text(form, summary[key])) for label, key, form in rows if key in summary]
+    width = max([26, *(len(label) + 1 for label, _ in shown)])
+    return "\n".join(f"{label:<{width}}{text:>12}" for label, text in shown)
 
 
 def _text(form: str, value: float | None) -> str:
