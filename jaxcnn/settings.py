@@ -197,7 +197,7 @@ class Declaration(NamedTuple):
     default: Any
     about: Setting
     used: tuple[When | tuple[When, ...], ...]
-    """its conditions, and those of its section"""
+    """its own conditions, and its section's"""
 
     def unmet(self, values: Mapping[str, Any]) -> When | None:
         """The first condition that keeps it from having an effect in a config."""

@@ -134,7 +134,7 @@ def test_misspelt_setting_is_refused_with_the_nearest_name(name, nearest):
             "seed",
             2**32,
             "seed: expected an int .* to 4,294,967,295, got 4294967296",
-        ),  # its random numbers would be those of seed 0
+        ),  # it would draw the random numbers of seed 0
         ("optimizer.learning_rate", "fast", "optimizer.learning_rate: expected a finite number of at least 0, got 'fast'"),
         ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate: expected a finite number of at least 0, got nan"),
         ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate: expected a finite number of at least 0, got inf"),

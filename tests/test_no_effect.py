@@ -133,7 +133,7 @@ def test_setting_without_effect_in_its_group_is_refused():
     assert changed(Config(), inherited).optimizer.muon_steps == 3
 
 
-# ── The conditions are those of the code ────────────────────────────────────────────────────────────────────────────
+# ── The conditions are what the code does ────────────────────────────────────────────────────────────────────────────
 
 RNG = np.random.default_rng(0)
 PARAMS, *GRADIENTS = (

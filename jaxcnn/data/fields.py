@@ -18,7 +18,7 @@ LabelKind = Literal["multiclass", "binary", "multilabel"]
 
 
 class Field(NamedTuple):
-    """One target of the examples of a source; `shape` and `dtype` are those of one example's array in a batch.
+    """One target of the examples of a source; `shape` and `dtype` describe one example's array in a batch.
 
     "label"   the class: () int32, in the batch as "label"
     "labels"  zeros and ones, an image may have several classes: (K,) int32, in the batch as "label"

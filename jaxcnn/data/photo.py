@@ -1,4 +1,4 @@
-"""A photo as a network gets it, and the way back from the network's pixels to those of the photo."""
+"""A photo as a network gets it, and the way back from the network's pixels to the photo's pixels."""
 
 import dataclasses
 

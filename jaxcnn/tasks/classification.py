@@ -90,7 +90,7 @@ class Classification(Task):
     def objective(
         self, variables: Variables, inputs: tuple[jax.Array, jax.Array], key: jax.Array, phase: Phase
     ) -> tuple[jax.Array, tuple[Metrics, Variables]]:
-        """The loss of a batch, with that of the auxiliary heads; accuracy beside it."""
+        """The loss of a batch, including the weighted losses of auxiliary heads; its metrics are loss and accuracy."""
         assert self.loss is not None, "make() was not told of training data"
         images, labels = inputs
         rngs = {"dropout": key}
@@ -142,7 +142,7 @@ class Classification(Task):
         return [f"{row['probability']:7.2%}  {row['name']}" for row in described["classes"]]
 
     def cells(self, one: np.ndarray) -> dict[str, str]:
-        """Class, its probability, that of each class. Of several labels, those above 50 %, separated by "|"."""
+        """Class, its probability, and the probability of each class. Several labels: those above 50 %, separated by "|"."""
         row = self.probabilities(one).tolist()
         each = {f"p({name})": f"{p:.6g}" for name, p in zip(self.class_names, row, strict=True)}
         if self.kind == "multilabel":

@@ -17,7 +17,7 @@ def sections(
 ) -> list[str]:
     """HTML. `tally` has "logits" (N, K), or (N, 1) for binary, and "label" (N,), or (N, K) for multilabel.
 
-    `class_names` are K, for binary those of 0 and of 1; `image_at` is called only for the mistakes that are shown.
+    `class_names` are K names, for binary the names of 0 and 1; `image_at` is called only for the mistakes that are shown.
     """
     logits, labels = tally["logits"], tally["label"]
     matrix = [] if kind == "multilabel" else [_confusion(confusion_matrix(logits, labels, kind), class_names)]

@@ -32,7 +32,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
-    """K batches, each shared by the devices: axis 1 is that of the examples."""
+    """K batches, each shared by the devices: axis 1 is the examples' axis."""
     return NamedSharding(mesh, P(None, "data"))
 
 

@@ -28,7 +28,7 @@ class Interval:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Interval":
-        """What a checkpoint holds; those of earlier versions have the sums of a classifier beside the rest."""
+        """What a checkpoint holds; checkpoints of earlier versions have a classifier's sums at the top level."""
         if "sums" in values or not values:
             return cls(**values)
         names, others = ("loss", "accuracy", "gradient_norm"), ("steps", "learning_rate", "seconds", "waited")

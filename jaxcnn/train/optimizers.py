@@ -62,7 +62,7 @@ def make_optimizer(
 
         optimizer = make_optimizer(OptimizerSettings(name="adamw"), schedule, params)
 
-    The learning rate is that of `schedule`.
+    `schedule` gives the learning rate.
 
     Raises:
       UserError: a regular expression that is none, or that matches no parameter; everything frozen.

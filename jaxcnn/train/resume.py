@@ -26,7 +26,7 @@ class Earlier(NamedTuple):
     result: dict[str, Any]
     """summary.json, where nothing is left to do; else {}"""
     meta: Meta | None
-    """that of its latest checkpoint"""
+    """the meta of its latest checkpoint"""
     config: Config | None
     extends: bool
     """whether it is trained for longer than it was to be"""

@@ -32,7 +32,7 @@ class Update(NamedTuple):
 def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
     """The step: a batch of B examples -> next state, and the metrics of this step (scalars, float32).
 
-    These are the task's, "gradient_norm" and "learning_rate". All randomness is that of step_keys(seed, step), so that a
+    These are the task's, "gradient_norm" and "learning_rate". All randomness comes from step_keys(seed, step), so that a
     resumed run draws the same numbers.
     """
 

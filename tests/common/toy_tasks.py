@@ -99,7 +99,7 @@ class Gan(Toy):
         return loss, ({"loss": loss}, {"batch_stats": stats})
 
     def tally(self, variables, batch):
-        """Of each real image its pixels, and those of one made from its index alone: N of each at any batch size."""
+        """The pixels of each real image, and of one made from its index alone: N of each at any batch size."""
         index = batch.get("index", jnp.arange(len(batch["image"])))
         latents = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(0), i), (self.latents,)))(index)
         made, _ = self.apply("generator", variables, latents, train=False)
@@ -121,7 +121,7 @@ class Gan(Toy):
 
 @dataclasses.dataclass(frozen=True)
 class MovingTarget(Toy):
-    """Features that agree with those of a target network, which follows slowly; a queue keeps the last ones of it.
+    """Features that agree with a target network's, which follows slowly; a queue keeps its last features.
 
     As in MoCo (He et al. 2020, algorithm 1), in little.
     """
@@ -176,7 +176,7 @@ class MovingTarget(Toy):
 
 @dataclasses.dataclass(frozen=True)
 class Distillation(Toy):
-    """Outputs like those of a teacher that never changes (Hinton et al. 2015), here a random network."""
+    """Outputs like the outputs of a teacher that never changes (Hinton et al. 2015), here a random network."""
 
     _: dataclasses.KW_ONLY
     temperature: float  # required

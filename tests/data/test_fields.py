@@ -208,7 +208,7 @@ def test_balanced_order_needs_labels(scenes):
 
 @dataclasses.dataclass(frozen=True)
 class Broken(Source):
-    """Images of one pixel, without labels; those of `broken` can't be read."""
+    """Images of one pixel, without labels; the images in `broken` can't be read."""
 
     broken: frozenset[int]
     labels: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""From the network's pixels back to those of the photo: marks of a photo are found where they were put."""
+"""From the network's pixels back to the photo's pixels: marks of a photo are found where they were put."""
 
 import itertools
 

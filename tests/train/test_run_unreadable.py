@@ -81,7 +81,7 @@ def test_part_of_which_nothing_can_be_read_is_refused_before_training(root, part
 @pytest.mark.slow
 def test_figures_that_are_not_finite_are_null_in_every_json(root, tmp_path, monkeypatch):
     endless = {"softmax_cross_entropy": lambda logits, labels: np.full(len(labels), np.inf)}
-    monkeypatch.setattr(classification, "LOSSES", endless)  # of evaluation; training's are those of make_loss
+    monkeypatch.setattr(classification, "LOSSES", endless)  # of evaluation; training uses make_loss
     summary = train.run(config_of(root, **{"evaluate.every": "1steps"}), tmp_path / "run", console=quiet()[0])
 
     def refuse(text):

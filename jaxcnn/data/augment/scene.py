@@ -20,7 +20,7 @@ VISIBLE = 0.25  # of a box's area: a box that shows less after all operations is
 class Scene:
     """Images (N, H, W, C), with the columns "map" (N, H, W), "boxes" (N, M, 4) and "classes" (N, M) that there are.
 
-    "boxes" are cut off at the border by each operation; "corners" (N, M, 4, 2) are those of the uncut boxes, moved.
+    "boxes" are cut off at the border by each operation; "corners" (N, M, 4, 2) are the moved corners of the uncut boxes.
     """
 
     images: jax.Array
@@ -36,7 +36,7 @@ Moved = TypeVar("Moved", jax.Array, Scene)
 
 
 def scene(images: jax.Array, fields: Mapping[str, jax.Array]) -> Scene:
-    """`images` with those of `fields` that have a place on them."""
+    """`images` with the fields that have a place on them: maps and boxes."""
     targets = {name: fields[name] for name in ("map", "boxes", "classes") if name in fields}
     if "boxes" in targets:
         targets["corners"] = corners_of(targets["boxes"])
