@@ -102,7 +102,7 @@ def arrays(path: Path) -> Dataset:
 class Arrays(NamedTuple):
     """Images (N, H, W, C) uint8; labels, (N,) whole numbers or names, (N, K) whole numbers, or None; maps and boxes.
 
-    `name` is the name of the labels' array, or of the images' array without labels; `targets` are the columns of an ArraySource.
+    `name` is the name of the labels' array, or without labels of the images' array; `targets` are an ArraySource's.
     """
 
     name: str

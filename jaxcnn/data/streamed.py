@@ -33,7 +33,7 @@ def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
         import grain  # a quarter of a second, which runs with resident data need not wait for
 
         counts = list(counts)
-        # an element is a whole batch: Grain deals whole elements to processes, so only then do processes make the batches that threads make
+        # an element is a batch: Grain deals whole elements to processes, which so make the batches that threads make
         elements = _Batches(source, places, start, batch_size, sum(counts), reading.skip)
         options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
         dataset = grain.MapDataset.source(elements).to_iter_dataset(options)
