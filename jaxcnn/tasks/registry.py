@@ -15,9 +15,17 @@ TASKS: dict[str, type[Task]] = {"classification": Classification}
 
 
 def find_task(name: str) -> type[Task]:
-    """The task of this name, or the class "package.module:Class". Raises UserError if there is none."""
+    """The task of this name, or the class "package.module:Class".
+
+    Raises:
+      UserError: there is none; or it lacks a method, or its quantities.
+    """
     if ":" in name:
-        return import_class("task.name", name, Task)
+        task = import_class("task.name", name, Task)
+        missing = sorted(getattr(task, "__abstractmethods__", ())) + ([] if hasattr(task, "quantities") else ["quantities"])
+        if missing:
+            raise UserError(f"task.name: {name} does not define {', '.join(missing)}, which jaxcnn.tasks.Task asks for")
+        return task
     if name not in TASKS:
         raise UserError(f"task.name: no task {name!r}{did_you_mean(name, TASKS)}; there are {', '.join(TASKS)}")
     return TASKS[name]

@@ -195,6 +195,9 @@ class Run:
         row = dict(self._at(step))
         for name, (_, figures) in zip(networks, measured, strict=True):
             row |= {f"{name}_{figure}": value for figure, value in figures.items() if figure != "examples"}
+        if self.experiment.selection.quantity and self.experiment.selection.score(row) is None:
+            name = self.experiment.selection.quantity.name
+            raise UserError(f"task.name: the figures of {self.config.task.name} have no {name!r}, which selects checkpoints")
         return row
 
     def save(self, state: TrainState, step: int) -> None:

@@ -213,6 +213,7 @@ def test_mixing_is_refused_for_maps_and_a_missing_field_is_named(scenes):
             r'^task.arguments.latent: .* has no such argument \(did you mean "latents"',
         ),
         ("common.toy_tasks:Gan", {"latents": "many"}, r"^task.arguments.latents: expected an int, got 'many'$"),
+        ("common.toy_tasks:Toy", {}, r"^task.name: common.toy_tasks:Toy does not define figures, init, .*, quantities, which"),
         ("common.toy_tasks:Gone", {}, r'^task.name: the module "common.toy_tasks" has no class "Gone"$'),
         ("common.gone:Task", {}, r'^task.name: no module "common.gone", neither installed nor in '),
         ("common.toy_tasks:Encoder", {}, r"^task.name: common.toy_tasks:Encoder is not a subclass of jaxcnn.tasks.task.Task$"),
