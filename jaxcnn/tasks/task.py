@@ -96,7 +96,7 @@ class Task(abc.ABC):
     splits: ClassVar[bool] = True
     """Whether the objective is a mean over examples, so that optimizer.accumulate may compute it in parts."""
     frozen: ClassVar[tuple[str, ...]] = ()
-    """Collections that never change, such as a teacher. They are made by `init` and are in no checkpoint."""
+    """Collections that never change, such as a teacher. They are in no checkpoint: `init` or `pretrained` makes them again."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Parts of the data that are tallied beside the one that is evaluated: ("train",) for a nearest-neighbor classifier."""
 

@@ -127,14 +127,6 @@ class Experiment:
         """The shapes and shardings of the state."""
         return replicated_shapes(lambda key: self._start(self.task.init(key), 0), self.mesh)
 
-    def frozen_collections(self) -> Variables:
-        """The collections that are in no checkpoint, as `init` makes them."""
-        if not self.task.frozen:
-            return {}
-        make = jax.jit(lambda seed: self.task.init(random_key(seed)), out_shardings=replicated(self.mesh))
-        variables = make(jax.device_put(np.uint32(self.config.seed), replicated(self.mesh)))
-        return {name: variables[name] for name in self.task.frozen}
-
     def train_step(self, size: tuple[int, int] | None = None) -> Step:
         """The pure function of one step, with images of this (height, width) where it is given (see data.sizes)."""
         return make_train_step(self.task.at_size(size) if size else self.task, self.update, unroll=on_cpu(self.mesh))
@@ -296,6 +288,18 @@ def reading(config: Config) -> data.Reading:
     settings = config.data
     threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
+
+
+def frozen_collections(task: Task, setup: Setup, mesh: Mesh) -> Variables:
+    """The collections that are in no checkpoint, as a run that starts makes them."""
+    if not task.frozen:
+        return {}
+    if setup.config.model.pretrained:
+        variables = jax.device_put(task.pretrained(setup, lambda line: None), replicated(mesh))
+    else:
+        seed = jax.device_put(np.uint32(setup.config.seed), replicated(mesh))
+        variables = jax.jit(lambda seed: task.init(random_key(seed)), out_shardings=replicated(mesh))(seed)
+    return {name: variables[name] for name in task.frozen}
 
 
 def batches_once(config: Config, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:

@@ -18,14 +18,13 @@ from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import make_tally, measure
 from jaxcnn.files import user_path
-from jaxcnn.layers import random_key
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.registry import make_task
 from jaxcnn.tasks.task import Setup, Task, Variables
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.devices import make_mesh, replicated, replicated_shapes
-from jaxcnn.train.experiment import batches_once, prepare, reading
+from jaxcnn.train.experiment import batches_once, frozen_collections, prepare, reading
 from jaxcnn.train.fingerprint import data_differences, fingerprint
 from jaxcnn.train.state import averaged_part
 
@@ -71,7 +70,8 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
         if said and step is None:  # the latest one may name another best step
             raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
         config = from_saved(meta["config"], f"--workdir: {workdir}")
-        task, mesh = make_task(_setup(config, meta)), make_mesh(config.devices)
+        setup, mesh = _setup(config, meta), make_mesh(config.devices)
+        task = make_task(setup)
         template = replicated_shapes(task.init, mesh)
         wanted = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step
         variables = _restored(checkpoints, config, template, wanted, task.frozen)
@@ -82,9 +82,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
         checkpoints.close()
     for line in said:
         warn(f"warning: {line}")
-    if task.frozen:
-        made = jax.jit(task.init, out_shardings=replicated(mesh))(random_key(config.seed))
-        variables |= {name: made[name] for name in task.frozen}
+    variables |= frozen_collections(task, setup, mesh)
     return Trained(task, variables, tuple(meta["class_names"]), config, wanted, mesh, meta.get("data"))
 
 

@@ -26,7 +26,7 @@ from jaxcnn.train import resume
 from jaxcnn.train.accidents import accidents_in
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.clock import Clock
-from jaxcnn.train.experiment import Experiment, prepare
+from jaxcnn.train.experiment import Experiment, frozen_collections, prepare
 from jaxcnn.train.interrupts import Interrupts
 from jaxcnn.train.interval import Interval, first_not_finite, metrics_of, not_finite
 from jaxcnn.train.introduction import introduction
@@ -129,8 +129,9 @@ class Run:
                 self.steps.compile_ahead(template)
             with clock.counting("initial"):
                 state = experiment.initial_state(self.say, clock)
-        elif experiment.task.frozen:
-            state = state.replace(variables=state.variables | experiment.frozen_collections())
+        else:
+            frozen = frozen_collections(experiment.task, experiment.setup, experiment.mesh)
+            state = state.replace(variables=state.variables | frozen)
         step = int(state.step)
         self.interval = Interval.from_json(meta.get("interval", {}))
         history = resumed_history(read_history(self.workdir, self.warn), step, meta.get("history"), self.warn)
