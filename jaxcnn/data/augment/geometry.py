@@ -104,19 +104,14 @@ def random_resized_crop(
     h, w = jnp.where(fits, h, largest_h), jnp.where(fits, w, largest_w)
     place = jnp.where(fits, jax.random.uniform(place_key, (2, n)), 0.5)
     top, left = jnp.floor(place[0] * (height - h + 1)), jnp.floor(place[1] * (width - w + 1))
-    return resized_part(images, top, left, h, w, (size_h, size_w), interpolation)
+    return resized_part(images, (top, left, h, w), (size_h, size_w), interpolation)
 
 
 def resized_part(
-    images: Moved,
-    top: jax.Array,
-    left: jax.Array,
-    height: jax.Array,
-    width: jax.Array,
-    size: tuple[int, int],
-    interpolation: str,
+    images: Moved, part: tuple[jax.Array, jax.Array, jax.Array, jax.Array], size: tuple[int, int], interpolation: str
 ) -> Moved:
-    """The part of each image at (top, left), `height` × `width` pixels ((N,) float32 each), brought to `size`."""
+    """A part of each image, (top, left, height, width) in pixels, (N,) float32 each, brought to `size`."""
+    top, left, height, width = part
 
     def resize(image, top, left, height, width):
         scale = jnp.stack([size[0] / height, size[1] / width])

@@ -83,7 +83,7 @@ def centre_crop(*, share: Annotated[float, Meta(gt=0, le=1)] = 0.875) -> list[Vi
         h, w = max(1, round(share * height)), max(1, round(share * width))
         box = ((height - h) // 2, (width - w) // 2, h, w)
         top, left, h_all, w_all = (jnp.full(n, value, jnp.float32) for value in box)
-        return resized_part(images, top, left, h_all, w_all, (height, width), "linear")
+        return resized_part(images, (top, left, h_all, w_all), (height, width), "linear")
 
     return _half([crop])
 
@@ -95,7 +95,7 @@ def scale(*, factor: Positive = 1.25) -> list[View]:
         n, height, width, _ = images.shape
         zero, h, w = (jnp.full(n, value, jnp.float32) for value in (0, height, width))
         size = (max(1, round(factor * height)), max(1, round(factor * width)))
-        return resized_part(images, zero, zero, h, w, size, "linear")
+        return resized_part(images, (zero, zero, h, w), size, "linear")
 
     return _half([resize])
 
