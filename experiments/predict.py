@@ -112,14 +112,17 @@ def _pictures(argument: str) -> list[tuple[str, str]]:
 
 def _drawings(folder: str, names: Mapping[str, str]) -> dict[str, Path]:
     """Where the drawing of each picture is written. Raises UserError where it would replace a picture or another drawing."""
-    places = {file: (Path(folder) / name).with_suffix(".png") for file, name in names.items()}
-    owners: dict[Path, str] = {}
+    places: dict[str, Path] = {}
     pictures = {os.path.realpath(file) for file in names}
-    for file, place in places.items():
-        if (other := owners.setdefault(place, file)) != file:
-            raise UserError(f"--out: {other} and {file} would both be drawn to {place}; use a folder for each")
+    for file, name in names.items():
+        place = (Path(folder) / name).with_suffix(".png")
+        if place in (taken := set(places.values())) and not name.endswith(".png"):
+            place = Path(folder) / f"{name}.png"  # a.jpg beside a.png
+        if place in taken:
+            raise UserError(f"--out: another picture is drawn to {place} already; predict {file} into another folder")
         if os.path.realpath(place) in pictures:
             raise UserError(f"--out: {place} is one of the pictures to predict; name another folder")
+        places[file] = place
     return places
 
 

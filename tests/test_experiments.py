@@ -78,6 +78,18 @@ def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp
     with open(tmp_path / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["file", "class", "probability", *(f"p({digit})" for digit in range(10))]
+    code, _, err = predict(f"--out={tmp_path}/drawn", cwd=tmp_path, env=environment)
+    assert code == 0, err
+    drawn = [path.relative_to(tmp_path / "drawn").as_posix() for path in sorted((tmp_path / "drawn").rglob("*.png"))]
+    assert drawn == ["a.png", "b, c.png", "config.png", "deep/d.png", "z.png"]
+    picture = cv2.imread(str(tmp_path / "drawn" / "a.png"))
+    np.testing.assert_array_equal(picture[:8, :8], cv2.imread(str(files[0])))
+    assert (picture[8:] < 100).any(), "class names stand below"
+    code, _, err = predict("--out=photos", cwd=tmp_path, env=environment)
+    assert (code, err.splitlines()[1:]) == (
+        2,
+        ["error: --out: photos/a.png is one of the pictures to predict; name another folder"],
+    )
     for row, result in zip(rows, results, strict=True):
         assert row["file"] == result["file"]
         assert (row["class"], float(row["probability"])) == (
@@ -113,6 +125,9 @@ def test_evaluate_prints_the_figures_of_the_summary(workdir):
         ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: goes with --workdir"),
         ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no picture in this folder"),
         ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: not together with --json"),
+        ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; name a folder"),
+        ("predict.py", ["--workdir={tmp}", "--out=x", "a/b.png", "c/b.png"],
+         "error: --out: another picture is drawn to x/b.png already; predict c/b.png into another folder"),
         ("predict.py", ["--wokdir={tmp}"], "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?"),
     ],
 )  # fmt: skip
