@@ -45,11 +45,11 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
             with keep_statistics(params, update.frozen):
                 return task.objective(variables | {"params": params}, inputs, key, phase)
 
-        gradient = jax.value_and_grad(objective, has_aux=True)
+        value_and_grad = jax.value_and_grad(objective, has_aux=True)
         if update.accumulate > 1:
-            gradient = averaged_over_parts(gradient, update.accumulate, unroll=unroll)
+            value_and_grad = averaged_over_parts(value_and_grad, update.accumulate, unroll=unroll)
         trained = trained_by(phase, variables["params"])
-        (_, (metrics, collections)), gradient = gradient(trained, variables, inputs, key)
+        (_, (metrics, collections)), gradient = value_and_grad(trained, variables, inputs, key)
         updates, opt_state = update.optimizers[phase].update(gradient, opt_state, trained)
         params = _with(phase, variables["params"], optax.apply_updates(trained, updates))
         return variables | collections | {"params": params}, opt_state, metrics, optax.tree.norm(gradient)
@@ -120,13 +120,13 @@ def _with(phase: Phase, params: Any, trained: Any) -> Any:
     return params | trained if phase.trains else trained
 
 
-def averaged_over_parts(gradient: Callable[..., Any], parts: int, *, unroll: bool) -> Callable[..., Any]:
-    """`gradient`, of jax.value_and_grad(objective, has_aux=True), computed in parts of the batch one after the other.
+def averaged_over_parts(value_and_grad: Callable[..., Any], parts: int, *, unroll: bool) -> Callable[..., Any]:
+    """What jax.value_and_grad(objective, has_aux=True) returns, computed in parts of the batch one after the other.
 
     Metrics and gradient are the means, and there is no value. A part starts from the collections of the one before, so that
     batch norm sees the parts. With class weights, these are means of weighted means.
     """
-    gradient = jax.jit(gradient, inline=True)  # traced once, for its shapes and for all parts
+    value_and_grad = jax.jit(value_and_grad, inline=True)  # traced once, for its shapes and for all parts
 
     def split(x: jax.Array) -> jax.Array:
         """(B, …) -> (parts, B / parts, …): every n-th example in one part, so that each device computes on its own share."""
@@ -135,18 +135,18 @@ def averaged_over_parts(gradient: Callable[..., Any], parts: int, *, unroll: boo
     def averaged(trained: Any, variables: Variables, inputs: Any, key: jax.Array) -> Any:
         def one_part(carry: tuple, numbered: tuple) -> tuple:
             (collections, sums), (number, inputs) = carry, numbered
-            of_part = gradient(trained, variables | collections, inputs, jax.random.fold_in(key, number))
-            (_, (metrics, collections)), slope = of_part
-            return (collections, jax.tree.map(jnp.add, sums, (metrics, slope))), None
+            of_part = value_and_grad(trained, variables | collections, inputs, jax.random.fold_in(key, number))
+            (_, (metrics, collections)), gradient = of_part
+            return (collections, jax.tree.map(jnp.add, sums, (metrics, gradient))), None
 
         inputs = jax.tree.map(split, inputs)
         first = jax.tree.map(lambda x: x[0], inputs)
-        (_, (metrics, collections)), _ = jax.eval_shape(gradient, trained, variables, first, key)
+        (_, (metrics, collections)), _ = jax.eval_shape(value_and_grad, trained, variables, first, key)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (metrics, trained))
         carry = ({name: variables[name] for name in collections}, zeros)
         (collections, sums), _ = scan(one_part, carry, (jnp.arange(parts), inputs), unroll=unroll)
-        metrics, slope = jax.tree.map(lambda total: total / parts, sums)
-        return (None, (metrics, collections)), slope
+        metrics, gradient = jax.tree.map(lambda total: total / parts, sums)
+        return (None, (metrics, collections)), gradient
 
     return averaged
 
