@@ -7,6 +7,7 @@ paper names: uniform by the fan in. Each image draws its own paths, where the pa
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -115,4 +116,5 @@ class FractalNet(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=XAVIER, name="head")(x)
 
 
-variant("fractalnet20", FractalNet, columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M
+fractalnet = partial(variant, image_size=32, paper="arXiv:1605.07648")
+fractalnet("fractalnet20", FractalNet, columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M
