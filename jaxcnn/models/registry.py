@@ -16,7 +16,6 @@ argument a default of its own. A class of one's own, with defaults for all its f
 """
 
 import dataclasses
-import fnmatch
 import functools
 import importlib
 import pkgutil
@@ -69,6 +68,7 @@ def variant(name: str, module: type[nn.Module], *, image_size: int, paper: str, 
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"
+    assert re.search(r"^arXiv:\d{4}\.\d{4,5}$| \d{4}$", paper), f"{name}: a paper without a year: {paper}"
     _VARIANTS[name] = Variant(module, fields, library, image_size, paper)
 
 
@@ -77,9 +77,9 @@ def image_size(name: str) -> int:
     return find(name).image_size
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """The names of all models, or of those that match a shell pattern ("resnet*"), sorted."""
-    return sorted(fnmatch.filter(_variants(), pattern))
+def names() -> list[str]:
+    """Those of all models, sorted."""
+    return sorted(_variants())
 
 
 def find(name: str) -> Variant:
