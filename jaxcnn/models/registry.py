@@ -21,6 +21,7 @@ import importlib
 import pkgutil
 import re
 import types
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import flax.linen as nn
@@ -29,6 +30,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
+from jaxcnn.models.features import backbone
 from jaxcnn.settings import NotNegative, Whole, checked
 
 
@@ -104,18 +106,31 @@ def _import(name: str) -> type[nn.Module]:
     return found
 
 
-def create_model(name: str, /, **arguments: Any) -> nn.Module:
+def create_model(
+    name: str, /, *, features_only: bool = False, out_indices: Sequence[int] | None = None, **arguments: Any
+) -> nn.Module:
     """The model `name` as a flax.linen.Module: images (N, H, W, C) float -> logits (N, num_classes) float32.
 
         model = create_model("resnet50", num_classes=10, dtype=jnp.bfloat16)
         variables = model.init(key, images, train=False)  # {"params", "batch_stats"}, float32
         logits = model.apply(variables, images, train=False)
 
+    With `features_only` it is a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, one per stride, the
+    deepest of each; `out_indices` chooses among them, from the end where negative, and gives their order.
+
+        backbone = create_model("resnet50", features_only=True, out_indices=(1, 2, 3, -1))  # strides 4, 8, 16, 32
+
     All take `num_classes` (0: the pooled features instead of logits) and `dtype`, the type to compute in (a dtype or
     its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
     argument has a wrong type or value.
     """
     module, fields, *_ = find(name)
+    if features_only:
+        if "num_classes" in arguments:
+            raise UserError(f"{name}: num_classes has no effect with features_only: leave it out")
+        return backbone(name, create_model(name, num_classes=0, **arguments), out_indices)
+    if out_indices is not None:
+        raise UserError(f"{name}: out_indices has no effect without features_only=True")
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument, value in arguments.items():
         if argument not in types:
