@@ -115,8 +115,8 @@ def create_model(
         variables = model.init(key, images, train=False)  # {"params", "batch_stats"}, float32
         logits = model.apply(variables, images, train=False)
 
-    With `features_only` it is a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, one per stride, the
-    deepest of each; `out_indices` chooses among them, from the end where negative, and gives their order.
+    With `features_only` it is a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, one per stride: the
+    deepest of the stem and the stages. `out_indices` chooses among them, from the end where negative, and gives their order.
 
         backbone = create_model("resnet50", features_only=True, out_indices=(1, 2, 3, -1))  # strides 4, 8, 16, 32
 
