@@ -1,32 +1,49 @@
-"""docs/models.md and the papers in it."""
+"""docs/models.md, and what is in it: costs, papers and weights of all networks."""
 
+import ast
+import csv
+import functools
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from common.kinds import ONE_OF_EACH
 
 from jaxcnn.models import list_models
+from jaxcnn.models.listing import COSTS, costs
+from jaxcnn.models.registry import find
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))
-from list_models import paper  # noqa: E402
+from list_models import PAGE, counted, page, weights_of  # noqa: E402
 
-PAGE = dict(
-    re.findall(r"^\| `(\S+)` \|.*\| (.*) \|[^|]*\|$", (ROOT / "docs/models.md").read_text(encoding="utf-8"), re.MULTILINE)
-)
-SOURCES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "jaxcnn/models").glob("*.py"))
+FAMILIES = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "jaxcnn/models").glob("*.py")]
+DOCSTRINGS = " ".join(ast.get_docstring(family) or "" for family in FAMILIES)
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+def test_page_is_what_its_command_writes():
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_costs_are_of_all_networks_and_no_others():
+    assert [line["name"] for line in csv.DictReader(COSTS.read_text(encoding="utf-8").splitlines())] == list_models()
+
+
+@pytest.mark.parametrize("name", [name if name in ONE_OF_EACH else slow(name) for name in list_models()])
+def test_costs_are_those_of_the_network(name):
+    assert costs(name) == counted(name)
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_page_has_the_paper_that_the_code_names(name):
-    assert PAGE[name] == paper(name)
-    author_or_number = re.search(r"\d{4}\.\d{4,5}|^\w+", paper(name))[0]
-    assert author_or_number in SOURCES
+def test_weights_are_those_that_are_converted(name):
+    assert costs(name).weights == weights_of(name)
 
 
-def test_page_has_no_other_networks():
-    assert sorted(PAGE) == list_models()
+@pytest.mark.parametrize("name", list_models())
+def test_paper_is_one_that_a_family_s_docstring_names(name):
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}$|^\w+", find(name).paper)[0] in DOCSTRINGS
 
 
 @pytest.mark.parametrize(
@@ -37,4 +54,9 @@ def test_page_has_no_other_networks():
      ("keras/ResNet50", "1512.03385"), ("timm/resnet18d", "1812.01187"), ("alexnet_2012", "Krizhevsky"), ("lenet1", "1989")],
 )  # fmt: skip
 def test_paper_is_of_the_network_and_not_of_its_neighbour(name, found):
-    assert found in paper(name)
+    assert found in find(name).paper
+
+
+@pytest.mark.parametrize(("name", "year"), [("resnet50", 2015), ("alexnet", 2014), ("alexnet_2012", 2012), ("lenet1", 1989)])
+def test_year_is_that_of_the_paper_s_first_publication(name, year):
+    assert find(name).year == year

@@ -1,5 +1,6 @@
 from .features import feature_maps
-from .registry import create_model, list_models
+from .listing import list_models
+from .registry import create_model
 from .settings import ModelSettings
 
 __all__ = [

@@ -112,4 +112,4 @@ class Airbench(nn.Module):
         return head(x) / x.shape[-1]
 
 
-variant("airbench94", Airbench, widths=(64, 256, 256))  # 1,971,640 parameters
+variant("airbench94", Airbench, widths=(64, 256, 256), image_size=32, paper="arXiv:2404.00498")  # 1,971,640 parameters

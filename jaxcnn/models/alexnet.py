@@ -116,5 +116,5 @@ def local_response_norm(x: jax.Array) -> jax.Array:
     return x * ((2 + 1e-4 * sums) ** -0.75).astype(x.dtype)
 
 
-variant("torchvision/alexnet", AlexNet)  # 61.1 M parameters
-variant("alexnet_2012", AlexNet2012)  # 60.97 M
+variant("torchvision/alexnet", AlexNet, image_size=224, paper="arXiv:1404.5997")  # 61.1 M parameters
+variant("alexnet_2012", AlexNet2012, image_size=224, paper="Krizhevsky et al. 2012")  # 60.97 M

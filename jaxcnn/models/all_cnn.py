@@ -55,6 +55,7 @@ class AllCNN(nn.Module):
         return global_average_pool(x)
 
 
-variant("all_cnn_a", AllCNN, sizes=((5,), (5,)))  # 1.25 M parameters
-variant("all_cnn_b", AllCNN, sizes=((5, 1), (5, 1)))  # 1.30 M
-variant("all_cnn_c", AllCNN, sizes=((3, 3), (3, 3)))  # 1.37 M
+all_cnn = partial(variant, image_size=32, paper="arXiv:1412.6806")
+all_cnn("all_cnn_a", AllCNN, sizes=((5,), (5,)))  # 1.25 M parameters
+all_cnn("all_cnn_b", AllCNN, sizes=((5, 1), (5, 1)))  # 1.30 M
+all_cnn("all_cnn_c", AllCNN, sizes=((3, 3), (3, 3)))  # 1.37 M

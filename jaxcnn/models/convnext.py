@@ -144,23 +144,25 @@ _L: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (192, 384, 768, 1536)}
 _XL: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (256, 512, 1024, 2048)}
 _H: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (352, 704, 1408, 2816)}
 
-variant("torchvision/convnext_tiny", ConvNeXt, **_T, response_norm=False, stochastic_depth_prob=0.1)  # 28.6 M parameters
-variant("torchvision/convnext_small", ConvNeXt, **_S, response_norm=False, stochastic_depth_prob=0.4)  # 50.2 M
-variant("torchvision/convnext_base", ConvNeXt, **_B, response_norm=False, stochastic_depth_prob=0.5)  # 88.6 M
-variant("torchvision/convnext_large", ConvNeXt, **_L, response_norm=False, stochastic_depth_prob=0.5)  # 197.8 M
+convnext = partial(variant, image_size=224, paper="arXiv:2201.03545")
+convnext("torchvision/convnext_tiny", ConvNeXt, **_T, response_norm=False, stochastic_depth_prob=0.1)  # 28.6 M parameters
+convnext("torchvision/convnext_small", ConvNeXt, **_S, response_norm=False, stochastic_depth_prob=0.4)  # 50.2 M
+convnext("torchvision/convnext_base", ConvNeXt, **_B, response_norm=False, stochastic_depth_prob=0.5)  # 88.6 M
+convnext("torchvision/convnext_large", ConvNeXt, **_L, response_norm=False, stochastic_depth_prob=0.5)  # 197.8 M
 
-variant("keras/ConvNeXtTiny", KerasConvNeXt, **_T, response_norm=False)  # the same counts
-variant("keras/ConvNeXtSmall", KerasConvNeXt, **_S, response_norm=False)
-variant("keras/ConvNeXtBase", KerasConvNeXt, **_B, response_norm=False)
-variant("keras/ConvNeXtLarge", KerasConvNeXt, **_L, response_norm=False)
-variant("keras/ConvNeXtXLarge", KerasConvNeXt, **_XL, response_norm=False)  # 350.2 M
+convnext("keras/ConvNeXtTiny", KerasConvNeXt, **_T, response_norm=False)  # the same counts
+convnext("keras/ConvNeXtSmall", KerasConvNeXt, **_S, response_norm=False)
+convnext("keras/ConvNeXtBase", KerasConvNeXt, **_B, response_norm=False)
+convnext("keras/ConvNeXtLarge", KerasConvNeXt, **_L, response_norm=False)
+convnext("keras/ConvNeXtXLarge", KerasConvNeXt, **_XL, response_norm=False)  # 350.2 M
 
-variant("timm/convnextv2_atto", ConvNeXt, depths=(2, 2, 6, 2), widths=(40, 80, 160, 320), response_norm=True)  # 3.7 M
-variant("timm/convnextv2_femto", ConvNeXt, depths=(2, 2, 6, 2), widths=(48, 96, 192, 384), response_norm=True)  # 5.2 M
-variant("timm/convnextv2_pico", ConvNeXt, depths=(2, 2, 6, 2), widths=(64, 128, 256, 512), response_norm=True)  # 9.1 M
-variant("timm/convnextv2_nano", ConvNeXt, depths=(2, 2, 8, 2), widths=(80, 160, 320, 640), response_norm=True)  # 15.6 M
-variant("timm/convnextv2_tiny", ConvNeXt, **_T, response_norm=True)  # 28.6 M
-variant("timm/convnextv2_small", ConvNeXt, **_S, response_norm=True)  # 50.3 M
-variant("timm/convnextv2_base", ConvNeXt, **_B, response_norm=True)  # 88.7 M
-variant("timm/convnextv2_large", ConvNeXt, **_L, response_norm=True)  # 198.0 M
-variant("timm/convnextv2_huge", ConvNeXt, **_H, response_norm=True)  # 660.3 M
+convnext_v2 = partial(variant, image_size=224, paper="arXiv:2301.00808")
+convnext_v2("timm/convnextv2_atto", ConvNeXt, depths=(2, 2, 6, 2), widths=(40, 80, 160, 320), response_norm=True)  # 3.7 M
+convnext_v2("timm/convnextv2_femto", ConvNeXt, depths=(2, 2, 6, 2), widths=(48, 96, 192, 384), response_norm=True)  # 5.2 M
+convnext_v2("timm/convnextv2_pico", ConvNeXt, depths=(2, 2, 6, 2), widths=(64, 128, 256, 512), response_norm=True)  # 9.1 M
+convnext_v2("timm/convnextv2_nano", ConvNeXt, depths=(2, 2, 8, 2), widths=(80, 160, 320, 640), response_norm=True)  # 15.6 M
+convnext_v2("timm/convnextv2_tiny", ConvNeXt, **_T, response_norm=True)  # 28.6 M
+convnext_v2("timm/convnextv2_small", ConvNeXt, **_S, response_norm=True)  # 50.3 M
+convnext_v2("timm/convnextv2_base", ConvNeXt, **_B, response_norm=True)  # 88.7 M
+convnext_v2("timm/convnextv2_large", ConvNeXt, **_L, response_norm=True)  # 198.0 M
+convnext_v2("timm/convnextv2_huge", ConvNeXt, **_H, response_norm=True, image_size=384)  # 660.3 M

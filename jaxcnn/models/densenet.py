@@ -10,7 +10,7 @@ Keras's flavour, whose norms differ too.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -107,21 +107,23 @@ class DenseNet(nn.Module):
         return linear(x.shape[-1], self.num_classes, kernel_init=kernel_init, bias_init=zeros, name="head")(x)
 
 
-BC = {"bottleneck": True, "compression": 0.5}
-TORCHVISION = {"growth": 32, "stem_filters": 64, **BC, "keras": False}
+BC: dict[str, Any] = {"bottleneck": True, "compression": 0.5}
+TORCHVISION: dict[str, Any] = {"growth": 32, "stem_filters": 64, **BC, "keras": False}
 KERAS = TORCHVISION | {"keras": True}
 
-variant("torchvision/densenet121", DenseNet, depths=(6, 12, 24, 16), **TORCHVISION)  # 8.0 M parameters
-variant("torchvision/densenet161", DenseNet, depths=(6, 12, 36, 24), growth=48, stem_filters=96, **BC, keras=False)  # 28.7 M
-variant("torchvision/densenet169", DenseNet, depths=(6, 12, 32, 32), **TORCHVISION)  # 14.1 M
-variant("torchvision/densenet201", DenseNet, depths=(6, 12, 48, 32), **TORCHVISION)  # 20.0 M
-variant("keras/DenseNet121", DenseNet, depths=(6, 12, 24, 16), **KERAS)
-variant("keras/DenseNet169", DenseNet, depths=(6, 12, 32, 32), **KERAS)
-variant("keras/DenseNet201", DenseNet, depths=(6, 12, 48, 32), **KERAS)
+densenet = partial(variant, image_size=224, paper="arXiv:1608.06993")
+densenet("torchvision/densenet121", DenseNet, depths=(6, 12, 24, 16), **TORCHVISION)  # 8.0 M parameters
+densenet("torchvision/densenet161", DenseNet, depths=(6, 12, 36, 24), growth=48, stem_filters=96, **BC, keras=False)  # 28.7 M
+densenet("torchvision/densenet169", DenseNet, depths=(6, 12, 32, 32), **TORCHVISION)  # 14.1 M
+densenet("torchvision/densenet201", DenseNet, depths=(6, 12, 48, 32), **TORCHVISION)  # 20.0 M
+densenet("keras/DenseNet121", DenseNet, depths=(6, 12, 24, 16), **KERAS)
+densenet("keras/DenseNet169", DenseNet, depths=(6, 12, 32, 32), **KERAS)
+densenet("keras/DenseNet201", DenseNet, depths=(6, 12, 48, 32), **KERAS)
 
-CIFAR = {"stem": "small", "num_classes": 10, "keras": False}
-PLAIN = {"bottleneck": False, "compression": 1.0}
+CIFAR: dict[str, Any] = {"stem": "small", "num_classes": 10, "keras": False}
+PLAIN: dict[str, Any] = {"bottleneck": False, "compression": 1.0}
 
-variant("densenet40_12", DenseNet, depths=(12, 12, 12), growth=12, stem_filters=16, **PLAIN, **CIFAR)  # 1.0 M
-variant("densenet_bc100_12", DenseNet, depths=(16, 16, 16), growth=12, stem_filters=24, **BC, **CIFAR)  # 0.8 M
-variant("densenet_bc190_40", DenseNet, depths=(31, 31, 31), growth=40, stem_filters=80, **BC, **CIFAR)  # 25.6 M
+cifar = partial(variant, image_size=32, paper="arXiv:1608.06993")
+cifar("densenet40_12", DenseNet, depths=(12, 12, 12), growth=12, stem_filters=16, **PLAIN, **CIFAR)  # 1.0 M
+cifar("densenet_bc100_12", DenseNet, depths=(16, 16, 16), growth=12, stem_filters=24, **BC, **CIFAR)  # 0.8 M
+cifar("densenet_bc190_40", DenseNet, depths=(31, 31, 31), growth=40, stem_filters=80, **BC, **CIFAR)  # 25.6 M

@@ -10,6 +10,7 @@ Initialised as the three libraries do it: He, fan out (of its groups in timm and
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -152,52 +153,70 @@ _KERAS_V1 = KERAS._replace(
 )
 _KERAS_V2 = _KERAS_V1._replace(momentum=0.1)
 
-_SCALES = (  # width, depth, dropout of B0 to B7
-    (1.0, 1.0, 0.2),
-    (1.0, 1.1, 0.2),
-    (1.1, 1.2, 0.3),
-    (1.2, 1.4, 0.3),
-    (1.4, 1.8, 0.4),
-    (1.6, 2.2, 0.4),
-    (1.8, 2.6, 0.5),
-    (2.0, 3.1, 0.5),
+_SCALES = (  # width, depth, dropout and image size of B0 to B7
+    (1.0, 1.0, 0.2, 224),
+    (1.0, 1.1, 0.2, 240),
+    (1.1, 1.2, 0.3, 260),
+    (1.2, 1.4, 0.3, 300),
+    (1.4, 1.8, 0.4, 380),
+    (1.6, 2.2, 0.4, 456),
+    (1.8, 2.6, 0.5, 528),
+    (2.0, 3.1, 0.5, 600),
 )
-for _number, (_width, _depth, _dropout) in enumerate(_SCALES):  # 5.3, 7.8, 9.1, 12.2, 19.3, 30.4, 43.0, 66.3 M parameters
+efficientnet = partial(variant, paper="arXiv:1905.11946")
+# 5.3, 7.8, 9.1, 12.2, 19.3, 30.4, 43.0, 66.3 M parameters
+for _number, (_width, _depth, _dropout, _side) in enumerate(_SCALES):
     _design = scaled(V1, _width, _depth)
-    _torchvision = _TORCHVISION_TF if _number >= 5 else _TORCHVISION
-    variant(f"torchvision/efficientnet_b{_number}", EfficientNet, flavour=_torchvision, design=_design, dropout=_dropout)
-    variant(
+    efficientnet(
+        f"torchvision/efficientnet_b{_number}",
+        EfficientNet,
+        flavour=_TORCHVISION_TF if _number >= 5 else _TORCHVISION,
+        design=_design,
+        dropout=_dropout,
+        image_size=288 if _number == 2 else _side,
+    )
+    efficientnet(
         f"keras/EfficientNetB{_number}",
         KerasEfficientNet,
         flavour=_KERAS_V1,
         design=_design,
         normalization="layer",
         dropout_rate=_dropout,
+        image_size=_side,
     )
-    variant(f"timm/tf_efficientnet_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design)
-
-for _number, (_width, _depth, _) in enumerate(_SCALES[:4]):  # 7.1, 8.1, 10.1, 14.4 M
-    _design = scaled(V2_BASE, _width, _depth, limit=0.0)
-    variant(f"keras/EfficientNetV2B{_number}", KerasEfficientNet, flavour=_KERAS_V2, design=_design, normalization="imagenet")
-    variant(f"timm/tf_efficientnetv2_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design)
-
-for _size, _stages, _stem, _dropout in (("s", V2_S, 24, 0.2), ("m", V2_M, 24, 0.3), ("l", V2_L, 32, 0.4)):  # 21.5, 54.1, 119 M
-    _design = Design(_stages, _stem, 1280, nn.silu)
-    variant(f"torchvision/efficientnet_v2_{_size}", EfficientNet, flavour=_TORCHVISION_V2, design=_design, dropout=_dropout)
-    variant(
-        f"keras/EfficientNetV2{_size.upper()}",
-        KerasEfficientNet,
-        flavour=_KERAS_V2,
-        design=_design,
-        normalization="symmetric",
-    )
-    variant(f"timm/tf_efficientnetv2_{_size}", TimmNetwork, flavour=TIMM_TF, design=_design)
+    efficientnet(f"timm/tf_efficientnet_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design, image_size=_side)
 
 
 def _lite_depth(factor: float) -> Callable[[int], int]:
     return lambda repeats: repeats if repeats == 1 else math.ceil(repeats * factor)  # first and last stage are the ones of 1
 
 
-for _number, (_width, _depth, _) in enumerate(_SCALES[:5]):  # 4.7, 5.4, 6.1, 8.2, 13.0 M
+for _number, (_width, _depth, _, _side) in enumerate(_SCALES[:5]):  # 4.7, 5.4, 6.1, 8.2, 13.0 M
     _design = Design(LITE, 32, 1280, nn.relu6, _width, _lite_depth(_depth))
-    variant(f"timm/efficientnet_lite{_number}", TimmNetwork, flavour=TIMM, design=_design)
+    efficientnet(f"timm/efficientnet_lite{_number}", TimmNetwork, flavour=TIMM, design=_design, image_size=_side)
+
+efficientnet_v2 = partial(variant, paper="arXiv:2104.00298")
+keras_v2 = partial(efficientnet_v2, module=KerasEfficientNet, flavour=_KERAS_V2)
+timm_v2 = partial(efficientnet_v2, module=TimmNetwork, flavour=TIMM_TF)
+for _number, _timm_side in enumerate((192, 192, 208, 240)):  # 7.1, 8.1, 10.1, 14.4 M
+    _width, _depth, _, _side = _SCALES[_number]
+    _design = scaled(V2_BASE, _width, _depth, limit=0.0)
+    keras_v2(f"keras/EfficientNetV2B{_number}", design=_design, normalization="imagenet", image_size=_side)
+    timm_v2(f"timm/tf_efficientnetv2_b{_number}", design=_design, image_size=_timm_side)
+
+for _size, _stages, _stem, _dropout, _side, _timm_side in (  # 21.5, 54.1, 119 M
+    ("s", V2_S, 24, 0.2, 384, 300),
+    ("m", V2_M, 24, 0.3, 480, 384),
+    ("l", V2_L, 32, 0.4, 480, 384),
+):
+    _design = Design(_stages, _stem, 1280, nn.silu)
+    efficientnet_v2(
+        f"torchvision/efficientnet_v2_{_size}",
+        EfficientNet,
+        flavour=_TORCHVISION_V2,
+        design=_design,
+        dropout=_dropout,
+        image_size=_side,
+    )
+    keras_v2(f"keras/EfficientNetV2{_size.upper()}", design=_design, normalization="symmetric", image_size=_side)
+    timm_v2(f"timm/tf_efficientnetv2_{_size}", design=_design, image_size=_timm_side)

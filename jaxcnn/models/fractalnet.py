@@ -7,6 +7,7 @@ paper names: uniform by the fan in. Each image draws its own paths, where the pa
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -19,7 +20,7 @@ XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 
 class FractalBlock(nn.Module):
-    """The columns from x to where all of them meet."""
+    """The columns from x to where all of them meet, and the pool behind."""
 
     columns: int
     filters: int
@@ -31,8 +32,11 @@ class FractalBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, column):
-        """(N, H, W, C), and each image's only column (N,), -1 where all are open -> (N, H, W, filters)."""
-        return self._join(self._columns(x, self.columns, column, iter(range(1, 2**self.columns))), column)
+        """(N, H, W, C), and each image's only column (N,), -1 where all are open -> (N, H/2, W/2, filters)."""
+        x = self._join(self._columns(x, self.columns, column, iter(range(1, 2**self.columns))), column)
+        x = max_pool(x, 2, 2)
+        self.sow("intermediates", "__call__", x)  # the stage has the block's name, which the network can't sow too
+        return x
 
     def _columns(self, x: jax.Array, count: int, column: jax.Array, numbers: Iterator[int]) -> list[jax.Array]:
         """What the last `count` columns make of x, the shallowest first."""
@@ -106,8 +110,7 @@ class FractalNet(nn.Module):
                 dtype=self.dtype,
                 name=f"stage{stage}",
             )
-            x = max_pool(block(x, column), 2, 2)
-            self.sow("intermediates", f"stage{stage}", x)
+            x = block(x, column)
 
         x = global_average_pool(x)
         if self.num_classes == 0:
@@ -115,4 +118,5 @@ class FractalNet(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=XAVIER, name="head")(x)
 
 
-variant("fractalnet20", FractalNet, columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M
+fractalnet = partial(variant, image_size=32, paper="arXiv:1605.07648")
+fractalnet("fractalnet20", FractalNet, columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M

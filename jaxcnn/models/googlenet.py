@@ -137,4 +137,5 @@ class GoogLeNet(nn.Module):
         )
 
 
-variant("torchvision/googlenet", GoogLeNet)  # 13.0 M parameters, 6.6 M of them without the auxiliary heads
+# 13.0 M parameters, 6.6 M of them without the auxiliary heads
+variant("torchvision/googlenet", GoogLeNet, image_size=224, paper="arXiv:1409.4842")

@@ -72,6 +72,7 @@ class Highway(nn.Module):
         return x if self.num_classes == 0 else dense(self.num_classes, name="head")(x)
 
 
-variant("highway10_16", Highway, widths=((16,) * 3,) * 3, hidden=0)  # 38,730 parameters on 28×28×1
-variant("highway10_32", Highway, widths=((32,) * 3,) * 3, hidden=0)  # 151,178
-variant("highway19", Highway, widths=((32, 32, 32, 48, 48), (80,) * 6, (128,) * 6), hidden=500)  # 2.3 M
+highway = partial(variant, image_size=32, paper="arXiv:1507.06228")
+highway("highway10_16", Highway, widths=((16,) * 3,) * 3, hidden=0)  # 38,730 parameters on 28×28×1
+highway("highway10_32", Highway, widths=((32,) * 3,) * 3, hidden=0)  # 151,178
+highway("highway19", Highway, widths=((32, 32, 32, 48, 48), (80,) * 6, (128,) * 6), hidden=500)  # 2.3 M

@@ -103,4 +103,5 @@ class BNInception(nn.Module):
         return linear(1024, self.num_classes, name="head")(x)
 
 
-variant("inception_bn", BNInception)  # 11.2 M parameters; the paper's 13.6 M are with what it doesn't show
+# 11.2 M parameters; the paper's 13.6 M are with what it doesn't show
+variant("inception_bn", BNInception, image_size=224, paper="arXiv:1502.03167")

@@ -197,7 +197,8 @@ class InceptionResNet(nn.Module):
         return linear(x.shape[-1], self.num_classes, name="head", **head)(x)
 
 
-variant("inception_resnet_v1", InceptionResNet, plan=V1, flavour="timm", drop_rate=0.2)
-variant("inception_resnet_v2", InceptionResNet, plan=V2, flavour="timm", drop_rate=0.2)  # 55.8 M parameters
-variant("timm/inception_resnet_v2", InceptionResNet, plan=V2, flavour="timm")
-variant("keras/InceptionResNetV2", InceptionResNet, plan=V2, flavour="keras")
+inception_resnet = partial(variant, image_size=299, paper="arXiv:1602.07261")
+inception_resnet("inception_resnet_v1", InceptionResNet, plan=V1, flavour="timm", drop_rate=0.2)
+inception_resnet("inception_resnet_v2", InceptionResNet, plan=V2, flavour="timm", drop_rate=0.2)  # 55.8 M parameters
+inception_resnet("timm/inception_resnet_v2", InceptionResNet, plan=V2, flavour="timm")
+inception_resnet("keras/InceptionResNetV2", InceptionResNet, plan=V2, flavour="keras")

@@ -152,5 +152,6 @@ class InceptionV3(nn.Module):
                 self.sow("auxiliary", "aux", logits)
 
 
-variant("torchvision/inception_v3", InceptionV3, flavour="torchvision")  # 27.2 M parameters, 23.8 M without the auxiliary head
-variant("keras/InceptionV3", InceptionV3, flavour="keras", aux_logits=False, dropout=0.0)
+inception_v3 = partial(variant, module=InceptionV3, image_size=299, paper="arXiv:1512.00567")
+inception_v3("torchvision/inception_v3", flavour="torchvision")  # 27.2 M parameters, 23.8 M without the auxiliary head
+inception_v3("keras/InceptionV3", flavour="keras", aux_logits=False, dropout=0.0)

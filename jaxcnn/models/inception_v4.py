@@ -99,5 +99,6 @@ class InceptionV4(nn.Module):
         return linear(1536, self.num_classes, name="head")(x)
 
 
-variant("inception_v4", InceptionV4, drop_rate=0.2)  # 42.7 M parameters
-variant("timm/inception_v4", InceptionV4)
+inception_v4 = partial(variant, image_size=299, paper="arXiv:1602.07261")
+inception_v4("inception_v4", InceptionV4, drop_rate=0.2)  # 42.7 M parameters
+inception_v4("timm/inception_v4", InceptionV4)

@@ -17,6 +17,7 @@ convolution, and its maps are averaged.
 """
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -199,7 +200,10 @@ class LeNet5ReLU(nn.Module):
         return linear(84, self.num_classes, name="head")(x)
 
 
-variant("lenet1", LeNet1)  # 2,578 parameters for 1 channel and 10 classes
-variant("lenet4", LeNet4)  # 50,698
-variant("lenet5", LeNet5)  # 60,850 parameters for 1 channel and 10 classes, 60,000 of them up to F6
-variant("lenet5_relu", LeNet5ReLU)  # 61,706
+# parameters: for 1 channel and 10 classes
+variant("lenet1", LeNet1, image_size=32, paper="LeCun et al. 1989")  # 2,578
+
+lenet = partial(variant, image_size=32, paper="LeCun et al. 1998")
+lenet("lenet4", LeNet4)  # 50,698
+lenet("lenet5", LeNet5)  # 60,850, 60,000 of them up to F6
+lenet("lenet5_relu", LeNet5ReLU)  # 61,706

@@ -4,6 +4,8 @@ Tan et al.: MnasNet: Platform-Aware Neural Architecture Search for Mobile. CVPR 
 torchvision has it. The norms' slow momentum is the paper's, 1 - 0.9997: a short training is better evaluated with another.
 """
 
+from functools import partial
+
 import flax.linen as nn
 
 from jaxcnn.models.mobile_blocks import TORCHVISION, Row, Stages, divisible
@@ -34,7 +36,8 @@ class MNASNet(MobileNetwork, kw_only=True):
 
 _UNIFORM = nn.initializers.variance_scaling(1, "fan_out", "uniform")
 _FLAVOUR = TORCHVISION._replace(momentum=1 - 0.9997, head_init=_UNIFORM)
-variant("torchvision/mnasnet0_5", MNASNet, flavour=_FLAVOUR, width=0.5)  # 2.2 M parameters
-variant("torchvision/mnasnet0_75", MNASNet, flavour=_FLAVOUR, width=0.75)  # 3.2 M
-variant("torchvision/mnasnet1_0", MNASNet, flavour=_FLAVOUR, width=1.0)  # 4.4 M
-variant("torchvision/mnasnet1_3", MNASNet, flavour=_FLAVOUR, width=1.3)  # 6.3 M
+mnasnet = partial(variant, image_size=224, paper="arXiv:1807.11626")
+mnasnet("torchvision/mnasnet0_5", MNASNet, flavour=_FLAVOUR, width=0.5)  # 2.2 M parameters
+mnasnet("torchvision/mnasnet0_75", MNASNet, flavour=_FLAVOUR, width=0.75)  # 3.2 M
+mnasnet("torchvision/mnasnet1_0", MNASNet, flavour=_FLAVOUR, width=1.0)  # 4.4 M
+mnasnet("torchvision/mnasnet1_3", MNASNet, flavour=_FLAVOUR, width=1.3)  # 6.3 M

@@ -4,6 +4,8 @@ FBNet-C: Wu et al., CVPR 2019, arXiv:1812.03443. PP-LCNet: Cui et al., 2021, arX
 Rubik's Cube, NeurIPS 2020, arXiv:2010.14819 (EfficientNet's table). MixNet: Tan, Le, BMVC 2019, arXiv:1907.09595.
 """
 
+from functools import partial
+
 import flax.linen as nn
 
 from jaxcnn.models.efficientnet import V1
@@ -72,12 +74,21 @@ def _tinynet(width: float, depth: float) -> Design:
     return Design(V1, 32, max(1280, divisible(1280 * width)), nn.silu, width, lambda repeats: max(1, round(repeats * depth)))
 
 
-variant("timm/fbnetc_100", TimmNetwork, flavour=TIMM, design=Design(FBNET_C, 16, 1984, nn.relu))  # 5.6 M parameters
-variant("timm/lcnet_050", TimmNetwork, flavour=TIMM, design=_lcnet(0.5))  # 1.9 M
-variant("timm/lcnet_075", TimmNetwork, flavour=TIMM, design=_lcnet(0.75))  # 2.4 M
-variant("timm/lcnet_100", TimmNetwork, flavour=TIMM, design=_lcnet(1.0))  # 3.0 M
-variant("timm/lcnet_150", TimmNetwork, flavour=TIMM, design=_lcnet(1.5))  # 4.5 M
-variant("timm/tinynet_a", TimmNetwork, flavour=TIMM, design=_tinynet(1.0, 1.2))  # 6.2 M
-variant("timm/tinynet_b", TimmNetwork, flavour=TIMM, design=_tinynet(0.75, 1.1))  # 3.7 M
-variant("timm/mixnet_s", TimmNetwork, flavour=TIMM, design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M
-variant("timm/tf_mixnet_s", TimmNetwork, flavour=TIMM_TF, design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M
+mobile = partial(variant, module=TimmNetwork, flavour=TIMM)
+
+fbnet = partial(mobile, image_size=224, paper="arXiv:1812.03443")
+fbnet("timm/fbnetc_100", design=Design(FBNET_C, 16, 1984, nn.relu))  # 5.6 M parameters
+
+lcnet = partial(mobile, image_size=224, paper="arXiv:2109.15099")
+lcnet("timm/lcnet_050", design=_lcnet(0.5))  # 1.9 M
+lcnet("timm/lcnet_075", design=_lcnet(0.75))  # 2.4 M
+lcnet("timm/lcnet_100", design=_lcnet(1.0))  # 3.0 M
+lcnet("timm/lcnet_150", design=_lcnet(1.5))  # 4.5 M
+
+tinynet = partial(mobile, paper="arXiv:2010.14819")
+tinynet("timm/tinynet_a", design=_tinynet(1.0, 1.2), image_size=192)  # 6.2 M
+tinynet("timm/tinynet_b", design=_tinynet(0.75, 1.1), image_size=188)  # 3.7 M
+
+mixnet = partial(mobile, image_size=224, paper="arXiv:1907.09595")
+mixnet("timm/mixnet_s", design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M
+mixnet("timm/tf_mixnet_s", flavour=TIMM_TF, design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M

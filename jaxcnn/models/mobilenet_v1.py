@@ -6,6 +6,8 @@ authors (TensorFlow's SAME padding); Keras pads a depthwise convolution with str
 unless a size is odd. Both are initialised as Keras does (Glorot uniform), and take images between -1 and 1.
 """
 
+from functools import partial
+
 import flax.linen as nn
 
 from jaxcnn.models.mobile_blocks import KERAS, TIMM, Row, Stages, divisible, make_blocks
@@ -42,15 +44,16 @@ class MobileNetV1(MobileNetwork, kw_only=True):
         return Plan(width(32), blocks, nn.relu6, dropout=self.dropout)
 
 
+mobilenet_v1 = partial(variant, image_size=224, paper="arXiv:1704.04861")
 _FAR = KERAS._replace(conv_head=True, strided_padding=((0, 1), (0, 1)))
-variant("keras/MobileNet", MobileNetV1, flavour=_FAR)  # 4.2 M parameters
+mobilenet_v1("keras/MobileNet", MobileNetV1, flavour=_FAR)  # 4.2 M parameters
 _SAME = KERAS._replace(conv_head=True)
-variant("mobilenet_v1_100", MobileNetV1, flavour=_SAME, alpha=1.0)  # 4.2 M
-variant("mobilenet_v1_075", MobileNetV1, flavour=_SAME, alpha=0.75)  # 2.6 M
-variant("mobilenet_v1_050", MobileNetV1, flavour=_SAME, alpha=0.5)  # 1.3 M
-variant("mobilenet_v1_025", MobileNetV1, flavour=_SAME, alpha=0.25)  # 0.5 M
+mobilenet_v1("mobilenet_v1_100", MobileNetV1, flavour=_SAME, alpha=1.0)  # 4.2 M
+mobilenet_v1("mobilenet_v1_075", MobileNetV1, flavour=_SAME, alpha=0.75)  # 2.6 M
+mobilenet_v1("mobilenet_v1_050", MobileNetV1, flavour=_SAME, alpha=0.5)  # 1.3 M
+mobilenet_v1("mobilenet_v1_025", MobileNetV1, flavour=_SAME, alpha=0.25)  # 0.5 M
 
 for _percent in (100, 125):
     _factor = _percent / 100
     _design = Design(STAGES, divisible(32 * _factor), 0, nn.relu6, _factor)
-    variant(f"timm/mobilenetv1_{_percent}", TimmNetwork, flavour=TIMM, design=_design)
+    mobilenet_v1(f"timm/mobilenetv1_{_percent}", TimmNetwork, flavour=TIMM, design=_design)

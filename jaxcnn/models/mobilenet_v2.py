@@ -5,6 +5,7 @@ table 2. Initialised as torchvision (He, fan out; head normal) or Keras (Glorot 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 
@@ -51,5 +52,6 @@ class KerasMobileNetV2(MobileNetwork, kw_only=True):
         return plan(self.alpha, lambda channels: divisible(int(channels * self.alpha)), dropout=0.0)
 
 
-variant("torchvision/mobilenet_v2", MobileNetV2, flavour=TORCHVISION)  # 3.5 M parameters
-variant("keras/MobileNetV2", KerasMobileNetV2, flavour=KERAS._replace(momentum=0.001))  # 3.5 M
+mobilenet_v2 = partial(variant, image_size=224, paper="arXiv:1801.04381")
+mobilenet_v2("torchvision/mobilenet_v2", MobileNetV2, flavour=TORCHVISION)  # 3.5 M parameters
+mobilenet_v2("keras/MobileNetV2", KerasMobileNetV2, flavour=KERAS._replace(momentum=0.001))  # 3.5 M

@@ -4,6 +4,8 @@ Howard et al.: Searching for MobileNetV3. ICCV 2019, arXiv:1905.02244; tables 1 
 out; head normal) or Keras (Glorot uniform) does it.
 """
 
+from functools import partial
+
 import flax.linen as nn
 
 from jaxcnn.models.mobile_blocks import (
@@ -91,8 +93,9 @@ class KerasMobileNetV3(MobileNetwork, kw_only=True):
 
 
 _TORCHVISION = TORCHVISION._replace(epsilon=1e-3, momentum=0.01)
-variant("torchvision/mobilenet_v3_large", MobileNetV3, flavour=_TORCHVISION, stages=LARGE, hidden=1280)  # 5.5 M parameters
-variant("torchvision/mobilenet_v3_small", MobileNetV3, flavour=_TORCHVISION, stages=SMALL, hidden=1024)  # 2.5 M
+mobilenet_v3 = partial(variant, image_size=224, paper="arXiv:1905.02244")
+mobilenet_v3("torchvision/mobilenet_v3_large", MobileNetV3, flavour=_TORCHVISION, stages=LARGE, hidden=1280)  # 5.5 M parameters
+mobilenet_v3("torchvision/mobilenet_v3_small", MobileNetV3, flavour=_TORCHVISION, stages=SMALL, hidden=1024)  # 2.5 M
 _KERAS = KERAS._replace(momentum=0.001, conv_hidden=True, conv_head=True)
-variant("keras/MobileNetV3Large", KerasMobileNetV3, flavour=_KERAS, stages=LARGE, hidden=1280)  # 5.5 M
-variant("keras/MobileNetV3Small", KerasMobileNetV3, flavour=_KERAS, stages=SMALL, hidden=1024)  # 2.6 M
+mobilenet_v3("keras/MobileNetV3Large", KerasMobileNetV3, flavour=_KERAS, stages=LARGE, hidden=1280)  # 5.5 M
+mobilenet_v3("keras/MobileNetV3Small", KerasMobileNetV3, flavour=_KERAS, stages=SMALL, hidden=1024)  # 2.6 M

@@ -4,6 +4,8 @@ Qin et al.: MobileNetV4: Universal Models for the Mobile Ecosystem. ECCV 2024, a
 The last convolution comes after the pool, with a norm.
 """
 
+from functools import partial
+
 import flax.linen as nn
 
 from jaxcnn.models.mobile_blocks import TIMM, Row, Stages
@@ -76,6 +78,7 @@ def _design(stages: Stages, stem: int) -> Design:
     return Design(stages, stem, 0, nn.relu, hidden=1280, hidden_norm=True)
 
 
-variant("timm/mobilenetv4_conv_small", TimmNetwork, flavour=TIMM, design=_design(SMALL, 32))  # 3.8 M parameters
-variant("timm/mobilenetv4_conv_medium", TimmNetwork, flavour=TIMM, design=_design(MEDIUM, 32))  # 9.7 M
-variant("timm/mobilenetv4_conv_large", TimmNetwork, flavour=TIMM, design=_design(LARGE, 24))  # 32.6 M
+mobilenet_v4 = partial(variant, module=TimmNetwork, flavour=TIMM, paper="arXiv:2404.10518")
+mobilenet_v4("timm/mobilenetv4_conv_small", design=_design(SMALL, 32), image_size=224)  # 3.8 M parameters
+mobilenet_v4("timm/mobilenetv4_conv_medium", design=_design(MEDIUM, 32), image_size=256)  # 9.7 M
+mobilenet_v4("timm/mobilenetv4_conv_large", design=_design(LARGE, 24), image_size=384)  # 32.6 M

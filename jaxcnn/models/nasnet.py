@@ -170,7 +170,8 @@ class NASNet(nn.Module):
 MOBILE: dict[str, Any] = {"depth": 4, "features": 1056, "stem_filters": 32, "stem_cells": True, "skip_reduction": False}
 LARGE: dict[str, Any] = {"depth": 6, "features": 4032, "stem_filters": 96, "stem_cells": True, "skip_reduction": True}
 CIFAR: dict[str, Any] = {"depth": 6, "features": 768, "stem_filters": 96, "stem_cells": False, "skip_reduction": False}
-variant("keras/NASNetMobile", NASNet, flavour="keras", **MOBILE)  # 5.3 M parameters
-variant("keras/NASNetLarge", NASNet, flavour="keras", **LARGE)  # 88.8 M
-variant("timm/nasnetalarge", NASNet, flavour="timm", **LARGE)
-variant("nasnet_cifar", NASNet, flavour="keras", num_classes=10, **CIFAR)  # 3.3 M
+nasnet = partial(variant, paper="arXiv:1707.07012")
+nasnet("keras/NASNetMobile", NASNet, flavour="keras", **MOBILE, image_size=224)  # 5.3 M parameters
+nasnet("keras/NASNetLarge", NASNet, flavour="keras", **LARGE, image_size=331)  # 88.8 M
+nasnet("timm/nasnetalarge", NASNet, flavour="timm", **LARGE, image_size=331)
+nasnet("nasnet_cifar", NASNet, flavour="keras", num_classes=10, **CIFAR, image_size=32)  # 3.3 M

@@ -191,16 +191,16 @@ class NFNet(_NFNet):
         return scaled_gelu(convolution(2 * x.shape[-1], 1, name="head_conv")(x))
 
 
-nf_resnet = partial(variant, module=NFResNet, features=(256, 512, 1024, 2048))
-nf_resnet("timm/nf_resnet26", depths=(2, 2, 2, 2))  # 16.0 M parameters
-nf_resnet("timm/nf_resnet50", depths=(3, 4, 6, 3))  # 25.6 M
-nf_resnet("timm/nf_resnet101", depths=(3, 4, 23, 3))  # 44.5 M
+nf_resnet = partial(variant, module=NFResNet, paper="arXiv:2101.08692", features=(256, 512, 1024, 2048))
+nf_resnet("timm/nf_resnet26", depths=(2, 2, 2, 2), image_size=224)  # 16.0 M parameters
+nf_resnet("timm/nf_resnet50", depths=(3, 4, 6, 3), image_size=256)  # 25.6 M
+nf_resnet("timm/nf_resnet101", depths=(3, 4, 23, 3), image_size=224)  # 44.5 M
 
-nfnet = partial(variant, module=NFNet, features=(256, 512, 1536, 1536))
-nfnet("timm/dm_nfnet_f0", depths=(1, 2, 6, 3))  # 71.5 M
-nfnet("timm/dm_nfnet_f1", depths=(2, 4, 12, 6))  # 132.6 M
-nfnet("timm/dm_nfnet_f2", depths=(3, 6, 18, 9))  # 193.8 M
-nfnet("timm/dm_nfnet_f3", depths=(4, 8, 24, 12))  # 254.9 M
-nfnet("timm/dm_nfnet_f4", depths=(5, 10, 30, 15))  # 316.1 M
-nfnet("timm/dm_nfnet_f5", depths=(6, 12, 36, 18))  # 377.2 M
-nfnet("timm/dm_nfnet_f6", depths=(7, 14, 42, 21))  # 438.4 M
+nfnet = partial(variant, module=NFNet, paper="arXiv:2102.06171", features=(256, 512, 1536, 1536))
+nfnet("timm/dm_nfnet_f0", depths=(1, 2, 6, 3), image_size=192)  # 71.5 M
+nfnet("timm/dm_nfnet_f1", depths=(2, 4, 12, 6), image_size=224)  # 132.6 M
+nfnet("timm/dm_nfnet_f2", depths=(3, 6, 18, 9), image_size=256)  # 193.8 M
+nfnet("timm/dm_nfnet_f3", depths=(4, 8, 24, 12), image_size=320)  # 254.9 M
+nfnet("timm/dm_nfnet_f4", depths=(5, 10, 30, 15), image_size=384)  # 316.1 M
+nfnet("timm/dm_nfnet_f5", depths=(6, 12, 36, 18), image_size=416)  # 377.2 M
+nfnet("timm/dm_nfnet_f6", depths=(7, 14, 42, 21), image_size=448)  # 438.4 M

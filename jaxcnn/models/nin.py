@@ -52,4 +52,4 @@ class NetworkInNetwork(nn.Module):
         return global_average_pool(x)
 
 
-variant("nin", NetworkInNetwork)  # 0.97 M parameters
+variant("nin", NetworkInNetwork, image_size=32, paper="arXiv:1312.4400")  # 0.97 M parameters

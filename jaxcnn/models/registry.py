@@ -2,9 +2,10 @@
 
 A family's file ends with its table of variants:
 
-    variant("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)
-    variant("keras/ResNet50", ResNet, depths=(3, 4, 6, 3), block=KerasBottleneck)
-    variant("highway19", Highway, depth=19)
+    resnet = partial(variant, image_size=224, paper="arXiv:1512.03385")
+    resnet("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)
+    resnet("keras/ResNet50", ResNet, depths=(3, 4, 6, 3), block=KerasBottleneck)
+    variant("nin", NetworkInNetwork, image_size=32, paper="arXiv:1312.4400")
 
 A prefix is the library whose flavour it is, to the parameter; torchvision's is the default one, and has the plain name too.
 
@@ -15,11 +16,12 @@ argument a default of its own. A class of one's own, with defaults for all its f
 """
 
 import dataclasses
-import fnmatch
 import functools
 import importlib
 import pkgutil
+import re
 import types
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import flax.linen as nn
@@ -28,6 +30,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
+from jaxcnn.models.features import backbone
 from jaxcnn.settings import NotNegative, Whole, checked
 
 
@@ -38,6 +41,16 @@ class Variant(NamedTuple):
     fields: dict[str, Any]
     library: str = ""
     """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
+    image_size: int = 224
+    """side in pixels of the images that it is meant for"""
+    paper: str = ""
+    """which first described it: "arXiv:1512.03385", or "LeCun et al. 1998" where it is not at arXiv"""
+
+    @property
+    def year(self) -> int:
+        """In which the paper was first published: an arXiv number begins with it, another paper ends with it."""
+        number = re.match(r"arXiv:(\d\d)", self.paper)
+        return 2000 + int(number[1]) if number else int(self.paper[-4:])
 
 
 _VARIANTS: dict[str, Variant] = {}  # by `variant`, as the families are imported
@@ -52,42 +65,23 @@ def _variants() -> dict[str, Variant]:
     return _VARIANTS
 
 
-def variant(name: str, module: type[nn.Module], **fields: Any) -> None:
-    """Declares a model: `module` with these fields."""
+def variant(name: str, module: type[nn.Module], *, image_size: int, paper: str, **fields: Any) -> None:
+    """Declares a model: `module` with these fields; the side of its images in pixels; and its paper, as of `Variant`."""
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
     assert name not in _VARIANTS, f"two models are named {name}"
-    _VARIANTS[name] = Variant(module, fields, library)
+    assert re.search(r"^arXiv:\d{4}\.\d{4,5}$| \d{4}$", paper), f"{name}: a paper without a year: {paper}"
+    _VARIANTS[name] = Variant(module, fields, library, image_size, paper)
 
 
 def image_size(name: str) -> int:
     """The side in pixels of the images that a model is meant for."""
-    return next(size for pattern, size in _IMAGE_SIZES if fnmatch.fnmatchcase(name, pattern))
+    return find(name).image_size
 
 
-_IMAGE_SIZES = (
-    ("lenet*", 32), ("*_cifar", 32), ("resnet20", 32), ("resnet32", 32), ("resnet44", 32), ("resnet56", 32), ("resnet110", 32),
-    ("resnet1202", 32), ("preact_resnet*", 32), ("wrn_*", 32), ("resnext29_*", 32), ("densenet40_*", 32), ("densenet_bc*", 32),
-    ("all_cnn_*", 32), ("nin", 32), ("highway*", 32), ("fractalnet*", 32), ("airbench*", 32),
-    ("efficientnet_b2", 288), ("regnet_y_128gf", 384), ("*convnextv2_huge", 384), ("*nfnet_f0", 192), ("*nfnet_f2", 256),
-    ("*nfnet_f3", 320), ("*nfnet_f4", 384), ("*nfnet_f5", 416), ("*nfnet_f6", 448), ("*/nf_resnet50", 256),
-    ("*/ecaresnet26t", 256), ("*/resnet101d", 256), ("*/resnet152d", 256), ("*/resnet200d", 256), ("*50x3_bit", 448),
-    ("*101x?_bit", 448), ("*mobilenetv4_conv_large", 384), ("*mobilenetv4_conv_medium", 256), ("*tinynet_a", 192),
-    ("*tinynet_b", 188), ("*efficientnet_lite1", 240), ("*efficientnet_lite2", 260), ("*efficientnet_lite3", 300),
-    ("*efficientnet_lite4", 380), ("*tf_efficientnetv2_b[01]", 192), ("*tf_efficientnetv2_b2", 208),
-    ("*tf_efficientnetv2_b3", 240), ("*tf_efficientnetv2_s", 300), ("*tf_efficientnetv2_[ml]", 384),
-    ("*inception_v[34]*", 299), ("*inception_resnet*", 299), ("*InceptionV3", 299), ("*InceptionResNetV2", 299),
-    ("*[xX]ception*", 299), ("*NASNetLarge", 331), ("*nasnetalarge*", 331), ("*fficient*[bB]1", 240), ("*fficient*[bB]2", 260),
-    ("*fficient*[bB]3", 300), ("*fficient*[bB]4", 380), ("*fficient*[bB]5", 456), ("*fficient*[bB]6", 528),
-    ("*fficient*[bB]7", 600), ("*efficientnet_v2_s", 384), ("*efficientnet_v2_[ml]", 480), ("*EfficientNetV2S", 384),
-    ("*EfficientNetV2[ML]", 480), ("*", 224),
-)  # fmt: skip
-"""The first pattern that matches decides."""
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """The names of all models, or of those that match a shell pattern ("resnet*"), sorted."""
-    return sorted(fnmatch.filter(_variants(), pattern))
+def names() -> list[str]:
+    """Those of all models, sorted."""
+    return sorted(_variants())
 
 
 def find(name: str) -> Variant:
@@ -112,18 +106,31 @@ def _import(name: str) -> type[nn.Module]:
     return found
 
 
-def create_model(name: str, /, **arguments: Any) -> nn.Module:
+def create_model(
+    name: str, /, *, features_only: bool = False, out_indices: Sequence[int] | None = None, **arguments: Any
+) -> nn.Module:
     """The model `name` as a flax.linen.Module: images (N, H, W, C) float -> logits (N, num_classes) float32.
 
         model = create_model("resnet50", num_classes=10, dtype=jnp.bfloat16)
         variables = model.init(key, images, train=False)  # {"params", "batch_stats"}, float32
         logits = model.apply(variables, images, train=False)
 
+    With `features_only` it is a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, one per stride: the
+    deepest of the stem and the stages. `out_indices` chooses among them, from the end where negative, and gives their order.
+
+        backbone = create_model("resnet50", features_only=True, out_indices=(1, 2, 3, -1))  # strides 4, 8, 16, 32
+
     All take `num_classes` (0: the pooled features instead of logits) and `dtype`, the type to compute in (a dtype or
     its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
     argument has a wrong type or value.
     """
     module, fields, *_ = find(name)
+    if features_only:
+        if "num_classes" in arguments:
+            raise UserError(f"{name}: num_classes has no effect with features_only: leave it out")
+        return backbone(name, create_model(name, num_classes=0, **arguments), out_indices)
+    if out_indices is not None:
+        raise UserError(f"{name}: out_indices has no effect without features_only=True")
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument, value in arguments.items():
         if argument not in types:

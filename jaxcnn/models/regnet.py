@@ -121,10 +121,20 @@ class Block(nn.Module):
         return relu(x + y)
 
 
-def _variant(name: str, depth: int, w_0: int, w_a: float, w_m: float, group_width: int, module: type[RegNet] = RegNet) -> None:
+def _variant(
+    name: str,
+    depth: int,
+    w_0: int,
+    w_a: float,
+    w_m: float,
+    group_width: int,
+    module: type[RegNet] = RegNet,
+    image_size: int = 224,
+) -> None:
     """RegNetX and RegNetY differ in the squeeze-and-excitation alone."""
     se_ratio = 0.25 if "regnet_y" in name or "regnety" in name else 0.0
-    variant(name, module, depth=depth, w_0=w_0, w_a=w_a, w_m=w_m, group_width=group_width, se_ratio=se_ratio)
+    fields = {"depth": depth, "w_0": w_0, "w_a": w_a, "w_m": w_m, "group_width": group_width, "se_ratio": se_ratio}
+    variant(name, module, image_size=image_size, paper="arXiv:2003.13678", **fields)
 
 
 _variant("torchvision/regnet_x_400mf", 22, 24, 24.48, 2.54, 16)  # 5.5 M parameters
@@ -141,6 +151,6 @@ _variant("torchvision/regnet_y_3_2gf", 21, 80, 42.63, 2.66, 24)  # 19.4 M
 _variant("torchvision/regnet_y_8gf", 17, 192, 76.82, 2.19, 56)  # 39.4 M
 _variant("torchvision/regnet_y_16gf", 18, 200, 106.23, 2.48, 112)  # 83.6 M
 _variant("torchvision/regnet_y_32gf", 20, 232, 115.89, 2.53, 232)  # 145.0 M
-_variant("torchvision/regnet_y_128gf", 27, 456, 160.83, 2.52, 264)  # 644.8 M
+_variant("torchvision/regnet_y_128gf", 27, 456, 160.83, 2.52, 264, image_size=384)  # 644.8 M
 _variant("timm/regnetx_002", 13, 24, 36.44, 2.49, 8, TimmRegNet)  # 2.7 M
 _variant("timm/regnety_002", 13, 24, 36.44, 2.49, 8, TimmRegNet)  # 3.2 M

@@ -128,13 +128,14 @@ def _fused(params: Mapping[str, Any], stats: Mapping[str, Any], prefix: str) -> 
 
 
 _A, _B = (2, 4, 14, 1), (4, 6, 16, 1)
-variant("timm/repvgg_a0", RepVGG, depths=_A, widths=(48, 48, 96, 192, 1280), groups=1)  # 9.1 M parameters, 8.3 M deployed
-variant("timm/repvgg_a1", RepVGG, depths=_A, widths=(64, 64, 128, 256, 1280), groups=1)  # 14.1 M, 12.8 M
-variant("timm/repvgg_a2", RepVGG, depths=_A, widths=(64, 96, 192, 384, 1408), groups=1)  # 28.2 M, 25.5 M
-variant("timm/repvgg_b0", RepVGG, depths=_B, widths=(64, 64, 128, 256, 1280), groups=1)  # 15.8 M, 14.3 M
-variant("timm/repvgg_b1", RepVGG, depths=_B, widths=(64, 128, 256, 512, 2048), groups=1)  # 57.4 M, 51.8 M
-variant("timm/repvgg_b1g4", RepVGG, depths=_B, widths=(64, 128, 256, 512, 2048), groups=4)  # 40.0 M, 36.1 M
-variant("timm/repvgg_b2", RepVGG, depths=_B, widths=(64, 160, 320, 640, 2560), groups=1)  # 89.0 M, 80.3 M
-variant("timm/repvgg_b2g4", RepVGG, depths=_B, widths=(64, 160, 320, 640, 2560), groups=4)  # 61.8 M, 55.8 M
-variant("timm/repvgg_b3", RepVGG, depths=_B, widths=(64, 192, 384, 768, 2560), groups=1)  # 123.1 M, 111.0 M
-variant("timm/repvgg_b3g4", RepVGG, depths=_B, widths=(64, 192, 384, 768, 2560), groups=4)  # 83.8 M, 75.6 M
+repvgg = partial(variant, image_size=224, paper="arXiv:2101.03697")
+repvgg("timm/repvgg_a0", RepVGG, depths=_A, widths=(48, 48, 96, 192, 1280), groups=1)  # 9.1 M parameters, 8.3 M deployed
+repvgg("timm/repvgg_a1", RepVGG, depths=_A, widths=(64, 64, 128, 256, 1280), groups=1)  # 14.1 M, 12.8 M
+repvgg("timm/repvgg_a2", RepVGG, depths=_A, widths=(64, 96, 192, 384, 1408), groups=1)  # 28.2 M, 25.5 M
+repvgg("timm/repvgg_b0", RepVGG, depths=_B, widths=(64, 64, 128, 256, 1280), groups=1)  # 15.8 M, 14.3 M
+repvgg("timm/repvgg_b1", RepVGG, depths=_B, widths=(64, 128, 256, 512, 2048), groups=1)  # 57.4 M, 51.8 M
+repvgg("timm/repvgg_b1g4", RepVGG, depths=_B, widths=(64, 128, 256, 512, 2048), groups=4)  # 40.0 M, 36.1 M
+repvgg("timm/repvgg_b2", RepVGG, depths=_B, widths=(64, 160, 320, 640, 2560), groups=1)  # 89.0 M, 80.3 M
+repvgg("timm/repvgg_b2g4", RepVGG, depths=_B, widths=(64, 160, 320, 640, 2560), groups=4)  # 61.8 M, 55.8 M
+repvgg("timm/repvgg_b3", RepVGG, depths=_B, widths=(64, 192, 384, 768, 2560), groups=1)  # 123.1 M, 111.0 M
+repvgg("timm/repvgg_b3g4", RepVGG, depths=_B, widths=(64, 192, 384, 768, 2560), groups=4)  # 83.8 M, 75.6 M

@@ -190,28 +190,31 @@ def _run(block: Block, x: jax.Array) -> jax.Array:
     return block(x)
 
 
-variant("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)  # 11.7 M parameters
-variant("torchvision/resnet34", ResNet, depths=(3, 4, 6, 3), block=BasicBlock)  # 21.8 M
-variant("torchvision/resnet50", ResNet, depths=(3, 4, 6, 3), block=Bottleneck)  # 25.6 M
-variant("torchvision/resnet101", ResNet, depths=(3, 4, 23, 3), block=Bottleneck)  # 44.5 M
-variant("torchvision/resnet152", ResNet, depths=(3, 8, 36, 3), block=Bottleneck)  # 60.2 M
+resnet = partial(variant, image_size=224, paper="arXiv:1512.03385")
+resnet("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)  # 11.7 M parameters
+resnet("torchvision/resnet34", ResNet, depths=(3, 4, 6, 3), block=BasicBlock)  # 21.8 M
+resnet("torchvision/resnet50", ResNet, depths=(3, 4, 6, 3), block=Bottleneck)  # 25.6 M
+resnet("torchvision/resnet101", ResNet, depths=(3, 4, 23, 3), block=Bottleneck)  # 44.5 M
+resnet("torchvision/resnet152", ResNet, depths=(3, 8, 36, 3), block=Bottleneck)  # 60.2 M
 
-paper = partial(Bottleneck, stride_first=True)
-variant("resnet50_v1", ResNet, depths=(3, 4, 6, 3), block=paper)
-variant("resnet101_v1", ResNet, depths=(3, 4, 23, 3), block=paper)
-variant("resnet152_v1", ResNet, depths=(3, 8, 36, 3), block=paper)
+v1 = partial(Bottleneck, stride_first=True)
+resnet("resnet50_v1", ResNet, depths=(3, 4, 6, 3), block=v1)
+resnet("resnet101_v1", ResNet, depths=(3, 4, 23, 3), block=v1)
+resnet("resnet152_v1", ResNet, depths=(3, 8, 36, 3), block=v1)
 
 x32x4d = partial(Bottleneck, groups=32, width_per_group=4)
 x32x8d = partial(Bottleneck, groups=32, width_per_group=8)
 x64x4d = partial(Bottleneck, groups=64, width_per_group=4)
-variant("torchvision/resnext50_32x4d", ResNet, depths=(3, 4, 6, 3), block=x32x4d)  # 25.0 M
-variant("torchvision/resnext101_32x8d", ResNet, depths=(3, 4, 23, 3), block=x32x8d)  # 88.8 M
-variant("torchvision/resnext101_64x4d", ResNet, depths=(3, 4, 23, 3), block=x64x4d)  # 83.5 M
+resnext = partial(variant, image_size=224, paper="arXiv:1611.05431")
+resnext("torchvision/resnext50_32x4d", ResNet, depths=(3, 4, 6, 3), block=x32x4d)  # 25.0 M
+resnext("torchvision/resnext101_32x8d", ResNet, depths=(3, 4, 23, 3), block=x32x8d)  # 88.8 M
+resnext("torchvision/resnext101_64x4d", ResNet, depths=(3, 4, 23, 3), block=x64x4d)  # 83.5 M
 
 wide = partial(Bottleneck, width_per_group=128)
-variant("torchvision/wide_resnet50_2", ResNet, depths=(3, 4, 6, 3), block=wide)  # 68.9 M
-variant("torchvision/wide_resnet101_2", ResNet, depths=(3, 4, 23, 3), block=wide)  # 126.9 M
+wide_resnet = partial(variant, image_size=224, paper="arXiv:1605.07146")
+wide_resnet("torchvision/wide_resnet50_2", ResNet, depths=(3, 4, 6, 3), block=wide)  # 68.9 M
+wide_resnet("torchvision/wide_resnet101_2", ResNet, depths=(3, 4, 23, 3), block=wide)  # 126.9 M
 
-cifar = {"depths": (3, 3, 3), "stem": "small", "num_classes": 10}
-variant("resnext29_8x64d", ResNet, block=partial(Bottleneck, groups=8, width_per_group=64), **cifar)  # 34.4 M
-variant("resnext29_16x64d", ResNet, block=partial(Bottleneck, groups=16, width_per_group=64), **cifar)  # 68.1 M
+resnext_cifar = partial(variant, image_size=32, paper="arXiv:1611.05431", depths=(3, 3, 3), stem="small", num_classes=10)
+resnext_cifar("resnext29_8x64d", ResNet, block=partial(Bottleneck, groups=8, width_per_group=64))  # 34.4 M
+resnext_cifar("resnext29_16x64d", ResNet, block=partial(Bottleneck, groups=16, width_per_group=64))  # 68.1 M

@@ -86,9 +86,10 @@ class CifarResNet(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=he_normal("fan_in"), name="head")(x)
 
 
-variant("resnet20", CifarResNet, depth=3)  # 0.27 M parameters
-variant("resnet32", CifarResNet, depth=5)  # 0.46 M
-variant("resnet44", CifarResNet, depth=7)  # 0.66 M
-variant("resnet56", CifarResNet, depth=9)  # 0.85 M
-variant("resnet110", CifarResNet, depth=18)  # 1.7 M
-variant("resnet1202", CifarResNet, depth=200, scan=True)  # 19.4 M
+resnet = partial(variant, image_size=32, paper="arXiv:1512.03385")
+resnet("resnet20", CifarResNet, depth=3)  # 0.27 M parameters
+resnet("resnet32", CifarResNet, depth=5)  # 0.46 M
+resnet("resnet44", CifarResNet, depth=7)  # 0.66 M
+resnet("resnet56", CifarResNet, depth=9)  # 0.85 M
+resnet("resnet110", CifarResNet, depth=18)  # 1.7 M
+resnet("resnet1202", CifarResNet, depth=200, scan=True)  # 19.4 M

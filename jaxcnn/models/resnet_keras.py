@@ -32,6 +32,7 @@ class KerasResNet(ResNet):
 
 
 bottleneck = partial(Bottleneck, stride_first=True)
-variant("keras/ResNet50", KerasResNet, depths=(3, 4, 6, 3), block=bottleneck)  # 25.6 M parameters
-variant("keras/ResNet101", KerasResNet, depths=(3, 4, 23, 3), block=bottleneck)  # 44.6 M
-variant("keras/ResNet152", KerasResNet, depths=(3, 8, 36, 3), block=bottleneck)  # 60.3 M
+resnet = partial(variant, image_size=224, paper="arXiv:1512.03385")
+resnet("keras/ResNet50", KerasResNet, depths=(3, 4, 6, 3), block=bottleneck)  # 25.6 M parameters
+resnet("keras/ResNet101", KerasResNet, depths=(3, 4, 23, 3), block=bottleneck)  # 44.6 M
+resnet("keras/ResNet152", KerasResNet, depths=(3, 8, 36, 3), block=bottleneck)  # 60.3 M

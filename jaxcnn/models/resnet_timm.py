@@ -71,28 +71,32 @@ class BlurResNet(ResNet):
 
 timm = partial(variant, zero_init_last=True)
 
+seresnet = partial(timm, module=ResNet, image_size=224, paper="arXiv:1709.01507")
 se = partial(Bottleneck, attention=squeeze_excite)
 x32x4d = partial(se, groups=32, width_per_group=4)
-timm("timm/seresnet18", ResNet, depths=(2, 2, 2, 2), block=partial(BasicBlock, attention=squeeze_excite))  # 11.8 M parameters
-timm("timm/seresnet34", ResNet, depths=(3, 4, 6, 3), block=partial(BasicBlock, attention=squeeze_excite))  # 22.0 M
-timm("timm/seresnet50", ResNet, depths=(3, 4, 6, 3), block=se)  # 28.1 M
-timm("timm/seresnet101", ResNet, depths=(3, 4, 23, 3), block=se)  # 49.3 M
-timm("timm/seresnet152", ResNet, depths=(3, 8, 36, 3), block=se)  # 66.8 M
-timm("timm/seresnext50_32x4d", ResNet, depths=(3, 4, 6, 3), block=x32x4d)  # 27.6 M
-timm("timm/seresnext101_32x4d", ResNet, depths=(3, 4, 23, 3), block=x32x4d)  # 49.0 M
+seresnet("timm/seresnet18", depths=(2, 2, 2, 2), block=partial(BasicBlock, attention=squeeze_excite))  # 11.8 M parameters
+seresnet("timm/seresnet34", depths=(3, 4, 6, 3), block=partial(BasicBlock, attention=squeeze_excite))  # 22.0 M
+seresnet("timm/seresnet50", depths=(3, 4, 6, 3), block=se)  # 28.1 M
+seresnet("timm/seresnet101", depths=(3, 4, 23, 3), block=se)  # 49.3 M
+seresnet("timm/seresnet152", depths=(3, 8, 36, 3), block=se)  # 66.8 M
+seresnet("timm/seresnext50_32x4d", depths=(3, 4, 6, 3), block=x32x4d)  # 27.6 M
+seresnet("timm/seresnext101_32x4d", depths=(3, 4, 23, 3), block=x32x4d)  # 49.0 M
 
 bottleneck_d = partial(Bottleneck, average_shortcut=True)
-eca = partial(bottleneck_d, attention=EfficientChannelAttention)
-resnet_d = partial(timm, module=ResNetD, stem_widths=(32, 32))
-resnet_d("timm/resnet18d", depths=(2, 2, 2, 2), block=partial(BasicBlock, average_shortcut=True))  # 11.7 M
-resnet_d("timm/resnet34d", depths=(3, 4, 6, 3), block=partial(BasicBlock, average_shortcut=True))  # 21.8 M
-resnet_d("timm/resnet50d", depths=(3, 4, 6, 3), block=bottleneck_d)  # 25.6 M
-resnet_d("timm/resnet101d", depths=(3, 4, 23, 3), block=bottleneck_d)  # 44.6 M
-resnet_d("timm/resnet152d", depths=(3, 8, 36, 3), block=bottleneck_d)  # 60.2 M
-resnet_d("timm/resnet200d", depths=(3, 24, 36, 3), block=bottleneck_d)  # 64.7 M
-resnet_d("timm/ecaresnet50d", depths=(3, 4, 6, 3), block=eca)  # 25.6 M
-resnet_d("timm/ecaresnet101d", depths=(3, 4, 23, 3), block=eca)  # 44.6 M
-timm("timm/ecaresnet26t", ResNetD, stem_widths=(24, 32), depths=(2, 2, 2, 2), block=eca)  # 16.0 M
+resnet_d = partial(timm, module=ResNetD, stem_widths=(32, 32), paper="arXiv:1812.01187")
+resnet_d("timm/resnet18d", depths=(2, 2, 2, 2), block=partial(BasicBlock, average_shortcut=True), image_size=224)  # 11.7 M
+resnet_d("timm/resnet34d", depths=(3, 4, 6, 3), block=partial(BasicBlock, average_shortcut=True), image_size=224)  # 21.8 M
+resnet_d("timm/resnet50d", depths=(3, 4, 6, 3), block=bottleneck_d, image_size=224)  # 25.6 M
+resnet_d("timm/resnet101d", depths=(3, 4, 23, 3), block=bottleneck_d, image_size=256)  # 44.6 M
+resnet_d("timm/resnet152d", depths=(3, 8, 36, 3), block=bottleneck_d, image_size=256)  # 60.2 M
+resnet_d("timm/resnet200d", depths=(3, 24, 36, 3), block=bottleneck_d, image_size=256)  # 64.7 M
 
-timm("timm/resnetblur18", BlurResNet, depths=(2, 2, 2, 2), block=partial(BasicBlock, blur=True))  # 11.7 M
-timm("timm/resnetblur50", BlurResNet, depths=(3, 4, 6, 3), block=partial(Bottleneck, blur=True))  # 25.6 M
+eca = partial(bottleneck_d, attention=EfficientChannelAttention)
+ecaresnet = partial(timm, module=ResNetD, block=eca, paper="arXiv:1910.03151")
+ecaresnet("timm/ecaresnet50d", stem_widths=(32, 32), depths=(3, 4, 6, 3), image_size=224)  # 25.6 M
+ecaresnet("timm/ecaresnet101d", stem_widths=(32, 32), depths=(3, 4, 23, 3), image_size=224)  # 44.6 M
+ecaresnet("timm/ecaresnet26t", stem_widths=(24, 32), depths=(2, 2, 2, 2), image_size=256)  # 16.0 M
+
+blur = partial(timm, module=BlurResNet, image_size=224, paper="arXiv:1904.11486")
+blur("timm/resnetblur18", depths=(2, 2, 2, 2), block=partial(BasicBlock, blur=True))  # 11.7 M
+blur("timm/resnetblur50", depths=(3, 4, 6, 3), block=partial(Bottleneck, blur=True))  # 25.6 M

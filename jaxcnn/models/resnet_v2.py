@@ -161,10 +161,11 @@ def _run(block: nn.Module, x: jax.Array) -> jax.Array:
     return block(x)
 
 
-variant("resnet50_v2", ResNetV2, width=64, depths=(3, 4, 6, 3))  # 25.5 M parameters
-variant("resnet101_v2", ResNetV2, width=64, depths=(3, 4, 23, 3))  # 44.5 M
-variant("resnet152_v2", ResNetV2, width=64, depths=(3, 8, 36, 3))  # 60.2 M
-variant("resnet200_v2", ResNetV2, width=64, depths=(3, 24, 36, 3))  # 64.7 M
-variant("keras/ResNet50V2", KerasResNetV2, width=64, depths=(3, 4, 6, 3))  # 25.6 M
-variant("keras/ResNet101V2", KerasResNetV2, width=64, depths=(3, 4, 23, 3))  # 44.6 M
-variant("keras/ResNet152V2", KerasResNetV2, width=64, depths=(3, 8, 36, 3))  # 60.2 M
+resnet_v2 = partial(variant, image_size=224, paper="arXiv:1603.05027")
+resnet_v2("resnet50_v2", ResNetV2, width=64, depths=(3, 4, 6, 3))  # 25.5 M parameters
+resnet_v2("resnet101_v2", ResNetV2, width=64, depths=(3, 4, 23, 3))  # 44.5 M
+resnet_v2("resnet152_v2", ResNetV2, width=64, depths=(3, 8, 36, 3))  # 60.2 M
+resnet_v2("resnet200_v2", ResNetV2, width=64, depths=(3, 24, 36, 3))  # 64.7 M
+resnet_v2("keras/ResNet50V2", KerasResNetV2, width=64, depths=(3, 4, 6, 3))  # 25.6 M
+resnet_v2("keras/ResNet101V2", KerasResNetV2, width=64, depths=(3, 4, 23, 3))  # 44.6 M
+resnet_v2("keras/ResNet152V2", KerasResNetV2, width=64, depths=(3, 8, 36, 3))  # 60.2 M

@@ -119,12 +119,14 @@ class WideResNet(PreActCifarResNet):
 
 
 bottleneck = partial(PreActBottleneck, stride_first=True)
-variant("preact_resnet110", PreActCifarResNet, depth=18, block=PreActBlock, filters=(16, 32, 64))  # 1.7 M parameters
-variant("preact_resnet164", PreActCifarResNet, depth=18, block=bottleneck, filters=(16, 32, 64))  # 1.7 M
-variant("preact_resnet1001", PreActCifarResNet, depth=111, block=bottleneck, filters=(16, 32, 64), scan=True)  # 10.3 M
+preact_resnet = partial(variant, image_size=32, paper="arXiv:1603.05027")
+preact_resnet("preact_resnet110", PreActCifarResNet, depth=18, block=PreActBlock, filters=(16, 32, 64))  # 1.7 M parameters
+preact_resnet("preact_resnet164", PreActCifarResNet, depth=18, block=bottleneck, filters=(16, 32, 64))  # 1.7 M
+preact_resnet("preact_resnet1001", PreActCifarResNet, depth=111, block=bottleneck, filters=(16, 32, 64), scan=True)  # 10.3 M
 
 wide = partial(PreActBlock, project=True)
-variant("wrn_16_4", WideResNet, depth=2, block=wide, filters=(64, 128, 256))  # 2.7 M
-variant("wrn_40_4", WideResNet, depth=6, block=wide, filters=(64, 128, 256))  # 8.9 M
-variant("wrn_16_8", WideResNet, depth=2, block=wide, filters=(128, 256, 512))  # 11.0 M
-variant("wrn_28_10", WideResNet, depth=4, block=wide, filters=(160, 320, 640))  # 36.5 M
+wide_resnet = partial(variant, image_size=32, paper="arXiv:1605.07146")
+wide_resnet("wrn_16_4", WideResNet, depth=2, block=wide, filters=(64, 128, 256))  # 2.7 M
+wide_resnet("wrn_40_4", WideResNet, depth=6, block=wide, filters=(64, 128, 256))  # 8.9 M
+wide_resnet("wrn_16_8", WideResNet, depth=2, block=wide, filters=(128, 256, 512))  # 11.0 M
+wide_resnet("wrn_28_10", WideResNet, depth=4, block=wide, filters=(160, 320, 640))  # 36.5 M

@@ -7,6 +7,7 @@ All stride in a block's 3×3 and have no norm between the stem and the first blo
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -69,13 +70,17 @@ class BiT(TimmResNetV2):
         return zero_padded_max_pool(x)
 
 
-fifty, hundred = {"depths": (3, 4, 6, 3)}, {"depths": (3, 4, 23, 3)}
-variant("timm/resnetv2_50", TimmResNetV2, **fifty, width=64, norm=BatchNorm)  # 25.5 M parameters
-variant("timm/resnetv2_101", TimmResNetV2, **hundred, width=64, norm=BatchNorm)  # 44.5 M
-variant("timm/resnetv2_50d", TimmResNetV2D, **fifty, width=64, norm=BatchNorm)  # 25.6 M
-variant("timm/resnetv2_101d", TimmResNetV2D, **hundred, width=64, norm=BatchNorm)  # 44.6 M
-variant("timm/resnetv2_50d_gn", TimmResNetV2D, **fifty, width=64, norm=GroupNorm)  # 25.6 M
-variant("timm/resnetv2_50x1_bit", BiT, **fifty, width=64, norm=GroupNorm)  # 25.5 M
-variant("timm/resnetv2_50x3_bit", BiT, **fifty, width=192, norm=GroupNorm)  # 217.3 M
-variant("timm/resnetv2_101x1_bit", BiT, **hundred, width=64, norm=GroupNorm)  # 44.5 M
-variant("timm/resnetv2_101x3_bit", BiT, **hundred, width=192, norm=GroupNorm)  # 387.9 M
+fifty: dict[str, Any] = {"depths": (3, 4, 6, 3)}
+hundred: dict[str, Any] = {"depths": (3, 4, 23, 3)}
+resnet_v2 = partial(variant, image_size=224, paper="arXiv:1603.05027")
+resnet_v2("timm/resnetv2_50", TimmResNetV2, **fifty, width=64, norm=BatchNorm)  # 25.5 M parameters
+resnet_v2("timm/resnetv2_101", TimmResNetV2, **hundred, width=64, norm=BatchNorm)  # 44.5 M
+resnet_v2("timm/resnetv2_50d", TimmResNetV2D, **fifty, width=64, norm=BatchNorm)  # 25.6 M
+resnet_v2("timm/resnetv2_101d", TimmResNetV2D, **hundred, width=64, norm=BatchNorm)  # 44.6 M
+resnet_v2("timm/resnetv2_50d_gn", TimmResNetV2D, **fifty, width=64, norm=GroupNorm)  # 25.6 M
+
+bit = partial(variant, paper="arXiv:1912.11370")
+bit("timm/resnetv2_50x1_bit", BiT, **fifty, width=64, norm=GroupNorm, image_size=224)  # 25.5 M
+bit("timm/resnetv2_50x3_bit", BiT, **fifty, width=192, norm=GroupNorm, image_size=448)  # 217.3 M
+bit("timm/resnetv2_101x1_bit", BiT, **hundred, width=64, norm=GroupNorm, image_size=448)  # 44.5 M
+bit("timm/resnetv2_101x3_bit", BiT, **hundred, width=192, norm=GroupNorm, image_size=448)  # 387.9 M

@@ -95,14 +95,15 @@ class ShuffleNetV1(nn.Module):
         return linear(x.shape[-1], self.num_classes, name="head")(x)
 
 
-variant("shufflenet_v1_g1", ShuffleNetV1, groups=1, scale=1.0)  # 1.5 M parameters
-variant("shufflenet_v1_g2", ShuffleNetV1, groups=2, scale=1.0)  # 1.7 M
-variant("shufflenet_v1_g3", ShuffleNetV1, groups=3, scale=1.0)  # 1.9 M
-variant("shufflenet_v1_g4", ShuffleNetV1, groups=4, scale=1.0)  # 2.0 M
-variant("shufflenet_v1_g8", ShuffleNetV1, groups=8, scale=1.0)  # 2.4 M
-variant("shufflenet_v1_g1_x0_25", ShuffleNetV1, groups=1, scale=0.25)  # 0.2 M
-variant("shufflenet_v1_g1_x0_5", ShuffleNetV1, groups=1, scale=0.5)  # 0.5 M
-variant("shufflenet_v1_g3_x0_25", ShuffleNetV1, groups=3, scale=0.25)  # 0.3 M
-variant("shufflenet_v1_g3_x0_5", ShuffleNetV1, groups=3, scale=0.5)  # 0.7 M
-variant("shufflenet_v1_g3_x1_5", ShuffleNetV1, groups=3, scale=1.5)  # 3.4 M
-variant("shufflenet_v1_g3_x2_0", ShuffleNetV1, groups=3, scale=2.0)  # 5.4 M
+shufflenet_v1 = partial(variant, image_size=224, paper="arXiv:1707.01083")
+shufflenet_v1("shufflenet_v1_g1", ShuffleNetV1, groups=1, scale=1.0)  # 1.5 M parameters
+shufflenet_v1("shufflenet_v1_g2", ShuffleNetV1, groups=2, scale=1.0)  # 1.7 M
+shufflenet_v1("shufflenet_v1_g3", ShuffleNetV1, groups=3, scale=1.0)  # 1.9 M
+shufflenet_v1("shufflenet_v1_g4", ShuffleNetV1, groups=4, scale=1.0)  # 2.0 M
+shufflenet_v1("shufflenet_v1_g8", ShuffleNetV1, groups=8, scale=1.0)  # 2.4 M
+shufflenet_v1("shufflenet_v1_g1_x0_25", ShuffleNetV1, groups=1, scale=0.25)  # 0.2 M
+shufflenet_v1("shufflenet_v1_g1_x0_5", ShuffleNetV1, groups=1, scale=0.5)  # 0.5 M
+shufflenet_v1("shufflenet_v1_g3_x0_25", ShuffleNetV1, groups=3, scale=0.25)  # 0.3 M
+shufflenet_v1("shufflenet_v1_g3_x0_5", ShuffleNetV1, groups=3, scale=0.5)  # 0.7 M
+shufflenet_v1("shufflenet_v1_g3_x1_5", ShuffleNetV1, groups=3, scale=1.5)  # 3.4 M
+shufflenet_v1("shufflenet_v1_g3_x2_0", ShuffleNetV1, groups=3, scale=2.0)  # 5.4 M

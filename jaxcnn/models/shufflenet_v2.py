@@ -87,7 +87,8 @@ class ShuffleNetV2(nn.Module):
         return linear(x.shape[-1], self.num_classes, name="head")(x)
 
 
-variant("torchvision/shufflenet_v2_x0_5", ShuffleNetV2, widths=(48, 96, 192, 1024))  # 1.4 M parameters
-variant("torchvision/shufflenet_v2_x1_0", ShuffleNetV2, widths=(116, 232, 464, 1024))  # 2.3 M
-variant("torchvision/shufflenet_v2_x1_5", ShuffleNetV2, widths=(176, 352, 704, 1024))  # 3.5 M
-variant("torchvision/shufflenet_v2_x2_0", ShuffleNetV2, widths=(244, 488, 976, 2048))  # 7.4 M
+shufflenet_v2 = partial(variant, image_size=224, paper="arXiv:1807.11164")
+shufflenet_v2("torchvision/shufflenet_v2_x0_5", ShuffleNetV2, widths=(48, 96, 192, 1024))  # 1.4 M parameters
+shufflenet_v2("torchvision/shufflenet_v2_x1_0", ShuffleNetV2, widths=(116, 232, 464, 1024))  # 2.3 M
+shufflenet_v2("torchvision/shufflenet_v2_x1_5", ShuffleNetV2, widths=(176, 352, 704, 1024))  # 3.5 M
+shufflenet_v2("torchvision/shufflenet_v2_x2_0", ShuffleNetV2, widths=(244, 488, 976, 2048))  # 7.4 M

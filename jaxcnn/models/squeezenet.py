@@ -78,5 +78,6 @@ class SqueezeNet(nn.Module):
         return global_average_pool(nn.relu(x))
 
 
-variant("torchvision/squeezenet1_0", SqueezeNet, stem_filters=96, stem_size=7, depths=(3, 4, 1))  # 1.25 M parameters
-variant("torchvision/squeezenet1_1", SqueezeNet, stem_filters=64, stem_size=3, depths=(2, 2, 4))  # 1.24 M
+squeezenet = partial(variant, image_size=224, paper="arXiv:1602.07360")
+squeezenet("torchvision/squeezenet1_0", SqueezeNet, stem_filters=96, stem_size=7, depths=(3, 4, 1))  # 1.25 M parameters
+squeezenet("torchvision/squeezenet1_1", SqueezeNet, stem_filters=64, stem_size=3, depths=(2, 2, 4))  # 1.24 M

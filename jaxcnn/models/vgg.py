@@ -82,17 +82,20 @@ class VGG(nn.Module):
 
 A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)  # the paper's names
 
-variant("torchvision/vgg11", VGG, depths=A, batch_norm=False, flavour="torchvision")  # 132.9 M parameters
-variant("torchvision/vgg13", VGG, depths=B, batch_norm=False, flavour="torchvision")  # 133.0 M
-variant("torchvision/vgg16", VGG, depths=D, batch_norm=False, flavour="torchvision")  # 138.4 M
-variant("torchvision/vgg19", VGG, depths=E, batch_norm=False, flavour="torchvision")  # 143.7 M
-variant("torchvision/vgg11_bn", VGG, depths=A, batch_norm=True, flavour="torchvision")
-variant("torchvision/vgg13_bn", VGG, depths=B, batch_norm=True, flavour="torchvision")
-variant("torchvision/vgg16_bn", VGG, depths=D, batch_norm=True, flavour="torchvision")
-variant("torchvision/vgg19_bn", VGG, depths=E, batch_norm=True, flavour="torchvision")
-variant("keras/VGG16", VGG, depths=D, batch_norm=False, flavour="keras", dropout=0.0)
-variant("keras/VGG19", VGG, depths=E, batch_norm=False, flavour="keras", dropout=0.0)
-variant("vgg11_cifar", VGG, depths=A, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 9.2 M
-variant("vgg13_cifar", VGG, depths=B, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 9.4 M
-variant("vgg16_cifar", VGG, depths=D, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 14.7 M
-variant("vgg19_cifar", VGG, depths=E, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 20.0 M
+vgg = partial(variant, image_size=224, paper="arXiv:1409.1556")
+vgg("torchvision/vgg11", VGG, depths=A, batch_norm=False, flavour="torchvision")  # 132.9 M parameters
+vgg("torchvision/vgg13", VGG, depths=B, batch_norm=False, flavour="torchvision")  # 133.0 M
+vgg("torchvision/vgg16", VGG, depths=D, batch_norm=False, flavour="torchvision")  # 138.4 M
+vgg("torchvision/vgg19", VGG, depths=E, batch_norm=False, flavour="torchvision")  # 143.7 M
+vgg("torchvision/vgg11_bn", VGG, depths=A, batch_norm=True, flavour="torchvision")
+vgg("torchvision/vgg13_bn", VGG, depths=B, batch_norm=True, flavour="torchvision")
+vgg("torchvision/vgg16_bn", VGG, depths=D, batch_norm=True, flavour="torchvision")
+vgg("torchvision/vgg19_bn", VGG, depths=E, batch_norm=True, flavour="torchvision")
+vgg("keras/VGG16", VGG, depths=D, batch_norm=False, flavour="keras", dropout=0.0)
+vgg("keras/VGG19", VGG, depths=E, batch_norm=False, flavour="keras", dropout=0.0)
+
+vgg_cifar = partial(variant, image_size=32, paper="arXiv:1409.1556")
+vgg_cifar("vgg11_cifar", VGG, depths=A, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 9.2 M
+vgg_cifar("vgg13_cifar", VGG, depths=B, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 9.4 M
+vgg_cifar("vgg16_cifar", VGG, depths=D, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 14.7 M
+vgg_cifar("vgg19_cifar", VGG, depths=E, batch_norm=True, flavour="cifar", num_classes=10, dropout=0.0)  # 20.0 M

@@ -181,9 +181,12 @@ class AlignedXception(nn.Module):
         return linear(2048, self.num_classes, name="head")(x)
 
 
-variant("keras/Xception", Xception, flavour="keras", middle=8)  # 22.9 M parameters
-variant("timm/legacy_xception", Xception, flavour="timm", middle=8)
+xception = partial(variant, image_size=299, paper="arXiv:1610.02357")
+xception("keras/Xception", Xception, flavour="keras", middle=8)  # 22.9 M parameters
+xception("timm/legacy_xception", Xception, flavour="timm", middle=8)
+
 ENTRY = ((128, 2), (256, 2), (728, 2))
-variant("timm/xception41", AlignedXception, entry=ENTRY, middle=8)  # 27.0 M
-variant("timm/xception65", AlignedXception, entry=ENTRY, middle=16)  # 39.9 M
-variant("timm/xception71", AlignedXception, entry=((128, 2), (256, 1), (256, 2), (728, 1), (728, 2)), middle=16)  # 42.3 M
+aligned = partial(variant, module=AlignedXception, image_size=299, paper="arXiv:1802.02611")
+aligned("timm/xception41", entry=ENTRY, middle=8)  # 27.0 M
+aligned("timm/xception65", entry=ENTRY, middle=16)  # 39.9 M
+aligned("timm/xception71", entry=((128, 2), (256, 1), (256, 2), (728, 1), (728, 2)), middle=16)  # 42.3 M

@@ -180,7 +180,7 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
 
 def _table(name: str) -> tuple[Table, str]:
     """The table of the model's names, and the library that they are from."""
-    module, fields, library = find(name)
+    module, fields, library, *_ = find(name)
     library = FORMS.get((module, library), library)
     if (module, library) not in TABLES:
         raise UserError(f"{name}: no weights from elsewhere are known for it")

@@ -8,13 +8,7 @@ from common.child_processes import run
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, list_models
-
-
-def test_list_models_matches_and_sorts():
-    assert list_models("resnet1??") == ["resnet101", "resnet110", "resnet152"]
-    assert list_models() == sorted(list_models())
-    assert list_models("nothing*") == []
-    assert {"lenet5", "lenet5_relu", "resnet20", "resnet50"} <= set(list_models())
+from jaxcnn.models.registry import variant
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -50,6 +44,13 @@ def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
 def test_wrong_names_and_arguments_are_refused_by_name(name, arguments, message):
     with pytest.raises(UserError, match=message):
         create_model(name, **arguments)
+
+
+@pytest.mark.parametrize("paper", ["", "LeCun et al.", "1512.03385", "arXiv:1512.3385v1"])
+def test_a_paper_states_its_year(paper):
+    with pytest.raises(AssertionError, match="nameless: a paper without a year"):
+        variant("nameless", nn.Module, image_size=32, paper=paper)
+    assert "nameless" not in list_models()
 
 
 @pytest.mark.process

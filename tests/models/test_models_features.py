@@ -1,0 +1,153 @@
+"""Feature maps, their strides, and models that give nothing else."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from common.compiling import compiled
+from common.kinds import KINDS, ONE_OF_EACH
+
+from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
+from jaxcnn.models import create_model, feature_maps
+from jaxcnn.models.features import stages
+
+
+def test_feature_maps_are_those_that_the_head_sees():
+    model = create_model("resnet20")
+    images = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
+    assert set(variables) == {"params", "batch_stats"}
+    maps = feature_maps(model, variables, images)
+    assert {name: x.shape for name, x in maps.items()} == {
+        "stem": (2, 32, 48, 16), "stage1": (2, 32, 48, 16), "stage2": (2, 16, 24, 32), "stage3": (2, 8, 12, 64)
+    }  # fmt: skip
+    assert list(maps) == ["stem", "stage1", "stage2", "stage3"]
+    head = variables["params"]["head"]
+    logits = np.asarray(maps["stage3"]).mean((1, 2)) @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
+    np.testing.assert_allclose(logits, model.apply(variables, images, train=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_strides_grow_from_stage_to_stage(name):
+    found = stages(create_model(name))
+    strides = [stage.stride for stage in found.values()]
+    assert strides == sorted(strides)
+    assert set(strides) <= {1, 2, 4, 8, 16, 32}
+    assert strides[-1] >= 4
+    assert all(stage.channels > 3 for stage in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "channels"),  # of the papers' tables; none of these is the ratio of the sizes, rounded
+    [
+        ("alexnet", [4, 8, 16], [64, 192, 256]),
+        ("squeezenet1_0", [2, 4, 8, 16], [96, 256, 512, 512]),
+        ("inception_v3", [8, 8, 16, 32], [192, 288, 768, 2048]),
+        ("lenet5", [2, 4], [6, 16]),
+        ("fractalnet20", [2, 4, 8, 16, 32], [64, 128, 256, 512, 512]),
+        ("resnet50", [2, 4, 8, 16, 32], [64, 256, 512, 1024, 2048]),
+    ],
+)
+def test_strides_and_channels_are_the_paper_s(name, strides, channels):
+    found = stages(create_model(name))
+    assert [stage.stride for stage in found.values()] == strides
+    assert [stage.channels for stage in found.values()] == channels
+
+
+def test_maps_of_fractalnet_are_named_by_stage():
+    """Its blocks have the names of its stages."""
+    model = create_model("fractalnet20")
+    images = jnp.zeros((2, 32, 64, 3))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    maps = jax.eval_shape(lambda v: feature_maps(model, v, images), variables)
+    assert {name: x.shape for name, x in maps.items()} == {
+        "stage1": (2, 16, 32, 64), "stage2": (2, 8, 16, 128), "stage3": (2, 4, 8, 256), "stage4": (2, 2, 4, 512),
+        "stage5": (2, 1, 2, 512),
+    }  # fmt: skip
+
+
+def equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_backbone_has_the_model_s_variables_maps_and_statistics():
+    backbone, model = create_model("resnet20", features_only=True, out_indices=(0, -1)), create_model("resnet20", num_classes=0)
+    images = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
+    equal(compiled(lambda key: backbone.init(key, images, train=False), random_key(0)), variables)
+    maps = feature_maps(model, variables, images)
+    equal(backbone.apply(variables, images, train=False), [maps["stage1"], maps["stage3"]])
+    _, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    _, found = backbone.apply(variables, images, train=True, mutable=["batch_stats"])
+    equal(found, updates)
+
+
+class Detector(nn.Module):
+    backbone: nn.Module
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return [nn.Conv(7, (1, 1))(maps) for maps in self.backbone(images, train=train)]
+
+
+@pytest.mark.parametrize("name", ["alexnet", "fractalnet20", *(pytest.param(name, marks=pytest.mark.slow) for name in KINDS)])
+def test_backbone_within_another_module_gives_maps_of_its_strides(name):
+    backbone = create_model(name, features_only=True)
+    detector = Detector(backbone)
+    images = jax.ShapeDtypeStruct((2, 128, 192, 3), jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = jax.eval_shape(lambda x: detector.init(keys, x, train=True), images)
+    maps, _ = jax.eval_shape(
+        lambda v, x: detector.apply(v, x, train=True, mutable=["batch_stats"], rngs=keys), variables, images
+    )
+    assert len(set(backbone.strides)) == len(backbone.strides) == len(backbone.channels) == len(maps)
+    for stride, x in zip(backbone.strides, maps, strict=True):
+        assert abs(192 / stride - x.shape[2]) <= 5  # what layers without padding cut off
+    model = create_model(name, num_classes=0)
+    expected = jax.eval_shape(lambda x: model.init(keys, x, train=True), images)
+    assert jax.tree.structure(variables["params"]["backbone"]) == jax.tree.structure(expected["params"])
+
+
+class Sower(nn.Module):
+    """Sows a map, and what the head sees; or nothing."""
+
+    sows: bool = True
+    num_classes: int = 10
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        first = nn.Conv(5, (3, 3), 2, padding="VALID")(images)
+        second = nn.Conv(6, (4, 4), 3, padding="VALID")(first)
+        for name, x in {"first": first, "pooled": second.mean((1, 2))}.items():
+            if self.sows:
+                self.sow("intermediates", name, x)
+        return second.mean((1, 2))
+
+
+def test_stages_are_the_maps_whose_size_follows_the_images():
+    assert stages(Sower()) == {"first": (5, 2)}
+    assert stages(Sower(sows=False)) == {}
+    with pytest.raises(UserError, match="Sower: has no feature maps"):
+        create_model(f"{__name__}:Sower", features_only=True, sows=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"out_indices": (0, 4)}, r"lenet5: out_indices: expected some of 0 stage1 \(stride 2\), 1 stage2 \(stride 4\), or "),
+        ({"out_indices": (-3,)}, r"or negative ones from the end; got \(-3,\)"),
+        ({"out_indices": ()}, r"got \(\)"),
+        ({"out_indices": 1}, "lenet5: out_indices: expected a list"),
+        ({"out_indices": (1.0,)}, "lenet5: out_indices: expected a list"),
+        ({"num_classes": 10}, "lenet5: num_classes has no effect with features_only"),
+        ({"features_only": False, "out_indices": (0,)}, "lenet5: out_indices has no effect without features_only"),
+        ({"stem": "small"}, 'lenet5: no argument "stem"'),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_a_backbone_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        create_model("lenet5", **{"features_only": True, **arguments})

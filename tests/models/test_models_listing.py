@@ -1,0 +1,72 @@
+"""Which models list_models finds, and which limits it refuses."""
+
+import json
+
+import pytest
+from common.promises import GOLDEN
+
+from jaxcnn.errors import UserError
+from jaxcnn.models import list_models
+from jaxcnn.models.listing import costs
+from jaxcnn.models.registry import find
+
+TORCHVISION = {
+    name: expected
+    for name, expected in json.loads((GOLDEN / "param_counts.json").read_text())["torchvision"].items()
+    if name in list_models()
+}
+
+
+def test_list_models_matches_and_sorts():
+    assert list_models("resnet1??") == ["resnet101", "resnet110", "resnet152"]
+    assert list_models() == sorted(list_models())
+    assert list_models("nothing*") == []
+    assert {"lenet5", "lenet5_relu", "resnet20", "resnet50"} <= set(list_models())
+
+
+@pytest.mark.parametrize("limit", ["params", "macs"])
+def test_limits_of_size_are_those_of_the_reference_s_counts(limit):
+    """A network at the limit itself is within it."""
+    for name, expected in TORCHVISION.items():
+        most = {"params": "max_parameters", "macs": "max_macs"}[limit]
+        found = set(list_models(**{most: expected[limit]})) & set(TORCHVISION)
+        assert found == {other for other in TORCHVISION if TORCHVISION[other][limit] <= expected[limit]}, name
+
+
+def test_limits_of_year_and_weights():
+    assert list_models("vgg*", since=2015) == []
+    assert {"resnet50", "densenet121"} & set(list_models(since=2016)) == {"densenet121"}
+    assert list_models("resnet50*", weights="torchvision") == ["resnet50"]
+    assert list_models("*Xception", weights="any") == list_models("*Xception", weights="keras") == ["keras/Xception"]
+    assert "resnet20" in list_models(weights="other")
+    assert {costs(name).weights for name in list_models(weights="any")} == {"torchvision", "keras", "timm", "other"}
+
+
+def test_limits_hold_together():
+    assert (
+        list_models("*mobile*", max_parameters=4e6, max_macs=310e6, since=2018, weights="timm")
+        == [
+            name
+            for name in list_models("timm/*mobile*")
+            if costs(name).parameters <= 4e6 and costs(name).macs <= 310e6 and find(name).year >= 2018
+        ]
+        == ["timm/mobilenetv4_conv_small"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_parameters": -1}, "list_models: max_parameters: expected a finite number of at least 0, got -1"),
+        ({"max_macs": "5M"}, "list_models: max_macs: expected a finite number of at least 0, got '5M'"),
+        ({"since": 2015.5}, "list_models: since: expected an int of at least 0, got 2015.5"),
+        (
+            {"weights": "tim"},
+            r"weights: expected one of keras, .*, any; got 'tim' \(did you mean \"timm\"\?\)",
+        ),
+        ({"weights": ""}, "weights: expected one of "),
+    ],
+)
+def test_wrong_limits_are_refused(limits, message):
+    with pytest.raises(UserError, match=message):
+        list_models(**limits)
