@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from common.kinds import ONE_OF_EACH
+from common.kinds import KINDS
 
-from jaxcnn.models import list_models
+from jaxcnn.models import list_models, listing
 from jaxcnn.models.listing import COSTS, costs
 from jaxcnn.models.registry import find
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))
+import list_models as command  # noqa: E402
 from list_models import PAGE, counted, page, weights_of  # noqa: E402
 
 FAMILIES = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "jaxcnn/models").glob("*.py")]
@@ -27,11 +28,20 @@ def test_page_is_what_its_command_writes():
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
+def test_update_writes_both_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "counted", costs)  # counting takes minutes
+    monkeypatch.setattr(command, "PAGE", tmp_path / "models.md")
+    monkeypatch.setattr(listing, "COSTS", tmp_path / "costs.csv")
+    command._update()
+    assert (tmp_path / "models.md").read_bytes() == PAGE.read_bytes()
+    assert (tmp_path / "costs.csv").read_bytes() == COSTS.read_bytes()
+
+
 def test_costs_are_of_all_networks_and_no_others():
     assert [line["name"] for line in csv.DictReader(COSTS.read_text(encoding="utf-8").splitlines())] == list_models()
 
 
-@pytest.mark.parametrize("name", [name if name in ONE_OF_EACH else slow(name) for name in list_models()])
+@pytest.mark.parametrize("name", [name if name in KINDS else slow(name) for name in list_models()])
 def test_costs_are_those_of_the_network(name):
     assert costs(name) == counted(name)
 
