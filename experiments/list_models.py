@@ -27,7 +27,7 @@ _HEAD = """# Models
 `jaxcnn.create_model(name, num_classes=…)`. This page is made by `python experiments/list_models.py --update`.
 MACs: multiply-accumulates of convolutions and matrix products, for one image of the size beside. Year: of the paper's first
 publication. Weights: the library whose state dicts `jaxcnn.weights.convert` takes, under the names that it gives the layers;
-"other": those of another publisher, which `jaxcnn/weights/names/` states.
+"other": weights of another publisher, see `jaxcnn/weights/names/`.
 
 """
 

@@ -80,7 +80,7 @@ def image_size(name: str) -> int:
 
 
 def names() -> list[str]:
-    """Those of all models, sorted."""
+    """The names of all models, sorted."""
     return sorted(_variants())
 
 

@@ -97,7 +97,7 @@ def _mistakes(
         said = [class_names[predicted[i]] for i in worst]
     sheet = figures.worst_mistakes([image_at(int(i)) for i in worst], there, said, [float(given[i]) for i in worst])
     caption = (
-        f"<p>{len(worst)} of {len(wrong):,} wrong among {len(labels):,} examples, those of which the network "
+        f"<p>{len(worst)} of {len(wrong):,} wrong among {len(labels):,} examples, the ones of which the network "
         "was surest: label → prediction, and the probability that it gave the prediction.</p>"
     )
     return section("Worst mistakes", caption, svg(sheet, "mistakes"))
