@@ -117,7 +117,7 @@ def block(**options):
 
 
 def columns_of(x, variables):
-    """What each column alone makes of x, and all together, by the convolutions' numbers."""
+    """What each column alone makes of x, and all together, by the convolutions' numbers; then the largest of 2×2 pixels."""
 
     def unit(x, number):
         conv, norm = variables["params"][f"conv{number}"], variables["params"][f"norm{number}"]
@@ -126,7 +126,13 @@ def columns_of(x, variables):
 
     alone = [unit(x, 1), unit(unit(x, 2), 5), unit(unit(unit(unit(x, 3), 4), 6), 7)]
     half = (unit(x, 2) + unit(unit(x, 3), 4)) / 2
-    return alone, (unit(x, 1) + unit(half, 5) + unit(unit(half, 6), 7)) / 3
+    together = (unit(x, 1) + unit(half, 5) + unit(unit(half, 6), 7)) / 3
+
+    def pooled(maps):
+        n, height, width, channels = maps.shape
+        return maps.reshape(n, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+    return [pooled(maps) for maps in alone], pooled(together)
 
 
 @pytest.mark.slow
