@@ -166,11 +166,6 @@ def make_loss(
     return loss
 
 
-def evaluation_losses(config: LossSettings) -> Losses:
-    """(logits, labels) -> (N,): the loss that evaluations report, without smoothing and class weights."""
-    return LOSSES[config.name]
-
-
 def correct(logits: jax.Array, labels: jax.Array, kind: LabelKind) -> jax.Array:
     """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is.
 

@@ -6,8 +6,9 @@ import hashlib
 import jax
 import numpy as np
 import pytest
+from common.broken_source import Broken
 
-from jaxcnn.data import ArraySource, DataSettings, Once, Order, Reading, Resized, Source, load, make_reader
+from jaxcnn.data import ArraySource, DataSettings, Once, Order, Reading, Resized, load, make_reader
 from jaxcnn.data.fields import Field
 from jaxcnn.data.foreign import foreign
 from jaxcnn.data.replacement import Replacements
@@ -206,30 +207,17 @@ def test_balanced_order_needs_labels(scenes):
         scenes(SCENES, balanced=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Broken(Source):
-    """Images of one pixel, without labels; the images in `broken` can't be read."""
-
-    broken: frozenset[int]
-    labels: np.ndarray | None = None
+class BrokenWithMaps(Broken):
+    """Eight of them without labels, with a map of one pixel, their index."""
 
     @property
     def columns(self):
         return {"map": np.arange(8, dtype=np.uint8).reshape(8, 1, 1)}
 
-    @property
-    def image_shape(self):
-        return 1, 1, 1
-
-    def __getitem__(self, index):
-        if index in self.broken:
-            raise UserError(f"{self.name(index)}: broken")
-        return np.full((1, 1, 1), index, np.uint8)
-
 
 @pytest.mark.parametrize("resident", ["on", "off"])
 def test_without_labels_any_image_replaces_one_that_can_not_be_read(resident):
-    source, order = Broken(frozenset({2, 5})), Order(8, 0)
+    source, order = BrokenWithMaps(None, frozenset({2, 5})), Order(8, 0)
     found = flat(batches(source, order, 4, [2] * 50, resident=resident, skip=True))
     asked = order[np.arange(400)]
     np.testing.assert_array_equal(found["map"].ravel(), found["index"])
@@ -237,7 +225,7 @@ def test_without_labels_any_image_replaces_one_that_can_not_be_read(resident):
     replaced = np.isin(asked, [2, 5])
     np.testing.assert_array_equal(found["index"][~replaced], asked[~replaced])
     assert set(found["index"][replaced]) == {0, 1, 3, 4, 6, 7}
-    none = Broken(frozenset(range(8)))
+    none = BrokenWithMaps(None, frozenset(range(8)))
     with pytest.raises(UserError, match=r"^image 0: broken; nor could any other image of this data set be read$"):
         Replacements(none).check(np.zeros(8, bool))
 

@@ -1,32 +1,14 @@
 """Images that can't be read: what stands in for them in training, and what evaluation makes of them."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
+from common.broken_source import Broken
 
-from jaxcnn.data import BalancedOrder, Once, Order, Reading, Source, make_reader
+from jaxcnn.data import BalancedOrder, Once, Order, Reading, make_reader
 from jaxcnn.errors import UserError
 
 SEED = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Broken(Source):
-    """Images whose pixels are their index; those of `broken` can't be read."""
-
-    labels: np.ndarray
-    broken: frozenset[int]
-
-    @property
-    def image_shape(self):
-        return 1, 1, 1
-
-    def __getitem__(self, index):
-        if index in self.broken:
-            raise UserError(f"{self.name(index)}: broken")
-        return np.full((1, 1, 1), index, np.uint8)
 
 
 ONE = np.repeat(np.arange(3), (30, 20, 10)).astype(np.int32)

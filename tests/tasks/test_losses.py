@@ -7,9 +7,9 @@ from jaxcnn.command import load_config
 from jaxcnn.config import from_json, to_json
 from jaxcnn.errors import UserError
 from jaxcnn.tasks.losses import (
+    LOSSES,
     balanced_class_weights,
     correct,
-    evaluation_losses,
     given_class_weights,
     kind_of,
     make_loss,
@@ -49,7 +49,7 @@ def close(found, expected):
 
 def test_softmax_cross_entropy_is_the_mean_of_minus_log_probability():
     losses = -log_softmax(LOGITS)[np.arange(N), LABELS]
-    close(evaluation_losses(settings(SOFTMAX))(LOGITS, LABELS), losses)
+    close(LOSSES[SOFTMAX](LOGITS, LABELS), losses)
     close(jax.jit(make_loss(settings(SOFTMAX), "multiclass", K))(LOGITS, LABELS), losses.mean())
 
 
@@ -97,12 +97,12 @@ def test_batch_in_which_every_example_weighs_nothing_has_no_loss_and_no_nan():
 
 def test_two_classes_have_one_logit_that_speaks_for_class_1():
     losses = binary_cross_entropies(ONE[:, 0], TWO_CLASSES)
-    close(evaluation_losses(settings(SIGMOID))(ONE, TWO_CLASSES), losses)
+    close(LOSSES[SIGMOID](ONE, TWO_CLASSES), losses)
     close(make_loss(settings(SIGMOID), "binary", 2)(ONE, TWO_CLASSES), losses.mean())
 
 
 def test_several_labels_are_averaged_over_the_labels():
-    close(evaluation_losses(settings(SIGMOID))(LOGITS, SEVERAL), binary_cross_entropies(LOGITS, SEVERAL).mean(axis=1))
+    close(LOSSES[SIGMOID](LOGITS, SEVERAL), binary_cross_entropies(LOGITS, SEVERAL).mean(axis=1))
 
 
 def test_one_class_against_the_rest_is_a_binary_problem_for_each_class():
@@ -186,7 +186,7 @@ def test_mixture_is_predicted_right_by_its_largest_share():
 
 def test_evaluation_knows_neither_smoothing_nor_class_weights():
     config = settings(SOFTMAX, label_smoothing=0.5, class_weights=WEIGHTS)
-    close(evaluation_losses(config)(LOGITS, LABELS), -log_softmax(LOGITS)[np.arange(N), LABELS])
+    close(LOSSES[config.name](LOGITS, LABELS), -log_softmax(LOGITS)[np.arange(N), LABELS])
 
 
 # ── Kinds of labels ───────────────────────────────────────────────────────────────────────────────────────────────────────────
