@@ -88,7 +88,7 @@ def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable
 
 def _setup(config: Config, meta: dict[str, Any]) -> Setup:
     """What a checkpoint's task is made from. Those of earlier versions are all of classifiers."""
-    fields = meta.get("fields") or {"label": "labels" if meta["task"] == "multilabel" else "label"}
+    fields = meta["fields"] if "fields" in meta else {"label": "labels" if meta["task"] == "multilabel" else "label"}
     names, preprocessing = tuple(meta["class_names"]), Preprocessing.from_json(meta["preprocessing"])
     return Setup(config, names, fields, preprocessing, data.make_augmentation(config.data.augment, config.data.repeats))
 
