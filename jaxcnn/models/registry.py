@@ -2,17 +2,16 @@
 
 A family's file ends with its table of variants:
 
-    resnet = partial(variant, image_size=224, paper="arXiv:1512.03385")
-    resnet("torchvision/resnet18", ResNet, depths=(2, 2, 2, 2), block=BasicBlock)
-    resnet("keras/ResNet50", ResNet, depths=(3, 4, 6, 3), block=KerasBottleneck)
-    variant("nin", NetworkInNetwork, image_size=32, paper="arXiv:1312.4400")
+    resnet = partial(variant, module=ResNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1512.03385")
+    resnet("torchvision/resnet18", depths=(2, 2, 2, 2), block=BasicBlock)
+    resnet("keras/ResNet50", flavour=KERAS, depths=(3, 4, 6, 3), block=Bottleneck)
 
 A prefix is the library whose flavour it is, to the parameter; torchvision's is the default one, and has the plain name too.
 
 Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
-and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes. A variant may give such an
-argument a default of its own. A class of one's own, with defaults for all its fields, goes by its import path instead:
-"my_package.my_net:MyNet" (docs/extending.md).
+and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes, except the flavour and what the
+class names in `without`. A variant may give such an argument a default of its own. A class of one's own, with defaults
+for all its fields, goes by its import path instead: "my_package.my_net:MyNet" (docs/extending.md).
 """
 
 import dataclasses
@@ -52,6 +51,14 @@ class Variant(NamedTuple):
         number = re.match(r"arXiv:(\d\d)", self.paper)
         return 2000 + int(number[1]) if number else int(self.paper[-4:])
 
+
+PUBLISHED_NAMES = {
+    "dropout": "drop_rate",
+    "dropout_rate": "drop_rate",
+    "stochastic_depth_prob": "drop_path_rate",
+    "drop_connect_rate": "drop_path_rate",
+}
+"""What torchvision and Keras call arguments that all networks of this package have. create_model takes these names too."""
 
 _VARIANTS: dict[str, Variant] = {}  # by `variant`, as the families are imported
 
@@ -121,8 +128,8 @@ def create_model(
         backbone = create_model("resnet50", features_only=True, out_indices=(1, 2, 3, -1))  # strides 4, 8, 16, 32
 
     All take `num_classes` (0: the pooled features instead of logits) and `dtype`, the type to compute in (a dtype or
-    its name); the others are the module's fields. Raises UserError if there is no such model, no such argument, or an
-    argument has a wrong type or value.
+    its name); the others are the module's fields, also by the names that libraries have for them (PUBLISHED_NAMES).
+    Raises UserError if there is no such model, no such argument, or an argument has a wrong type or value.
     """
     module, fields, *_ = find(name)
     if features_only:
@@ -132,25 +139,33 @@ def create_model(
     if out_indices is not None:
         raise UserError(f"{name}: out_indices has no effect without features_only=True")
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
+    for argument in getattr(module, "without", ()):
+        del types[argument]
+    values: dict[str, Any] = {}
     for argument, value in arguments.items():
-        if argument not in types:
+        field = argument if argument in types else PUBLISHED_NAMES.get(argument, argument)
+        if field not in types:
             valid = ", ".join(sorted(types))
             raise UserError(f'{name}: no argument "{argument}"{did_you_mean(argument, types)}; it takes {valid}')
-        _check(f"{name}: {argument}", value, types[argument])
-    dtype = _dtype(name, arguments.get("dtype", jnp.float32))
-    return module(**{**fields, **arguments, "dtype": dtype})
+        if field in values:
+            raise UserError(f"{name}: {field} is given twice: {argument} is another name for it")
+        _check(f"{name}: {argument}", value, types[field])
+        values[field] = value
+    dtype = _dtype(name, values.get("dtype", jnp.float32))
+    return module(**{**fields, **values, "dtype": dtype})
 
 
 def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> None:
     """Refuses, with a UserError, what is not (N, H, W, C) or is smaller than at_least×at_least."""
     if images.ndim != 4:
-        raise UserError(f"{_name_of(model)}: images of shape {images.shape} instead of (N, H, W, C)")
+        raise UserError(f"{name_of(model)}: images of shape {images.shape} instead of (N, H, W, C)")
     height, width = images.shape[1:3]
     if min(height, width) < at_least:
-        raise UserError(f"{height}×{width} is too small for {_name_of(model)}: at least {at_least}×{at_least}")
+        raise UserError(f"{height}×{width} is too small for {name_of(model)}: at least {at_least}×{at_least}")
 
 
-def _name_of(model: nn.Module) -> str:
+def name_of(model: nn.Module) -> str:
+    """The name of its variant, or of its class."""
     for name, (module, fields, *_) in _VARIANTS.items():
         if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
             return name
@@ -158,7 +173,7 @@ def _name_of(model: nn.Module) -> str:
 
 
 def _is_argument(field: dataclasses.Field) -> bool:
-    return field.default is not dataclasses.MISSING and field.name not in ("parent", "name")
+    return field.default is not dataclasses.MISSING and field.name not in ("parent", "name", "flavour")
 
 
 def _check(where: str, value: Any, hint: Any) -> None:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import SqueezeExcite, blur_pool, max_pool, uniform
+from jaxcnn.models.network import TORCHVISION
 from jaxcnn.models.registry import variant
 from jaxcnn.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -50,15 +51,13 @@ class ResNetD(ResNet, kw_only=True):
 
     stem_widths: tuple[int, int]  # of the first two
 
-    def first_layers(self, images: jax.Array, convolution: Callable, norm: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/4, W/4, 64), or (N, H, W, 64) with the small stem."""
+    def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
+        """(N, H, W, C) -> (N, H/2, W/2, 64), or (N, H, W, 64) with the small stem."""
         first, second = self.stem_widths
-        x = convolution(first, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(images)
-        x = convolution(second, 3, name="stem_conv2")(norm(name="stem_norm1", activation=nn.relu)(x))
-        x = convolution(64, 3, name="stem_conv3")(norm(name="stem_norm2", activation=nn.relu)(x))
-        x = norm(name="stem_norm3", activation=nn.relu)(x)
-        self.sow("intermediates", "stem", x)
-        return self.stem_pool(x) if self.stem == "imagenet" else x
+        x = conv(first, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(images)
+        x = conv(second, 3, name="stem_conv2")(norm(name="stem_norm1", activation=nn.relu)(x))
+        x = conv(64, 3, name="stem_conv3")(norm(name="stem_norm2", activation=nn.relu)(x))
+        return norm(name="stem_norm3", activation=nn.relu)(x)
 
 
 class BlurResNet(ResNet):
@@ -69,24 +68,24 @@ class BlurResNet(ResNet):
         return blur_pool(max_pool(x, 3, 1, padding=1), 2)
 
 
-timm = partial(variant, zero_init_last=True)
+timm = partial(variant, flavour=TORCHVISION, zero_init_last=True)
 
-seresnet = partial(timm, module=ResNet, image_size=224, paper="arXiv:1709.01507")
-se = partial(Bottleneck, attention=squeeze_excite)
+basic_se, se = partial(BasicBlock, attention=squeeze_excite), partial(Bottleneck, attention=squeeze_excite)
 x32x4d = partial(se, groups=32, width_per_group=4)
-seresnet("timm/seresnet18", depths=(2, 2, 2, 2), block=partial(BasicBlock, attention=squeeze_excite))  # 11.8 M parameters
-seresnet("timm/seresnet34", depths=(3, 4, 6, 3), block=partial(BasicBlock, attention=squeeze_excite))  # 22.0 M
+seresnet = partial(timm, module=ResNet, image_size=224, paper="arXiv:1709.01507")
+seresnet("timm/seresnet18", depths=(2, 2, 2, 2), block=basic_se)  # 11.8 M parameters
+seresnet("timm/seresnet34", depths=(3, 4, 6, 3), block=basic_se)  # 22.0 M
 seresnet("timm/seresnet50", depths=(3, 4, 6, 3), block=se)  # 28.1 M
 seresnet("timm/seresnet101", depths=(3, 4, 23, 3), block=se)  # 49.3 M
 seresnet("timm/seresnet152", depths=(3, 8, 36, 3), block=se)  # 66.8 M
 seresnet("timm/seresnext50_32x4d", depths=(3, 4, 6, 3), block=x32x4d)  # 27.6 M
 seresnet("timm/seresnext101_32x4d", depths=(3, 4, 23, 3), block=x32x4d)  # 49.0 M
 
-bottleneck_d = partial(Bottleneck, average_shortcut=True)
-resnet_d = partial(timm, module=ResNetD, stem_widths=(32, 32), paper="arXiv:1812.01187")
-resnet_d("timm/resnet18d", depths=(2, 2, 2, 2), block=partial(BasicBlock, average_shortcut=True), image_size=224)  # 11.7 M
-resnet_d("timm/resnet34d", depths=(3, 4, 6, 3), block=partial(BasicBlock, average_shortcut=True), image_size=224)  # 21.8 M
-resnet_d("timm/resnet50d", depths=(3, 4, 6, 3), block=bottleneck_d, image_size=224)  # 25.6 M
+basic_d, bottleneck_d = (partial(block, average_shortcut=True) for block in (BasicBlock, Bottleneck))
+resnet_d = partial(timm, module=ResNetD, stem_widths=(32, 32), image_size=224, paper="arXiv:1812.01187")
+resnet_d("timm/resnet18d", depths=(2, 2, 2, 2), block=basic_d)  # 11.7 M
+resnet_d("timm/resnet34d", depths=(3, 4, 6, 3), block=basic_d)  # 21.8 M
+resnet_d("timm/resnet50d", depths=(3, 4, 6, 3), block=bottleneck_d)  # 25.6 M
 resnet_d("timm/resnet101d", depths=(3, 4, 23, 3), block=bottleneck_d, image_size=256)  # 44.6 M
 resnet_d("timm/resnet152d", depths=(3, 8, 36, 3), block=bottleneck_d, image_size=256)  # 60.2 M
 resnet_d("timm/resnet200d", depths=(3, 24, 36, 3), block=bottleneck_d, image_size=256)  # 64.7 M

@@ -13,15 +13,16 @@ Initialised by He et al. (fan out) as torchvision's ResNets, and Keras's by Glor
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, StochasticDepth, average_pool, conv, global_average_pool, linear, max_pool
-from jaxcnn.models.registry import check_images, variant
-from jaxcnn.models.resnet_keras import GLOROT, keras_norm
+from jaxcnn.layers import StochasticDepth, average_pool, max_pool
+from jaxcnn.models.network import TORCHVISION, Network, steps
+from jaxcnn.models.registry import variant
+from jaxcnn.models.resnet import KERAS_RESNET
 
 
 class PreActBottleneck(nn.Module):
@@ -32,6 +33,7 @@ class PreActBottleneck(nn.Module):
     drop_rate: float | jax.Array  # of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
+    dilation: int = 1
     activated: bool = False  # norm and ReLU are behind the input already
     stride_first: bool = False
     average_shortcut: bool = False
@@ -44,7 +46,7 @@ class PreActBottleneck(nn.Module):
         activated = x if self.activated else self.norm(name="norm1", activation=nn.relu)(x)
         y = self.conv(self.filters, 1, first, name="conv1")(activated)
         y = self.norm(name="norm2", activation=nn.relu)(y)
-        y = self.conv(self.filters, 3, second, name="conv2")(y)
+        y = self.conv(self.filters, 3, second, dilation=self.dilation, name="conv2")(y)
         y = self.norm(name="norm3", activation=nn.relu)(y)
         y = self.conv(4 * self.filters, 1, use_bias=self.use_bias, name="conv3")(y)
         y = StochasticDepth(self.drop_rate)(y, train=True)
@@ -60,96 +62,78 @@ class PreActBottleneck(nn.Module):
         return self.conv(4 * self.filters, 1, stride, use_bias=self.use_bias, name="shortcut_conv")(activated)
 
 
-class ResNetV2(nn.Module):
+class ResNetV2(Network, kw_only=True):
     """Stem, four stages of pre-activation blocks, norm and ReLU, global average pool, linear head.
 
-    `stem`, `stochastic_depth_prob`, `remat` and `freeze_norm` are ResNet's. `stage4` is what the last norm and ReLU give.
+    `stem` and `output_stride` are ResNet's. `stage4` is what the last norm and ReLU give.
     """
 
     depths: tuple[int, ...]  # blocks in each stage
+    block: Callable[..., PreActBottleneck]
     width: int  # of the stem; a block's output in the first stage is 4 times as wide
-    num_classes: int = 1000
     stem: Literal["imagenet", "small"] = "imagenet"
-    stochastic_depth_prob: float = 0.0
-    remat: bool = False
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
+    output_stride: Literal[8, 16, 32] = 32
 
+    stem_norm: ClassVar[bool] = True  # norm and ReLU right after the stem
     stride_last: ClassVar[bool] = False  # a stage strides in its last block, and there is no stride after the last stage
-    block_options: ClassVar[dict[str, Any]] = {"stride_first": True}
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        convolution, norm = self.layers(train)
-        x, activated = self.first_layers(images, convolution, norm)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = self.first_layers(images, conv, norm)
+        x = norm(name="stem_norm", activation=nn.relu)(x) if self.stem_norm else x
+        self.sow("intermediates", "stem", x)
+        if self.stem == "imagenet":
+            x = self.stem_pool(x)
 
-        run = nn.remat(_run) if self.remat else _run
-        blocks = 0
-        for stage, depth in enumerate(self.depths, start=1):
+        halved = [2] * (len(self.depths) - 1)
+        strides = (4 if self.stem == "imagenet" else 1, *([*halved, 1] if self.stride_last else [1, *halved]))
+        stages = zip(self.depths, steps(self, strides, self.output_stride)[1:], strict=True)
+        blocks, dilation = 0, 1
+        for stage, (depth, step) in enumerate(stages, start=1):
             for index in range(1, depth + 1):
                 blocks += 1
-                strides = index == depth and stage < 4 if self.stride_last else index == 1 and stage > 1
-                block = PreActBottleneck(
+                strides_here = index == (depth if self.stride_last else 1)
+                block = self.block(
                     filters=self.width * 2 ** (stage - 1),
-                    stride=2 if strides else 1,
-                    drop_rate=self.stochastic_depth_prob * blocks / sum(self.depths) if train else 0.0,
-                    conv=convolution,
+                    stride=step.stride if strides_here else 1,
+                    dilation=dilation,
+                    drop_rate=self.drop_path_rate * blocks / sum(self.depths) if train else 0.0,
+                    conv=conv,
                     norm=norm,
-                    activated=activated and blocks == 1,
-                    **self.block_options,
+                    activated=self.stem_norm and blocks == 1,
                     name=f"stage{stage}_block{index}",
                 )
-                x = run(block, x)
+                x = self.run(block, x)
+                dilation = step.dilation if strides_here else dilation
             if stage == len(self.depths):
                 x = norm(name="head_norm", activation=nn.relu)(x)
             self.sow("intermediates", f"stage{stage}", x)
+        return x
 
-        x = global_average_pool(x)
-        return x if self.num_classes == 0 else self.classifier(x)
-
-    def layers(self, train: bool) -> tuple[Callable, Callable]:
-        """Convolution and norm of all blocks."""
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
-        return partial(conv, dtype=self.dtype), norm
-
-    def first_layers(self, images: jax.Array, convolution: Callable, norm: Callable) -> tuple[jax.Array, bool]:
-        """(N, H, W, C) -> (N, H/4, W/4, width), or (N, H, W, width) with the small stem; and whether a ReLU is behind it."""
-        x = norm(name="stem_norm", activation=nn.relu)(self.stem_conv(images, convolution, norm))
-        self.sow("intermediates", "stem", x)
-        return (max_pool(x, 3, 2, padding=1) if self.stem == "imagenet" else x), True
-
-    def stem_conv(self, images: jax.Array, convolution: Callable, norm: Callable) -> jax.Array:
+    def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
         """(N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        return convolution(self.width, size, stride, name="stem_conv")(images)
+        return conv(self.width, size, stride, name="stem_conv")(images)
 
-    def classifier(self, x: jax.Array) -> jax.Array:
-        """(N, features) -> (N, num_classes)."""
-        return linear(x.shape[-1], self.num_classes, name="head")(x)
+    def stem_pool(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        return max_pool(x, 3, 2, padding=1)
 
 
 class KerasResNetV2(ResNetV2):
-    """Keras's flavour."""
+    """Keras's."""
 
+    stem_norm = False
     stride_last = True
-    block_options: ClassVar = {"use_bias": True}
 
-    def layers(self, train: bool) -> tuple[Callable, Callable]:
-        """Convolution and norm of all blocks."""
-        norm = partial(keras_norm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
-        return partial(conv, kernel_init=GLOROT, dtype=self.dtype), norm
+    def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
+        """(N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
+        return super().first_layers(images, partial(conv, use_bias=True), norm)
 
-    def first_layers(self, images: jax.Array, convolution: Callable, norm: Callable) -> tuple[jax.Array, bool]:
-        """(N, H, W, C) -> (N, H/4, W/4, 64), or (N, H, W, 64) with the small stem; and whether a ReLU is behind it."""
-        x = self.stem_conv(images, partial(convolution, use_bias=True), norm)
-        self.sow("intermediates", "stem", x)
-        return (zero_padded_max_pool(x) if self.stem == "imagenet" else x), False
-
-    def classifier(self, x: jax.Array) -> jax.Array:
-        """(N, features) -> (N, num_classes)."""
-        return nn.Dense(self.num_classes, kernel_init=GLOROT, name="head")(x)
+    def stem_pool(self, x: jax.Array) -> jax.Array:
+        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        return zero_padded_max_pool(x)
 
 
 def zero_padded_max_pool(x: jax.Array) -> jax.Array:
@@ -157,15 +141,14 @@ def zero_padded_max_pool(x: jax.Array) -> jax.Array:
     return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
 
 
-def _run(block: nn.Module, x: jax.Array) -> jax.Array:
-    return block(x)
+resnet_v2 = partial(variant, flavour=TORCHVISION, width=64, image_size=224, paper="arXiv:1603.05027")
+paper = partial(resnet_v2, module=ResNetV2, block=partial(PreActBottleneck, stride_first=True))
+paper("resnet50_v2", depths=(3, 4, 6, 3))  # 25.5 M parameters
+paper("resnet101_v2", depths=(3, 4, 23, 3))  # 44.5 M
+paper("resnet152_v2", depths=(3, 8, 36, 3))  # 60.2 M
+paper("resnet200_v2", depths=(3, 24, 36, 3))  # 64.7 M
 
-
-resnet_v2 = partial(variant, image_size=224, paper="arXiv:1603.05027")
-resnet_v2("resnet50_v2", ResNetV2, width=64, depths=(3, 4, 6, 3))  # 25.5 M parameters
-resnet_v2("resnet101_v2", ResNetV2, width=64, depths=(3, 4, 23, 3))  # 44.5 M
-resnet_v2("resnet152_v2", ResNetV2, width=64, depths=(3, 8, 36, 3))  # 60.2 M
-resnet_v2("resnet200_v2", ResNetV2, width=64, depths=(3, 24, 36, 3))  # 64.7 M
-resnet_v2("keras/ResNet50V2", KerasResNetV2, width=64, depths=(3, 4, 6, 3))  # 25.6 M
-resnet_v2("keras/ResNet101V2", KerasResNetV2, width=64, depths=(3, 4, 23, 3))  # 44.6 M
-resnet_v2("keras/ResNet152V2", KerasResNetV2, width=64, depths=(3, 8, 36, 3))  # 60.2 M
+keras = partial(resnet_v2, module=KerasResNetV2, flavour=KERAS_RESNET, block=partial(PreActBottleneck, use_bias=True))
+keras("keras/ResNet50V2", depths=(3, 4, 6, 3))  # 25.6 M
+keras("keras/ResNet101V2", depths=(3, 4, 23, 3))  # 44.6 M
+keras("keras/ResNet152V2", depths=(3, 8, 36, 3))  # 60.2 M

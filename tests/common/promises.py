@@ -48,8 +48,8 @@ def check_golden(file):
 def _arguments(golden):
     """Arguments of the reference that change the network, by our names."""
     arguments = {k: v for k, v in golden["kwargs"].items() if k not in ("classifier_activation", "include_top", "pooling")}
-    if golden["mode"] == "train" and hasattr(create_model(f"{golden['library']}/{golden['model']}"), "dropout"):
-        arguments["dropout"] = 0.0  # it was off
+    if golden["mode"] == "train":
+        arguments["drop_rate"] = 0.0  # it was off
     return arguments | ({"num_classes": 0} if golden["kwargs"].get("include_top") is False else {})
 
 

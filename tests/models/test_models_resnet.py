@@ -151,7 +151,7 @@ def test_rematerialised_network_computes_the_same():
 @pytest.mark.slow
 def test_stochastic_depth_of_1_drops_the_last_block_in_training():
     images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
-    model = small(stochastic_depth_prob=1.0, freeze_norm=True)
+    model = small(drop_path_rate=1.0, freeze_norm=True)
     variables = compiled(lambda: model.init(jax.random.key(0), images, train=False))
     other = jax.tree.map(lambda v: v, variables)
     other["params"]["stage2_block2"]["conv2"]["kernel"] = 2 * variables["params"]["stage2_block2"]["conv2"]["kernel"]

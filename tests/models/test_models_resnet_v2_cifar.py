@@ -11,7 +11,7 @@ from common.promises import count, initialised, parameters
 
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
-from jaxcnn.models.resnet_cifar import CifarResNet
+from jaxcnn.models.resnet_cifar import Block, CifarResNet
 from jaxcnn.models.resnet_v2_cifar import PreActCifarResNet, bottleneck
 
 
@@ -77,10 +77,9 @@ def test_dropout_is_drawn_in_training_alone():
     np.testing.assert_array_equal(logits(jax.random.key(1), False), logits(jax.random.key(2), False))
 
 
-PLAIN = {"num_classes": 10}
 KINDS = {
-    "first version": partial(CifarResNet, depth=3, **PLAIN),
-    "pre-activation": partial(PreActCifarResNet, depth=3, block=bottleneck, filters=(4, 8, 8), **PLAIN),
+    "first version": partial(CifarResNet, depth=3, block=Block, filters=(16, 32, 64)),
+    "pre-activation": partial(PreActCifarResNet, depth=3, block=bottleneck, filters=(4, 8, 8)),
 }
 
 
@@ -111,7 +110,7 @@ def test_scanned_and_rematerialised_networks_compute_what_the_plain_one_does(kin
 @pytest.mark.parametrize(("kind", "scan"), [("first version", True), ("pre-activation", True), ("pre-activation", False)])
 def test_stochastic_depth_drops_more_of_what_is_deeper(kind, scan):
     """At rate 1 the last block falls away in training; those before it for some images; none in evaluation."""
-    model = KINDS[kind](stochastic_depth_prob=1.0, freeze_norm=True, scan=scan)
+    model = KINDS[kind](drop_path_rate=1.0, freeze_norm=True, scan=scan)
     images = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
     variables = compiled(lambda key: model.init(key, images[:1], train=False), random_key(1))
     rngs = {"dropout": jax.random.key(2)}

@@ -27,7 +27,7 @@ def network(monkeypatch):
     changes a gradient by 5e-5, whatever the convolution."""
     monkeypatch.setattr(nn, "relu", jnp.tanh)
     monkeypatch.setattr(resnet_cifar, "relu", jnp.tanh)
-    return resnet_cifar.CifarResNet(depth=1)
+    return resnet_cifar.CifarResNet(depth=1, block=resnet_cifar.Block, filters=(16, 32, 64))
 
 
 def compile_step(network, variables):

@@ -1,7 +1,6 @@
 """ResNets of the first version, and their kin."""
 
 from jaxcnn.models.resnet import ResNet
-from jaxcnn.models.resnet_keras import KerasResNet
 from jaxcnn.models.resnet_timm import BlurResNet, ResNetD
 
 _STEM = (("stem_conv", "conv1"), ("stem_norm", "bn1"))
@@ -35,7 +34,7 @@ TABLES = {
     (ResNet, "timm"): (*_STEM, *_BLOCKS, *_SHORTCUT, *_HEAD),
     (BlurResNet, "timm"): (*_STEM, *_BLOCKS, *_SHORTCUT, *_HEAD),
     (ResNetD, "timm"): (*_DEEP_STEM, *_BLOCKS, *_AVERAGE_SHORTCUT, *_HEAD),
-    (KerasResNet, "keras"): (
+    (ResNet, "keras"): (
         ("stem_conv", "conv1_conv"),
         ("stem_norm", "conv1_bn"),
         ("stage{s}_block{b}/conv{n}", "conv{s+1}_block{b}_{n}_conv"),
