@@ -1,63 +1,39 @@
-"""Feature maps by stage, for explanations, detection and segmentation."""
+"""Feature maps, for explanations, detection and segmentation."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, did_you_mean
+from jaxcnn.models.structure import Map, Part, layer_maps, sown_maps, structure
 from jaxcnn.settings import checked
 
 
-class Stage(NamedTuple):
-    """What feature maps of a stage have, whatever the size of the images."""
-
-    channels: int
-    stride: int
-    """pixels of the image from one position to the next: 4 in stage 1 of a ResNet"""
-
-
-def feature_maps(model: nn.Module, variables: Mapping[str, Any], images: jax.Array) -> dict[str, jax.Array]:
+def feature_maps(
+    model: nn.Module, variables: Mapping[str, Any], images: jax.Array, taps: Collection[str] = ()
+) -> dict[str, jax.Array]:
     """{"stage1": (N, H, W, C), …}: what each stage of a model in evaluation gives, from the images to the head.
 
-    Every model names its own: `stem` and `stage1` to `stage4` in a ResNet. They are in the model's compute type, in the
-    order of the network (sorted by name where the caller jits this). What comes after the last stage falls away in jit.
+    Every model names its own: `stem` and `stage1` to `stage4` in a ResNet. `taps` are further layers by their path in
+    `params`, "stage5_block1/expand_norm": what they give, their activation included. Maps are in the model's compute type,
+    in the order of the network (sorted by name where the caller jits this). What comes after the last one falls away in jit.
 
     A model sows a map under its name; or the submodule of that name sows it under "__call__".
     """
-    _, sown = model.apply(variables, images, train=False, mutable=["intermediates"])
-    return _by_name(sown)
+    _, sown = model.apply(variables, images, train=False, mutable=["intermediates"], capture_intermediates=_are(taps))
+    return sown_maps(sown)
 
 
-def _by_name(sown: Mapping[str, Any]) -> dict[str, jax.Array]:
-    flat = flatten_dict(sown.get("intermediates", {}), sep="/")
-    return {name.removesuffix("/__call__"): maps for name, (maps,) in flat.items()}
+def _are(taps: Collection[str]) -> Any:
+    """Which modules flax captures."""
+    return lambda module, method: method == "__call__" and "/".join(module.path) in taps
 
 
-def stages(model: nn.Module, channels: int = 3) -> dict[str, Stage]:
-    """{"stem": Stage(64, 2), …}: channels and strides of `feature_maps`, in the order of the network, by shapes alone.
-
-    Without padding, maps are smaller than the image's size over their stride; so the stride is taken from how much larger
-    the maps of an image are that is 64 pixels larger, which all strides divide. What does not grow with the image is left out.
-    """
-    smaller, larger = (_shapes(model, (1, side, side, channels)) for side in (320, 384))
-    grown = {name: larger[name][1] - shape[1] for name, shape in smaller.items()}
-    return {name: Stage(smaller[name][-1], 64 // pixels) for name, pixels in grown.items() if pixels}
-
-
-def _shapes(model: nn.Module, images: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Of all feature maps, in the order of the network, which jax.eval_shape would sort by name."""
-    shapes = {}
-
-    def trace(key: jax.Array, x: jax.Array) -> None:
-        maps = feature_maps(model, model.init(key, x, train=False), x)
-        shapes.update({name: array.shape for name, array in maps.items()})
-
-    jax.eval_shape(trace, jax.random.key(0), jax.ShapeDtypeStruct(images, jnp.float32))
-    return shapes
+def stages(model: nn.Module, channels: int = 3) -> dict[str, Part]:
+    """{"stem": Part(…), "stage1": …}: those parts of a model's `structure` that have a feature map, from stem to last stage."""
+    return {part.name: part for part in structure(model, channels) if part.stride}
 
 
 class Backbone(nn.Module):
@@ -82,24 +58,47 @@ class Backbone(nn.Module):
         collections = [name for name in self.variables if name != "params" and self.is_mutable_collection(name)]
         rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else None
         model = self.model.clone(parent=None, name=None)  # what a child sows could not be read in a parent's init
-        _, updates = model.apply(self.variables, images, train=train, mutable=["intermediates", *collections], rngs=rngs)
-        maps = _by_name(updates)
+        _, updates = model.apply(
+            self.variables,
+            images,
+            train=train,
+            mutable=["intermediates", *collections],
+            rngs=rngs,
+            capture_intermediates=_are(self.names),
+        )
+        maps = sown_maps(updates)
         for collection in collections:
             for name, value in updates[collection].items():
                 self.put_variable(collection, name, value)
         return [maps[name] for name in self.names]
 
 
-def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None) -> Backbone:
-    """The Backbone of `model`, created as `name`. Raises UserError if one of `out_indices` is none of its maps."""
-    deepest = {stage.stride: (key, stage) for key, stage in stages(model).items() if key != "last"}  # last: before the head
+def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, taps: Sequence[str] | None) -> Backbone:
+    """The Backbone of `model`, created as `name`, of levels or of taps.
+
+    Raises:
+      UserError: one of `out_indices` or `taps` is none of its maps, or both are given.
+    """
+    if taps is not None:
+        if out_indices is not None:
+            raise UserError(f"{name}: out_indices and taps both say which maps: leave one out")
+        names, known = checked(f"{name}: taps", taps, tuple[str, ...]), layer_maps(model)
+        for tap in names:
+            if tap not in known:
+                raise UserError(f"{name}: taps: no layer or stage {tap!r} has a feature map{did_you_mean(tap, known)}")
+        return _of_maps(model, names, [known[tap] for tap in names])
+    deepest = {part.stride: part for part in stages(model).values() if part.name != "last"}  # last: before the head
     levels = [deepest[stride] for stride in sorted(deepest)]
     if not levels:
         raise UserError(f"{name}: has no feature maps: it sows none as intermediates")
     every = tuple(range(len(levels)))
     wanted = every if out_indices is None else checked(f"{name}: out_indices", out_indices, tuple[int, ...])
     if not wanted or not all(-len(levels) <= index < len(levels) for index in wanted):
-        there = ", ".join(f"{index} {key} (stride {stage.stride})" for index, (key, stage) in enumerate(levels))
+        there = ", ".join(f"{index} {part.name} (stride {part.stride})" for index, part in enumerate(levels))
         raise UserError(f"{name}: out_indices: expected some of {there}, or negative ones from the end; got {out_indices!r}")
-    names, chosen = zip(*(levels[index] for index in wanted), strict=True)
-    return Backbone(model, names, tuple(stage.stride for stage in chosen), tuple(stage.channels for stage in chosen))
+    chosen = [levels[index] for index in wanted]
+    return _of_maps(model, [part.name for part in chosen], chosen)
+
+
+def _of_maps(model: nn.Module, names: Sequence[str], maps: Sequence[Part | Map]) -> Backbone:
+    return Backbone(model, tuple(names), tuple(one.stride for one in maps), tuple(one.channels for one in maps))

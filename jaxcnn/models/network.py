@@ -13,6 +13,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.layers import BatchNorm, conv, global_average_pool, he_normal, linear
 from jaxcnn.layers.conv import Padding
 from jaxcnn.models.registry import check_images, name_of
+from jaxcnn.settings import Share
 
 Initializer = jax.nn.initializers.Initializer
 
@@ -86,8 +87,8 @@ class Network(nn.Module):
 
     flavour: Flavour = TORCHVISION
     num_classes: int = 1000
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
+    drop_rate: Share = 0.0
+    drop_path_rate: Share = 0.0
     freeze_norm: bool = False
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
@@ -131,17 +132,17 @@ def _run(block: nn.Module, *inputs: jax.Array) -> jax.Array:
 
 
 class Step(NamedTuple):
-    """What a stage that shall stride does where the network's stride is limited."""
+    """How a block strides, and dilates where a stride before it, or its own, was left out."""
 
     stride: int
-    first_dilation: int
-    """of the convolution that would have had the stride"""
-    dilation: int
+    first_dilation: int = 1
+    """of the convolution that has the stride, or would have had it"""
+    dilation: int = 1
     """of those after it"""
 
 
 def steps(model: nn.Module, strides: Sequence[int], output_stride: int) -> list[Step]:
-    """The steps of stages with these strides, in a network whose stride shall be at most `output_stride`.
+    """The first steps of stages with these strides, in a network whose stride shall be at most `output_stride`.
 
     A stride that would exceed it is left out, and what follows is dilated by it instead, so that each kernel sees what it
     saw before. Chen, Papandreou, Schroff, Adam: Rethinking Atrous Convolution for Semantic Image Segmentation. 2017,

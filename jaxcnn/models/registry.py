@@ -114,7 +114,13 @@ def _import(name: str) -> type[nn.Module]:
 
 
 def create_model(
-    name: str, /, *, features_only: bool = False, out_indices: Sequence[int] | None = None, **arguments: Any
+    name: str,
+    /,
+    *,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    taps: Sequence[str] | None = None,
+    **arguments: Any,
 ) -> nn.Module:
     """The model `name` as a flax.linen.Module: images (N, H, W, C) float -> logits (N, num_classes) float32.
 
@@ -123,9 +129,11 @@ def create_model(
         logits = model.apply(variables, images, train=False)
 
     With `features_only` it is a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, one per stride: the
-    deepest of the stem and the stages. `out_indices` chooses among them, from the end where negative, and gives their order.
+    deepest of the stem and the stages. `out_indices` chooses among them, from the end where negative, and gives their order;
+    `taps` names layers by their path in `params` instead, or parts of the network.
 
         backbone = create_model("resnet50", features_only=True, out_indices=(1, 2, 3, -1))  # strides 4, 8, 16, 32
+        backbone = create_model("mobilenet_v2", features_only=True, taps=("stage5_block1/expand_norm", "last"))
 
     All take `num_classes` (0: the pooled features instead of logits) and `dtype`, the type to compute in (a dtype or
     its name); the others are the module's fields, also by the names that libraries have for them (PUBLISHED_NAMES).
@@ -135,22 +143,24 @@ def create_model(
     if features_only:
         if "num_classes" in arguments:
             raise UserError(f"{name}: num_classes has no effect with features_only: leave it out")
-        return backbone(name, create_model(name, num_classes=0, **arguments), out_indices)
-    if out_indices is not None:
-        raise UserError(f"{name}: out_indices has no effect without features_only=True")
+        return backbone(name, create_model(name, num_classes=0, **arguments), out_indices, taps)
+    for argument, value in (("out_indices", out_indices), ("taps", taps)):
+        if value is not None:
+            raise UserError(f"{name}: {argument} has no effect without features_only=True")
     types = {f.name: f.type for f in dataclasses.fields(module) if _is_argument(f)}
     for argument in getattr(module, "without", ()):
         del types[argument]
     values: dict[str, Any] = {}
+    given: dict[str, str] = {}
     for argument, value in arguments.items():
         field = argument if argument in types else PUBLISHED_NAMES.get(argument, argument)
         if field not in types:
             valid = ", ".join(sorted(types))
             raise UserError(f'{name}: no argument "{argument}"{did_you_mean(argument, types)}; it takes {valid}')
         if field in values:
-            raise UserError(f"{name}: {field} is given twice: {argument} is another name for it")
+            raise UserError(f"{name}: {given[field]} and {argument} are two names of one argument: leave one out")
         _check(f"{name}: {argument}", value, types[field])
-        values[field] = value
+        values[field], given[field] = value, argument
     dtype = _dtype(name, values.get("dtype", jnp.float32))
     return module(**{**fields, **values, "dtype": dtype})
 

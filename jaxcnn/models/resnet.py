@@ -15,6 +15,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.layers import StochasticDepth, average_pool, blur_pool, max_pool, relu
 from jaxcnn.models.network import KERAS, TORCHVISION, Network, Step, steps
@@ -35,8 +36,9 @@ class ResidualBlock(nn.Module):
     attention: Callable | None = None
 
     def blurred(self, y: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/stride, W/stride, C) where the block is antialiased."""
-        return blur_pool(y, self.step.stride) if self.blur and self.step.stride > 1 else y
+        """(N, H, W, C) -> (N, H/stride, W/stride, C) where the block is antialiased, even if its stride is left out."""
+        stride, first_dilation, dilation = self.step
+        return blur_pool(y, stride) if self.blur and (stride > 1 or first_dilation < dilation) else y
 
     def attended(self, y: jax.Array) -> jax.Array:
         """The branch with its attention, if any."""
@@ -49,9 +51,21 @@ class ResidualBlock(nn.Module):
         stride = self.step.stride
         if stride == 1 and x.shape[-1] == features:
             return x
-        if self.average_shortcut and stride > 1:
-            x, stride = average_pool(x, stride, stride, ceil_mode=True, count_padding=False), 1
+        if self.average_shortcut:
+            x, stride = averaged(x, self.step), 1
         return self.norm(name="shortcut_norm")(self.conv(features, 1, stride, name="shortcut_conv")(x))
+
+
+def averaged(x: jax.Array, step: Step) -> jax.Array:
+    """What ResNet-D's shortcuts project: (N, H, W, C) -> (N, H/stride, W/stride, C), means of 2×2 pixels.
+
+    Where the stride is left out, they are of all pixels and, as in timm, of zeros beyond the far edges.
+    """
+    if step.stride > 1:
+        return average_pool(x, step.stride, step.stride, ceil_mode=True, count_padding=False)
+    if step.dilation > 1:
+        return average_pool(jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))), 2, 1)
+    return x
 
 
 class BasicBlock(ResidualBlock):

@@ -19,21 +19,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import StochasticDepth, average_pool, max_pool
-from jaxcnn.models.network import TORCHVISION, Network, steps
+from jaxcnn.layers import StochasticDepth, max_pool
+from jaxcnn.models.network import TORCHVISION, Network, Step, steps
 from jaxcnn.models.registry import variant
-from jaxcnn.models.resnet import KERAS_RESNET
+from jaxcnn.models.resnet import KERAS_RESNET, averaged
 
 
 class PreActBottleneck(nn.Module):
     """1×1 reduce, 3×3, 1×1 expand, norm and ReLU before each, and the shortcut around them."""
 
     filters: int
-    stride: int
+    step: Step
     drop_rate: float | jax.Array  # of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
-    dilation: int = 1
     activated: bool = False  # norm and ReLU are behind the input already
     stride_first: bool = False
     average_shortcut: bool = False
@@ -42,11 +41,12 @@ class PreActBottleneck(nn.Module):
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, 4·filters)."""
-        first, second = (self.stride, 1) if self.stride_first else (1, self.stride)
+        stride, dilation, _ = self.step
+        first, second = (stride, 1) if self.stride_first else (1, stride)
         activated = x if self.activated else self.norm(name="norm1", activation=nn.relu)(x)
         y = self.conv(self.filters, 1, first, name="conv1")(activated)
         y = self.norm(name="norm2", activation=nn.relu)(y)
-        y = self.conv(self.filters, 3, second, dilation=self.dilation, name="conv2")(y)
+        y = self.conv(self.filters, 3, second, dilation=dilation, name="conv2")(y)
         y = self.norm(name="norm3", activation=nn.relu)(y)
         y = self.conv(4 * self.filters, 1, use_bias=self.use_bias, name="conv3")(y)
         y = StochasticDepth(self.drop_rate)(y, train=True)
@@ -54,11 +54,11 @@ class PreActBottleneck(nn.Module):
 
     def shortcut(self, x, activated):
         """The identity, every stride-th pixel; or a projection where the number of channels changes."""
-        stride = self.stride
+        stride = self.step.stride
         if x.shape[-1] == 4 * self.filters:
             return x[:, ::stride, ::stride]
-        if self.average_shortcut and stride > 1:
-            activated, stride = average_pool(activated, stride, stride, ceil_mode=True, count_padding=False), 1
+        if self.average_shortcut:
+            activated, stride = averaged(activated, self.step), 1
         return self.conv(4 * self.filters, 1, stride, use_bias=self.use_bias, name="shortcut_conv")(activated)
 
 
@@ -96,8 +96,7 @@ class ResNetV2(Network, kw_only=True):
                 strides_here = index == (depth if self.stride_last else 1)
                 block = self.block(
                     filters=self.width * 2 ** (stage - 1),
-                    stride=step.stride if strides_here else 1,
-                    dilation=dilation,
+                    step=step if strides_here else Step(1, dilation, dilation),
                     drop_rate=self.drop_path_rate * blocks / sum(self.depths) if train else 0.0,
                     conv=conv,
                     norm=norm,

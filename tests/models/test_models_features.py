@@ -1,5 +1,7 @@
 """Feature maps, their strides, and models that give nothing else."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -85,6 +87,38 @@ def test_backbone_has_the_model_s_variables_maps_and_statistics():
     equal(found, updates)
 
 
+def test_taps_are_what_layers_give():
+    """The first block's first convolution, norm and ReLU, computed beside the network from the stem's map."""
+    taps = ("stage1_block1/norm1", "stage3")
+    backbone, model = create_model("resnet20", features_only=True, taps=taps), create_model("resnet20", num_classes=0)
+    assert (backbone.strides, backbone.channels) == ((1, 4), (16, 64))
+    images = jax.random.normal(jax.random.key(1), (2, 8, 12, 3))
+    variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda v: v + jnp.asarray(rng.uniform(0, 0.1, v.shape), jnp.float32), variables)
+    tapped, last = backbone.apply(variables, images, train=False)
+    maps = feature_maps(model, variables, images, taps)
+    equal([maps["stage1_block1/norm1"], maps["stage3"]], [tapped, last])
+
+    kernel = variables["params"]["stage1_block1"]["conv1"]["kernel"]
+    y = jax.lax.conv(maps["stem"].transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), (1, 1), "SAME").transpose(0, 2, 3, 1)
+    norm = {**variables["params"]["stage1_block1"]["norm1"], **variables["batch_stats"]["stage1_block1"]["norm1"]}
+    scale, bias, mean, var = (np.asarray(norm[leaf]) for leaf in ("scale", "bias", "mean", "var"))
+    expected = np.maximum((np.asarray(y) - mean) / np.sqrt(var + 1e-5) * scale + bias, 0)
+    np.testing.assert_allclose(tapped, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"remat": True}])
+def test_taps_reach_into_blocks_in_training(options):
+    backbone = create_model("timm/mobilenetv4_conv_small", features_only=True, taps=("stage3_block1/expand_norm",), **options)
+    images, keys = jnp.zeros((2, 64, 96, 3)), {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = jax.eval_shape(lambda: backbone.init(keys, images, train=False))
+    apply = partial(backbone.apply, train=True, mutable=["batch_stats"], rngs=keys)
+    (maps,), updates = jax.eval_shape(lambda v: apply(v, images), variables)
+    assert maps.shape == (2, 64 // backbone.strides[0], 96 // backbone.strides[0], backbone.channels[0])
+    assert jax.tree.structure(updates["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
+
+
 class Detector(nn.Module):
     backbone: nn.Module
 
@@ -129,7 +163,8 @@ class Sower(nn.Module):
 
 
 def test_stages_are_the_maps_whose_size_follows_the_images():
-    assert stages(Sower()) == {"first": (5, 2)}
+    (first,) = stages(Sower()).values()
+    assert (first.name, first.channels, first.stride) == ("first", 5, 2)
     assert stages(Sower(sows=False)) == {}
     with pytest.raises(UserError, match="Sower: has no feature maps"):
         create_model(f"{__name__}:Sower", features_only=True, sows=False)
@@ -146,6 +181,11 @@ def test_stages_are_the_maps_whose_size_follows_the_images():
         ({"num_classes": 10}, "lenet5: num_classes has no effect with features_only"),
         ({"features_only": False, "out_indices": (0,)}, "lenet5: out_indices has no effect without features_only"),
         ({"stem": "small"}, 'lenet5: no argument "stem"'),
+        ({"taps": ("stage3",)}, r"lenet5: taps: no layer or stage 'stage3' has a feature map \(did you mean \"stage"),
+        ({"taps": ("head",)}, "lenet5: taps: no layer or stage 'head' has a feature map"),
+        ({"taps": "C1"}, "lenet5: taps: expected a list"),
+        ({"taps": ("C1",), "out_indices": (0,)}, "lenet5: out_indices and taps both say which maps"),
+        ({"features_only": False, "taps": ("C1",)}, "lenet5: taps has no effect without features_only"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_of_a_backbone_are_refused(arguments, message):

@@ -6,9 +6,9 @@ import pytest
 from common.compiling import compiled
 from common.promises import count, parameters
 
-from jaxcnn.layers import BatchNorm, GroupNorm, random_key
-from jaxcnn.models.resnet_v2 import KerasResNetV2, zero_padded_max_pool
-from jaxcnn.models.resnet_v2_timm import TimmResNetV2
+from jaxcnn.layers import GroupNorm, random_key
+from jaxcnn.models.registry import find
+from jaxcnn.models.resnet_v2 import zero_padded_max_pool
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,14 @@ def test_keras_notop_count_as_keras_documents_it():
 def test_starts_as_each_library_does():
     """Two short stages of each."""
 
-    def params(module, **fields):
-        model = module(depths=(1, 1), width=64, num_classes=100, **fields)
+    def params(name):
+        module, fields, *_ = find(name)
+        model = module(**{**fields, "depths": (1, 1), "num_classes": 100})
         return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False)["params"], random_key(0))
 
-    kernel = params(KerasResNetV2)["stage2_block1"]["shortcut_conv"]["kernel"]
+    kernel = params("keras/ResNet50V2")["stage2_block1"]["shortcut_conv"]["kernel"]
     assert 0.99 * (6 / (256 + 512)) ** 0.5 < np.abs(kernel).max() <= (6 / (256 + 512)) ** 0.5
-    timm = params(TimmResNetV2, norm=BatchNorm)
+    timm = params("timm/resnetv2_50")
     assert timm["head"]["kernel"].std() == pytest.approx(0.01, rel=0.02)
     assert timm["stage2_block1"]["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
 
