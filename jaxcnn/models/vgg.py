@@ -35,17 +35,13 @@ class VGG(Network, kw_only=True):
     """
 
     depths: tuple[int, ...]  # convolutions in each stage
-    batch_norm: bool
     channels_first: bool  # published weights of fc1 count positions within channels
     drop_rate: float = 0.5
 
-    without = frozenset({"drop_path_rate", "remat"})
+    without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
+    smallest = 32
+    batch_norm = False
     last_pool = True
-
-    @property
-    def smallest(self) -> int:
-        """The least height and width of images."""
-        return 32 if self.last_pool else 16
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
@@ -74,9 +70,17 @@ class VGG(Network, kw_only=True):
         return self.flavour.linear(4096, self.num_classes, name="head")(x.astype(jnp.float32))
 
 
-class CifarVGG(VGG):
+class NormVGG(VGG):
+    """With batch norm after every convolution."""
+
+    without = frozenset({"drop_path_rate", "remat"})
+    batch_norm = True
+
+
+class CifarVGG(NormVGG):
     """The form for CIFAR: the last stage has no max pool, and the head is one linear layer."""
 
+    smallest = 16
     last_pool = False
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -88,21 +92,21 @@ A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4) 
 PLAIN = TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
 
 vgg = partial(variant, module=VGG, flavour=PLAIN._replace(conv_bias=True), image_size=224, paper="arXiv:1409.1556")
-torchvision = partial(vgg, batch_norm=False, channels_first=True)
+torchvision = partial(vgg, channels_first=True)
 torchvision("torchvision/vgg11", depths=A)  # 132.9 M parameters
 torchvision("torchvision/vgg13", depths=B)  # 133.0 M
 torchvision("torchvision/vgg16", depths=D)  # 138.4 M
 torchvision("torchvision/vgg19", depths=E)  # 143.7 M
-torchvision("torchvision/vgg11_bn", depths=A, batch_norm=True)
-torchvision("torchvision/vgg13_bn", depths=B, batch_norm=True)
-torchvision("torchvision/vgg16_bn", depths=D, batch_norm=True)
-torchvision("torchvision/vgg19_bn", depths=E, batch_norm=True)
+torchvision("torchvision/vgg11_bn", module=NormVGG, depths=A)
+torchvision("torchvision/vgg13_bn", module=NormVGG, depths=B)
+torchvision("torchvision/vgg16_bn", module=NormVGG, depths=D)
+torchvision("torchvision/vgg19_bn", module=NormVGG, depths=E)
 
-keras = partial(vgg, flavour=KERAS._replace(conv_bias=True), batch_norm=False, channels_first=False, drop_rate=0.0)
+keras = partial(vgg, flavour=KERAS._replace(conv_bias=True), channels_first=False, drop_rate=0.0)
 keras("keras/VGG16", depths=D)
 keras("keras/VGG19", depths=E)
 
-cifar = partial(torchvision, module=CifarVGG, flavour=PLAIN, batch_norm=True, num_classes=10, drop_rate=0.0, image_size=32)
+cifar = partial(torchvision, module=CifarVGG, flavour=PLAIN, num_classes=10, drop_rate=0.0, image_size=32)
 cifar("vgg11_cifar", depths=A)  # 9.2 M
 cifar("vgg13_cifar", depths=B)  # 9.4 M
 cifar("vgg16_cifar", depths=D)  # 14.7 M
