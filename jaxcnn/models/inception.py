@@ -69,14 +69,15 @@ class AuxiliaryInception(Inception, kw_only=True):
 
     def asked(self, train: bool) -> bool:
         """Whether auxiliary logits are asked for; the heads' parameters are there whatever the mode."""
-        return train and self.is_mutable_collection("auxiliary") and not self.is_initializing()
+        asked = train and self.is_mutable_collection("auxiliary") and not self.is_initializing()
+        return asked and self.aux_logits and self.num_classes > 0
 
     def after(self, module: str, x: jax.Array, train: bool) -> None:
         """The auxiliary logits of a module's output, where it has a head."""
-        head = self.heads.get(module) if self.aux_logits and self.num_classes > 0 else None
-        if head and (self.asked(train) or self.is_initializing()):
+        head, initial = self.heads.get(module), self.is_initializing() and self.aux_logits and self.num_classes > 0
+        if head and (initial or self.asked(train)):
             logits = self.auxiliary(train, name=f"{head}_head")(x)
-            if self.asked(train):
+            if not initial:
                 self.sow("auxiliary", head, logits)
 
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers import AVERAGE_POOL, Branches, Conv, StochasticDepth, branched, relu, sequence, uniform
+from jaxcnn.layers import Branches, Conv, StochasticDepth, branched, relu, sequence, uniform
 from jaxcnn.layers.branches import Steps
-from jaxcnn.models.inception_v3 import MAX_POOL
+from jaxcnn.models.inception_v3 import MAX_POOL, module_a
 from jaxcnn.models.inception_v3 import STEM as STEM_V3
-from jaxcnn.models.inception_v4 import TIMM
+from jaxcnn.models.inception_v4 import TIMM, reduction_a
 from jaxcnn.models.network import KERAS, Initializer, Network
 from jaxcnn.models.registry import variant
 
@@ -41,72 +41,37 @@ class Plan(NamedTuple):
     last: int  # features of the 1×1 convolution at the end, 0 for none
 
 
+def block_a(double: int, doubled: int) -> tuple[Steps, ...]:
+    """Figures 10 and 16."""
+    return (Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(double, 3), Conv(doubled, 3))
+
+
+def factorised(size: int, ones: int, reduced: int, flat: int, tall: int) -> tuple[Steps, ...]:
+    """Figures 11, 13, 17 and 19: an n×n convolution as 1×n and n×1."""
+    return (Conv(ones),), (Conv(reduced), Conv(flat, (1, size)), Conv(tall, (size, 1)))
+
+
+def reduction_b(single: int, double: int, doubled: int) -> dict[str, tuple[Steps, ...]]:
+    """Figures 12 and 18."""
+    first, second = (Conv(256), Conv(384, 3, 2, 0)), (Conv(256), Conv(single, 3, 2, 0))
+    return {"mixed_7a": (first, second, (Conv(256), Conv(double, 3), Conv(doubled, 3, 2, 0)), (MAX_POOL,))}
+
+
 V1 = Plan(
     stem=(*STEM_V3[:-1], Conv(256, 3, 2, 0)),
     stages=(
-        Stage({}, "block35", 5, ((Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(32, 3), Conv(32, 3))), 0.17),
-        Stage(
-            {"mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(192), Conv(192, 3), Conv(256, 3, 2, 0)), (MAX_POOL,))},
-            "block17",
-            10,
-            ((Conv(128),), (Conv(128), Conv(128, (1, 7)), Conv(128, (7, 1)))),
-            0.1,
-        ),
-        Stage(
-            {
-                "mixed_7a": (
-                    (Conv(256), Conv(384, 3, 2, 0)),
-                    (Conv(256), Conv(256, 3, 2, 0)),
-                    (Conv(256), Conv(256, 3), Conv(256, 3, 2, 0)),
-                    (MAX_POOL,),
-                )
-            },
-            "block8",
-            5,
-            ((Conv(192),), (Conv(192), Conv(192, (1, 3)), Conv(192, (3, 1)))),
-            0.2,
-        ),
+        Stage({}, "block35", 5, block_a(32, 32), 0.17),
+        Stage(reduction_a(192, 192, 256), "block17", 10, factorised(7, 128, 128, 128, 128), 0.1),
+        Stage(reduction_b(256, 256, 256), "block8", 5, factorised(3, 192, 192, 192, 192), 0.2),
     ),
     last=0,
 )
 V2 = Plan(
     stem=STEM_V3,
     stages=(
-        Stage(
-            {
-                "mixed_5b": (
-                    (Conv(96),),
-                    (Conv(48), Conv(64, 5)),
-                    (Conv(64), Conv(96, 3), Conv(96, 3)),
-                    (AVERAGE_POOL, Conv(64)),
-                )
-            },
-            "block35",
-            10,
-            ((Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(48, 3), Conv(64, 3))),
-            0.17,
-        ),
-        Stage(
-            {"mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(256), Conv(256, 3), Conv(384, 3, 2, 0)), (MAX_POOL,))},
-            "block17",
-            20,
-            ((Conv(192),), (Conv(128), Conv(160, (1, 7)), Conv(192, (7, 1)))),
-            0.1,
-        ),
-        Stage(
-            {
-                "mixed_7a": (
-                    (Conv(256), Conv(384, 3, 2, 0)),
-                    (Conv(256), Conv(288, 3, 2, 0)),
-                    (Conv(256), Conv(288, 3), Conv(320, 3, 2, 0)),
-                    (MAX_POOL,),
-                )
-            },
-            "block8",
-            10,
-            ((Conv(192),), (Conv(192), Conv(224, (1, 3)), Conv(256, (3, 1)))),
-            0.2,
-        ),
+        Stage({"mixed_5b": module_a(64, ones=96)}, "block35", 10, block_a(48, 64), 0.17),
+        Stage(reduction_a(256, 256, 384), "block17", 20, factorised(7, 192, 128, 160, 192), 0.1),
+        Stage(reduction_b(288, 288, 320), "block8", 10, factorised(3, 192, 192, 224, 256), 0.2),
     ),
     last=1536,
 )

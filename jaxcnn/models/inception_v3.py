@@ -22,9 +22,9 @@ MAX_POOL = Pool("max", stride=2, padding=0)
 STEM = (Conv(32, 3, 2, 0), Conv(32, 3, 1, 0), Conv(64, 3), MAX_POOL, Conv(80), Conv(192, 3, 1, 0), MAX_POOL)
 
 
-def module_a(pooled: int) -> tuple:
+def module_a(pooled: int, ones: int = 64) -> tuple:
     """Figure 5, with a 5×5 convolution left."""
-    return (Conv(64),), (Conv(48), Conv(64, 5)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(pooled))
+    return (Conv(ones),), (Conv(48), Conv(64, 5)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(pooled))
 
 
 def module_b(width: int) -> tuple:

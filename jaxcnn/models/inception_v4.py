@@ -13,27 +13,29 @@ from jaxcnn.models.inception_v3 import MAX_POOL
 from jaxcnn.models.network import PYTORCH
 from jaxcnn.models.registry import variant
 
-FLAT, TALL = (1, 7), (7, 1)
+FLAT, TALL, PAIR = (1, 7), (7, 1), (Conv(256, (1, 3)), Conv(256, (3, 1)))
 STEM = (Conv(32, 3, 2, 0), Conv(32, 3, 1, 0), Conv(64, 3))
-MODULE_A = (  # figure 4
-    (Conv(96),),
-    (Conv(64), Conv(96, 3)),
-    (Conv(64), Conv(96, 3), Conv(96, 3)),
-    (AVERAGE_POOL, Conv(96)),
-)
-MODULE_B = (  # figure 5
+# figures 4, 5 and 6
+MODULE_A = (Conv(96),), (Conv(64), Conv(96, 3)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(96))
+MODULE_B = (
     (Conv(384),),
     (Conv(192), Conv(224, FLAT), Conv(256, TALL)),
     (Conv(192), Conv(192, TALL), Conv(224, FLAT), Conv(224, TALL), Conv(256, FLAT)),
     (AVERAGE_POOL, Conv(128)),
 )
-PAIR = (Conv(256, (1, 3)), Conv(256, (3, 1)))
-MODULE_C = (  # figure 6
+MODULE_C = (
     (Conv(256),),
     (Conv(384), PAIR),
     (Conv(384), Conv(448, (3, 1)), Conv(512, (1, 3)), PAIR),
     (AVERAGE_POOL, Conv(256)),
 )
+
+
+def reduction_a(first: int, second: int, third: int) -> dict[str, tuple]:
+    """Figure 7; the widths are k, l and m of table 1, whose n is 384 in all networks here."""
+    return {"mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(first), Conv(second, 3), Conv(third, 3, 2, 0)), (MAX_POOL,))}
+
+
 STAGES: tuple[dict[str, tuple], ...] = (
     {  # figure 3, the end of the stem; then 35×35
         "mixed_3a": ((MAX_POOL,), (Conv(96, 3, 2, 0),)),
@@ -44,9 +46,7 @@ STAGES: tuple[dict[str, tuple], ...] = (
         "mixed_5a": ((Conv(192, 3, 2, 0),), (MAX_POOL,)),
     }
     | {f"mixed_5{letter}": MODULE_A for letter in "bcde"},
-    {  # figure 7, then 17×17
-        "mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(192), Conv(224, 3), Conv(256, 3, 2, 0)), (MAX_POOL,)),
-    }
+    reduction_a(192, 224, 256)  # then 17×17
     | {f"mixed_6{letter}": MODULE_B for letter in "bcdefgh"},
     {  # figure 8, then 8×8
         "mixed_7a": (

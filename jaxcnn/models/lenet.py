@@ -105,7 +105,8 @@ class LeNet(Network, kw_only=True):
 
     names: tuple[str, ...]  # of its layers
     filters: int  # of the first
-    connections: tuple[tuple[int, ...], ...]  # of the third's maps, see PartialConv
+    connections: tuple[tuple[int, ...], ...]  # of the third's maps, see PartialConv; () for all, and max pooling
+    activation: Callable[[jax.Array], jax.Array]
     num_classes: int = 10
 
     without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
@@ -120,55 +121,31 @@ class LeNet(Network, kw_only=True):
         conv, _ = self.layers(train)
         first, second, third, fourth, *hidden = self.names
         x = self.activation(conv(self.filters, 5, name=first)(images))
+        if hidden == ["F5"]:
+            x = jnp.repeat(x, 2, axis=-1)  # LeNet-4 subsamples each of them to two maps
         x = self.subsampled(x, second)
         self.sow("intermediates", "stage1", x)
-        x = self.activation(self.connected(conv, third)(x))
-        x = self.subsampled(x, fourth)
+        connected = PartialConv(self.connections, self.dtype, name=third) if self.connections else conv(16, 5, name=third)
+        x = self.subsampled(self.activation(connected(x)), fourth)
         self.sow("intermediates", "stage2", x)
         if hidden:
             return self.activation(conv(120, 5, name=hidden[0])(x))
         height, width = x.shape[1:3]
         return jnp.concatenate([x[:, i : height - 3 + i, j : width - 3 + j] for i in range(4) for j in range(4)], axis=-1)
 
-    def activation(self, x: jax.Array) -> jax.Array:
-        """Of every layer but the head."""
-        return squash(x)
-
     def subsampled(self, x: jax.Array, name: str) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C); each of LeNet-4's first four maps twice."""
-        if self.names[4:] == ("F5",) and x.shape[-1] == self.filters:
-            x = jnp.repeat(x, 2, axis=-1)
-        return squash(Subsampling(self.dtype, name=name)(x))
-
-    def connected(self, conv: Callable, name: str) -> nn.Module:
-        """The third layer."""
-        return PartialConv(self.connections, self.dtype, name=name)
+        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        return self.activation(Subsampling(self.dtype, name=name)(x)) if self.connections else max_pool(x, 2, 2)
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, F) -> (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        if "F6" not in self.names:
-            return super().classify(x, train=train)
-        x = self.activation(nn.Dense(84, kernel_init=self.flavour.kernel_init, name="F6")(global_average_pool(x)))
+        x = global_average_pool(x)
+        if "F6" in self.names:
+            x = self.activation(nn.Dense(84, kernel_init=self.flavour.kernel_init, name="F6")(x))
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return self.flavour.linear(84, self.num_classes, name="head")(x)
-
-
-class LeNet5ReLU(LeNet):
-    """The modern form."""
-
-    def activation(self, x: jax.Array) -> jax.Array:
-        """Of every layer but the head."""
-        return nn.relu(x)
-
-    def subsampled(self, x: jax.Array, name: str) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C)."""
-        return max_pool(x, 2, 2)
-
-    def connected(self, conv: Callable, name: str) -> nn.Module:
-        """The third layer."""
-        return conv(16, 5, name=name)
+        return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
 
 
 PAPER = Flavour(fan_in_uniform, head_init=fan_in_uniform, head_bias_init=ZEROS, padding=0, conv_bias=True)
@@ -176,8 +153,8 @@ RELU = Flavour(he_normal("fan_in"), padding=0, conv_bias=True)
 LENET5 = ("C1", "S2", "C3", "S4", "C5", "F6")
 
 # parameters: for 1 channel and 10 classes
-lenet = partial(variant, module=LeNet, flavour=PAPER, image_size=32, paper="LeCun et al. 1998")
+lenet = partial(variant, module=LeNet, flavour=PAPER, activation=squash, image_size=32, paper="LeCun et al. 1998")
 lenet("lenet1", names=("H1", "H2", "H3", "H4"), filters=4, connections=H3_INPUTS, paper="LeCun et al. 1989")  # 2,578
 lenet("lenet4", names=("C1", "S2", "C3", "S4", "F5"), filters=4, connections=LENET4_C3_INPUTS)  # 50,698
 lenet("lenet5", names=LENET5, filters=6, connections=C3_INPUTS)  # 60,850, 60,000 of them up to F6
-lenet("lenet5_relu", module=LeNet5ReLU, flavour=RELU, names=LENET5, filters=6, connections=())  # 61,706
+lenet("lenet5_relu", flavour=RELU, names=LENET5, filters=6, connections=(), activation=nn.relu)  # 61,706

@@ -152,18 +152,9 @@ class NASNet(Network, kw_only=True):
 
 TIMM = PYTORCH._replace(epsilon=1e-3)
 TENSORFLOW = KERAS._replace(kernel_init=nn.initializers.he_normal(), grouped_init=GLOROT, momentum=0.0003)
-nasnet = partial(
-    variant,
-    module=NASNet,
-    flavour=TENSORFLOW,
-    zero_pad=True,
-    stem_filters=96,
-    stem_cells=True,
-    skip_reduction=False,
-    paper="arXiv:1707.07012",
-)
-nasnet("keras/NASNetMobile", depth=4, features=1056, stem_filters=32, image_size=224)  # 5.3 M parameters
-large = partial(nasnet, depth=6, features=4032, skip_reduction=True, image_size=331)
+nasnet = partial(variant, module=NASNet, flavour=TENSORFLOW, zero_pad=True, skip_reduction=False, paper="arXiv:1707.07012")
+nasnet("keras/NASNetMobile", depth=4, features=1056, stem_filters=32, stem_cells=True, image_size=224)  # 5.3 M parameters
+large = partial(nasnet, depth=6, features=4032, stem_filters=96, stem_cells=True, skip_reduction=True, image_size=331)
 large("keras/NASNetLarge")  # 88.8 M
 large("timm/nasnetalarge", flavour=TIMM, zero_pad=False)
-nasnet("nasnet_cifar", depth=6, features=768, stem_cells=False, num_classes=10, image_size=32)  # 3.3 M
+nasnet("nasnet_cifar", depth=6, features=768, stem_filters=96, stem_cells=False, num_classes=10, image_size=32)  # 3.3 M
