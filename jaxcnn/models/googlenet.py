@@ -47,7 +47,7 @@ class AuxiliaryHead(nn.Module):
         return self.flavour.linear(1024, self.num_classes, name="fc2")(x)
 
 
-class GoogLeNet(AuxiliaryInception, kw_only=True):
+class GoogLeNet(AuxiliaryInception):
     """Nine inception modules; auxiliary heads, with a dropout of `dropout_aux`, behind two of them.
 
     The "small" stem keeps the size of images of about 32×32: a 3×3 convolution without stride, and no pooling.

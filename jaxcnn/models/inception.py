@@ -47,7 +47,7 @@ class Inception(Network, kw_only=True):
         """What else is made of a module's output."""
 
 
-class AuxiliaryInception(Inception, kw_only=True):
+class AuxiliaryInception(Inception):
     """The same with auxiliary heads, as torchvision has it.
 
     In training, with `aux_logits`, the auxiliary logits are sown in the collection "auxiliary", and the trainer adds their

@@ -36,7 +36,7 @@ def average(features: int) -> tuple:
 PASS_THROUGH = (Pool("max", stride=2),)
 
 
-class BNInception(Inception, kw_only=True):
+class BNInception(Inception):
     """Ten inception modules. `drop_rate` is 0, as the paper found it may be."""
 
     smallest = 1

@@ -79,7 +79,7 @@ class AuxiliaryHead(nn.Module):
         return linear(768, self.num_classes, kernel_init=nn.initializers.normal(0.001), name="fc")(global_average_pool(x))
 
 
-class InceptionV3(AuxiliaryInception, kw_only=True):
+class InceptionV3(AuxiliaryInception):
     """Eleven inception modules; in training, the auxiliary logits take images of 299×299."""
 
     drop_rate: float = 0.5

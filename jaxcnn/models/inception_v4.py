@@ -59,7 +59,7 @@ STAGES: tuple[dict[str, tuple], ...] = (
 )
 
 
-class InceptionV4(Inception, kw_only=True):
+class InceptionV4(Inception):
     """4, 7 and 3 inception modules with reductions between."""
 
     smallest = 75

@@ -50,8 +50,7 @@ class VGG(Network, kw_only=True):
         for stage, depth in enumerate(self.depths, start=1):
             for index in range(1, depth + 1):
                 x = conv(min(64 * 2 ** (stage - 1), 512), 3, name=layer_name("conv", stage, index))(x)
-                norm_name = layer_name("norm", stage, index)
-                x = norm(name=norm_name, activation=nn.relu)(x) if self.batch_norm else nn.relu(x)
+                x = norm(name=layer_name("norm", stage, index), activation=nn.relu)(x) if self.batch_norm else nn.relu(x)
             self.sow("intermediates", f"stage{stage}", x)
             if stage < len(self.depths) or self.last_pool:
                 x = max_pool(x, 2, 2)
