@@ -2,7 +2,7 @@
 
 from jaxcnn.layers.activation import Activation, identity, recomputed, relu
 from jaxcnn.layers.batch_norm import BatchNorm
-from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, conv_numbers, sequence
+from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, branched, conv_numbers, sequence
 from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
@@ -39,6 +39,7 @@ __all__ = [
     "adaptive_average_pool",
     "average_pool",
     "blur_pool",
+    "branched",
     "channel_shuffle",
     "conv",
     "conv_numbers",

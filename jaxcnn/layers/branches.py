@@ -31,6 +31,7 @@ class Pool(NamedTuple):
     size: int = 3
     stride: int = 1
     padding: int = 1
+    ceil_mode: bool = False  # max_pool's
 
 
 AVERAGE_POOL = Pool("average")
@@ -51,11 +52,10 @@ def sequence(
     conv: Callable,
     norm: Callable,
     count_padding: bool = True,
-    ceil_mode: bool = False,
 ) -> jax.Array:
     """(N, H, W, C) -> (N, H', W', C'): one step after the other; the layers are {prefix}conv1, {prefix}norm1, ….
 
-    The stem's first is stem_conv, as in every network. `count_padding` is average_pool's, `ceil_mode` is max_pool's.
+    The stem's first is stem_conv, as in every network. `count_padding` is average_pool's.
     """
     numbers = conv_numbers(steps)
 
@@ -71,14 +71,20 @@ def sequence(
         elif not isinstance(step, Pool):
             x = jnp.concatenate([unit(x, part) for part in step], axis=-1)
         elif step.kind == "max":
-            x = max_pool(x, step.size, step.stride, padding=step.padding, ceil_mode=ceil_mode)
+            x = max_pool(x, step.size, step.stride, padding=step.padding, ceil_mode=step.ceil_mode)
         else:
             x = average_pool(x, step.size, step.stride, padding=step.padding, count_padding=count_padding)
     return x
 
 
+def branched(x: jax.Array, branches: Sequence[Steps], **options: Any) -> jax.Array:
+    """(N, H, W, C) -> (N, H', W', the branches' C'): branch{b}_conv{n}, branch{b}_norm{n}; for `options` see `sequence`."""
+    outputs = [sequence(x, steps, prefix=f"branch{b}_", **options) for b, steps in enumerate(branches, start=1)]
+    return jnp.concatenate(outputs, axis=-1)
+
+
 class Branches(nn.Module):
-    """Branches of one input, concatenated: branch{b}_conv{n}, branch{b}_norm{n}."""
+    """Branches of one input, concatenated."""
 
     branches: tuple[Steps, ...]
     conv: Callable
@@ -88,6 +94,4 @@ class Branches(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, H, W, C) -> (N, H', W', the branches' C')."""
-        layers: dict[str, Any] = {"conv": self.conv, "norm": self.norm, "count_padding": self.count_padding}
-        outputs = [sequence(x, steps, prefix=f"branch{b}_", **layers) for b, steps in enumerate(self.branches, start=1)]
-        return jnp.concatenate(outputs, axis=-1)
+        return branched(x, self.branches, conv=self.conv, norm=self.norm, count_padding=self.count_padding)

@@ -5,27 +5,15 @@ convolution is separable, a depthwise one with 8 filters a channel and a 1×1, a
 same on each side. The kernels start by He et al. (fan in): the paper doesn't say.
 """
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jaxcnn.layers import (
-    AVERAGE_POOL,
-    BatchNorm,
-    Branches,
-    Conv,
-    Pool,
-    conv,
-    global_average_pool,
-    he_normal,
-    linear,
-    max_pool,
-    sequence,
-)
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import AVERAGE_POOL, Conv, Pool, he_normal, max_pool, sequence
+from jaxcnn.models.inception import Inception
+from jaxcnn.models.network import Flavour
+from jaxcnn.models.registry import variant
 
 
 def module(ones: int, reduce3: int, threes: int, reduce_double: int, doubles: int, pooled: tuple) -> tuple:
@@ -46,62 +34,40 @@ def average(features: int) -> tuple:
 
 
 PASS_THROUGH = (Pool("max", stride=2),)
-STAGES: tuple[dict[str, tuple], ...] = (
-    {
-        "3a": module(64, 64, 64, 64, 96, average(32)),
-        "3b": module(64, 64, 96, 64, 96, average(64)),
-    },
-    {
-        "3c": module(0, 128, 160, 64, 96, PASS_THROUGH),
-        "4a": module(224, 64, 96, 96, 128, average(128)),
-        "4b": module(192, 96, 128, 96, 128, average(128)),
-        "4c": module(160, 128, 160, 128, 160, average(96)),
-        "4d": module(96, 128, 192, 160, 192, average(96)),
-    },
-    {
-        "4e": module(0, 128, 192, 192, 256, PASS_THROUGH),
-        "5a": module(352, 192, 320, 160, 224, average(128)),
-        "5b": module(352, 192, 320, 192, 224, (Pool("max"), Conv(128))),
-    },
-)
 
 
-class BNInception(nn.Module):
-    """Stem, ten inception modules in three stages, global average pool, dropout, linear head.
+class BNInception(Inception):
+    """Ten inception modules. `drop_rate` is 0, as the paper found it may be."""
 
-    `dropout` is off, as the paper found it may be. `freeze_norm` uses the running statistics in training too.
-    """
+    smallest = 1
+    stages = (
+        {
+            "pool": ((Pool("max", stride=2),),),
+            "inception3a": module(64, 64, 64, 64, 96, average(32)),
+            "inception3b": module(64, 64, 96, 64, 96, average(64)),
+        },
+        {
+            "inception3c": module(0, 128, 160, 64, 96, PASS_THROUGH),
+            "inception4a": module(224, 64, 96, 96, 128, average(128)),
+            "inception4b": module(192, 96, 128, 96, 128, average(128)),
+            "inception4c": module(160, 128, 160, 128, 160, average(96)),
+            "inception4d": module(96, 128, 192, 160, 192, average(96)),
+        },
+        {
+            "inception4e": module(0, 128, 192, 192, 256, PASS_THROUGH),
+            "inception5a": module(352, 192, 320, 160, 224, average(128)),
+            "inception5b": module(352, 192, 320, 192, 224, (Pool("max"), Conv(128))),
+        },
+    )
 
-    num_classes: int = 1000
-    dropout: float = 0.0
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, 1024) features if num_classes is 0."""
-        check_images(self, images)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
-        convolution = partial(conv, kernel_init=he_normal("fan_in"), dtype=self.dtype)
-        layers: dict[str, Any] = {"conv": convolution, "norm": norm}
-
+    def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
+        """The stem: (N, H, W, C) -> (N, H/4, W/4, 192)."""
         channels = images.shape[-1]
-        x = convolution(8 * channels, 7, 2, groups=channels, name="stem_conv")(images)
-        x = norm(name="stem_norm", activation=nn.relu)(convolution(64, 1, name="stem_pointwise")(x))
-        x = sequence(max_pool(x, 3, 2, padding=1), (Conv(64), Conv(192, 3)), prefix="reduce_", **layers)
-        self.sow("intermediates", "stem", x)
-        x = max_pool(x, 3, 2, padding=1)
-        for stage, modules in enumerate(STAGES, start=1):
-            for name, branches in modules.items():
-                x = Branches(branches, name=f"inception{name}", **layers)(x)
-            self.sow("intermediates", f"stage{stage}", x)
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return linear(1024, self.num_classes, name="head")(x)
+        x = conv(8 * channels, 7, 2, groups=channels, name="stem_conv")(images)
+        x = norm(name="stem_norm", activation=nn.relu)(conv(64, 1, name="stem_pointwise")(x))
+        return sequence(max_pool(x, 3, 2, padding=1), (Conv(64), Conv(192, 3)), prefix="reduce_", conv=conv, norm=norm)
 
 
+HE = Flavour(he_normal("fan_in"), epsilon=1e-3)
 # 11.2 M parameters; the paper's 13.6 M are with what it doesn't show
-variant("inception_bn", BNInception, image_size=224, paper="arXiv:1502.03167")
+variant("inception_bn", BNInception, flavour=HE, count_padding=True, image_size=224, paper="arXiv:1502.03167")

@@ -9,28 +9,18 @@ ReLU, and a 1×1 convolution ends it. The modules have the names of TensorFlow's
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jaxcnn.layers import (
-    AVERAGE_POOL,
-    BatchNorm,
-    Branches,
-    Conv,
-    conv,
-    global_average_pool,
-    linear,
-    relu,
-    sequence,
-    uniform,
-)
+from jaxcnn.layers import Branches, Conv, StochasticDepth, branched, relu, sequence, uniform
 from jaxcnn.layers.branches import Steps
-from jaxcnn.models.inception_v3 import MAX_POOL
+from jaxcnn.models.inception_v3 import MAX_POOL, module_a
 from jaxcnn.models.inception_v3 import STEM as STEM_V3
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.models.inception_v4 import TIMM, reduction_a
+from jaxcnn.models.network import KERAS, Initializer, Network
+from jaxcnn.models.registry import variant
 
 
 class Stage(NamedTuple):
@@ -51,72 +41,37 @@ class Plan(NamedTuple):
     last: int  # features of the 1×1 convolution at the end, 0 for none
 
 
+def block_a(double: int, doubled: int) -> tuple[Steps, ...]:
+    """Figures 10 and 16."""
+    return (Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(double, 3), Conv(doubled, 3))
+
+
+def factorised(size: int, ones: int, reduced: int, flat: int, tall: int) -> tuple[Steps, ...]:
+    """Figures 11, 13, 17 and 19: an n×n convolution as 1×n and n×1."""
+    return (Conv(ones),), (Conv(reduced), Conv(flat, (1, size)), Conv(tall, (size, 1)))
+
+
+def reduction_b(single: int, double: int, doubled: int) -> dict[str, tuple[Steps, ...]]:
+    """Figures 12 and 18."""
+    first, second = (Conv(256), Conv(384, 3, 2, 0)), (Conv(256), Conv(single, 3, 2, 0))
+    return {"mixed_7a": (first, second, (Conv(256), Conv(double, 3), Conv(doubled, 3, 2, 0)), (MAX_POOL,))}
+
+
 V1 = Plan(
     stem=(*STEM_V3[:-1], Conv(256, 3, 2, 0)),
     stages=(
-        Stage({}, "block35", 5, ((Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(32, 3), Conv(32, 3))), 0.17),
-        Stage(
-            {"mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(192), Conv(192, 3), Conv(256, 3, 2, 0)), (MAX_POOL,))},
-            "block17",
-            10,
-            ((Conv(128),), (Conv(128), Conv(128, (1, 7)), Conv(128, (7, 1)))),
-            0.1,
-        ),
-        Stage(
-            {
-                "mixed_7a": (
-                    (Conv(256), Conv(384, 3, 2, 0)),
-                    (Conv(256), Conv(256, 3, 2, 0)),
-                    (Conv(256), Conv(256, 3), Conv(256, 3, 2, 0)),
-                    (MAX_POOL,),
-                )
-            },
-            "block8",
-            5,
-            ((Conv(192),), (Conv(192), Conv(192, (1, 3)), Conv(192, (3, 1)))),
-            0.2,
-        ),
+        Stage({}, "block35", 5, block_a(32, 32), 0.17),
+        Stage(reduction_a(192, 192, 256), "block17", 10, factorised(7, 128, 128, 128, 128), 0.1),
+        Stage(reduction_b(256, 256, 256), "block8", 5, factorised(3, 192, 192, 192, 192), 0.2),
     ),
     last=0,
 )
 V2 = Plan(
     stem=STEM_V3,
     stages=(
-        Stage(
-            {
-                "mixed_5b": (
-                    (Conv(96),),
-                    (Conv(48), Conv(64, 5)),
-                    (Conv(64), Conv(96, 3), Conv(96, 3)),
-                    (AVERAGE_POOL, Conv(64)),
-                )
-            },
-            "block35",
-            10,
-            ((Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(48, 3), Conv(64, 3))),
-            0.17,
-        ),
-        Stage(
-            {"mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(256), Conv(256, 3), Conv(384, 3, 2, 0)), (MAX_POOL,))},
-            "block17",
-            20,
-            ((Conv(192),), (Conv(128), Conv(160, (1, 7)), Conv(192, (7, 1)))),
-            0.1,
-        ),
-        Stage(
-            {
-                "mixed_7a": (
-                    (Conv(256), Conv(384, 3, 2, 0)),
-                    (Conv(256), Conv(288, 3, 2, 0)),
-                    (Conv(256), Conv(288, 3), Conv(320, 3, 2, 0)),
-                    (MAX_POOL,),
-                )
-            },
-            "block8",
-            10,
-            ((Conv(192),), (Conv(192), Conv(224, (1, 3)), Conv(256, (3, 1)))),
-            0.2,
-        ),
+        Stage({"mixed_5b": module_a(64, ones=96)}, "block35", 10, block_a(48, 64), 0.17),
+        Stage(reduction_a(256, 256, 384), "block17", 20, factorised(7, 192, 128, 160, 192), 0.1),
+        Stage(reduction_b(288, 288, 320), "block8", 10, factorised(3, 192, 192, 224, 256), 0.2),
     ),
     last=1536,
 )
@@ -129,76 +84,60 @@ class ResidualBlock(nn.Module):
     scale: float
     conv: Callable
     norm: Callable
-    bias_init: Callable[[int], jax.nn.initializers.Initializer]
+    bias_init: Initializer | None  # None: as PyTorch's
     is_last: bool
+    drop_rate: float  # of stochastic depth; 0 in evaluation
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> the same shape."""
-        outputs = [
-            sequence(x, steps, prefix=f"branch{b}_", conv=self.conv, norm=self.norm)
-            for b, steps in enumerate(self.branches, start=1)
-        ]
-        y = jnp.concatenate(outputs, axis=-1)
-        y = self.conv(x.shape[-1], 1, use_bias=True, bias_init=self.bias_init(y.shape[-1]), name="expand")(y)
+        y = branched(x, self.branches, conv=self.conv, norm=self.norm)
+        bias_init = self.bias_init or uniform(y.shape[-1] ** -0.5)
+        y = self.conv(x.shape[-1], 1, use_bias=True, bias_init=bias_init, name="expand")(y)
+        y = StochasticDepth(self.drop_rate)(y, train=True)
         return x + y if self.is_last else relu(x + self.scale * y)
 
 
-class InceptionResNet(nn.Module):
+class InceptionResNet(Network, kw_only=True):
     """Stem, three stages of residual inception blocks, global average pool, dropout, linear head.
 
-    `drop_rate` is the dropout's, 0.2 in the paper. `freeze_norm` uses the running statistics in training too. With
-    `remat`, blocks are computed again in the backward pass instead of kept: less memory, more time.
+    `drop_path_rate` is that of the last block, and 0 in the first.
     """
 
     plan: Plan
-    flavour: Literal["timm", "keras"]
-    num_classes: int = 1000
-    drop_rate: float = 0.0
-    freeze_norm: bool = False
-    remat: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images, at_least=75)
-        keras = self.flavour == "keras"
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
-        if keras:
-            norm = partial(norm, momentum=0.01, unbiased=False, use_scale=False)
-        init = nn.initializers.glorot_uniform() if keras else nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        layers: dict[str, Any] = {"conv": partial(conv, kernel_init=init, dtype=self.dtype), "norm": norm}
-        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+    smallest = 75
 
-        x = sequence(images, self.plan.stem, prefix="stem_", **layers)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = sequence(images, self.plan.stem, prefix="stem_", conv=conv, norm=norm)
         self.sow("intermediates", "stem", x)
+        blocks, last = 0, sum(stage.depth for stage in self.plan.stages) - 1
         for number, stage in enumerate(self.plan.stages, start=1):
             for name, branches in stage.reduction.items():
-                x = Branches(branches, name=name, count_padding=False, **layers)(x)
+                x = Branches(branches, conv, norm, count_padding=False, name=name)(x)
             for index in range(1, stage.depth + 1):
-                x = block(
+                block = ResidualBlock(
                     stage.branches,
                     stage.scale,
-                    **layers,
-                    bias_init=lambda inputs: nn.initializers.zeros if keras else uniform(inputs**-0.5),
-                    is_last=bool(self.plan.last) and (number, index) == (3, stage.depth),
+                    conv,
+                    norm,
+                    self.flavour.head_bias_init,
+                    is_last=bool(self.plan.last) and blocks == last,
+                    drop_rate=self.drop_path_rate * blocks / max(last, 1) if train else 0.0,
                     name=f"{stage.block}_{index}",
-                )(x)
+                )
+                x = self.run(block, x)
+                blocks += 1
             if number == 3 and self.plan.last:
-                x = norm(name="last_norm", activation=nn.relu)(layers["conv"](self.plan.last, 1, name="last_conv")(x))
+                x = norm(name="last_norm", activation=nn.relu)(conv(self.plan.last, 1, name="last_conv")(x))
             self.sow("intermediates", f"stage{number}", x)
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        head: dict[str, Any] = {"kernel_init": init, "bias_init": nn.initializers.zeros} if keras else {}
-        return linear(x.shape[-1], self.num_classes, name="head", **head)(x)
+        return x
 
 
-inception_resnet = partial(variant, image_size=299, paper="arXiv:1602.07261")
-inception_resnet("inception_resnet_v1", InceptionResNet, plan=V1, flavour="timm", drop_rate=0.2)
-inception_resnet("inception_resnet_v2", InceptionResNet, plan=V2, flavour="timm", drop_rate=0.2)  # 55.8 M parameters
-inception_resnet("timm/inception_resnet_v2", InceptionResNet, plan=V2, flavour="timm")
-inception_resnet("keras/InceptionResNetV2", InceptionResNet, plan=V2, flavour="keras")
+inception_resnet = partial(variant, module=InceptionResNet, flavour=TIMM, plan=V2, image_size=299, paper="arXiv:1602.07261")
+inception_resnet("inception_resnet_v1", plan=V1, drop_rate=0.2)  # the paper's rate
+inception_resnet("inception_resnet_v2", drop_rate=0.2)  # 55.8 M parameters
+inception_resnet("timm/inception_resnet_v2")
+inception_resnet("keras/InceptionResNetV2", flavour=KERAS._replace(norm_scale=False))

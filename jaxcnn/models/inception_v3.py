@@ -7,35 +7,24 @@ which the paper leaves open. Initialised as the library does: torchvision draws 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxcnn.errors import UserError
-from jaxcnn.layers import (
-    AVERAGE_POOL,
-    BatchNorm,
-    Branches,
-    Conv,
-    Pool,
-    average_pool,
-    conv,
-    global_average_pool,
-    linear,
-    sequence,
-)
-from jaxcnn.models.googlenet import transformed
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import AVERAGE_POOL, Conv, Pool, average_pool, global_average_pool, linear
+from jaxcnn.models.inception import AuxiliaryInception
+from jaxcnn.models.network import KERAS, TORCHVISION
+from jaxcnn.models.registry import variant
 
 MAX_POOL = Pool("max", stride=2, padding=0)
 STEM = (Conv(32, 3, 2, 0), Conv(32, 3, 1, 0), Conv(64, 3), MAX_POOL, Conv(80), Conv(192, 3, 1, 0), MAX_POOL)
 
 
-def module_a(pooled: int) -> tuple:
+def module_a(pooled: int, ones: int = 64) -> tuple:
     """Figure 5, with a 5×5 convolution left."""
-    return (Conv(64),), (Conv(48), Conv(64, 5)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(pooled))
+    return (Conv(ones),), (Conv(48), Conv(64, 5)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(pooled))
 
 
 def module_b(width: int) -> tuple:
@@ -90,68 +79,35 @@ class AuxiliaryHead(nn.Module):
         return linear(768, self.num_classes, kernel_init=nn.initializers.normal(0.001), name="fc")(global_average_pool(x))
 
 
-class InceptionV3(nn.Module):
-    """Stem, eleven inception modules in three stages, global average pool, dropout, linear head.
+class InceptionV3(AuxiliaryInception):
+    """Eleven inception modules; in training, the auxiliary logits take images of 299×299."""
 
-    In training, with `aux_logits`, the auxiliary logits are sown as ("auxiliary", "aux"), and the trainer adds their loss;
-    that takes images of 299×299. `transform_input` takes images normalised as other torchvision networks want them.
-    `freeze_norm` uses the running statistics in training too.
-    """
+    drop_rate: float = 0.5
 
-    flavour: Literal["torchvision", "keras"]
-    num_classes: int = 1000
-    aux_logits: bool = True
-    transform_input: bool = False
-    dropout: float = 0.5
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
+    smallest = 75
+    stem_steps = STEM
+    stages = STAGES
+    heads: ClassVar = {"mixed_6e": "aux"}
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, 2048) features if num_classes is 0."""
-        check_images(self, images, at_least=75)
-        keras = self.flavour == "keras"
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, epsilon=1e-3, dtype=self.dtype)
-        if keras:
-            norm = partial(norm, momentum=0.01, unbiased=False, use_scale=False)
-        init = nn.initializers.glorot_uniform() if keras else nn.initializers.normal(0.1)
-        layers: dict[str, Any] = {
-            "conv": partial(conv, kernel_init=init, dtype=self.dtype),
-            "norm": norm,
-            "count_padding": not keras,
-        }
-
-        x = transformed(self, images) if self.transform_input else images
-        x = sequence(x, STEM, prefix="stem_", **layers)
-        self.sow("intermediates", "stem", x)
-        for stage, modules in enumerate(STAGES, start=1):
-            for name, branches in modules.items():
-                x = Branches(branches, name=name, **layers)(x)
-            self.sow("intermediates", f"stage{stage}", x)
-            if stage == 2 and self.aux_logits and self.num_classes > 0:
-                self._auxiliary(x, layers["conv"], norm, images.shape, train)
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        zeros = nn.initializers.zeros if keras else None
-        return linear(2048, self.num_classes, kernel_init=init, bias_init=zeros, name="head")(x)
-
-    def _auxiliary(self, x, conv, norm, shape, train):
-        """Its parameters are there whatever the mode; it computes only in training, where its logits are asked for."""
-        asked = train and self.is_mutable_collection("auxiliary") and not self.is_initializing()
-        if asked and min(x.shape[1:3]) < 17:
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, 2048)."""
+        height, width = images.shape[1:3]
+        if min(height, width) < 299 and self.asked(train):
             raise UserError(
-                f"{shape[1]}×{shape[2]} is too small for the auxiliary head of inception_v3 in training: "
+                f"{height}×{width} is too small for the auxiliary head of inception_v3 in training: "
                 "at least 299×299, or aux_logits=False"
             )
-        if asked or self.is_initializing():
-            logits = AuxiliaryHead(self.num_classes, conv, norm, name="aux_head")(x)
-            if asked:
-                self.sow("auxiliary", "aux", logits)
+        return super().backbone(images, train=train)
+
+    def auxiliary(self, train: bool, name: str) -> nn.Module:
+        """The auxiliary head: (N, H, W, C) -> (N, num_classes) float32."""
+        return AuxiliaryHead(self.num_classes, *self.layers(train), name=name)
 
 
+normal = nn.initializers.normal(0.1)
 inception_v3 = partial(variant, module=InceptionV3, image_size=299, paper="arXiv:1512.00567")
-inception_v3("torchvision/inception_v3", flavour="torchvision")  # 27.2 M parameters, 23.8 M without the auxiliary head
-inception_v3("keras/InceptionV3", flavour="keras", aux_logits=False, dropout=0.0)
+# 27.2 M parameters, 23.8 M without the auxiliary head
+torchvision = TORCHVISION._replace(kernel_init=normal, head_init=normal, epsilon=1e-3)
+inception_v3("torchvision/inception_v3", flavour=torchvision, count_padding=True)
+keras = KERAS._replace(norm_scale=False)
+inception_v3("keras/InceptionV3", flavour=keras, count_padding=False, aux_logits=False, drop_rate=0.0)

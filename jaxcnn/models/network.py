@@ -23,7 +23,7 @@ class Flavour(NamedTuple):
 
     kernel_init: Initializer = he_normal("fan_out")
     grouped_init: Initializer | None = None
-    """of depthwise and grouped convolutions, if it is another"""
+    """of depthwise and grouped convolutions, and of both of NASNet's separable ones, if it is another"""
     head_init: Initializer | None = None
     """of linear layers; None: uniform within ±1/sqrt(inputs), as PyTorch's nn.Linear"""
     head_bias_init: Initializer | None = None

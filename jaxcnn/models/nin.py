@@ -6,50 +6,51 @@ the last of them has a map for each class, whose mean over positions is the logi
 too (equation 2). The paper says of the initial weights only that they were set by hand; here by He et al. (fan in).
 """
 
-from functools import partial
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jaxcnn.layers import conv, global_average_pool, he_normal, max_pool
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import Conv, global_average_pool, he_normal, max_pool
+from jaxcnn.models.network import Flavour, Network
+from jaxcnn.models.registry import variant
+from jaxcnn.models.squeezenet import mean_of_maps
+
+HE = Flavour(he_normal("fan_in"), conv_bias=True)
 
 
-class NetworkInNetwork(nn.Module):
-    """The network for CIFAR; `dropout` follows the first two stages."""
+class NetworkInNetwork(Network, kw_only=True):
+    """Three stages of convolutions; `drop_rate` is of the dropout behind each of the first two."""
 
+    stages: tuple[tuple[Conv, ...], ...]
     num_classes: int = 10
-    dropout: float = 0.5
-    dtype: jax.typing.DTypeLike = jnp.float32
+    drop_rate: float = 0.5
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C), at least 4×4 -> logits (N, num_classes) float32, or (N, 192) if num_classes is 0."""
-        check_images(self, images, at_least=4)
-        convolution = partial(conv, use_bias=True, kernel_init=he_normal("fan_in"))
-        hidden = partial(convolution, dtype=self.dtype)
-        dropout = nn.Dropout(self.dropout, deterministic=not train)
+    without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
+    smallest = 4
 
-        x = nn.relu(hidden(192, 5, name="stem_conv")(images))
-        x = nn.relu(hidden(160, 1, name="stage1_conv2")(x))
-        x = nn.relu(hidden(96, 1, name="stage1_conv3")(x))
-        self.sow("intermediates", "stage1", x)
-        x = dropout(max_pool(x, 3, 2, ceil_mode=True))  # half the size, rounded up, as in cuda-convnet
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4, W/4, 192)."""
+        return self.convolved(nn.Dropout(self.drop_rate, deterministic=not train), images)
 
-        x = nn.relu(hidden(192, 5, name="stage2_conv1")(x))
-        x = nn.relu(hidden(192, 1, name="stage2_conv2")(x))
-        x = nn.relu(hidden(192, 1, name="stage2_conv3")(x))
-        self.sow("intermediates", "stage2", x)
-        x = dropout(max_pool(x, 3, 2, ceil_mode=True))
+    def convolved(self, dropout: nn.Dropout, x: jax.Array) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4, W/4, 192)."""
+        for stage, steps in enumerate(self.stages, start=1):
+            for index, (features, size, stride, padding) in enumerate(steps, start=1):
+                name = "stem_conv" if stage == index == 1 else f"stage{stage}_conv{index}"
+                layer = self.flavour.conv(self.dtype)(features, size, stride, padding=padding, name=name)
+                x = nn.relu(layer(x))
+            self.sow("intermediates", f"stage{stage}", x)
+            x = dropout(self.pooled(x)) if stage < len(self.stages) else x
+        return x
 
-        x = nn.relu(hidden(192, 3, name="stage3_conv1")(x))
-        x = nn.relu(hidden(192, 1, name="stage3_conv2")(x))
-        self.sow("intermediates", "stage3", x)
-        if self.num_classes == 0:
-            return global_average_pool(x)
-        x = nn.relu(convolution(self.num_classes, 1, name="head")(x.astype(jnp.float32)))
-        return global_average_pool(x)
+    def pooled(self, x: jax.Array) -> jax.Array:
+        """Half the size, rounded up, as in cuda-convnet."""
+        return max_pool(x, 3, 2, ceil_mode=True)
+
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H/4, W/4, 192) -> (N, num_classes) float32, or (N, 192) if num_classes is 0."""
+        return mean_of_maps(self, x) if self.num_classes else global_average_pool(x)
 
 
-variant("nin", NetworkInNetwork, image_size=32, paper="arXiv:1312.4400")  # 0.97 M parameters
+STAGES = ((Conv(192, 5), Conv(160), Conv(96)), (Conv(192, 5), Conv(192), Conv(192)), (Conv(192, 3), Conv(192)))
+# 0.97 M parameters
+variant("nin", NetworkInNetwork, flavour=HE, stages=STAGES, image_size=32, paper="arXiv:1312.4400")

@@ -9,75 +9,79 @@ positions, this 109), pooling that keeps what reaches over the edge, and a ReLU 
 Initialised by He et al. (fan in, uniform), the last convolution normal with deviation 0.01, biases zero.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import conv, global_average_pool, max_pool
-from jaxcnn.models.registry import check_images, variant
-
-HE_UNIFORM = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
+from jaxcnn.layers import global_average_pool, max_pool
+from jaxcnn.models.network import Flavour, Network
+from jaxcnn.models.registry import variant
 
 
 class Fire(nn.Module):
     """1×1 convolutions to `squeeze` maps, and of these 1×1 and 3×3 convolutions to 4·squeeze maps each."""
 
     squeeze: int
-    dtype: jax.typing.DTypeLike
+    conv: Callable
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H, W, 8·squeeze)."""
-        convolution = partial(conv, use_bias=True, kernel_init=HE_UNIFORM, dtype=self.dtype)
-        x = nn.relu(convolution(self.squeeze, 1, name="squeeze")(x))
-        one = nn.relu(convolution(4 * self.squeeze, 1, name="expand1x1")(x))
-        three = nn.relu(convolution(4 * self.squeeze, 3, name="expand3x3")(x))
+        x = nn.relu(self.conv(self.squeeze, 1, name="squeeze")(x))
+        one = nn.relu(self.conv(4 * self.squeeze, 1, name="expand1x1")(x))
+        three = nn.relu(self.conv(4 * self.squeeze, 3, name="expand3x3")(x))
         return jnp.concatenate([one, three], axis=-1)
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Network, kw_only=True):
     """Fire modules fire2 to fire9 in three stages, max pooling before each stage; a 1×1 convolution makes the logits."""
 
     stem_filters: int
     stem_size: int
     depths: tuple[int, ...]  # fire modules in each stage
-    num_classes: int = 1000
-    dropout: float = 0.5
-    dtype: jax.typing.DTypeLike = jnp.float32
+    drop_rate: float = 0.5
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, 512) if num_classes is 0."""
-        check_images(self, images, at_least=self.stem_size + 14)  # the third pooling takes no less than 2×2
-        stem = conv(
-            self.stem_filters,
-            self.stem_size,
-            stride=2,
-            padding=0,
-            use_bias=True,
-            kernel_init=HE_UNIFORM,
-            dtype=self.dtype,
-            name="stem_conv",
-        )
-        x = nn.relu(stem(images))
+    without = frozenset({"drop_path_rate", "freeze_norm"})
+
+    @property
+    def smallest(self) -> int:
+        """The least height and width of images: the third pooling takes no less than 2×2."""
+        return self.stem_size + 14
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/16, W/16, 512)."""
+        conv, _ = self.layers(train)
+        x = nn.relu(conv(self.stem_filters, self.stem_size, 2, padding=0, name="stem_conv")(images))
         self.sow("intermediates", "stem", x)
         fire = 2
         for stage, depth in enumerate(self.depths, start=1):
             x = max_pool(x, 3, 2, ceil_mode=True)
             for _ in range(depth):
-                x = Fire(16 * (fire // 2), self.dtype, name=f"stage{stage}_fire{fire}")(x)
+                x = self.run(Fire(16 * (fire // 2), conv, name=f"stage{stage}_fire{fire}"), x)
                 fire += 1
             self.sow("intermediates", f"stage{stage}", x)
+        return x
 
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H/16, W/16, 512) -> (N, num_classes) float32, or (N, 512) if num_classes is 0."""
         if self.num_classes == 0:
             return global_average_pool(x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x).astype(jnp.float32)
-        x = conv(self.num_classes, 1, use_bias=True, kernel_init=nn.initializers.normal(0.01), name="head")(x)
-        return global_average_pool(nn.relu(x))
+        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        return mean_of_maps(self, x)
 
 
-squeezenet = partial(variant, image_size=224, paper="arXiv:1602.07360")
-squeezenet("torchvision/squeezenet1_0", SqueezeNet, stem_filters=96, stem_size=7, depths=(3, 4, 1))  # 1.25 M parameters
-squeezenet("torchvision/squeezenet1_1", SqueezeNet, stem_filters=64, stem_size=3, depths=(2, 2, 4))  # 1.24 M
+def mean_of_maps(model: Network, x: jax.Array) -> jax.Array:
+    """A head of a 1×1 convolution to a map for each class, and a ReLU: (N, H, W, C) -> means (N, num_classes) float32."""
+    init = model.flavour.head_init or model.flavour.kernel_init
+    conv = model.flavour.conv(jnp.float32)(model.num_classes, 1, kernel_init=init, name="head")
+    return global_average_pool(nn.relu(conv(x.astype(jnp.float32))))
+
+
+HE_UNIFORM = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
+FLAVOUR = Flavour(HE_UNIFORM, head_init=nn.initializers.normal(0.01), conv_bias=True)
+squeezenet = partial(variant, module=SqueezeNet, flavour=FLAVOUR, image_size=224, paper="arXiv:1602.07360")
+squeezenet("torchvision/squeezenet1_0", stem_filters=96, stem_size=7, depths=(3, 4, 1))  # 1.25 M parameters
+squeezenet("torchvision/squeezenet1_1", stem_filters=64, stem_size=3, depths=(2, 2, 4))  # 1.24 M

@@ -28,7 +28,7 @@ def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
         ("resnet18", {"stm": "small"}, r'no argument "stm" \(did you mean "stem"\?\); it takes drop_path_rate, drop_rate, '),
         ("resnet18", {"depths": (1, 1)}, 'no argument "depths"'),
         ("resnet18", {"name": "mine"}, 'no argument "name"'),
-        ("lenet5", {"stem": "small"}, 'lenet5: no argument "stem"; it takes dtype, num_classes'),
+        ("lenet5", {"stem": "small"}, 'lenet5: no argument "stem"; it takes drop_rate, dtype, num_classes'),
         ("resnet18", {"stem": "smal"}, r"stem: expected one of imagenet, small; got 'smal' \(did you mean \"small\"\?\)"),
         ("resnet18", {"stem": ["small"]}, "resnet18: stem: "),
         ("resnet20", {"num_classes": "ten"}, "resnet20: num_classes: expected an int of at least 0, got 'ten'"),

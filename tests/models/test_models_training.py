@@ -13,11 +13,7 @@ from sklearn.datasets import load_sample_images
 from jaxcnn.layers import random_key
 from jaxcnn.models import (
     create_model,
-    googlenet,
-    inception_bn,
     inception_resnet,
-    inception_v3,
-    inception_v4,
     mnasnet,
     mobilenet_v1,
     mobilenet_v2,
@@ -29,11 +25,13 @@ from jaxcnn.models import (
 from jaxcnn.models.densenet import DenseNet
 from jaxcnn.models.efficientnet import V1, scaled
 from jaxcnn.models.fractalnet import FractalNet
+from jaxcnn.models.googlenet import GoogLeNet
+from jaxcnn.models.inception_bn import BNInception
+from jaxcnn.models.inception_v3 import InceptionV3
+from jaxcnn.models.inception_v4 import InceptionV4
 from jaxcnn.models.mobilenet_v3 import SMALL
-from jaxcnn.models.nasnet import NASNet
 from jaxcnn.models.registry import find
 from jaxcnn.models.repvgg import RepVGG
-from jaxcnn.models.xception import AlignedXception, Xception
 
 
 def rows(name, chosen):
@@ -42,7 +40,7 @@ def rows(name, chosen):
     return name, {"design": design._replace(stages=tuple(design.stages[row] for row in chosen), depth=lambda repeats: 1)}
 
 
-CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False, "flavour": "timm"}
+CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False}
 DENSE = {
     "depths": (2, 2),
     "growth": 4,
@@ -61,12 +59,12 @@ FEW_BLOCKS = {
     "densenet": (DenseNet, DENSE),
     "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1[:4], 0.5, 0.3)}),
     "fractalnet": (FractalNet, {"columns": 2, "widths": (16, 32)}),
-    "inception_resnet_v1": (inception_resnet.InceptionResNet, {"plan": BLOCK_35, "flavour": "timm"}),
+    "inception_resnet_v1": ("inception_resnet_v1", {"plan": BLOCK_35}),
     "keras/ResNet50": ("keras/ResNet50", ALL_STAGES),
     "lcnet": rows("timm/lcnet_050", (0, 1, 2, -1)),
     "mobilenet_v3": ("mobilenet_v3_small", {"stages": SMALL[:3]}),
     "mobilenet_v4": rows("timm/mobilenetv4_conv_small", (0, 2)),
-    "nasnet": (NASNet, CELL),
+    "nasnet": ("timm/nasnetalarge", CELL),
     "nf_resnet": ("timm/nf_resnet26", TWO_STAGES),
     "repvgg": (RepVGG, {"depths": (1, 2), "widths": (16, 32, 128), "groups": 4}),
     "resnet18": ("resnet18", ALL_STAGES),
@@ -75,14 +73,19 @@ FEW_BLOCKS = {
     "resnetv2_50x1_bit": ("timm/resnetv2_50x1_bit", TWO_STAGES),
     "seresnet18": ("timm/seresnet18", TWO_STAGES),
     "wide_resnet": ("wrn_16_4", {"depth": 1, "filters": (32, 64, 128)}),
-    "xception": (Xception, {"flavour": "keras", "middle": 0}),
-    "xception_aligned": (AlignedXception, {"entry": ((64, 1),), "middle": 0}),
+    "xception": ("keras/Xception", {"middle": 0}),
+    "xception_aligned": ("timm/xception41", {"entry": ((64, 1),), "middle": 0}),
 }
 FEW_ROWS = (
-    (googlenet, "STAGES", ({}, {}, {"5b": googlenet.STAGES[2]["5b"]})),
-    (inception_bn, "STAGES", ({}, {}, {"5b": inception_bn.STAGES[2]["5b"]})),
-    (inception_v3, "STAGES", ({}, {}, {"mixed_7c": inception_v3.STAGES[2]["mixed_7c"]})),
-    (inception_v4, "STAGES", ({}, {}, {"mixed_7d": inception_v4.MODULE_C})),
+    *(
+        (network, "stages", ({}, {}, {name: network.stages[2][name]}))
+        for network, name in (
+            (GoogLeNet, "inception5b"),
+            (BNInception, "inception5b"),
+            (InceptionV3, "mixed_7c"),
+            (InceptionV4, "mixed_7d"),
+        )
+    ),
     *(
         (module, "STAGES", tuple(row._replace(repeats=1) for row in module.STAGES[:4]))
         for module in (mnasnet, mobilenet_v1, mobilenet_v2)

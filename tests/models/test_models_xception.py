@@ -2,10 +2,24 @@
 
 import json
 
+import flax.linen as nn
+import jax
+import numpy as np
 import pytest
+from common.compiling import compiled
 from common.promises import GOLDEN, count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
+from jaxcnn.models import create_model, feature_maps
+from jaxcnn.models.registry import find
+
+STEPS = {
+    8: [*[(2, 1)] * 2, (1, 1), *[(1, 2)] * 9, (1, 4)],
+    16: [*[(2, 1)] * 3, *[(1, 1)] * 9, (1, 2)],
+    32: [*[(2, 1)] * 3, *[(1, 1)] * 8, (2, 1), (1, 1)],
+}
+"""(stride of the last convolution, dilation of all three) of each block of timm 1.0.31's xception41, by output_stride."""
 
 
 @pytest.mark.parametrize("name", ["legacy_xception", "xception41", "xception65", "xception71"])
@@ -40,3 +54,36 @@ def test_head_falls_away_without_classes():
 def test_too_small_images_are_refused():
     with pytest.raises(UserError, match="6×6 is too small for keras/Xception: at least 7×7"):
         parameters("keras/Xception", 6)
+
+
+@pytest.mark.parametrize("output_stride", STEPS)
+def test_blocks_stride_and_dilate_as_timms(output_stride):
+    found = {}
+
+    def noted(call, args, kwargs, context):
+        if isinstance(layer := context.module, nn.Conv):
+            found["/".join(layer.path)] = layer.strides, layer.kernel_dilation
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(noted):
+        parameters("timm/xception41", output_stride=output_stride)
+    convolutions = {"stem_conv": (2, 1), "stem_conv2": (1, 1)}
+    for block, (stride, dilation) in enumerate(STEPS[output_stride], start=1):
+        for n in (1, 2, 3):
+            convolutions[f"block{block}/sepconv{n}_depthwise"] = stride if n == 3 else 1, dilation
+            convolutions[f"block{block}/sepconv{n}_pointwise"] = 1, 1
+        if block in (1, 2, 3, 12):
+            convolutions[f"block{block}/shortcut_conv"] = stride, 1
+    assert found == convolutions
+
+
+@pytest.mark.slow
+def test_dilated_maps_are_the_strided_ones_and_those_between(monkeypatch):
+    monkeypatch.setitem(find("timm/xception41").fields, "entry", ((8, 2), (8, 2), (16, 2)))
+    monkeypatch.setitem(find("timm/xception41").fields, "middle", 1)
+    images = jax.random.normal(jax.random.key(1), (1, 96, 64, 3))
+    strided, dilated = (create_model("timm/xception41", output_stride=stride) for stride in (32, 8))
+    variables = compiled(lambda key: strided.init(key, images, train=False), random_key(0))
+    few, many = (compiled(lambda v, x, m=m: feature_maps(m, v, x)["stage4"], variables, images) for m in (strided, dilated))
+    assert (few.shape, many.shape) == ((1, 3, 2, 2048), (1, 12, 8, 2048))
+    np.testing.assert_allclose(few, many[:, ::4, ::4], atol=1e-5 * np.abs(few).max())

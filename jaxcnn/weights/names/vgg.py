@@ -1,17 +1,18 @@
 """VGG; torchvision numbers its layers through, pooling and activations too."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from jaxcnn.models.vgg import VGG, layer_name
+from jaxcnn.models.vgg import VGG, NormVGG, layer_name
 
 
-def torchvision(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def torchvision(layers: tuple[str, ...], fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """The table of the variant with these fields."""
     lines, position = [], 0
     for stage, depth in enumerate(fields["depths"], start=1):
         for index in range(1, depth + 1):
-            for layer in ("conv", "norm") if fields["batch_norm"] else ("conv",):
+            for layer in layers:
                 lines.append((layer_name(layer, stage, index), f"features.{position}"))
                 position += 1
             position += 1  # the activation
@@ -20,7 +21,8 @@ def torchvision(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 TABLES = {
-    (VGG, "torchvision"): torchvision,
+    (VGG, "torchvision"): partial(torchvision, ("conv",)),
+    (NormVGG, "torchvision"): partial(torchvision, ("conv", "norm")),
     (VGG, "keras"): (
         ("stem_conv", "block1_conv1"),
         ("stage{s}_conv{n}", "block{s}_conv{n}"),

@@ -1,0 +1,89 @@
+"""What the Inception networks have in common."""
+
+import abc
+from collections.abc import Callable
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.errors import UserError
+from jaxcnn.layers import Branches, sequence
+from jaxcnn.layers.branches import Steps
+from jaxcnn.models.network import Network
+
+
+class Inception(Network, kw_only=True):
+    """Stem, inception modules in three stages, global average pool, dropout, linear head."""
+
+    count_padding: bool  # average pools count the zeros around
+
+    without = frozenset({"drop_path_rate"})
+    stages: ClassVar[tuple[dict[str, tuple[Steps, ...]], ...]]
+
+    @property
+    def stem_steps(self) -> Steps:
+        """The layers of the stem."""
+        return ()
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = self.first_layers(images, conv, norm)
+        self.sow("intermediates", "stem", x)
+        for stage, modules in enumerate(self.stages, start=1):
+            for name, branches in modules.items():
+                x = self.run(Branches(branches, conv, norm, self.count_padding, name=name), x)
+                self.after(name, x, train)
+            self.sow("intermediates", f"stage{stage}", x)
+        return x
+
+    def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
+        """The stem: (N, H, W, C) -> (N, H', W', F)."""
+        return sequence(images, self.stem_steps, prefix="stem_", conv=conv, norm=norm)
+
+    def after(self, module: str, x: jax.Array, train: bool) -> None:
+        """What else is made of a module's output."""
+
+
+class AuxiliaryInception(Inception):
+    """The same with auxiliary heads, as torchvision has it.
+
+    In training, with `aux_logits`, the auxiliary logits are sown in the collection "auxiliary", and the trainer adds their
+    losses. `transform_input` takes images normalised as other torchvision networks want them.
+    """
+
+    aux_logits: bool = True
+    transform_input: bool = False
+
+    heads: ClassVar[dict[str, str]]  # the auxiliary heads by the modules behind which they stand
+
+    @abc.abstractmethod
+    def auxiliary(self, train: bool, name: str) -> nn.Module:
+        """An auxiliary head: (N, H, W, C) -> (N, num_classes) float32."""
+
+    def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
+        """The stem: (N, H, W, C) -> (N, H', W', F)."""
+        return super().first_layers(transformed(images) if self.transform_input else images, conv, norm)
+
+    def asked(self, train: bool) -> bool:
+        """Whether auxiliary logits are asked for; the heads' parameters are there whatever the mode."""
+        asked = train and self.is_mutable_collection("auxiliary") and not self.is_initializing()
+        return asked and self.aux_logits and self.num_classes > 0
+
+    def after(self, module: str, x: jax.Array, train: bool) -> None:
+        """The auxiliary logits of a module's output, where it has a head."""
+        head, initial = self.heads.get(module), self.is_initializing() and self.aux_logits and self.num_classes > 0
+        if head and (initial or self.asked(train)):
+            logits = self.auxiliary(train, name=f"{head}_head")(x)
+            if not initial:
+                self.sow("auxiliary", head, logits)
+
+
+def transformed(images: jax.Array) -> jax.Array:
+    """Images normalised by ImageNet's mean and deviation -> by 0.5 and 0.5, as TensorFlow's weights want them."""
+    if images.shape[-1] != 3:
+        raise UserError(f"transform_input is for images of 3 channels, not {images.shape[-1]}")
+    mean, std = (jnp.asarray(v, images.dtype).reshape(1, 1, 1, 3) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return (images * std + mean - 0.5) / 0.5
