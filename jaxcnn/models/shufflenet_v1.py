@@ -5,14 +5,17 @@ arXiv:1707.01083; figure 2 and table 1. s× scales the channels of all convoluti
 PyTorch's nn.Linear, convolutions by He et al. (fan out); the paper does not say how.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, average_pool, channel_shuffle, conv, global_average_pool, linear, max_pool, relu
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import average_pool, channel_shuffle, max_pool, relu
+from jaxcnn.models.network import TORCHVISION, Network
+from jaxcnn.models.registry import variant
 
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 """{groups: channels of stage 2}; they double at each stage. All need about as many operations."""
@@ -29,8 +32,8 @@ class Block(nn.Module):
     stride: int
     groups: int
     first_groups: int  # 1 where the input is too narrow to be split
-    conv: partial
-    norm: partial
+    conv: Callable
+    norm: Callable
 
     @nn.compact
     def __call__(self, x):
@@ -49,26 +52,18 @@ class Block(nn.Module):
         return nn.relu(jnp.concatenate([average_pool(x, 3, self.stride, padding=1), y], axis=-1))
 
 
-class ShuffleNetV1(nn.Module):
-    """Stem, three stages of blocks, global average pool, linear head; "stage1" is the pooled stem.
-
-    `freeze_norm` uses the running statistics in training too, and keeps them.
-    """
+class ShuffleNetV1(Network, kw_only=True):
+    """Stem, three stages of blocks, global average pool, linear head; "stage1" is the pooled stem."""
 
     groups: int
     scale: float
-    num_classes: int = 1000
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        convolution = partial(conv, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
+    without: ClassVar = frozenset({"drop_path_rate"})
 
-        x = convolution(int(24 * self.scale), 3, 2, name="stem_conv")(images)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = conv(int(24 * self.scale), 3, 2, name="stem_conv")(images)
         x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         x = max_pool(x, 3, 2, padding=1)
@@ -77,33 +72,30 @@ class ShuffleNetV1(nn.Module):
         filters = int(WIDTHS[self.groups] * self.scale)
         for stage, depth in enumerate(DEPTHS, start=2):
             for index in range(1, depth + 1):
-                x = Block(
+                block = Block(
                     filters=filters,
                     stride=2 if index == 1 else 1,
                     groups=self.groups,
                     first_groups=1 if stage == 2 and index == 1 else self.groups,
-                    conv=convolution,
+                    conv=conv,
                     norm=norm,
                     name=f"stage{stage}_block{index}",
-                )(x)
+                )
+                x = self.run(block, x)
             self.sow("intermediates", f"stage{stage}", x)
             filters *= 2
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        return linear(x.shape[-1], self.num_classes, name="head")(x)
+        return x
 
 
-shufflenet_v1 = partial(variant, image_size=224, paper="arXiv:1707.01083")
-shufflenet_v1("shufflenet_v1_g1", ShuffleNetV1, groups=1, scale=1.0)  # 1.5 M parameters
-shufflenet_v1("shufflenet_v1_g2", ShuffleNetV1, groups=2, scale=1.0)  # 1.7 M
-shufflenet_v1("shufflenet_v1_g3", ShuffleNetV1, groups=3, scale=1.0)  # 1.9 M
-shufflenet_v1("shufflenet_v1_g4", ShuffleNetV1, groups=4, scale=1.0)  # 2.0 M
-shufflenet_v1("shufflenet_v1_g8", ShuffleNetV1, groups=8, scale=1.0)  # 2.4 M
-shufflenet_v1("shufflenet_v1_g1_x0_25", ShuffleNetV1, groups=1, scale=0.25)  # 0.2 M
-shufflenet_v1("shufflenet_v1_g1_x0_5", ShuffleNetV1, groups=1, scale=0.5)  # 0.5 M
-shufflenet_v1("shufflenet_v1_g3_x0_25", ShuffleNetV1, groups=3, scale=0.25)  # 0.3 M
-shufflenet_v1("shufflenet_v1_g3_x0_5", ShuffleNetV1, groups=3, scale=0.5)  # 0.7 M
-shufflenet_v1("shufflenet_v1_g3_x1_5", ShuffleNetV1, groups=3, scale=1.5)  # 3.4 M
-shufflenet_v1("shufflenet_v1_g3_x2_0", ShuffleNetV1, groups=3, scale=2.0)  # 5.4 M
+shufflenet_v1 = partial(variant, module=ShuffleNetV1, flavour=TORCHVISION, image_size=224, paper="arXiv:1707.01083")
+shufflenet_v1("shufflenet_v1_g1", groups=1, scale=1.0)  # 1.5 M parameters
+shufflenet_v1("shufflenet_v1_g2", groups=2, scale=1.0)  # 1.7 M
+shufflenet_v1("shufflenet_v1_g3", groups=3, scale=1.0)  # 1.9 M
+shufflenet_v1("shufflenet_v1_g4", groups=4, scale=1.0)  # 2.0 M
+shufflenet_v1("shufflenet_v1_g8", groups=8, scale=1.0)  # 2.4 M
+shufflenet_v1("shufflenet_v1_g1_x0_25", groups=1, scale=0.25)  # 0.2 M
+shufflenet_v1("shufflenet_v1_g1_x0_5", groups=1, scale=0.5)  # 0.5 M
+shufflenet_v1("shufflenet_v1_g3_x0_25", groups=3, scale=0.25)  # 0.3 M
+shufflenet_v1("shufflenet_v1_g3_x0_5", groups=3, scale=0.5)  # 0.7 M
+shufflenet_v1("shufflenet_v1_g3_x1_5", groups=3, scale=1.5)  # 3.4 M
+shufflenet_v1("shufflenet_v1_g3_x2_0", groups=3, scale=2.0)  # 5.4 M

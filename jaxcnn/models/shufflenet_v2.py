@@ -5,14 +5,17 @@ arXiv:1807.11164; figure 3 (c, d) and table 5. The channels of stage 4 at 2.0× 
 start uniform within ±1/sqrt(fan in) (PyTorch's default), as torchvision's.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, channel_shuffle, conv, global_average_pool, linear, max_pool
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import channel_shuffle, max_pool
+from jaxcnn.models.network import PYTORCH, Network
+from jaxcnn.models.registry import variant
 
 DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
 
@@ -25,8 +28,8 @@ class Block(nn.Module):
 
     filters: int
     stride: int
-    conv: partial
-    norm: partial
+    conv: Callable
+    norm: Callable
 
     @nn.compact
     def __call__(self, x):
@@ -49,26 +52,17 @@ class Block(nn.Module):
         return channel_shuffle(jnp.concatenate([past, y], axis=-1), 2)
 
 
-class ShuffleNetV2(nn.Module):
-    """Stem, three stages of blocks, 1×1 convolution, global average pool, linear head; "stage1" is the pooled stem.
-
-    `freeze_norm` uses the running statistics in training too, and keeps them.
-    """
+class ShuffleNetV2(Network, kw_only=True):
+    """Stem, three stages of blocks, 1×1 convolution, global average pool, linear head; "stage1" is the pooled stem."""
 
     widths: tuple[int, int, int, int]  # channels of stages 2 to 4 and of the last convolution
-    num_classes: int = 1000
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        convolution = partial(conv, kernel_init=init, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
+    without: ClassVar = frozenset({"drop_path_rate"})
 
-        x = convolution(24, 3, 2, name="stem_conv")(images)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = conv(24, 3, 2, name="stem_conv")(images)
         x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         x = max_pool(x, 3, 2, padding=1)
@@ -77,18 +71,15 @@ class ShuffleNetV2(nn.Module):
         for stage, (depth, filters) in enumerate(zip(DEPTHS, self.widths[:3], strict=True), start=2):
             for index in range(1, depth + 1):
                 stride = 2 if index == 1 else 1
-                x = Block(filters, stride, convolution, norm, name=f"stage{stage}_block{index}")(x)
+                x = self.run(Block(filters, stride, conv, norm, name=f"stage{stage}_block{index}"), x)
             self.sow("intermediates", f"stage{stage}", x)
 
-        x = convolution(self.widths[3], 1, name="conv5")(x)
-        x = global_average_pool(norm(name="norm5", activation=nn.relu)(x))
-        if self.num_classes == 0:
-            return x
-        return linear(x.shape[-1], self.num_classes, name="head")(x)
+        x = conv(self.widths[3], 1, name="conv5")(x)
+        return norm(name="norm5", activation=nn.relu)(x)
 
 
-shufflenet_v2 = partial(variant, image_size=224, paper="arXiv:1807.11164")
-shufflenet_v2("torchvision/shufflenet_v2_x0_5", ShuffleNetV2, widths=(48, 96, 192, 1024))  # 1.4 M parameters
-shufflenet_v2("torchvision/shufflenet_v2_x1_0", ShuffleNetV2, widths=(116, 232, 464, 1024))  # 2.3 M
-shufflenet_v2("torchvision/shufflenet_v2_x1_5", ShuffleNetV2, widths=(176, 352, 704, 1024))  # 3.5 M
-shufflenet_v2("torchvision/shufflenet_v2_x2_0", ShuffleNetV2, widths=(244, 488, 976, 2048))  # 7.4 M
+shufflenet_v2 = partial(variant, module=ShuffleNetV2, flavour=PYTORCH, image_size=224, paper="arXiv:1807.11164")
+shufflenet_v2("torchvision/shufflenet_v2_x0_5", widths=(48, 96, 192, 1024))  # 1.4 M parameters
+shufflenet_v2("torchvision/shufflenet_v2_x1_0", widths=(116, 232, 464, 1024))  # 2.3 M
+shufflenet_v2("torchvision/shufflenet_v2_x1_5", widths=(176, 352, 704, 1024))  # 3.5 M
+shufflenet_v2("torchvision/shufflenet_v2_x2_0", widths=(244, 488, 976, 2048))  # 7.4 M

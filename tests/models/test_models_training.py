@@ -26,7 +26,7 @@ from jaxcnn.models import (
     shufflenet_v1,
     shufflenet_v2,
 )
-from jaxcnn.models.densenet import DenseNet
+from jaxcnn.models.densenet import HE, DenseNet
 from jaxcnn.models.efficientnet import V1, scaled
 from jaxcnn.models.fractalnet import FractalNet
 from jaxcnn.models.mobilenet_v3 import SMALL
@@ -44,12 +44,12 @@ def rows(name, chosen):
 
 CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False, "flavour": "timm"}
 DENSE = {
+    "flavour": HE,
     "depths": (2, 2),
     "growth": 4,
     "stem_filters": 8,
     "bottleneck": True,
     "compression": 0.5,
-    "keras": False,
     "stem": "small",
 }
 BLOCK_35 = inception_resnet.V1._replace(stages=[inception_resnet.V1.stages[0]._replace(depth=1)])
