@@ -51,24 +51,22 @@ class Block(nn.Module):
     drop_rate: float  # of stochastic depth; 0 in evaluation
     conv: Callable
     dense: Callable
-    dtype: jax.typing.DTypeLike
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H, W, C)."""
         channels = x.shape[-1]
-        y = self.conv(channels, 7, groups=channels, name="conv7x7")(
-            x
-        )  # not "depthwise…": Keras lays it out as a grouped convolution
-        y = LayerNorm(dtype=self.dtype, name="norm")(y)
+        # not "depthwise…": Keras lays it out as a grouped convolution
+        y = self.conv(channels, 7, groups=channels, name="conv7x7")(x)
+        y = LayerNorm(dtype=x.dtype, name="norm")(y)
         y = self.dense(4 * channels, name="expand")(y)
         y = recomputed(partial(nn.gelu, approximate=False))(y)
         if self.response_norm:
-            y = GlobalResponseNorm(self.dtype, name="response_norm")(y)
+            y = GlobalResponseNorm(x.dtype, name="response_norm")(y)
         y = self.dense(channels, name="reduce")(y)
         if not self.response_norm:
             scale = self.param("layer_scale", nn.initializers.constant(1e-6), (channels,), jnp.float32)
-            y = y * scale.astype(self.dtype).reshape(1, 1, 1, channels)
+            y = y * scale.astype(x.dtype).reshape(1, 1, 1, channels)
         return x + StochasticDepth(self.drop_rate)(y, train=True)
 
 
@@ -100,7 +98,7 @@ class ConvNeXt(Network, kw_only=True):
                 x = conv(width, 2, 2, padding=0, name=f"stage{stage}_conv")(x)
             for index in range(1, depth + 1):
                 rate = self.drop_path_rate * blocks / last if train else 0.0
-                x = self.run(Block(self.response_norm, rate, conv, dense, self.dtype, name=f"stage{stage}_block{index}"), x)
+                x = self.run(Block(self.response_norm, rate, conv, dense, name=f"stage{stage}_block{index}"), x)
                 blocks += 1
             self.sow("intermediates", f"stage{stage}", x)
         return x
@@ -133,17 +131,16 @@ class KerasConvNeXt(ConvNeXt):
 
 NORMAL = nn.initializers.normal(0.02)
 PAPER = Flavour(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
-tiny, small = (3, 3, 9, 3), (3, 3, 27, 3)
-width = (96, 192, 384, 768)
+tiny, small, narrow = (3, 3, 9, 3), (3, 3, 27, 3), (96, 192, 384, 768)
 convnext = partial(variant, module=ConvNeXt, flavour=PAPER, response_norm=False, image_size=224, paper="arXiv:2201.03545")
-convnext("torchvision/convnext_tiny", depths=tiny, widths=width, drop_path_rate=0.1)  # 28.6 M parameters
-convnext("torchvision/convnext_small", depths=small, widths=width, drop_path_rate=0.4)  # 50.2 M
+convnext("torchvision/convnext_tiny", depths=tiny, widths=narrow, drop_path_rate=0.1)  # 28.6 M parameters
+convnext("torchvision/convnext_small", depths=small, widths=narrow, drop_path_rate=0.4)  # 50.2 M
 convnext("torchvision/convnext_base", depths=small, widths=(128, 256, 512, 1024), drop_path_rate=0.5)  # 88.6 M
 convnext("torchvision/convnext_large", depths=small, widths=(192, 384, 768, 1536), drop_path_rate=0.5)  # 197.8 M
 
 keras = partial(convnext, module=KerasConvNeXt, flavour=KERAS._replace(conv_bias=True))
-keras("keras/ConvNeXtTiny", depths=tiny, widths=width)  # the same counts
-keras("keras/ConvNeXtSmall", depths=small, widths=width)
+keras("keras/ConvNeXtTiny", depths=tiny, widths=narrow)  # the same counts
+keras("keras/ConvNeXtSmall", depths=small, widths=narrow)
 keras("keras/ConvNeXtBase", depths=small, widths=(128, 256, 512, 1024))
 keras("keras/ConvNeXtLarge", depths=small, widths=(192, 384, 768, 1536))
 keras("keras/ConvNeXtXLarge", depths=small, widths=(256, 512, 1024, 2048))  # 350.2 M
@@ -153,8 +150,8 @@ convnext_v2("timm/convnextv2_atto", depths=(2, 2, 6, 2), widths=(40, 80, 160, 32
 convnext_v2("timm/convnextv2_femto", depths=(2, 2, 6, 2), widths=(48, 96, 192, 384))  # 5.2 M
 convnext_v2("timm/convnextv2_pico", depths=(2, 2, 6, 2), widths=(64, 128, 256, 512))  # 9.1 M
 convnext_v2("timm/convnextv2_nano", depths=(2, 2, 8, 2), widths=(80, 160, 320, 640))  # 15.6 M
-convnext_v2("timm/convnextv2_tiny", depths=tiny, widths=width)  # 28.6 M
-convnext_v2("timm/convnextv2_small", depths=small, widths=width)  # 50.3 M
+convnext_v2("timm/convnextv2_tiny", depths=tiny, widths=narrow)  # 28.6 M
+convnext_v2("timm/convnextv2_small", depths=small, widths=narrow)  # 50.3 M
 convnext_v2("timm/convnextv2_base", depths=small, widths=(128, 256, 512, 1024))  # 88.7 M
 convnext_v2("timm/convnextv2_large", depths=small, widths=(192, 384, 768, 1536))  # 198.0 M
 convnext_v2("timm/convnextv2_huge", depths=small, widths=(352, 704, 1408, 2816), image_size=384)  # 660.3 M

@@ -7,17 +7,15 @@ start uniform within ±1/sqrt(fan in) (PyTorch's default), as torchvision's.
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import channel_shuffle, max_pool
-from jaxcnn.models.network import PYTORCH, Network
+from jaxcnn.layers import channel_shuffle
+from jaxcnn.models.network import PYTORCH
 from jaxcnn.models.registry import variant
-
-DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
+from jaxcnn.models.shufflenet_v1 import ShuffleNet
 
 
 class Block(nn.Module):
@@ -52,34 +50,18 @@ class Block(nn.Module):
         return channel_shuffle(jnp.concatenate([past, y], axis=-1), 2)
 
 
-class ShuffleNetV2(Network, kw_only=True):
-    """Stem, three stages of blocks, 1×1 convolution, global average pool, linear head; "stage1" is the pooled stem."""
-
-    widths: tuple[int, int, int, int]  # channels of stages 2 to 4 and of the last convolution
-
-    without: ClassVar = frozenset({"drop_path_rate"})
+class ShuffleNetV2(ShuffleNet):
+    """The same with these blocks, and a 1×1 convolution before the pool."""
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        x = super().backbone(images, train=train)
         conv, norm = self.layers(train)
-        x = conv(24, 3, 2, name="stem_conv")(images)
-        x = norm(name="stem_norm", activation=nn.relu)(x)
-        self.sow("intermediates", "stem", x)
-        x = max_pool(x, 3, 2, padding=1)
-        self.sow("intermediates", "stage1", x)
-
-        for stage, (depth, filters) in enumerate(zip(DEPTHS, self.widths[:3], strict=True), start=2):
-            for index in range(1, depth + 1):
-                stride = 2 if index == 1 else 1
-                x = self.run(Block(filters, stride, conv, norm, name=f"stage{stage}_block{index}"), x)
-            self.sow("intermediates", f"stage{stage}", x)
-
-        x = conv(self.widths[3], 1, name="conv5")(x)
-        return norm(name="norm5", activation=nn.relu)(x)
+        return norm(name="norm5", activation=nn.relu)(conv(self.widths[4], 1, name="conv5")(x))
 
 
-shufflenet_v2 = partial(variant, module=ShuffleNetV2, flavour=PYTORCH, image_size=224, paper="arXiv:1807.11164")
-shufflenet_v2("torchvision/shufflenet_v2_x0_5", widths=(48, 96, 192, 1024))  # 1.4 M parameters
-shufflenet_v2("torchvision/shufflenet_v2_x1_0", widths=(116, 232, 464, 1024))  # 2.3 M
-shufflenet_v2("torchvision/shufflenet_v2_x1_5", widths=(176, 352, 704, 1024))  # 3.5 M
-shufflenet_v2("torchvision/shufflenet_v2_x2_0", widths=(244, 488, 976, 2048))  # 7.4 M
+shufflenet_v2 = partial(variant, module=ShuffleNetV2, flavour=PYTORCH, block=Block, image_size=224, paper="arXiv:1807.11164")
+shufflenet_v2("torchvision/shufflenet_v2_x0_5", widths=(24, 48, 96, 192, 1024))  # 1.4 M parameters
+shufflenet_v2("torchvision/shufflenet_v2_x1_0", widths=(24, 116, 232, 464, 1024))  # 2.3 M
+shufflenet_v2("torchvision/shufflenet_v2_x1_5", widths=(24, 176, 352, 704, 1024))  # 3.5 M
+shufflenet_v2("torchvision/shufflenet_v2_x2_0", widths=(24, 244, 488, 976, 2048))  # 7.4 M

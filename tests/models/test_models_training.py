@@ -24,7 +24,6 @@ from jaxcnn.models import (
     registry,
     regnet,
     shufflenet_v1,
-    shufflenet_v2,
 )
 from jaxcnn.models.densenet import HE, DenseNet
 from jaxcnn.models.efficientnet import V1, scaled
@@ -88,8 +87,7 @@ FEW_ROWS = (
         for module in (mnasnet, mobilenet_v1, mobilenet_v2)
     ),
     (regnet, "stages", lambda *_: [(1, 24, 8), (2, 56, 8)]),
-    (shufflenet_v1, "DEPTHS", (2, 2)),
-    (shufflenet_v2, "DEPTHS", (1, 2, 1)),
+    (shufflenet_v1, "DEPTHS", (1, 2, 1)),
 )
 ARGUMENTS = {
     "alexnet": {"size": 63},
