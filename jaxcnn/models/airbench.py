@@ -8,21 +8,21 @@ them (where weights decay, freeze "stem_conv/kernel" too); its bias is trained.
 """
 
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, conv, convolve, global_max_pool, max_pool, uniform
-from jaxcnn.models.registry import check_images, variant
-
-TORCH = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's default: within ±1/sqrt(fan in)
+from jaxcnn.layers import convolve, global_max_pool, max_pool, uniform
+from jaxcnn.models.network import FAN_IN_UNIFORM, Flavour, Network
+from jaxcnn.models.registry import variant
 
 
 def dirac(key, shape, dtype=jnp.float32, out_sharding=None):
     """The first C filters copy the C inputs; the others start as PyTorch's."""
-    kernel = TORCH(key, shape, dtype)
+    kernel = FAN_IN_UNIFORM(key, shape, dtype)
     size, _, inputs, outputs = shape
     copies = min(inputs, outputs)
     identity = np.zeros((size, size, inputs, copies), np.float32)
@@ -32,7 +32,7 @@ def dirac(key, shape, dtype=jnp.float32, out_sharding=None):
 
 def unit_deviation(key, shape, dtype=jnp.float32, out_sharding=None):
     """PyTorch's, divided by its standard deviation (as torch.std has it, of a sample)."""
-    kernel = TORCH(key, shape, dtype)
+    kernel = FAN_IN_UNIFORM(key, shape, dtype)
     return kernel / kernel.std(ddof=1)
 
 
@@ -46,7 +46,7 @@ class Whitening(nn.Module):
         """(N, H, W, C) -> (N, H - 1, W - 1, 8 C)."""
         channels = x.shape[-1]
         patch = 4 * channels
-        kernel = self.param("kernel", TORCH, (2, 2, channels, 2 * patch), jnp.float32)
+        kernel = self.param("kernel", FAN_IN_UNIFORM, (2, 2, channels, 2 * patch), jnp.float32)
         bias = self.param("bias", uniform(patch**-0.5), (2 * patch,), jnp.float32)
         kernel = jax.lax.stop_gradient(kernel).astype(self.dtype)
         y = convolve(x.astype(self.dtype), kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -69,45 +69,46 @@ def whiten(images: jax.Array, size: tuple[int, int] = (2, 2), epsilon: float = 5
     return jnp.concatenate([filters, -filters], axis=1).reshape(h, w, channels, -1)
 
 
-class Airbench(nn.Module):
+AIRBENCH = Flavour(dirac, epsilon=1e-12, momentum=0.4, norm_scale=False)
+
+
+class Airbench(Network, kw_only=True):
     """Whitening, three groups of [convolution, 2×2 max pool, norm, GELU, convolution, norm, GELU], a scaled head.
 
-    The head sees the maximum over all positions, 3×3 on CIFAR's images. `freeze_norm` uses the running statistics in
-    training too, and keeps them.
+    The head sees the maximum over all positions, 3×3 on CIFAR's images.
     """
 
+    flavour: Flavour = AIRBENCH
     widths: tuple[int, ...]  # of the groups
     num_classes: int = 10
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C), at least 9×9 -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images, at_least=1 + 2 ** len(self.widths))
-        convolution = partial(conv, kernel_init=dirac, dtype=self.dtype)
-        norm = partial(
-            BatchNorm,
-            use_running_average=not train or self.freeze_norm,
-            momentum=0.4,
-            epsilon=1e-12,
-            use_scale=False,
-            dtype=self.dtype,
-        )
+    without: ClassVar = frozenset({"drop_path_rate", "remat"})
+
+    @property
+    def smallest(self) -> int:
+        """A pixel is left after all pools."""
+        return 1 + 2 ** len(self.widths)
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H', W', F): a pixel less than the images', then halved by each group."""
+        conv, norm = self.layers(train)
         gelu = partial(nn.gelu, approximate=False)
-
         x = gelu(Whitening(self.dtype, name="stem_conv")(images))
         self.sow("intermediates", "stem", x)
         for stage, width in enumerate(self.widths, start=1):
-            x = max_pool(convolution(width, 3, name=f"stage{stage}_conv1")(x), 2, 2)
+            x = max_pool(conv(width, 3, name=f"stage{stage}_conv1")(x), 2, 2)
             x = gelu(norm(name=f"stage{stage}_norm1")(x))
-            x = convolution(width, 3, name=f"stage{stage}_conv2")(x)
+            x = conv(width, 3, name=f"stage{stage}_conv2")(x)
             x = gelu(norm(name=f"stage{stage}_norm2")(x))
             self.sow("intermediates", f"stage{stage}", x)
+        return x
 
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
         x = global_max_pool(x).astype(jnp.float32)
         if self.num_classes == 0:
             return x
+        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
         head = nn.Dense(self.num_classes, use_bias=False, kernel_init=unit_deviation, name="head")
         return head(x) / x.shape[-1]
 

@@ -4,19 +4,20 @@ Liu, Mao, Wu, Feichtenhofer, Darrell, Xie: A ConvNet for the 2020s. CVPR 2022, a
 Woo, Debnath, Hu, Chen, Liu, Kweon, Xie: ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders. CVPR
 2023, arXiv:2301.00808; section 3 and algorithm 1.
 
-All weights start normal with deviation 0.02 and zero biases as the papers' code, torchvision's and timm's do (their
-truncation is at ±2, a hundred deviations off); Keras's flavour as Keras's layers do, by Glorot and Bengio (uniform).
+Weights start normal with deviation 0.02, as in the papers' code (truncated at ±2, a hundred deviations off); Keras's by Glorot.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import LayerNorm, StochasticDepth, conv, global_average_pool, recomputed
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import LayerNorm, StochasticDepth, global_average_pool, recomputed
+from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network
+from jaxcnn.models.registry import variant
 
 PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of ImageNet
 PIXEL_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -47,75 +48,68 @@ class Block(nn.Module):
     """
 
     response_norm: bool
-    drop_rate: float
-    kernel_init: jax.nn.initializers.Initializer
-    dtype: jax.typing.DTypeLike
+    drop_rate: float  # of stochastic depth; 0 in evaluation
+    conv: Callable
+    dense: Callable
 
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x):
         """(N, H, W, C) -> (N, H, W, C)."""
         channels = x.shape[-1]
-        dense = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
-        depthwise = partial(conv, groups=channels, use_bias=True, kernel_init=self.kernel_init, dtype=self.dtype)
-        y = depthwise(channels, 7, name="conv7x7")(x)  # not "depthwise…": Keras lays it out as a grouped convolution
-        y = LayerNorm(dtype=self.dtype, name="norm")(y)
-        y = dense(4 * channels, name="expand")(y)
+        # not "depthwise…": Keras lays it out as a grouped convolution
+        y = self.conv(channels, 7, groups=channels, name="conv7x7")(x)
+        y = LayerNorm(dtype=x.dtype, name="norm")(y)
+        y = self.dense(4 * channels, name="expand")(y)
         y = recomputed(partial(nn.gelu, approximate=False))(y)
         if self.response_norm:
-            y = GlobalResponseNorm(self.dtype, name="response_norm")(y)
-        y = dense(channels, name="reduce")(y)
+            y = GlobalResponseNorm(x.dtype, name="response_norm")(y)
+        y = self.dense(channels, name="reduce")(y)
         if not self.response_norm:
             scale = self.param("layer_scale", nn.initializers.constant(1e-6), (channels,), jnp.float32)
-            y = y * scale.astype(self.dtype).reshape(1, 1, 1, channels)
-        return x + StochasticDepth(self.drop_rate)(y, train=train)
+            y = y * scale.astype(x.dtype).reshape(1, 1, 1, channels)
+        return x + StochasticDepth(self.drop_rate)(y, train=True)
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(Network, kw_only=True):
     """Patches of 4×4 pixels, four stages of blocks, global average pool, layer norm, linear head.
 
-    Stochastic depth rises linearly from 0 at the first block to stochastic_depth_prob at the last (timm's and Keras's
-    drop_path_rate). `remat` computes the blocks again in the backward pass instead of keeping what they computed.
+    The rate of stochastic depth grows from 0 in the first block. Without classes, features are normed.
     """
 
     depths: tuple[int, ...]  # blocks in each stage
     widths: tuple[int, ...]  # channels of each stage
     response_norm: bool  # V2
-    num_classes: int = 1000
-    stochastic_depth_prob: float = 0.0
-    remat: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    kernel_init = staticmethod(nn.initializers.normal(0.02))
+    without: ClassVar = frozenset({"freeze_norm"})
+    smallest = 32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C), at least 32×32 -> logits (N, num_classes) float32, or normed features if it is 0."""
-        check_images(self, images, at_least=32)
-        convolution = partial(conv, padding=0, use_bias=True, kernel_init=self.kernel_init, dtype=self.dtype)
-        norm = partial(LayerNorm, dtype=self.dtype)
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-
-        x = convolution(self.widths[0], 4, 4, name="stem_conv")(self.prepare(images))
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.flavour.conv(self.dtype), partial(LayerNorm, dtype=self.dtype)
+        dense = partial(nn.Dense, kernel_init=self.flavour.kernel_init, dtype=self.dtype)
+        x = conv(self.widths[0], 4, 4, padding=0, name="stem_conv")(self.prepare(images))
         x = norm(name="stem_norm")(x)
         self.sow("intermediates", "stem", x)
 
-        before, last = 0, max(sum(self.depths) - 1, 1)
+        blocks, last = 0, max(sum(self.depths) - 1, 1)
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             if stage > 1:
                 x = norm(name=f"stage{stage}_norm")(x)
-                x = convolution(width, 2, 2, name=f"stage{stage}_conv")(x)
-            for index in range(depth):
-                drop_rate = self.stochastic_depth_prob * (before + index) / last
-                x = block(self.response_norm, drop_rate, self.kernel_init, self.dtype, name=f"stage{stage}_block{index + 1}")(
-                    x, train
-                )
-            before += depth
+                x = conv(width, 2, 2, padding=0, name=f"stage{stage}_conv")(x)
+            for index in range(1, depth + 1):
+                rate = self.drop_path_rate * blocks / last if train else 0.0
+                x = self.run(Block(self.response_norm, rate, conv, dense, name=f"stage{stage}_block{index}"), x)
+                blocks += 1
             self.sow("intermediates", f"stage{stage}", x)
+        return x
 
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
         x = LayerNorm(name="head_norm")(global_average_pool(x))
         if self.num_classes == 0:
             return x
-        return nn.Dense(self.num_classes, kernel_init=self.kernel_init, name="head")(x)
+        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """What the first convolution sees."""
@@ -127,8 +121,6 @@ class KerasConvNeXt(ConvNeXt):
 
     include_preprocessing: bool = True
 
-    kernel_init = staticmethod(nn.initializers.glorot_uniform())
-
     def prepare(self, images: jax.Array) -> jax.Array:
         """What the first convolution sees."""
         if not self.include_preprocessing or images.shape[-1] != 3:
@@ -137,32 +129,29 @@ class KerasConvNeXt(ConvNeXt):
         return (images - mean) / std
 
 
-_T: dict[str, Any] = {"depths": (3, 3, 9, 3), "widths": (96, 192, 384, 768)}
-_S: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (96, 192, 384, 768)}
-_B: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (128, 256, 512, 1024)}
-_L: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (192, 384, 768, 1536)}
-_XL: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (256, 512, 1024, 2048)}
-_H: dict[str, Any] = {"depths": (3, 3, 27, 3), "widths": (352, 704, 1408, 2816)}
+NORMAL = nn.initializers.normal(0.02)
+PAPER = Flavour(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
+tiny, small, narrow = (3, 3, 9, 3), (3, 3, 27, 3), (96, 192, 384, 768)
+convnext = partial(variant, module=ConvNeXt, flavour=PAPER, response_norm=False, image_size=224, paper="arXiv:2201.03545")
+convnext("torchvision/convnext_tiny", depths=tiny, widths=narrow, drop_path_rate=0.1)  # 28.6 M parameters
+convnext("torchvision/convnext_small", depths=small, widths=narrow, drop_path_rate=0.4)  # 50.2 M
+convnext("torchvision/convnext_base", depths=small, widths=(128, 256, 512, 1024), drop_path_rate=0.5)  # 88.6 M
+convnext("torchvision/convnext_large", depths=small, widths=(192, 384, 768, 1536), drop_path_rate=0.5)  # 197.8 M
 
-convnext = partial(variant, image_size=224, paper="arXiv:2201.03545")
-convnext("torchvision/convnext_tiny", ConvNeXt, **_T, response_norm=False, stochastic_depth_prob=0.1)  # 28.6 M parameters
-convnext("torchvision/convnext_small", ConvNeXt, **_S, response_norm=False, stochastic_depth_prob=0.4)  # 50.2 M
-convnext("torchvision/convnext_base", ConvNeXt, **_B, response_norm=False, stochastic_depth_prob=0.5)  # 88.6 M
-convnext("torchvision/convnext_large", ConvNeXt, **_L, response_norm=False, stochastic_depth_prob=0.5)  # 197.8 M
+keras = partial(convnext, module=KerasConvNeXt, flavour=KERAS._replace(conv_bias=True))
+keras("keras/ConvNeXtTiny", depths=tiny, widths=narrow)  # the same counts
+keras("keras/ConvNeXtSmall", depths=small, widths=narrow)
+keras("keras/ConvNeXtBase", depths=small, widths=(128, 256, 512, 1024))
+keras("keras/ConvNeXtLarge", depths=small, widths=(192, 384, 768, 1536))
+keras("keras/ConvNeXtXLarge", depths=small, widths=(256, 512, 1024, 2048))  # 350.2 M
 
-convnext("keras/ConvNeXtTiny", KerasConvNeXt, **_T, response_norm=False)  # the same counts
-convnext("keras/ConvNeXtSmall", KerasConvNeXt, **_S, response_norm=False)
-convnext("keras/ConvNeXtBase", KerasConvNeXt, **_B, response_norm=False)
-convnext("keras/ConvNeXtLarge", KerasConvNeXt, **_L, response_norm=False)
-convnext("keras/ConvNeXtXLarge", KerasConvNeXt, **_XL, response_norm=False)  # 350.2 M
-
-convnext_v2 = partial(variant, image_size=224, paper="arXiv:2301.00808")
-convnext_v2("timm/convnextv2_atto", ConvNeXt, depths=(2, 2, 6, 2), widths=(40, 80, 160, 320), response_norm=True)  # 3.7 M
-convnext_v2("timm/convnextv2_femto", ConvNeXt, depths=(2, 2, 6, 2), widths=(48, 96, 192, 384), response_norm=True)  # 5.2 M
-convnext_v2("timm/convnextv2_pico", ConvNeXt, depths=(2, 2, 6, 2), widths=(64, 128, 256, 512), response_norm=True)  # 9.1 M
-convnext_v2("timm/convnextv2_nano", ConvNeXt, depths=(2, 2, 8, 2), widths=(80, 160, 320, 640), response_norm=True)  # 15.6 M
-convnext_v2("timm/convnextv2_tiny", ConvNeXt, **_T, response_norm=True)  # 28.6 M
-convnext_v2("timm/convnextv2_small", ConvNeXt, **_S, response_norm=True)  # 50.3 M
-convnext_v2("timm/convnextv2_base", ConvNeXt, **_B, response_norm=True)  # 88.7 M
-convnext_v2("timm/convnextv2_large", ConvNeXt, **_L, response_norm=True)  # 198.0 M
-convnext_v2("timm/convnextv2_huge", ConvNeXt, **_H, response_norm=True, image_size=384)  # 660.3 M
+convnext_v2 = partial(convnext, response_norm=True, paper="arXiv:2301.00808")
+convnext_v2("timm/convnextv2_atto", depths=(2, 2, 6, 2), widths=(40, 80, 160, 320))  # 3.7 M
+convnext_v2("timm/convnextv2_femto", depths=(2, 2, 6, 2), widths=(48, 96, 192, 384))  # 5.2 M
+convnext_v2("timm/convnextv2_pico", depths=(2, 2, 6, 2), widths=(64, 128, 256, 512))  # 9.1 M
+convnext_v2("timm/convnextv2_nano", depths=(2, 2, 8, 2), widths=(80, 160, 320, 640))  # 15.6 M
+convnext_v2("timm/convnextv2_tiny", depths=tiny, widths=narrow)  # 28.6 M
+convnext_v2("timm/convnextv2_small", depths=small, widths=narrow)  # 50.3 M
+convnext_v2("timm/convnextv2_base", depths=small, widths=(128, 256, 512, 1024))  # 88.7 M
+convnext_v2("timm/convnextv2_large", depths=small, widths=(192, 384, 768, 1536))  # 198.0 M
+convnext_v2("timm/convnextv2_huge", depths=small, widths=(352, 704, 1408, 2816), image_size=384)  # 660.3 M

@@ -3,21 +3,19 @@
 Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks. CVPR 2017, arXiv:1608.06993; section 3
 and table 1. Every layer of a block sees the maps of all before it. For ImageNet as torchvision and Keras have them, for
 CIFAR after section 3.
-
-Convolutions start by He et al. (fan in), the head uniform with zero biases, as torchvision; by Glorot and Bengio in
-Keras's flavour, whose norms differ too.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, average_pool, conv, global_average_pool, he_normal, linear, max_pool
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import average_pool, he_normal, max_pool
+from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network
+from jaxcnn.models.registry import variant
 
 
 class DenseLayer(nn.Module):
@@ -25,28 +23,27 @@ class DenseLayer(nn.Module):
 
     growth: int
     bottleneck: bool
+    drop_rate: float  # 0 in evaluation
     conv: Callable
     norm: Callable
-    dropout: Callable
 
     @nn.compact
-    def __call__(self, maps):
-        """[(N, H, W, C), …] -> (N, H, W, growth)."""
+    def __call__(self, *maps):
+        """(N, H, W, C), … -> (N, H, W, growth)."""
         x = self.norm(name="norm1", activation=nn.relu)(jnp.concatenate(maps, axis=-1))
         if self.bottleneck:
             x = self.conv(4 * self.growth, 1, name="conv1")(x)
             x = self.norm(name="norm2", activation=nn.relu)(x)
         x = self.conv(self.growth, 3, name="conv2" if self.bottleneck else "conv1")(x)
-        return self.dropout()(x)
+        return nn.Dropout(self.drop_rate, deterministic=False)(x)
 
 
-class DenseNet(nn.Module):
+class DenseNet(Network, kw_only=True):
     """Stem, dense blocks with transitions between that halve the size, norm, global average pool, linear head.
 
-    The "small" stem is a 3×3 convolution without stride and no pooling. `drop_rate` is the dropout after each layer.
-    `remat` computes the insides of the layers again for the gradient: joined and normalised, maps would take memory
-    that grows with the square of the depth (Pleiss et al., arXiv:1707.06990). `freeze_norm` uses the running statistics
-    in training too, and keeps them.
+    The "small" stem is a 3×3 convolution without stride and no pooling. `drop_rate` is the dropout after each layer, not
+    before the head. `remat` computes the insides of each layer again: joined and normalised, maps would take memory
+    that grows with the square of the depth (Pleiss et al., arXiv:1707.06990).
     """
 
     depths: tuple[int, ...]  # layers in each block
@@ -54,34 +51,24 @@ class DenseNet(nn.Module):
     stem_filters: int
     bottleneck: bool
     compression: float  # the part of the maps that a transition keeps, the paper's θ
-    keras: bool
-    num_classes: int = 1000
     stem: Literal["imagenet", "small"] = "imagenet"
-    drop_rate: float = 0.0
-    remat: bool = False
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        last = len(self.depths)
-        check_images(self, images, at_least=29 if self.stem == "imagenet" else 2 ** (last - 1))  # all pools see 2×2
-        conv_init = nn.initializers.glorot_uniform() if self.keras else he_normal("fan_in")
-        convolution = partial(conv, kernel_init=conv_init, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
-        if self.keras:
-            norm = partial(norm, momentum=0.01, epsilon=1.001e-5, unbiased=False)
-        dropout = partial(nn.Dropout, self.drop_rate, deterministic=not train)
-        layer = partial(
-            nn.remat(DenseLayer) if self.remat else DenseLayer, self.growth, self.bottleneck, convolution, norm, dropout
-        )
+    without: ClassVar = frozenset({"drop_path_rate"})
 
+    @property
+    def smallest(self) -> int:
+        """All pools see 2×2."""
+        return 29 if self.stem == "imagenet" else 2 ** (len(self.depths) - 1)
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        layer = partial(DenseLayer, self.growth, self.bottleneck, self.drop_rate if train else 0.0, conv, norm)
         if self.stem == "imagenet":
-            x = convolution(self.stem_filters, 7, 2, name="stem_conv")(images)
+            x = conv(self.stem_filters, 7, 2, name="stem_conv")(images)
             x = norm(name="stem_norm", activation=nn.relu)(x)
         else:
-            x = convolution(self.stem_filters, 3, name="stem_conv")(images)
+            x = conv(self.stem_filters, 3, name="stem_conv")(images)
         self.sow("intermediates", "stem", x)
         if self.stem == "imagenet":
             x = max_pool(x, 3, 2, padding=1)
@@ -89,41 +76,38 @@ class DenseNet(nn.Module):
         for stage, depth in enumerate(self.depths, start=1):
             maps = [x]
             for index in range(1, depth + 1):
-                maps.append(layer(name=f"stage{stage}_layer{index}")(maps))
+                maps.append(self.run(layer(name=f"stage{stage}_layer{index}"), *maps))
             x = jnp.concatenate(maps, axis=-1)
-            if stage < last:
+            if stage < len(self.depths):
                 self.sow("intermediates", f"stage{stage}", x)
                 x = norm(name=f"transition{stage}_norm", activation=nn.relu)(x)
-                x = convolution(int(self.compression * x.shape[-1]), 1, name=f"transition{stage}_conv")(x)
+                x = conv(int(self.compression * x.shape[-1]), 1, name=f"transition{stage}_conv")(x)
                 x = average_pool(x, 2, 2)
         x = norm(name="final_norm", activation=nn.relu)(x)
-        self.sow("intermediates", f"stage{last}", x)
+        self.sow("intermediates", f"stage{len(self.depths)}", x)
+        return x
 
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        kernel_init = nn.initializers.glorot_uniform() if self.keras else None
-        zeros = nn.initializers.zeros
-        return linear(x.shape[-1], self.num_classes, kernel_init=kernel_init, bias_init=zeros, name="head")(x)
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
+        return super().classify(x, train=False)  # without dropout
 
 
-BC: dict[str, Any] = {"bottleneck": True, "compression": 0.5}
-TORCHVISION: dict[str, Any] = {"growth": 32, "stem_filters": 64, **BC, "keras": False}
-KERAS = TORCHVISION | {"keras": True}
+HE = Flavour(he_normal("fan_in"), head_bias_init=ZEROS)
+densenet = partial(
+    variant, module=DenseNet, flavour=HE, image_size=224, paper="arXiv:1608.06993", bottleneck=True, compression=0.5
+)
+imagenet = partial(densenet, growth=32, stem_filters=64)
+imagenet("torchvision/densenet121", depths=(6, 12, 24, 16))  # 8.0 M parameters
+imagenet("torchvision/densenet161", depths=(6, 12, 36, 24), growth=48, stem_filters=96)  # 28.7 M
+imagenet("torchvision/densenet169", depths=(6, 12, 32, 32))  # 14.1 M
+imagenet("torchvision/densenet201", depths=(6, 12, 48, 32))  # 20.0 M
 
-densenet = partial(variant, image_size=224, paper="arXiv:1608.06993")
-densenet("torchvision/densenet121", DenseNet, depths=(6, 12, 24, 16), **TORCHVISION)  # 8.0 M parameters
-densenet("torchvision/densenet161", DenseNet, depths=(6, 12, 36, 24), growth=48, stem_filters=96, **BC, keras=False)  # 28.7 M
-densenet("torchvision/densenet169", DenseNet, depths=(6, 12, 32, 32), **TORCHVISION)  # 14.1 M
-densenet("torchvision/densenet201", DenseNet, depths=(6, 12, 48, 32), **TORCHVISION)  # 20.0 M
-densenet("keras/DenseNet121", DenseNet, depths=(6, 12, 24, 16), **KERAS)
-densenet("keras/DenseNet169", DenseNet, depths=(6, 12, 32, 32), **KERAS)
-densenet("keras/DenseNet201", DenseNet, depths=(6, 12, 48, 32), **KERAS)
+keras = partial(imagenet, flavour=KERAS._replace(epsilon=1.001e-5))
+keras("keras/DenseNet121", depths=(6, 12, 24, 16))
+keras("keras/DenseNet169", depths=(6, 12, 32, 32))
+keras("keras/DenseNet201", depths=(6, 12, 48, 32))
 
-CIFAR: dict[str, Any] = {"stem": "small", "num_classes": 10, "keras": False}
-PLAIN: dict[str, Any] = {"bottleneck": False, "compression": 1.0}
-
-cifar = partial(variant, image_size=32, paper="arXiv:1608.06993")
-cifar("densenet40_12", DenseNet, depths=(12, 12, 12), growth=12, stem_filters=16, **PLAIN, **CIFAR)  # 1.0 M
-cifar("densenet_bc100_12", DenseNet, depths=(16, 16, 16), growth=12, stem_filters=24, **BC, **CIFAR)  # 0.8 M
-cifar("densenet_bc190_40", DenseNet, depths=(31, 31, 31), growth=40, stem_filters=80, **BC, **CIFAR)  # 25.6 M
+cifar = partial(densenet, stem="small", num_classes=10, image_size=32)
+cifar("densenet40_12", depths=(12, 12, 12), growth=12, stem_filters=16, bottleneck=False, compression=1.0)  # 1.0 M
+cifar("densenet_bc100_12", depths=(16, 16, 16), growth=12, stem_filters=24)  # 0.8 M
+cifar("densenet_bc190_40", depths=(31, 31, 31), growth=40, stem_filters=80)  # 25.6 M

@@ -6,17 +6,19 @@ equation 1, figures 1 and 2, section 4.1. A block is f_C(x) = join(conv(x), f_{C
 paper names: uniform by the fan in. Each image draws its own paths, where the paper draws them for a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, conv, global_average_pool, max_pool
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import max_pool
+from jaxcnn.models.network import ZEROS, Flavour, Network
+from jaxcnn.models.registry import variant
 
-XAVIER = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+XAVIER = Flavour(UNIFORM, head_init=UNIFORM, head_bias_init=ZEROS)
 
 
 class FractalBlock(nn.Module):
@@ -27,8 +29,8 @@ class FractalBlock(nn.Module):
     drop_path: float
     dropout: float
     train: bool
-    freeze_norm: bool
-    dtype: jax.typing.DTypeLike
+    conv: Callable
+    norm: Callable
 
     @nn.compact
     def __call__(self, x, column):
@@ -47,9 +49,8 @@ class FractalBlock(nn.Module):
         return [first, *self._columns(half, count - 1, column, numbers)]
 
     def _unit(self, x: jax.Array, number: int) -> jax.Array:
-        x = conv(self.filters, 3, kernel_init=XAVIER, dtype=self.dtype, name=f"conv{number}")(x)
-        frozen = not self.train or self.freeze_norm
-        x = BatchNorm(frozen, activation=nn.relu, dtype=self.dtype, name=f"norm{number}")(x)
+        x = self.conv(self.filters, 3, name=f"conv{number}")(x)
+        x = self.norm(name=f"norm{number}", activation=nn.relu)(x)
         return nn.Dropout(self.dropout, deterministic=not self.train)(x)
 
     def _join(self, inputs: list[jax.Array], column: jax.Array) -> jax.Array:
@@ -71,27 +72,30 @@ class FractalBlock(nn.Module):
         return (stacked * weights.astype(stacked.dtype).reshape(len(inputs), n, 1, 1, 1)).sum(0)
 
 
-class FractalNet(nn.Module):
+class FractalNet(Network, kw_only=True):
     """Blocks of `columns`, each with a 2×2 max pool; global average pool, linear head.
 
     In training, a share `global_drop_path` of the images goes through a single column, the same in all blocks; in the
-    others each input of a join is dropped with probability `drop_path`, but never all (local). `dropout` follows each
-    convolution: 0 in the first block, the full rate in the last, and linear between.
+    others each input of a join is dropped with probability `drop_path_rate`, but never all (local). Dropout follows each
+    convolution, not the pool: 0 in the first block, `drop_rate` in the last, and linear between.
     """
 
+    flavour: Flavour = XAVIER
     columns: int
     widths: tuple[int, ...]  # channels of each block
     num_classes: int = 10
-    drop_path: float = 0.15
+    drop_rate: float = 0.4
+    drop_path_rate: float = 0.15
     global_drop_path: float = 0.5
-    dropout: float = 0.4
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C), at least 32×32 -> logits (N, num_classes) float32, or (N, features) if it is 0."""
-        check_images(self, images, at_least=2 ** len(self.widths))
+    @property
+    def smallest(self) -> int:
+        """A pixel is left after all pools."""
+        return 2 ** len(self.widths)
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H', W', F), halved by each block."""
+        conv, norm = self.layers(train)
         column = jnp.full(images.shape[:1], -1)
         if train:
             which, whether = jax.random.split(self.make_rng("dropout"))
@@ -100,23 +104,15 @@ class FractalNet(nn.Module):
 
         x = images
         for stage, filters in enumerate(self.widths, start=1):
-            block = FractalBlock(
-                columns=self.columns,
-                filters=filters,
-                drop_path=self.drop_path,
-                dropout=self.dropout * (stage - 1) / (len(self.widths) - 1),
-                train=train,
-                freeze_norm=self.freeze_norm,
-                dtype=self.dtype,
-                name=f"stage{stage}",
-            )
-            x = block(x, column)
+            dropout = self.drop_rate * (stage - 1) / (len(self.widths) - 1)
+            block = FractalBlock(self.columns, filters, self.drop_path_rate, dropout, train, conv, norm, name=f"stage{stage}")
+            x = self.run(block, x, column)
+        return x
 
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        return nn.Dense(self.num_classes, kernel_init=XAVIER, name="head")(x)
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
+        return super().classify(x, train=False)  # without dropout
 
 
-fractalnet = partial(variant, image_size=32, paper="arXiv:1605.07648")
-fractalnet("fractalnet20", FractalNet, columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M
+fractalnet = partial(variant, module=FractalNet, image_size=32, paper="arXiv:1605.07648")
+fractalnet("fractalnet20", columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M

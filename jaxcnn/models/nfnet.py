@@ -13,21 +13,15 @@ Branches start at zero: by a gain (SkipInit), or in NF-ResNets by the gain of th
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import (
-    ScaledStandardizedConv,
-    SqueezeExcite,
-    StochasticDepth,
-    average_pool,
-    conv,
-    global_average_pool,
-    max_pool,
-)
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import ScaledStandardizedConv, SqueezeExcite, StochasticDepth, average_pool, max_pool
+from jaxcnn.models.network import ZEROS, Flavour, Network
+from jaxcnn.models.registry import variant
 
 ALPHA = 0.2  # a branch's share
 RELU_GAMMA, GELU_GAMMA = 1.7139588594436646, 1.7015043497085571  # 1 / standard deviation of relu(x), gelu(x) for normal x
@@ -93,110 +87,81 @@ class NFNetBlock(nn.Module):
         return y * (gain * ALPHA).astype(y.dtype) + _shortcut(self, x, activated, self.features)
 
 
-class _NFNet(nn.Module):
-    """Stem, four stages of blocks, last layers, global average pool, linear head.
+class NFNet(Network, kw_only=True):
+    """Four 3×3 convolutions for a stem, wide blocks with squeeze-excitation, a 1×1 convolution before the pool; GELU.
 
-    `drop_path_rate` is the rate at which the last block is dropped in training, from 0 for the first on; `drop_rate` that
-    of dropout before the head. `remat` computes a block's activations again in the backward pass.
+    The rate of stochastic depth grows from 0 in the first block.
     """
 
     depths: tuple[int, ...]  # blocks in each stage
     features: tuple[int, ...]  # of each stage
-    num_classes: int = 1000
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    remat: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        convolution = partial(conv, use_bias=True, kernel_init=LECUN, dtype=self.dtype, **self.conv_options())
-        x = self.first_layers(images, convolution)
+    without: ClassVar = frozenset({"freeze_norm"})
+    block: ClassVar[Callable[..., nn.Module]] = NFNetBlock
+    gamma: ClassVar[float] = 1.0  # of the kernels
 
-        run = nn.remat(_run) if self.remat else _run
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv = partial(self.flavour.conv(self.dtype), kind=partial(ScaledStandardizedConv, epsilon=1e-5, gamma=self.gamma))
+        x = self.first_layers(images, conv)
         blocks, variance = 0, 1.0
         for stage, (depth, features) in enumerate(zip(self.depths, self.features, strict=True), start=1):
             for index in range(1, depth + 1):
-                block = self.block()(
+                block = self.block(
                     features=features,
                     stride=2 if stage > 1 and index == 1 else 1,
                     beta=variance**-0.5,
                     drop_rate=self.drop_path_rate * blocks / (sum(self.depths) - 1) if train else 0.0,
-                    conv=convolution,
+                    conv=conv,
                     name=f"stage{stage}_block{index}",
                 )
-                x = run(block, x)
+                x = self.run(block, x)
                 blocks += 1
                 variance = (1.0 if index == 1 else variance) + ALPHA**2
             if stage == len(self.depths):
-                x = self.last_layers(x, convolution)
+                x = self.last_layers(x, conv)
             self.sow("intermediates", f"stage{stage}", x)
+        return x
 
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="head")(x)
+    def first_layers(self, images: jax.Array, conv: Callable) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4, W/4, the stem's)."""
+        x = scaled_gelu(conv(16, 3, 2, name="stem_conv")(images))
+        x = scaled_gelu(conv(32, 3, name="stem_conv2")(x))
+        x = scaled_gelu(conv(64, 3, name="stem_conv3")(x))
+        self.sow("intermediates", "stem", x)
+        return conv(128, 3, 2, name="stem_conv4")(x)
+
+    def last_layers(self, x: jax.Array, conv: Callable) -> jax.Array:
+        """(N, H, W, C) -> (N, H, W, F)."""
+        return scaled_gelu(conv(2 * x.shape[-1], 1, name="head_conv")(x))
 
 
-def _run(block: nn.Module, x: jax.Array) -> jax.Array:
-    return block(x)
+class NFResNet(NFNet):
+    """ResNet's stem and bottlenecks, ReLU, for which the kernels make up."""
 
+    block = NFBottleneck
+    gamma = RELU_GAMMA
 
-class NFResNet(_NFNet):
-    """ResNet's stem and bottlenecks, ReLU."""
-
-    def conv_options(self):
-        """PyTorch's padding; the kernels make up for ReLU."""
-        return {"kind": partial(ScaledStandardizedConv, epsilon=1e-5, gamma=RELU_GAMMA)}
-
-    def block(self):
-        """Of all stages."""
-        return NFBottleneck
-
-    def first_layers(self, images, convolution):
+    def first_layers(self, images: jax.Array, conv: Callable) -> jax.Array:
         """(N, H, W, C) -> (N, H/4, W/4, 64)."""
-        x = convolution(64, 7, 2, name="stem_conv")(images)
+        x = conv(64, 7, 2, name="stem_conv")(images)
         self.sow("intermediates", "stem", x)
         return max_pool(x, 3, 2, padding=1)
 
-    def last_layers(self, x, convolution):
-        """(N, H, W, C) -> (N, H, W, C)."""
+    def last_layers(self, x: jax.Array, conv: Callable) -> jax.Array:
+        """(N, H, W, C) -> the same."""
         return nn.relu(x)
 
 
-class NFNet(_NFNet):
-    """Four 3×3 convolutions for a stem, wide blocks with squeeze-excitation, a 1×1 convolution before the pool; GELU."""
-
-    def conv_options(self):
-        """TensorFlow's padding."""
-        return {"kind": partial(ScaledStandardizedConv, epsilon=1e-5), "padding": "SAME"}
-
-    def block(self):
-        """Of all stages."""
-        return NFNetBlock
-
-    def first_layers(self, images, convolution):
-        """(N, H, W, C) -> (N, H/4, W/4, 128)."""
-        x = scaled_gelu(convolution(16, 3, 2, name="stem_conv")(images))
-        x = scaled_gelu(convolution(32, 3, name="stem_conv2")(x))
-        x = scaled_gelu(convolution(64, 3, name="stem_conv3")(x))
-        self.sow("intermediates", "stem", x)
-        return convolution(128, 3, 2, name="stem_conv4")(x)
-
-    def last_layers(self, x, convolution):
-        """(N, H, W, C) -> (N, H, W, 2·C)."""
-        return scaled_gelu(convolution(2 * x.shape[-1], 1, name="head_conv")(x))
-
-
-nf_resnet = partial(variant, module=NFResNet, paper="arXiv:2101.08692", features=(256, 512, 1024, 2048))
+TIMM = Flavour(LECUN, head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS, conv_bias=True)
+nf_resnet = partial(variant, module=NFResNet, flavour=TIMM, paper="arXiv:2101.08692", features=(256, 512, 1024, 2048))
 nf_resnet("timm/nf_resnet26", depths=(2, 2, 2, 2), image_size=224)  # 16.0 M parameters
 nf_resnet("timm/nf_resnet50", depths=(3, 4, 6, 3), image_size=256)  # 25.6 M
 nf_resnet("timm/nf_resnet101", depths=(3, 4, 23, 3), image_size=224)  # 44.5 M
 
-nfnet = partial(variant, module=NFNet, paper="arXiv:2102.06171", features=(256, 512, 1536, 1536))
+nfnet = partial(
+    variant, module=NFNet, flavour=TIMM._replace(padding="SAME"), paper="arXiv:2102.06171", features=(256, 512, 1536, 1536)
+)
 nfnet("timm/dm_nfnet_f0", depths=(1, 2, 6, 3), image_size=192)  # 71.5 M
 nfnet("timm/dm_nfnet_f1", depths=(2, 4, 12, 6), image_size=224)  # 132.6 M
 nfnet("timm/dm_nfnet_f2", depths=(3, 6, 18, 9), image_size=256)  # 193.8 M

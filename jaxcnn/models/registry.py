@@ -57,6 +57,7 @@ PUBLISHED_NAMES = {
     "dropout_rate": "drop_rate",
     "stochastic_depth_prob": "drop_path_rate",
     "drop_connect_rate": "drop_path_rate",
+    "drop_path": "drop_path_rate",
 }
 """What torchvision and Keras call arguments that all networks of this package have. create_model takes these names too."""
 

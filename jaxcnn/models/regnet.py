@@ -5,15 +5,16 @@ A network is four numbers: block j is u_j = w_0 + w_a · j wide, quantised to w_
 RegNetY has squeeze-and-excitation after the 3×3, reduced to a quarter of the block's input channels.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, SqueezeExcite, conv, global_average_pool, relu
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import SqueezeExcite, StochasticDepth, he_normal, relu
+from jaxcnn.models.network import TORCHVISION, ZEROS, Network
+from jaxcnn.models.registry import variant
 
 
 def stages(depth: int, w_0: int, w_a: float, w_m: float, group_width: int) -> tuple[tuple[int, int, int], ...]:
@@ -32,125 +33,96 @@ def stages(depth: int, w_0: int, w_a: float, w_m: float, group_width: int) -> tu
     return tuple(result)
 
 
-class RegNet(nn.Module):
-    """Stem, four stages of residual bottlenecks that do not narrow, global average pool, linear head.
-
-    `zero_init_last` starts every block as its shortcut, by a zero scale in its last norm. `freeze_norm` uses the
-    running statistics in training too, and keeps them.
-    """
-
-    depth: int
-    w_0: int
-    w_a: float
-    w_m: float
-    group_width: int
-    se_ratio: float  # 0: RegNetX
-    num_classes: int = 1000
-    zero_init_last: bool = False
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
-
-    fan_out_of_a_group = False  # a grouped convolution's initial variance is 2 / (9 · all of its output channels)
-
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
-        x = conv(32, 3, 2, dtype=self.dtype, name="stem_conv")(images)
-        x = norm(name="stem_norm", activation=nn.relu)(x)
-        self.sow("intermediates", "stem", x)
-
-        shapes = stages(self.depth, self.w_0, self.w_a, self.w_m, self.group_width)
-        for stage, (depth, width, group) in enumerate(shapes, start=1):
-            for index in range(1, depth + 1):
-                x = Block(
-                    width=width,
-                    stride=2 if index == 1 else 1,
-                    groups=width // group,
-                    reduced=round(self.se_ratio * x.shape[-1]),
-                    last_scale=nn.initializers.zeros if self.zero_init_last else nn.initializers.ones,
-                    variance=2.0 * width / group if self.fan_out_of_a_group else 2.0,
-                    norm=norm,
-                    dtype=self.dtype,
-                    name=f"stage{stage}_block{index}",
-                )(x)
-            self.sow("intermediates", f"stage{stage}", x)
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="head")(x)
-
-
-class TimmRegNet(RegNet):
-    """The same network, from timm's initial weights."""
-
-    zero_init_last: bool = True
-
-    fan_out_of_a_group = True
-
-
 class Block(nn.Module):
     """1×1, grouped 3×3, squeeze-and-excitation if any, 1×1; and the shortcut around them."""
 
     width: int
     stride: int
-    groups: int
     reduced: int  # units of the squeeze-and-excitation; 0: none
+    drop_rate: float  # of stochastic depth; 0 in evaluation
     last_scale: jax.nn.initializers.Initializer
-    variance: float  # of the grouped 3×3's initial weights, times its fan out
-    norm: partial
-    dtype: jax.typing.DTypeLike
+    conv: Callable
+    grouped_conv: Callable
+    norm: Callable
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, width)."""
-        convolution = partial(conv, self.width, dtype=self.dtype)
-        init = nn.initializers.variance_scaling(self.variance, "fan_out", "normal")
-        y = convolution(1, name="conv1")(x)
+        y = self.conv(self.width, 1, name="conv1")(x)
         y = self.norm(name="norm1", activation=nn.relu)(y)
-        y = convolution(3, self.stride, groups=self.groups, kernel_init=init, name="conv2")(y)
+        y = self.grouped_conv(self.width, 3, self.stride, name="conv2")(y)
         y = self.norm(name="norm2", activation=nn.relu)(y)
         if self.reduced:
-            y = SqueezeExcite(self.reduced, dtype=self.dtype, name="squeeze_excite")(y)
-        y = convolution(1, name="conv3")(y)
+            y = SqueezeExcite(self.reduced, dtype=y.dtype, name="squeeze_excite")(y)
+        y = self.conv(self.width, 1, name="conv3")(y)
         y = self.norm(name="norm3", scale_init=self.last_scale)(y)
         if self.stride != 1 or x.shape[-1] != self.width:
-            x = self.norm(name="shortcut_norm")(convolution(1, self.stride, name="shortcut_conv")(x))
-        return relu(x + y)
+            x = self.norm(name="shortcut_norm")(self.conv(self.width, 1, self.stride, name="shortcut_conv")(x))
+        return relu(x + StochasticDepth(self.drop_rate)(y, train=True))
 
 
-def _variant(
-    name: str,
-    depth: int,
-    w_0: int,
-    w_a: float,
-    w_m: float,
-    group_width: int,
-    module: type[RegNet] = RegNet,
-    image_size: int = 224,
-) -> None:
-    """RegNetX and RegNetY differ in the squeeze-and-excitation alone."""
-    se_ratio = 0.25 if "regnet_y" in name or "regnety" in name else 0.0
-    fields = {"depth": depth, "w_0": w_0, "w_a": w_a, "w_m": w_m, "group_width": group_width, "se_ratio": se_ratio}
-    variant(name, module, image_size=image_size, paper="arXiv:2003.13678", **fields)
+class RegNet(Network, kw_only=True):
+    """Stem, four stages of residual bottlenecks that do not narrow, global average pool, linear head.
+
+    `zero_init_last` starts every block as its shortcut, by a zero scale in its last norm. The rate of stochastic depth
+    grows from 0 in the first block, as timm's.
+    """
+
+    design: tuple[int, int, float, float, int]  # depth, w_0, w_a, w_m, channels of a group
+    se_ratio: float  # 0: RegNetX
+    zero_init_last: bool = False
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = norm(name="stem_norm", activation=nn.relu)(conv(32, 3, 2, name="stem_conv")(images))
+        self.sow("intermediates", "stem", x)
+
+        grouped_init = self.flavour.grouped_init or self.flavour.kernel_init
+        shapes = stages(*self.design)
+        blocks, last = 0, max(sum(depth for depth, _, _ in shapes) - 1, 1)
+        for stage, (depth, width, group) in enumerate(shapes, start=1):
+            for index in range(1, depth + 1):
+                block = Block(
+                    width=width,
+                    stride=2 if index == 1 else 1,
+                    reduced=round(self.se_ratio * x.shape[-1]),
+                    drop_rate=self.drop_path_rate * blocks / last if train else 0.0,
+                    last_scale=nn.initializers.zeros if self.zero_init_last else nn.initializers.ones,
+                    conv=conv,
+                    grouped_conv=partial(conv, groups=width // group, kernel_init=grouped_init),
+                    norm=norm,
+                    name=f"stage{stage}_block{index}",
+                )
+                x = self.run(block, x)
+                blocks += 1
+            self.sow("intermediates", f"stage{stage}", x)
+        return x
 
 
-_variant("torchvision/regnet_x_400mf", 22, 24, 24.48, 2.54, 16)  # 5.5 M parameters
-_variant("torchvision/regnet_x_800mf", 16, 56, 35.73, 2.28, 16)  # 7.3 M
-_variant("torchvision/regnet_x_1_6gf", 18, 80, 34.01, 2.25, 24)  # 9.2 M
-_variant("torchvision/regnet_x_3_2gf", 25, 88, 26.31, 2.25, 48)  # 15.3 M
-_variant("torchvision/regnet_x_8gf", 23, 80, 49.56, 2.88, 120)  # 39.6 M
-_variant("torchvision/regnet_x_16gf", 22, 216, 55.59, 2.1, 128)  # 54.3 M
-_variant("torchvision/regnet_x_32gf", 23, 320, 69.86, 2.0, 168)  # 107.8 M
-_variant("torchvision/regnet_y_400mf", 16, 48, 27.89, 2.09, 8)  # 4.3 M
-_variant("torchvision/regnet_y_800mf", 14, 56, 38.84, 2.4, 16)  # 6.4 M
-_variant("torchvision/regnet_y_1_6gf", 27, 48, 20.71, 2.65, 24)  # 11.2 M
-_variant("torchvision/regnet_y_3_2gf", 21, 80, 42.63, 2.66, 24)  # 19.4 M
-_variant("torchvision/regnet_y_8gf", 17, 192, 76.82, 2.19, 56)  # 39.4 M
-_variant("torchvision/regnet_y_16gf", 18, 200, 106.23, 2.48, 112)  # 83.6 M
-_variant("torchvision/regnet_y_32gf", 20, 232, 115.89, 2.53, 232)  # 145.0 M
-_variant("torchvision/regnet_y_128gf", 27, 456, 160.83, 2.52, 264, image_size=384)  # 644.8 M
-_variant("timm/regnetx_002", 13, 24, 36.44, 2.49, 8, TimmRegNet)  # 2.7 M
-_variant("timm/regnety_002", 13, 24, 36.44, 2.49, 8, TimmRegNet)  # 3.2 M
+TORCHVISION_REGNET = TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
+regnet = partial(variant, module=RegNet, flavour=TORCHVISION_REGNET, image_size=224, paper="arXiv:2003.13678")
+regnet_x = partial(regnet, se_ratio=0.0)
+regnet_x("torchvision/regnet_x_400mf", design=(22, 24, 24.48, 2.54, 16))  # 5.5 M parameters
+regnet_x("torchvision/regnet_x_800mf", design=(16, 56, 35.73, 2.28, 16))  # 7.3 M
+regnet_x("torchvision/regnet_x_1_6gf", design=(18, 80, 34.01, 2.25, 24))  # 9.2 M
+regnet_x("torchvision/regnet_x_3_2gf", design=(25, 88, 26.31, 2.25, 48))  # 15.3 M
+regnet_x("torchvision/regnet_x_8gf", design=(23, 80, 49.56, 2.88, 120))  # 39.6 M
+regnet_x("torchvision/regnet_x_16gf", design=(22, 216, 55.59, 2.1, 128))  # 54.3 M
+regnet_x("torchvision/regnet_x_32gf", design=(23, 320, 69.86, 2.0, 168))  # 107.8 M
+
+regnet_y = partial(regnet, se_ratio=0.25)
+regnet_y("torchvision/regnet_y_400mf", design=(16, 48, 27.89, 2.09, 8))  # 4.3 M
+regnet_y("torchvision/regnet_y_800mf", design=(14, 56, 38.84, 2.4, 16))  # 6.4 M
+regnet_y("torchvision/regnet_y_1_6gf", design=(27, 48, 20.71, 2.65, 24))  # 11.2 M
+regnet_y("torchvision/regnet_y_3_2gf", design=(21, 80, 42.63, 2.66, 24))  # 19.4 M
+regnet_y("torchvision/regnet_y_8gf", design=(17, 192, 76.82, 2.19, 56))  # 39.4 M
+regnet_y("torchvision/regnet_y_16gf", design=(18, 200, 106.23, 2.48, 112))  # 83.6 M
+regnet_y("torchvision/regnet_y_32gf", design=(20, 232, 115.89, 2.53, 232))  # 145.0 M
+regnet_y("torchvision/regnet_y_128gf", design=(27, 456, 160.83, 2.52, 264), image_size=384)  # 644.8 M
+
+# timm's grouped kernels start by the fan out of a group, which is its fan in, for they keep the number of channels.
+TIMM_REGNET = TORCHVISION_REGNET._replace(grouped_init=he_normal("fan_in"))
+timm = partial(regnet, flavour=TIMM_REGNET, zero_init_last=True)
+timm("timm/regnetx_002", design=(13, 24, 36.44, 2.49, 8), se_ratio=0.0)  # 2.7 M
+timm("timm/regnety_002", design=(13, 24, 36.44, 2.49, 8), se_ratio=0.25)  # 3.2 M

@@ -5,19 +5,21 @@ tables 2 and 3. In training, a block is the sum of a 3×3 and a 1×1 convolution
 of it is linear, so that it deploys as one 3×3 convolution: `deployed` computes it. Initialised as timm does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers import BatchNorm, conv, global_average_pool, relu
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import he_normal, relu
+from jaxcnn.models.network import TORCHVISION, ZEROS, Flavour, Network
+from jaxcnn.models.registry import variant
 
-EPSILON = 1e-5
+# A grouped kernel starts by the fan out of a group, which is its fan in, for it keeps the number of channels.
+TIMM = TORCHVISION._replace(grouped_init=he_normal("fan_in"), head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
 
 
 def small_scale(key, shape, dtype=jnp.float32, out_sharding=None):
@@ -30,70 +32,55 @@ class Block(nn.Module):
 
     filters: int
     stride: int
-    groups: int
     deploy: bool
-    norm: partial
-    dtype: jax.typing.DTypeLike
+    conv: Callable
+    norm: Callable
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
-        return branches(x, self.filters, self.stride, self.groups, self.deploy, self.norm, self.dtype)
+        return branches(x, self.filters, self.stride, self.deploy, self.conv, self.norm)
 
 
-def branches(x, filters, stride, groups, deploy, norm, dtype, prefix=""):
+def branches(x, filters, stride, deploy, conv, norm, prefix=""):
     """The block's layers, with this before their names, in the module that calls; the stem's are the network's own."""
-    init = nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
-    convolution = partial(conv, filters, stride=stride, groups=groups, kernel_init=init, dtype=dtype)
     if deploy:
-        return nn.relu(convolution(3, use_bias=True, name=f"{prefix}conv")(x))
-    y = norm(name=f"{prefix}norm")(convolution(3, name=f"{prefix}conv")(x))
-    y = y + norm(name=f"{prefix}norm1x1")(convolution(1, name=f"{prefix}conv1x1")(x))
+        return nn.relu(conv(filters, 3, stride, use_bias=True, name=f"{prefix}conv")(x))
+    y = norm(name=f"{prefix}norm")(conv(filters, 3, stride, name=f"{prefix}conv")(x))
+    y = y + norm(name=f"{prefix}norm1x1")(conv(filters, 1, stride, name=f"{prefix}conv1x1")(x))
     if stride == 1 and x.shape[-1] == filters:
         y = y + norm(name=f"{prefix}norm_identity")(x)
     return relu(y)
 
 
-class RepVGG(nn.Module):
+class RepVGG(Network, kw_only=True):
     """A block as stem, four stages of blocks, each halving the resolution, global average pool, linear head.
 
-    `deploy` has one convolution for each block. `freeze_norm` uses the running statistics in training too, and keeps them.
+    `deploy` has one convolution for each block.
     """
 
+    flavour: Flavour = TIMM
     depths: tuple[int, ...]  # blocks in each stage
     widths: tuple[int, ...]  # channels of the stem and of each stage
     groups: int  # of every second block of a stage
-    num_classes: int = 1000
     deploy: bool = False
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        norm = partial(
-            BatchNorm,
-            use_running_average=not train or self.freeze_norm,
-            epsilon=EPSILON,
-            scale_init=small_scale,
-            bias_init=nn.initializers.normal(0.1),
-            dtype=self.dtype,
-        )
-        x = branches(images, self.widths[0], 2, 1, self.deploy, norm, self.dtype, prefix="stem_")
+    without: ClassVar = frozenset({"drop_path_rate"})
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        grouped = partial(conv, groups=self.groups, kernel_init=self.flavour.grouped_init)
+        norm = partial(norm, scale_init=small_scale, bias_init=nn.initializers.normal(0.1))
+        x = branches(images, self.widths[0], 2, self.deploy, conv, norm, prefix="stem_")
         self.sow("intermediates", "stem", x)
 
         for stage, (depth, filters) in enumerate(zip(self.depths, self.widths[1:], strict=True), start=1):
             for index in range(1, depth + 1):
-                stride = 2 if index == 1 else 1
-                groups = self.groups if index % 2 == 0 else 1
-                x = Block(filters, stride, groups, self.deploy, norm, self.dtype, name=f"stage{stage}_block{index}")(x)
+                stride, kind = 2 if index == 1 else 1, grouped if index % 2 == 0 else conv
+                x = self.run(Block(filters, stride, self.deploy, kind, norm, name=f"stage{stage}_block{index}"), x)
             self.sow("intermediates", f"stage{stage}", x)
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name="head")(x)
+        return x
 
 
 def deployed(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,21 +108,21 @@ def _fused(params: Mapping[str, Any], stats: Mapping[str, Any], prefix: str) -> 
     for name, branch in (("norm", kernel), ("norm1x1", one), ("norm_identity", identity)):
         if norm := params.get(prefix + name):
             running = stats[prefix + name]
-            factor = np.asarray(norm["scale"], np.float64) / np.sqrt(np.asarray(running["var"], np.float64) + EPSILON)
+            factor = np.asarray(norm["scale"], np.float64) / np.sqrt(np.asarray(running["var"], np.float64) + TIMM.epsilon)
             total += branch * factor
             bias += np.asarray(norm["bias"], np.float64) - np.asarray(running["mean"], np.float64) * factor
     return {"kernel": total.astype(np.float32), "bias": bias.astype(np.float32)}
 
 
-_A, _B = (2, 4, 14, 1), (4, 6, 16, 1)
-repvgg = partial(variant, image_size=224, paper="arXiv:2101.03697")
-repvgg("timm/repvgg_a0", RepVGG, depths=_A, widths=(48, 48, 96, 192, 1280), groups=1)  # 9.1 M parameters, 8.3 M deployed
-repvgg("timm/repvgg_a1", RepVGG, depths=_A, widths=(64, 64, 128, 256, 1280), groups=1)  # 14.1 M, 12.8 M
-repvgg("timm/repvgg_a2", RepVGG, depths=_A, widths=(64, 96, 192, 384, 1408), groups=1)  # 28.2 M, 25.5 M
-repvgg("timm/repvgg_b0", RepVGG, depths=_B, widths=(64, 64, 128, 256, 1280), groups=1)  # 15.8 M, 14.3 M
-repvgg("timm/repvgg_b1", RepVGG, depths=_B, widths=(64, 128, 256, 512, 2048), groups=1)  # 57.4 M, 51.8 M
-repvgg("timm/repvgg_b1g4", RepVGG, depths=_B, widths=(64, 128, 256, 512, 2048), groups=4)  # 40.0 M, 36.1 M
-repvgg("timm/repvgg_b2", RepVGG, depths=_B, widths=(64, 160, 320, 640, 2560), groups=1)  # 89.0 M, 80.3 M
-repvgg("timm/repvgg_b2g4", RepVGG, depths=_B, widths=(64, 160, 320, 640, 2560), groups=4)  # 61.8 M, 55.8 M
-repvgg("timm/repvgg_b3", RepVGG, depths=_B, widths=(64, 192, 384, 768, 2560), groups=1)  # 123.1 M, 111.0 M
-repvgg("timm/repvgg_b3g4", RepVGG, depths=_B, widths=(64, 192, 384, 768, 2560), groups=4)  # 83.8 M, 75.6 M
+repvgg = partial(variant, module=RepVGG, groups=1, image_size=224, paper="arXiv:2101.03697")
+repvgg_a, repvgg_b = partial(repvgg, depths=(2, 4, 14, 1)), partial(repvgg, depths=(4, 6, 16, 1))
+repvgg_a("timm/repvgg_a0", widths=(48, 48, 96, 192, 1280))  # 9.1 M parameters, 8.3 M deployed
+repvgg_a("timm/repvgg_a1", widths=(64, 64, 128, 256, 1280))  # 14.1 M, 12.8 M
+repvgg_a("timm/repvgg_a2", widths=(64, 96, 192, 384, 1408))  # 28.2 M, 25.5 M
+repvgg_b("timm/repvgg_b0", widths=(64, 64, 128, 256, 1280))  # 15.8 M, 14.3 M
+repvgg_b("timm/repvgg_b1", widths=(64, 128, 256, 512, 2048))  # 57.4 M, 51.8 M
+repvgg_b("timm/repvgg_b1g4", widths=(64, 128, 256, 512, 2048), groups=4)  # 40.0 M, 36.1 M
+repvgg_b("timm/repvgg_b2", widths=(64, 160, 320, 640, 2560))  # 89.0 M, 80.3 M
+repvgg_b("timm/repvgg_b2g4", widths=(64, 160, 320, 640, 2560), groups=4)  # 61.8 M, 55.8 M
+repvgg_b("timm/repvgg_b3", widths=(64, 192, 384, 768, 2560))  # 123.1 M, 111.0 M
+repvgg_b("timm/repvgg_b3g4", widths=(64, 192, 384, 768, 2560), groups=4)  # 83.8 M, 75.6 M

@@ -5,17 +5,18 @@ arXiv:1707.01083; figure 2 and table 1. s× scales the channels of all convoluti
 PyTorch's nn.Linear, convolutions by He et al. (fan out); the paper does not say how.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, average_pool, channel_shuffle, conv, global_average_pool, linear, max_pool, relu
-from jaxcnn.models.registry import check_images, variant
+from jaxcnn.layers import average_pool, channel_shuffle, max_pool, relu
+from jaxcnn.models.network import TORCHVISION, Network
+from jaxcnn.models.registry import variant
 
-WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
-"""{groups: channels of stage 2}; they double at each stage. All need about as many operations."""
 DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
 
 
@@ -27,17 +28,17 @@ class Block(nn.Module):
 
     filters: int
     stride: int
+    conv: Callable
+    norm: Callable
     groups: int
-    first_groups: int  # 1 where the input is too narrow to be split
-    conv: partial
-    norm: partial
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         narrow = self.filters // 4
         outputs = self.filters if self.stride == 1 else self.filters - x.shape[-1]
-        y = self.conv(narrow, 1, groups=self.first_groups, name="conv1")(x)
+        groups = self.groups if 2 * x.shape[-1] >= self.filters else 1  # the stem's few channels are not split
+        y = self.conv(narrow, 1, groups=groups, name="conv1")(x)
         y = self.norm(name="norm1", activation=nn.relu)(y)
         y = channel_shuffle(y, self.groups)
         y = self.conv(narrow, 3, self.stride, groups=narrow, name="depthwise_conv")(y)
@@ -49,61 +50,46 @@ class Block(nn.Module):
         return nn.relu(jnp.concatenate([average_pool(x, 3, self.stride, padding=1), y], axis=-1))
 
 
-class ShuffleNetV1(nn.Module):
-    """Stem, three stages of blocks, global average pool, linear head; "stage1" is the pooled stem.
+class ShuffleNet(Network, kw_only=True):
+    """Stem, three stages of blocks, global average pool, linear head; "stage1" is the pooled stem."""
 
-    `freeze_norm` uses the running statistics in training too, and keeps them.
-    """
+    block: Callable[..., nn.Module]
+    widths: tuple[int, ...]  # channels of the stem and of stages 2 to 4
 
-    groups: int
-    scale: float
-    num_classes: int = 1000
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
+    without: ClassVar = frozenset({"drop_path_rate"})
 
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        convolution = partial(conv, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
-
-        x = convolution(int(24 * self.scale), 3, 2, name="stem_conv")(images)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        conv, norm = self.layers(train)
+        x = conv(self.widths[0], 3, 2, name="stem_conv")(images)
         x = norm(name="stem_norm", activation=nn.relu)(x)
         self.sow("intermediates", "stem", x)
         x = max_pool(x, 3, 2, padding=1)
         self.sow("intermediates", "stage1", x)
 
-        filters = int(WIDTHS[self.groups] * self.scale)
-        for stage, depth in enumerate(DEPTHS, start=2):
+        for stage, (depth, filters) in enumerate(zip(DEPTHS, self.widths[1:4], strict=True), start=2):
             for index in range(1, depth + 1):
-                x = Block(
-                    filters=filters,
-                    stride=2 if index == 1 else 1,
-                    groups=self.groups,
-                    first_groups=1 if stage == 2 and index == 1 else self.groups,
-                    conv=convolution,
-                    norm=norm,
-                    name=f"stage{stage}_block{index}",
-                )(x)
+                block = self.block(filters, 2 if index == 1 else 1, conv, norm, name=f"stage{stage}_block{index}")
+                x = self.run(block, x)
             self.sow("intermediates", f"stage{stage}", x)
-            filters *= 2
-
-        x = global_average_pool(x)
-        if self.num_classes == 0:
-            return x
-        return linear(x.shape[-1], self.num_classes, name="head")(x)
+        return x
 
 
-shufflenet_v1 = partial(variant, image_size=224, paper="arXiv:1707.01083")
-shufflenet_v1("shufflenet_v1_g1", ShuffleNetV1, groups=1, scale=1.0)  # 1.5 M parameters
-shufflenet_v1("shufflenet_v1_g2", ShuffleNetV1, groups=2, scale=1.0)  # 1.7 M
-shufflenet_v1("shufflenet_v1_g3", ShuffleNetV1, groups=3, scale=1.0)  # 1.9 M
-shufflenet_v1("shufflenet_v1_g4", ShuffleNetV1, groups=4, scale=1.0)  # 2.0 M
-shufflenet_v1("shufflenet_v1_g8", ShuffleNetV1, groups=8, scale=1.0)  # 2.4 M
-shufflenet_v1("shufflenet_v1_g1_x0_25", ShuffleNetV1, groups=1, scale=0.25)  # 0.2 M
-shufflenet_v1("shufflenet_v1_g1_x0_5", ShuffleNetV1, groups=1, scale=0.5)  # 0.5 M
-shufflenet_v1("shufflenet_v1_g3_x0_25", ShuffleNetV1, groups=3, scale=0.25)  # 0.3 M
-shufflenet_v1("shufflenet_v1_g3_x0_5", ShuffleNetV1, groups=3, scale=0.5)  # 0.7 M
-shufflenet_v1("shufflenet_v1_g3_x1_5", ShuffleNetV1, groups=3, scale=1.5)  # 3.4 M
-shufflenet_v1("shufflenet_v1_g3_x2_0", ShuffleNetV1, groups=3, scale=2.0)  # 5.4 M
+def shufflenet_v1(name: str, groups: int, scale: float = 1.0) -> None:
+    """All need about as many operations, whatever the groups."""
+    width = int({1: 144, 2: 200, 3: 240, 4: 272, 8: 384}[groups] * scale)
+    widths, block = (int(24 * scale), width, 2 * width, 4 * width), partial(Block, groups=groups)
+    variant(name, ShuffleNet, flavour=TORCHVISION, block=block, widths=widths, image_size=224, paper="arXiv:1707.01083")
+
+
+shufflenet_v1("shufflenet_v1_g1", 1)  # 1.5 M parameters
+shufflenet_v1("shufflenet_v1_g2", 2)  # 1.7 M
+shufflenet_v1("shufflenet_v1_g3", 3)  # 1.9 M
+shufflenet_v1("shufflenet_v1_g4", 4)  # 2.0 M
+shufflenet_v1("shufflenet_v1_g8", 8)  # 2.4 M
+shufflenet_v1("shufflenet_v1_g1_x0_25", 1, 0.25)  # 0.2 M
+shufflenet_v1("shufflenet_v1_g1_x0_5", 1, 0.5)  # 0.5 M
+shufflenet_v1("shufflenet_v1_g3_x0_25", 3, 0.25)  # 0.3 M
+shufflenet_v1("shufflenet_v1_g3_x0_5", 3, 0.5)  # 0.7 M
+shufflenet_v1("shufflenet_v1_g3_x1_5", 3, 1.5)  # 3.4 M
+shufflenet_v1("shufflenet_v1_g3_x2_0", 3, 2.0)  # 5.4 M

@@ -5,16 +5,17 @@ arXiv:1807.11164; figure 3 (c, d) and table 5. The channels of stage 4 at 2.0× 
 start uniform within ±1/sqrt(fan in) (PyTorch's default), as torchvision's.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, channel_shuffle, conv, global_average_pool, linear, max_pool
-from jaxcnn.models.registry import check_images, variant
-
-DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
+from jaxcnn.layers import channel_shuffle
+from jaxcnn.models.network import PYTORCH
+from jaxcnn.models.registry import variant
+from jaxcnn.models.shufflenet_v1 import ShuffleNet
 
 
 class Block(nn.Module):
@@ -25,8 +26,8 @@ class Block(nn.Module):
 
     filters: int
     stride: int
-    conv: partial
-    norm: partial
+    conv: Callable
+    norm: Callable
 
     @nn.compact
     def __call__(self, x):
@@ -49,46 +50,18 @@ class Block(nn.Module):
         return channel_shuffle(jnp.concatenate([past, y], axis=-1), 2)
 
 
-class ShuffleNetV2(nn.Module):
-    """Stem, three stages of blocks, 1×1 convolution, global average pool, linear head; "stage1" is the pooled stem.
+class ShuffleNetV2(ShuffleNet):
+    """The same with these blocks, and a 1×1 convolution before the pool."""
 
-    `freeze_norm` uses the running statistics in training too, and keeps them.
-    """
-
-    widths: tuple[int, int, int, int]  # channels of stages 2 to 4 and of the last convolution
-    num_classes: int = 1000
-    freeze_norm: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images)
-        init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        convolution = partial(conv, kernel_init=init, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train or self.freeze_norm, dtype=self.dtype)
-
-        x = convolution(24, 3, 2, name="stem_conv")(images)
-        x = norm(name="stem_norm", activation=nn.relu)(x)
-        self.sow("intermediates", "stem", x)
-        x = max_pool(x, 3, 2, padding=1)
-        self.sow("intermediates", "stage1", x)
-
-        for stage, (depth, filters) in enumerate(zip(DEPTHS, self.widths[:3], strict=True), start=2):
-            for index in range(1, depth + 1):
-                stride = 2 if index == 1 else 1
-                x = Block(filters, stride, convolution, norm, name=f"stage{stage}_block{index}")(x)
-            self.sow("intermediates", f"stage{stage}", x)
-
-        x = convolution(self.widths[3], 1, name="conv5")(x)
-        x = global_average_pool(norm(name="norm5", activation=nn.relu)(x))
-        if self.num_classes == 0:
-            return x
-        return linear(x.shape[-1], self.num_classes, name="head")(x)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        x = super().backbone(images, train=train)
+        conv, norm = self.layers(train)
+        return norm(name="norm5", activation=nn.relu)(conv(self.widths[4], 1, name="conv5")(x))
 
 
-shufflenet_v2 = partial(variant, image_size=224, paper="arXiv:1807.11164")
-shufflenet_v2("torchvision/shufflenet_v2_x0_5", ShuffleNetV2, widths=(48, 96, 192, 1024))  # 1.4 M parameters
-shufflenet_v2("torchvision/shufflenet_v2_x1_0", ShuffleNetV2, widths=(116, 232, 464, 1024))  # 2.3 M
-shufflenet_v2("torchvision/shufflenet_v2_x1_5", ShuffleNetV2, widths=(176, 352, 704, 1024))  # 3.5 M
-shufflenet_v2("torchvision/shufflenet_v2_x2_0", ShuffleNetV2, widths=(244, 488, 976, 2048))  # 7.4 M
+shufflenet_v2 = partial(variant, module=ShuffleNetV2, flavour=PYTORCH, block=Block, image_size=224, paper="arXiv:1807.11164")
+shufflenet_v2("torchvision/shufflenet_v2_x0_5", widths=(24, 48, 96, 192, 1024))  # 1.4 M parameters
+shufflenet_v2("torchvision/shufflenet_v2_x1_0", widths=(24, 116, 232, 464, 1024))  # 2.3 M
+shufflenet_v2("torchvision/shufflenet_v2_x1_5", widths=(24, 176, 352, 704, 1024))  # 3.5 M
+shufflenet_v2("torchvision/shufflenet_v2_x2_0", widths=(24, 244, 488, 976, 2048))  # 7.4 M

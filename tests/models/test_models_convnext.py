@@ -13,7 +13,8 @@ from common.promises import GOLDEN, count, parameters
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model, list_models
-from jaxcnn.models.convnext import ConvNeXt, KerasConvNeXt
+from jaxcnn.models.convnext import PAPER, ConvNeXt, KerasConvNeXt
+from jaxcnn.models.network import KERAS
 
 COUNTS = json.loads((GOLDEN / "param_counts.json").read_text())
 
@@ -32,7 +33,7 @@ def init(model):
 
 
 def test_starts_as_torchvision_does():
-    params = init(ConvNeXt(**SMALL, response_norm=False))["params"]
+    params = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=False))["params"]
     block = params["stage4_block1"]
     for layer in (block["conv7x7"], block["expand"], block["reduce"], params["stage3_conv"], params["head"]):
         assert layer["kernel"].std() == pytest.approx(0.02, rel=0.05)
@@ -42,14 +43,14 @@ def test_starts_as_torchvision_does():
 
 
 def test_second_version_starts_without_response_norm():
-    block = init(ConvNeXt(**SMALL, response_norm=True))["params"]["stage1_block1"]
+    block = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=True))["params"]["stage1_block1"]
     assert (block["response_norm"]["scale"] == 0).all()
     assert (block["response_norm"]["bias"] == 0).all()
     assert "layer_scale" not in block
 
 
 def test_kerass_flavour_starts_by_glorot():
-    kernel = init(KerasConvNeXt(**SMALL, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
+    kernel = init(KerasConvNeXt(**SMALL, flavour=KERAS, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
     bound = (6 / (64 + 256)) ** 0.5
     assert 0.99 * bound < np.abs(kernel).max() <= bound
     assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
@@ -78,7 +79,7 @@ def test_stochastic_depth_rises_to_the_last_block():
         return next_method(*arguments, **options)
 
     with nn.intercept_methods(note):
-        jax.eval_shape(lambda: module.init(jax.random.key(0), images, train=False))
+        jax.eval_shape(lambda: module.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, images, train=True))
     np.testing.assert_allclose(rates, np.arange(18) * 0.02)
 
 

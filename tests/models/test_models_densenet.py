@@ -9,15 +9,16 @@ from common.promises import count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
-from jaxcnn.models.densenet import DenseNet
+from jaxcnn.models.densenet import HE, DenseNet
+from jaxcnn.models.network import KERAS
 
 TINY = {
+    "flavour": HE,
     "depths": (2, 2),
     "growth": 4,
     "stem_filters": 8,
     "bottleneck": True,
     "compression": 0.5,
-    "keras": False,
     "stem": "small",
 }
 
@@ -93,7 +94,7 @@ def test_starts_as_torchvision_does():
 
 
 def test_keras_flavour_starts_by_glorot():
-    kernel = started(keras=True)["stage2_layer2"]["conv1"]["kernel"]
+    kernel = started(flavour=KERAS)["stage2_layer2"]["conv1"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (96 + 128)) ** 0.5, rel=0.03)
     assert np.abs(kernel).max() <= (6 / (96 + 128)) ** 0.5
 

@@ -9,7 +9,7 @@ from common.promises import count, parameters
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
-from jaxcnn.models.regnet import RegNet, TimmRegNet, stages
+from jaxcnn.models.regnet import TIMM_REGNET, TORCHVISION_REGNET, RegNet, stages
 
 
 def test_smallest_regnetx_has_timms_count():
@@ -32,7 +32,7 @@ def test_a_group_is_no_wider_than_its_stage():
     assert stages(4, 24, 36.0, 2.5, 32)[0] == (1, 24, 24)
 
 
-SMALL = {"depth": 3, "w_0": 32, "w_a": 32.0, "w_m": 2.0, "group_width": 8, "se_ratio": 0.25, "num_classes": 40}
+SMALL = {"design": (3, 32, 32.0, 2.0, 8), "se_ratio": 0.25, "num_classes": 40}
 
 
 def init(model):
@@ -40,7 +40,7 @@ def init(model):
 
 
 def test_starts_as_torchvision_does():
-    params = init(RegNet(**SMALL))
+    params = init(RegNet(**SMALL, flavour=TORCHVISION_REGNET))
     block = params["stage3_block1"]
     assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
     assert block["conv3"]["kernel"].std() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
@@ -50,7 +50,7 @@ def test_starts_as_torchvision_does():
 
 
 def test_starts_as_timm_does():
-    block = init(TimmRegNet(**SMALL))["stage3_block1"]
+    block = init(RegNet(**SMALL, flavour=TIMM_REGNET, zero_init_last=True))["stage3_block1"]
     assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 8)) ** 0.5, rel=0.02)  # of a group of 8 channels
     assert (block["norm3"]["scale"] == 0).all()
     assert (block["norm2"]["scale"] == 1).all()

@@ -13,7 +13,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 from jaxcnn.models.airbench import Airbench, whiten
-from jaxcnn.models.fractalnet import FractalBlock, FractalNet
+from jaxcnn.models.fractalnet import XAVIER, FractalBlock, FractalNet
 from jaxcnn.models.highway import HE, Highway
 
 
@@ -112,8 +112,9 @@ def test_highway_starts_by_he():
 
 
 def block(**options):
-    defaults = {"columns": 3, "filters": 4, "drop_path": 0.0, "dropout": 0.0, "train": True, "freeze_norm": True}
-    return FractalBlock(**{**defaults, "dtype": jnp.float32, **options})
+    defaults = {"columns": 3, "filters": 4, "drop_path": 0.0, "dropout": 0.0, "train": True}
+    layers = {"conv": XAVIER.conv(jnp.float32), "norm": XAVIER.norm(True, jnp.float32)}  # by the running statistics
+    return FractalBlock(**defaults | layers | options)
 
 
 def columns_of(x, variables):

@@ -20,9 +20,8 @@ from jaxcnn.models import (
     registry,
     regnet,
     shufflenet_v1,
-    shufflenet_v2,
 )
-from jaxcnn.models.densenet import DenseNet
+from jaxcnn.models.densenet import HE, DenseNet
 from jaxcnn.models.efficientnet import V1, scaled
 from jaxcnn.models.fractalnet import FractalNet
 from jaxcnn.models.googlenet import GoogLeNet
@@ -42,12 +41,12 @@ def rows(name, chosen):
 
 CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False}
 DENSE = {
+    "flavour": HE,
     "depths": (2, 2),
     "growth": 4,
     "stem_filters": 8,
     "bottleneck": True,
     "compression": 0.5,
-    "keras": False,
     "stem": "small",
 }
 BLOCK_35 = inception_resnet.V1._replace(stages=[inception_resnet.V1.stages[0]._replace(depth=1)])
@@ -91,8 +90,7 @@ FEW_ROWS = (
         for module in (mnasnet, mobilenet_v1, mobilenet_v2)
     ),
     (regnet, "stages", lambda *_: [(1, 24, 8), (2, 56, 8)]),
-    (shufflenet_v1, "DEPTHS", (2, 2)),
-    (shufflenet_v2, "DEPTHS", (1, 2, 1)),
+    (shufflenet_v1, "DEPTHS", (1, 2, 1)),
 )
 ARGUMENTS = {
     "alexnet": {"size": 63},

@@ -1,6 +1,6 @@
 """RegNets."""
 
-from jaxcnn.models.regnet import RegNet, TimmRegNet
+from jaxcnn.models.regnet import RegNet
 
 TABLES = {
     (RegNet, "torchvision"): (
@@ -23,7 +23,7 @@ TABLES = {
         ),
         ("head", "fc"),
     ),
-    (TimmRegNet, "timm"): (
+    (RegNet, "timm"): (
         ("stem_conv", "stem.conv"),
         ("stem_norm", "stem.bn"),
         ("stage{s}_block{b}/conv{n}", "s{s}.b{b}.conv{n}.conv"),
