@@ -20,11 +20,12 @@ def linear(
     *,
     kernel_init: jax.nn.initializers.Initializer | None = None,
     bias_init: jax.nn.initializers.Initializer | None = None,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     name: str | None = None,
 ) -> nn.Dense:
-    """(N, inputs) -> (N, features) float32, whatever the compute type: it makes logits.
+    """(N, inputs) -> (N, features) in `dtype`: float32, whatever the network computes in, where it makes logits.
 
     Kernel and bias start uniform within ±1/sqrt(inputs), as PyTorch's nn.Linear, unless told otherwise.
     """
     init = uniform(inputs**-0.5)
-    return nn.Dense(features, kernel_init=kernel_init or init, bias_init=bias_init or init, dtype=jnp.float32, name=name)
+    return nn.Dense(features, kernel_init=kernel_init or init, bias_init=bias_init or init, dtype=dtype, name=name)

@@ -8,7 +8,6 @@ them (where weights decay, freeze "stem_conv/kernel" too); its bias is trained.
 """
 
 from functools import partial
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -82,7 +81,7 @@ class Airbench(Network, kw_only=True):
     widths: tuple[int, ...]  # of the groups
     num_classes: int = 10
 
-    without: ClassVar = frozenset({"drop_path_rate", "remat"})
+    without = frozenset({"drop_path_rate", "remat"})
 
     @property
     def smallest(self) -> int:

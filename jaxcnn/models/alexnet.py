@@ -11,64 +11,57 @@ networks. 2014, arXiv:1404.5997. No response normalisation; initialised as PyTor
 Both average maps of another size to 6×6, as torchvision does.
 """
 
-from typing import Any, ClassVar
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.layers import adaptive_average_pool, conv, global_average_pool, max_pool, uniform
-from jaxcnn.models.network import ZEROS, Network
+from jaxcnn.models.network import TORCHVISION, ZEROS, Flavour, Network
 from jaxcnn.models.registry import variant
-
-STEM: dict[str, Any] = {"stride": 4, "padding": 2}
+from jaxcnn.settings import Share
 
 
 class AlexNet(Network):
     """torchvision's; `drop_rate` is of the dropout before each of the two hidden linear layers."""
 
-    drop_rate: float = 0.5
+    drop_rate: Share = 0.5
 
     without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
     smallest = 63
-    filters: ClassVar[dict[str, int]] = {"stem_conv": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
-    grouped: ClassVar[tuple[str, ...]] = ()
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, 256)."""
-        x = images
-        for (name, filters), size in zip(self.filters.items(), (11, 5, 3, 3, 3), strict=True):
-            options = STEM if name == "stem_conv" else {"groups": 2 if name in self.grouped else 1}
-            initial = self.initial(name, size * size * x.shape[-1])
-            x = nn.relu(conv(filters, size, use_bias=True, dtype=self.dtype, name=name, **options, **initial)(x))
-            if name in ("stem_conv", "conv2"):
-                self.sow("intermediates", "stage1" if name == "stem_conv" else "stage2", x)
-                x = max_pool(self.normalized(x), 3, 2)
+
+        def convolved(x, features, size, name, **options):
+            init = uniform((size * size * x.shape[-1]) ** -0.5)
+            options |= {"use_bias": True, "kernel_init": init, "bias_init": init, "dtype": self.dtype}
+            return nn.relu(conv(features, size, **options, name=name)(x))
+
+        x = convolved(images, 64, 11, "stem_conv", stride=4, padding=2)
+        self.sow("intermediates", "stage1", x)
+        x = convolved(max_pool(x, 3, 2), 192, 5, "conv2")
+        self.sow("intermediates", "stage2", x)
+        x = convolved(max_pool(x, 3, 2), 384, 3, "conv3")
+        x = convolved(x, 256, 3, "conv4")
+        x = convolved(x, 256, 3, "conv5")
         self.sow("intermediates", "stage3", x)
         return max_pool(x, 3, 2)
-
-    def normalized(self, x: jax.Array) -> jax.Array:
-        """What is pooled of the first two convolutions: (N, H, W, C) -> (N, H, W, C)."""
-        return x
-
-    def initial(self, name: str, inputs: int) -> dict[str, Any]:
-        """The initializers of a layer whose units have so many inputs."""
-        return {"kernel_init": uniform(inputs**-0.5), "bias_init": uniform(inputs**-0.5)}
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H/32, W/32, 256) -> (N, num_classes) float32, or (N, 256) if num_classes is 0."""
         if self.num_classes == 0:
             return global_average_pool(x)
-        x = adaptive_average_pool(x, 6).transpose(0, 3, 1, 2).reshape(len(x), -1)  # as published weights of fc6 count
         dropout = nn.Dropout(self.drop_rate, deterministic=not train)
+        x = flat(x)
         for name in ("fc6", "fc7"):
-            x = self.hidden(nn.Dense(4096, dtype=self.dtype, name=name, **self.initial(name, x.shape[-1])), dropout, x)
-        return nn.Dense(self.num_classes, name="head", **self.initial("head", 4096))(x.astype(jnp.float32))
+            x = nn.relu(self.flavour.linear(x.shape[-1], 4096, name, self.dtype)(dropout(x)))
+        return self.flavour.linear(4096, self.num_classes, "head")(x.astype(jnp.float32))
 
-    def hidden(self, layer: nn.Dense, dropout: nn.Dropout, x: jax.Array) -> jax.Array:
-        """A hidden layer: (N, F) -> (N, 4096)."""
-        return nn.relu(layer(dropout(x)))
+
+def flat(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) -> (N, C·6·6): positions within channels, as published weights count them."""
+    return adaptive_average_pool(x, 6).transpose(0, 3, 1, 2).reshape(len(x), -1)
 
 
 class AlexNet2012(AlexNet):
@@ -78,21 +71,30 @@ class AlexNet2012(AlexNet):
     inputs at first (section 5).
     """
 
-    filters: ClassVar = {"stem_conv": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}
-    grouped = ("conv2", "conv4", "conv5")
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, 256)."""
+        conv, _ = self.layers(train)
+        x = nn.relu(conv(96, 11, 4, padding=2, name="stem_conv")(images))
+        self.sow("intermediates", "stage1", x)
+        x = max_pool(local_response_norm(x), 3, 2)
+        x = nn.relu(conv(256, 5, groups=2, bias_init=ONES, name="conv2")(x))
+        self.sow("intermediates", "stage2", x)
+        x = max_pool(local_response_norm(x), 3, 2)
+        x = nn.relu(conv(384, 3, name="conv3")(x))
+        x = nn.relu(conv(384, 3, groups=2, bias_init=ONES, name="conv4")(x))
+        x = nn.relu(conv(256, 3, groups=2, bias_init=ONES, name="conv5")(x))
+        self.sow("intermediates", "stage3", x)
+        return max_pool(x, 3, 2)
 
-    def normalized(self, x: jax.Array) -> jax.Array:
-        """What is pooled of the first two convolutions: (N, H, W, C) -> (N, H, W, C)."""
-        return local_response_norm(x)
-
-    def initial(self, name: str, inputs: int) -> dict[str, Any]:
-        """The initializers of a layer whose units have so many inputs."""
-        ones = name in (*self.grouped, "fc6", "fc7")
-        return {"kernel_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.ones if ones else ZEROS}
-
-    def hidden(self, layer: nn.Dense, dropout: nn.Dropout, x: jax.Array) -> jax.Array:
-        """A hidden layer: (N, F) -> (N, 4096)."""
-        return dropout(nn.relu(layer(x)))
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H/32, W/32, 256) -> (N, num_classes) float32, or (N, 256) if num_classes is 0."""
+        if self.num_classes == 0:
+            return global_average_pool(x)
+        dropout, hidden = nn.Dropout(self.drop_rate, deterministic=not train), self.flavour._replace(head_bias_init=ONES)
+        x = flat(x)
+        for name in ("fc6", "fc7"):
+            x = dropout(nn.relu(hidden.linear(x.shape[-1], 4096, name, self.dtype)(x)))
+        return self.flavour.linear(4096, self.num_classes, "head")(x.astype(jnp.float32))
 
 
 def local_response_norm(x: jax.Array) -> jax.Array:
@@ -106,5 +108,7 @@ def local_response_norm(x: jax.Array) -> jax.Array:
     return x * ((2 + 1e-4 * sums) ** -0.75).astype(x.dtype)
 
 
-variant("torchvision/alexnet", AlexNet, image_size=224, paper="arXiv:1404.5997")  # 61.1 M parameters
-variant("alexnet_2012", AlexNet2012, image_size=224, paper="Krizhevsky et al. 2012")  # 60.97 M
+ONES, NORMAL = nn.initializers.ones, nn.initializers.normal(0.01)
+PAPER = Flavour(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
+variant("torchvision/alexnet", AlexNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1404.5997")  # 61.1 M parameters
+variant("alexnet_2012", AlexNet2012, flavour=PAPER, image_size=224, paper="Krizhevsky et al. 2012")  # 60.97 M

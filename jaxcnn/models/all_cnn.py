@@ -13,6 +13,7 @@ import jax
 from jaxcnn.layers import Conv
 from jaxcnn.models.nin import HE, NetworkInNetwork
 from jaxcnn.models.registry import variant
+from jaxcnn.settings import Share
 
 
 class AllCNN(NetworkInNetwork):
@@ -21,7 +22,7 @@ class AllCNN(NetworkInNetwork):
     `input_dropout` is the dropout rate of the image, `drop_rate` that after each convolution with stride 2 (section 3.1).
     """
 
-    input_dropout: float = 0.2
+    input_dropout: Share = 0.2
 
     smallest = 9
 

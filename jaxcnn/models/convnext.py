@@ -9,7 +9,6 @@ Weights start normal with deviation 0.02, as in the papers' code (truncated at Â
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -80,7 +79,7 @@ class ConvNeXt(Network, kw_only=True):
     widths: tuple[int, ...]  # channels of each stage
     response_norm: bool  # V2
 
-    without: ClassVar = frozenset({"freeze_norm"})
+    without = frozenset({"freeze_norm"})
     smallest = 32
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -91,25 +90,19 @@ class ConvNeXt(Network, kw_only=True):
         x = norm(name="stem_norm")(x)
         self.sow("intermediates", "stem", x)
 
-        blocks, last = 0, max(sum(self.depths) - 1, 1)
+        rates = self.drop_path_rates(sum(self.depths), train)
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             if stage > 1:
                 x = norm(name=f"stage{stage}_norm")(x)
                 x = conv(width, 2, 2, padding=0, name=f"stage{stage}_conv")(x)
             for index in range(1, depth + 1):
-                rate = self.drop_path_rate * blocks / last if train else 0.0
-                x = self.run(Block(self.response_norm, rate, conv, dense, name=f"stage{stage}_block{index}"), x)
-                blocks += 1
+                x = self.run(Block(self.response_norm, next(rates), conv, dense, name=f"stage{stage}_block{index}"), x)
             self.sow("intermediates", f"stage{stage}", x)
         return x
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
-        x = LayerNorm(name="head_norm")(global_average_pool(x))
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
+        return self.logits(LayerNorm(name="head_norm")(global_average_pool(x)), train=train)
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """What the first convolution sees."""

@@ -7,7 +7,7 @@ CIFAR after section 3.
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -53,7 +53,7 @@ class DenseNet(Network, kw_only=True):
     compression: float  # the part of the maps that a transition keeps, the paper's θ
     stem: Literal["imagenet", "small"] = "imagenet"
 
-    without: ClassVar = frozenset({"drop_path_rate"})
+    without = frozenset({"drop_path_rate"})
 
     @property
     def smallest(self) -> int:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxcnn.layers import max_pool
 from jaxcnn.models.network import ZEROS, Flavour, Network
 from jaxcnn.models.registry import variant
+from jaxcnn.settings import Share
 
 UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 XAVIER = Flavour(UNIFORM, head_init=UNIFORM, head_bias_init=ZEROS)
@@ -84,9 +85,9 @@ class FractalNet(Network, kw_only=True):
     columns: int
     widths: tuple[int, ...]  # channels of each block
     num_classes: int = 10
-    drop_rate: float = 0.4
-    drop_path_rate: float = 0.15
-    global_drop_path: float = 0.5
+    drop_rate: Share = 0.4
+    drop_path_rate: Share = 0.15
+    global_drop_path: Share = 0.5
 
     @property
     def smallest(self) -> int:

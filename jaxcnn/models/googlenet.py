@@ -17,6 +17,7 @@ from jaxcnn.layers.branches import Steps
 from jaxcnn.models.inception import AuxiliaryInception
 from jaxcnn.models.network import TORCHVISION, Flavour
 from jaxcnn.models.registry import variant
+from jaxcnn.settings import Share
 
 
 def inception(ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pooled: int) -> tuple:
@@ -53,8 +54,8 @@ class GoogLeNet(AuxiliaryInception):
     The "small" stem keeps the size of images of about 32×32: a 3×3 convolution without stride, and no pooling.
     """
 
-    drop_rate: float = 0.2
-    dropout_aux: float = 0.7
+    drop_rate: Share = 0.2
+    dropout_aux: Share = 0.7
     stem: Literal["imagenet", "small"] = "imagenet"
 
     heads: ClassVar = {"inception4a": "aux1", "inception4d": "aux2"}

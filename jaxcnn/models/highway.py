@@ -71,10 +71,7 @@ class Highway(Network, kw_only=True):
             x = global_average_pool(x)
         else:
             x = x.reshape(x.shape[0], -1).astype(jnp.float32)
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
+        return self.logits(x, train=train)
 
 
 HE = Flavour(he_normal("fan_in"), head_init=he_normal("fan_in"), head_bias_init=ZEROS, conv_bias=True)

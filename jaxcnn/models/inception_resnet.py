@@ -113,7 +113,7 @@ class InceptionResNet(Network, kw_only=True):
         conv, norm = self.layers(train)
         x = sequence(images, self.plan.stem, prefix="stem_", conv=conv, norm=norm)
         self.sow("intermediates", "stem", x)
-        blocks, last = 0, sum(stage.depth for stage in self.plan.stages) - 1
+        rates = self.drop_path_rates(sum(stage.depth for stage in self.plan.stages), train)
         for number, stage in enumerate(self.plan.stages, start=1):
             for name, branches in stage.reduction.items():
                 x = Branches(branches, conv, norm, count_padding=False, name=name)(x)
@@ -124,12 +124,11 @@ class InceptionResNet(Network, kw_only=True):
                     conv,
                     norm,
                     self.flavour.head_bias_init,
-                    is_last=bool(self.plan.last) and blocks == last,
-                    drop_rate=self.drop_path_rate * blocks / max(last, 1) if train else 0.0,
+                    is_last=bool(self.plan.last) and (number, index) == (3, stage.depth),
+                    drop_rate=next(rates),
                     name=f"{stage.block}_{index}",
                 )
                 x = self.run(block, x)
-                blocks += 1
             if number == 3 and self.plan.last:
                 x = norm(name="last_norm", activation=nn.relu)(conv(self.plan.last, 1, name="last_conv")(x))
             self.sow("intermediates", f"stage{number}", x)

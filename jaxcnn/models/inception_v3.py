@@ -17,6 +17,7 @@ from jaxcnn.layers import AVERAGE_POOL, Conv, Pool, average_pool, global_average
 from jaxcnn.models.inception import AuxiliaryInception
 from jaxcnn.models.network import KERAS, TORCHVISION
 from jaxcnn.models.registry import variant
+from jaxcnn.settings import Share
 
 MAX_POOL = Pool("max", stride=2, padding=0)
 STEM = (Conv(32, 3, 2, 0), Conv(32, 3, 1, 0), Conv(64, 3), MAX_POOL, Conv(80), Conv(192, 3, 1, 0), MAX_POOL)
@@ -82,7 +83,7 @@ class AuxiliaryHead(nn.Module):
 class InceptionV3(AuxiliaryInception):
     """Eleven inception modules; in training, the auxiliary logits take images of 299×299."""
 
-    drop_rate: float = 0.5
+    drop_rate: Share = 0.5
 
     smallest = 75
     stem_steps = STEM

@@ -17,7 +17,6 @@ convolution, and its maps are averaged.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -96,65 +95,97 @@ class PartialConv(nn.Module):
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 
-class LeNet(Network, kw_only=True):
-    """Twice a 5×5 convolution and subsampling, hidden layers, linear head.
+class LeNet(Network):
+    """What all of them have: a linear head on the mean over all places; without a head, what it would see."""
 
-    Without a head (num_classes=0), the last hidden layer's units; LeNet-1, which has none, gives the 192 units of H4,
-    and on images larger than its 28×28 their mean over all places of its 4×4 window.
-    """
-
-    names: tuple[str, ...]  # of its layers
-    filters: int  # of the first
-    connections: tuple[tuple[int, ...], ...]  # of the third's maps, see PartialConv; () for all, and max pooling
-    activation: Callable[[jax.Array], jax.Array]
     num_classes: int = 10
 
     without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
+    smallest = 32
 
-    @property
-    def smallest(self) -> int:
-        """The least height and width of images."""
-        return 32 if self.names[4:] else 28
+
+class LeNet1(LeNet):
+    """The network of 1989; without a head (num_classes=0), the 192 units of H4.
+
+    On images larger than its 28×28 the head sees the mean of H4 over all places of its 4×4 window.
+    """
+
+    smallest = 28
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, C) -> (N, H/4 - 7, W/4 - 7, F)."""
+        """(N, H, W, C) -> (N, H/4 - 6, W/4 - 6, 192)."""
         conv, _ = self.layers(train)
-        first, second, third, fourth, *hidden = self.names
-        x = self.activation(conv(self.filters, 5, name=first)(images))
-        if hidden == ["F5"]:
-            x = jnp.repeat(x, 2, axis=-1)  # LeNet-4 subsamples each of them to two maps
-        x = self.subsampled(x, second)
+        x = squash(conv(4, 5, name="H1")(images))
+        x = squash(Subsampling(self.dtype, name="H2")(x))
         self.sow("intermediates", "stage1", x)
-        connected = PartialConv(self.connections, self.dtype, name=third) if self.connections else conv(16, 5, name=third)
-        x = self.subsampled(self.activation(connected(x)), fourth)
+        x = squash(PartialConv(H3_INPUTS, self.dtype, name="H3")(x))
+        x = squash(Subsampling(self.dtype, name="H4")(x))
         self.sow("intermediates", "stage2", x)
-        if hidden:
-            return self.activation(conv(120, 5, name=hidden[0])(x))
         height, width = x.shape[1:3]
         return jnp.concatenate([x[:, i : height - 3 + i, j : width - 3 + j] for i in range(4) for j in range(4)], axis=-1)
 
-    def subsampled(self, x: jax.Array, name: str) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C)."""
-        return self.activation(Subsampling(self.dtype, name=name)(x)) if self.connections else max_pool(x, 2, 2)
+
+class LeNet4(LeNet):
+    """Between the two; without a head (num_classes=0), the 120 units of F5."""
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4 - 7, W/4 - 7, 120)."""
+        conv, _ = self.layers(train)
+        x = squash(conv(4, 5, name="C1")(images))
+        x = squash(Subsampling(self.dtype, name="S2")(jnp.repeat(x, 2, axis=-1)))  # two of its maps from each of C1's
+        self.sow("intermediates", "stage1", x)
+        x = squash(PartialConv(LENET4_C3_INPUTS, self.dtype, name="C3")(x))
+        x = squash(Subsampling(self.dtype, name="S4")(x))
+        self.sow("intermediates", "stage2", x)
+        return squash(conv(120, 5, name="F5")(x))
+
+
+class LeNet5(LeNet):
+    """The paper's network; without a head (num_classes=0), the 84 units of F6."""
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4 - 7, W/4 - 7, 120)."""
+        conv, _ = self.layers(train)
+        x = squash(conv(6, 5, name="C1")(images))
+        x = squash(Subsampling(self.dtype, name="S2")(x))
+        self.sow("intermediates", "stage1", x)
+        x = squash(PartialConv(C3_INPUTS, self.dtype, name="C3")(x))
+        x = squash(Subsampling(self.dtype, name="S4")(x))
+        self.sow("intermediates", "stage2", x)
+        return squash(conv(120, 5, name="C5")(x))
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, F) -> (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        x = global_average_pool(x)
-        if "F6" in self.names:
-            x = self.activation(nn.Dense(84, kernel_init=self.flavour.kernel_init, name="F6")(x))
-        if self.num_classes == 0:
-            return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
+        """(N, H, W, 120) -> (N, num_classes) float32, or (N, 84) if num_classes is 0."""
+        return self.logits(squash(self.hidden(x)), train=train)
+
+    def hidden(self, x: jax.Array) -> jax.Array:
+        """F6 before its activation: (N, H, W, 120) -> (N, 84)."""
+        return nn.Dense(84, kernel_init=self.flavour.kernel_init, name="F6")(global_average_pool(x))
+
+
+class LeNet5ReLU(LeNet5):
+    """The modern form; without a head (num_classes=0), the 84 units of F6."""
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/4 - 7, W/4 - 7, 120)."""
+        conv, _ = self.layers(train)
+        x = max_pool(nn.relu(conv(6, 5, name="C1")(images)), 2, 2)
+        self.sow("intermediates", "stage1", x)
+        x = max_pool(nn.relu(conv(16, 5, name="C3")(x)), 2, 2)
+        self.sow("intermediates", "stage2", x)
+        return nn.relu(conv(120, 5, name="C5")(x))
+
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, 120) -> (N, num_classes) float32, or (N, 84) if num_classes is 0."""
+        return self.logits(nn.relu(self.hidden(x)), train=train)
 
 
 PAPER = Flavour(fan_in_uniform, head_init=fan_in_uniform, head_bias_init=ZEROS, padding=0, conv_bias=True)
 RELU = Flavour(he_normal("fan_in"), padding=0, conv_bias=True)
-LENET5 = ("C1", "S2", "C3", "S4", "C5", "F6")
 
 # parameters: for 1 channel and 10 classes
-lenet = partial(variant, module=LeNet, flavour=PAPER, activation=squash, image_size=32, paper="LeCun et al. 1998")
-lenet("lenet1", names=("H1", "H2", "H3", "H4"), filters=4, connections=H3_INPUTS, paper="LeCun et al. 1989")  # 2,578
-lenet("lenet4", names=("C1", "S2", "C3", "S4", "F5"), filters=4, connections=LENET4_C3_INPUTS)  # 50,698
-lenet("lenet5", names=LENET5, filters=6, connections=C3_INPUTS)  # 60,850, 60,000 of them up to F6
-lenet("lenet5_relu", flavour=RELU, names=LENET5, filters=6, connections=(), activation=nn.relu)  # 61,706
+lenet = partial(variant, flavour=PAPER, image_size=32, paper="LeCun et al. 1998")
+lenet("lenet1", LeNet1, paper="LeCun et al. 1989")  # 2,578
+lenet("lenet4", LeNet4)  # 50,698
+lenet("lenet5", LeNet5)  # 60,850, 60,000 of them up to F6
+lenet("lenet5_relu", LeNet5ReLU, flavour=RELU)  # 61,706

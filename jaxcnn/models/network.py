@@ -1,7 +1,7 @@
 """What all networks have in common: their arguments, the layers of a library's flavour, and the head."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -55,9 +55,9 @@ class Flavour(NamedTuple):
             dtype=dtype,
         )
 
-    def linear(self, inputs: int, features: int, name: str) -> nn.Dense:
-        """(N, inputs) -> (N, features) float32."""
-        return linear(inputs, features, kernel_init=self.head_init, bias_init=self.head_bias_init, name=name)
+    def linear(self, inputs: int, features: int, name: str, dtype: jax.typing.DTypeLike = jnp.float32) -> nn.Dense:
+        """(N, inputs) -> (N, features) in `dtype`, with these initializers."""
+        return linear(inputs, features, kernel_init=self.head_init, bias_init=self.head_bias_init, dtype=dtype, name=name)
 
 
 ZEROS, GLOROT = nn.initializers.zeros, nn.initializers.glorot_uniform()
@@ -112,7 +112,10 @@ class Network(nn.Module):
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
-        x = global_average_pool(x)
+        return self.logits(global_average_pool(x), train=train)
+
+    def logits(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Pooled features (N, F) float32 -> (N, num_classes) float32, or the same if num_classes is 0."""
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
@@ -121,6 +124,10 @@ class Network(nn.Module):
     def layers(self, train: bool) -> tuple[Callable[..., nn.Conv], Callable[..., nn.Module]]:
         """The convolution and the norm that all blocks have."""
         return self.flavour.conv(self.dtype), self.flavour.norm(not train or self.freeze_norm, self.dtype)
+
+    def drop_path_rates(self, blocks: int, train: bool) -> Iterator[float]:
+        """Stochastic depth's rate of each block, in order: 0 in the first, drop_path_rate in the last; 0 in evaluation."""
+        return (self.drop_path_rate * index / max(blocks - 1, 1) if train else 0.0 for index in range(blocks))
 
     def run(self, block: nn.Module, *inputs: jax.Array) -> jax.Array:
         """block(*inputs), recomputed in the backward pass where `remat` asks for it."""

@@ -96,7 +96,7 @@ class NFNet(Network, kw_only=True):
     depths: tuple[int, ...]  # blocks in each stage
     features: tuple[int, ...]  # of each stage
 
-    without: ClassVar = frozenset({"freeze_norm"})
+    without = frozenset({"freeze_norm"})
     block: ClassVar[Callable[..., nn.Module]] = NFNetBlock
     gamma: ClassVar[float] = 1.0  # of the kernels
 
@@ -104,19 +104,18 @@ class NFNet(Network, kw_only=True):
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
         conv = partial(self.flavour.conv(self.dtype), kind=partial(ScaledStandardizedConv, epsilon=1e-5, gamma=self.gamma))
         x = self.first_layers(images, conv)
-        blocks, variance = 0, 1.0
+        rates, variance = self.drop_path_rates(sum(self.depths), train), 1.0
         for stage, (depth, features) in enumerate(zip(self.depths, self.features, strict=True), start=1):
             for index in range(1, depth + 1):
                 block = self.block(
                     features=features,
                     stride=2 if stage > 1 and index == 1 else 1,
                     beta=variance**-0.5,
-                    drop_rate=self.drop_path_rate * blocks / (sum(self.depths) - 1) if train else 0.0,
+                    drop_rate=next(rates),
                     conv=conv,
                     name=f"stage{stage}_block{index}",
                 )
                 x = self.run(block, x)
-                blocks += 1
                 variance = (1.0 if index == 1 else variance) + ALPHA**2
             if stage == len(self.depths):
                 x = self.last_layers(x, conv)

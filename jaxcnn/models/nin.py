@@ -13,6 +13,7 @@ from jaxcnn.layers import Conv, global_average_pool, he_normal, max_pool
 from jaxcnn.models.network import Flavour, Network
 from jaxcnn.models.registry import variant
 from jaxcnn.models.squeezenet import mean_of_maps
+from jaxcnn.settings import Share
 
 HE = Flavour(he_normal("fan_in"), conv_bias=True)
 
@@ -22,7 +23,7 @@ class NetworkInNetwork(Network, kw_only=True):
 
     stages: tuple[tuple[Conv, ...], ...]
     num_classes: int = 10
-    drop_rate: float = 0.5
+    drop_rate: Share = 0.5
 
     without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
     smallest = 4

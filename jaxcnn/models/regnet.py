@@ -80,14 +80,14 @@ class RegNet(Network, kw_only=True):
 
         grouped_init = self.flavour.grouped_init or self.flavour.kernel_init
         shapes = stages(*self.design)
-        blocks, last = 0, max(sum(depth for depth, _, _ in shapes) - 1, 1)
+        rates = self.drop_path_rates(sum(depth for depth, _, _ in shapes), train)
         for stage, (depth, width, group) in enumerate(shapes, start=1):
             for index in range(1, depth + 1):
                 block = Block(
                     width=width,
                     stride=2 if index == 1 else 1,
                     reduced=round(self.se_ratio * x.shape[-1]),
-                    drop_rate=self.drop_path_rate * blocks / last if train else 0.0,
+                    drop_rate=next(rates),
                     last_scale=nn.initializers.zeros if self.zero_init_last else nn.initializers.ones,
                     conv=conv,
                     grouped_conv=partial(conv, groups=width // group, kernel_init=grouped_init),
@@ -95,7 +95,6 @@ class RegNet(Network, kw_only=True):
                     name=f"stage{stage}_block{index}",
                 )
                 x = self.run(block, x)
-                blocks += 1
             self.sow("intermediates", f"stage{stage}", x)
         return x
 

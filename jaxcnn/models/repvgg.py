@@ -7,7 +7,7 @@ of it is linear, so that it deploys as one 3×3 convolution: `deployed` computes
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -65,7 +65,7 @@ class RepVGG(Network, kw_only=True):
     groups: int  # of every second block of a stage
     deploy: bool = False
 
-    without: ClassVar = frozenset({"drop_path_rate"})
+    without = frozenset({"drop_path_rate"})
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""

@@ -7,7 +7,6 @@ PyTorch's nn.Linear, convolutions by He et al. (fan out); the paper does not say
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -56,7 +55,7 @@ class ShuffleNet(Network, kw_only=True):
     block: Callable[..., nn.Module]
     widths: tuple[int, ...]  # channels of the stem and of stages 2 to 4
 
-    without: ClassVar = frozenset({"drop_path_rate"})
+    without = frozenset({"drop_path_rate"})
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxcnn.layers import global_average_pool, max_pool
 from jaxcnn.models.network import Flavour, Network
 from jaxcnn.models.registry import variant
+from jaxcnn.settings import Share
 
 
 class Fire(nn.Module):
@@ -42,7 +43,7 @@ class SqueezeNet(Network, kw_only=True):
     stem_filters: int
     stem_size: int
     depths: tuple[int, ...]  # fire modules in each stage
-    drop_rate: float = 0.5
+    drop_rate: Share = 0.5
 
     without = frozenset({"drop_path_rate", "freeze_norm"})
 

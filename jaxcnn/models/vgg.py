@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxcnn.layers import adaptive_average_pool, global_average_pool, max_pool
 from jaxcnn.models.network import KERAS, TORCHVISION, ZEROS, Network
 from jaxcnn.models.registry import variant
+from jaxcnn.settings import Share
 
 
 def layer_name(kind: str, stage: int, index: int) -> str:
@@ -36,7 +37,7 @@ class VGG(Network, kw_only=True):
 
     depths: tuple[int, ...]  # convolutions in each stage
     channels_first: bool  # published weights of fc1 count positions within channels
-    drop_rate: float = 0.5
+    drop_rate: Share = 0.5
 
     without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
     smallest = 32
@@ -63,9 +64,8 @@ class VGG(Network, kw_only=True):
         x = adaptive_average_pool(x, 7)
         x = (x.transpose(0, 3, 1, 2) if self.channels_first else x).reshape(len(x), -1)
         dropout = nn.Dropout(self.drop_rate, deterministic=not train)
-        assert self.flavour.head_init
         for name in ("fc1", "fc2"):
-            x = dropout(nn.relu(nn.Dense(4096, kernel_init=self.flavour.head_init, dtype=self.dtype, name=name)(x)))
+            x = dropout(nn.relu(self.flavour.linear(x.shape[-1], 4096, name, self.dtype)(x)))
         return self.flavour.linear(4096, self.num_classes, name="head")(x.astype(jnp.float32))
 
 

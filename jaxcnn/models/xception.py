@@ -75,13 +75,14 @@ class Xception(Network, kw_only=True):
         x = norm(name="stem_norm2", activation=nn.relu)(conv(64, 3, padding=0, name="stem_conv2")(x))
         self.sow("intermediates", "stem", x)
         widths = ((128, 128), (256, 256), (728, 728), *[(728,) * 3] * self.middle, (728, 1024))
+        rates = self.drop_path_rates(len(widths), train)
         for number, filters in enumerate(widths, start=1):
             block = Block(
                 filters,
                 stride=2 if len(filters) == 2 else 1,
                 first_relu=number > 1,
                 pool_padding=self.pool_padding,
-                drop_rate=self.drop_path_rate * (number - 1) / (len(widths) - 1) if train else 0.0,
+                drop_rate=next(rates),
                 conv=conv,
                 norm=norm,
                 name=f"block{number}",
@@ -148,6 +149,7 @@ class AlignedXception(Network, kw_only=True):
             ((1536, 1536, 2048), 1),
         )
         _, *strides = steps(self, (2, *(stride for _, stride in blocks)), self.output_stride)
+        rates = self.drop_path_rates(len(blocks), train)
         stage = 0
         for number, ((filters, stride), step) in enumerate(zip(blocks, strides, strict=True), start=1):
             block = AlignedBlock(
@@ -155,7 +157,7 @@ class AlignedXception(Network, kw_only=True):
                 step.stride,
                 step.first_dilation,
                 residual=number < len(blocks),
-                drop_rate=self.drop_path_rate * (number - 1) / (len(blocks) - 1) if train else 0.0,
+                drop_rate=next(rates),
                 conv=conv,
                 norm=norm,
                 name=f"block{number}",

@@ -182,7 +182,7 @@ def run(tmp_path_factory):
 def test_run_is_loaded_as_it_selected_its_parameters(run):
     folder, averages = run
     model, variables, preprocessing = load_pretrained(str(folder), say=pytest.fail)
-    assert (type(model).__name__, model.num_classes) == ("LeNet", 3)
+    assert (type(model).__name__, model.num_classes) == ("LeNet5ReLU", 3)
     assert preprocessing == train.load_trained(folder).preprocessing
     assert preprocessing.mean == (0.25,)
     np.testing.assert_array_equal(variables["params"]["head"]["kernel"], averages[3]["params"]["head"]["kernel"])
