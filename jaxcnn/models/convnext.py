@@ -9,13 +9,14 @@ Weights start normal with deviation 0.02, as in the papers' code (truncated at �
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import LayerNorm, StochasticDepth, global_average_pool, recomputed
-from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network
+from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network, steps
 from jaxcnn.models.registry import variant
 
 PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of ImageNet
@@ -48,6 +49,7 @@ class Block(nn.Module):
 
     response_norm: bool
     drop_rate: float  # of stochastic depth; 0 in evaluation
+    dilation: int
     conv: Callable
     dense: Callable
 
@@ -56,7 +58,7 @@ class Block(nn.Module):
         """(N, H, W, C) -> (N, H, W, C)."""
         channels = x.shape[-1]
         # not "depthwise…": Keras lays it out as a grouped convolution
-        y = self.conv(channels, 7, groups=channels, name="conv7x7")(x)
+        y = self.conv(channels, 7, groups=channels, dilation=self.dilation, name="conv7x7")(x)
         y = LayerNorm(dtype=x.dtype, name="norm")(y)
         y = self.dense(4 * channels, name="expand")(y)
         y = recomputed(partial(nn.gelu, approximate=False))(y)
@@ -72,12 +74,14 @@ class Block(nn.Module):
 class ConvNeXt(Network, kw_only=True):
     """Patches of 4×4 pixels, four stages of blocks, global average pool, layer norm, linear head.
 
-    The rate of stochastic depth grows from 0 in the first block. Without classes, features are normed.
+    The rate of stochastic depth grows from 0 in the first block. Without classes, features are normed. `output_stride`
+    limits the stride of the last stages, which are dilated instead, as timm's.
     """
 
     depths: tuple[int, ...]  # blocks in each stage
     widths: tuple[int, ...]  # channels of each stage
     response_norm: bool  # V2
+    output_stride: Literal[8, 16, 32] = 32
 
     without = frozenset({"freeze_norm"})
     smallest = 32
@@ -90,13 +94,17 @@ class ConvNeXt(Network, kw_only=True):
         x = norm(name="stem_norm")(x)
         self.sow("intermediates", "stem", x)
 
+        strides = steps(self, (4, *[2] * (len(self.depths) - 1)), self.output_stride)
         rates = self.drop_path_rates(sum(self.depths), train)
-        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+        for stage, (depth, width, step) in enumerate(zip(self.depths, self.widths, strides, strict=True), start=1):
             if stage > 1:
                 x = norm(name=f"stage{stage}_norm")(x)
-                x = conv(width, 2, 2, padding=0, name=f"stage{stage}_conv")(x)
+                padding = 0 if step.dilation == 1 else "SAME"
+                name = f"stage{stage}_conv"
+                x = conv(width, 2, step.stride, padding=padding, dilation=step.first_dilation, name=name)(x)
             for index in range(1, depth + 1):
-                x = self.run(Block(self.response_norm, next(rates), conv, dense, name=f"stage{stage}_block{index}"), x)
+                name = f"stage{stage}_block{index}"
+                x = self.run(Block(self.response_norm, next(rates), step.dilation, conv, dense, name=name), x)
             self.sow("intermediates", f"stage{stage}", x)
         return x
 

@@ -78,7 +78,7 @@ class FractalNet(Network, kw_only=True):
 
     In training, a share `global_drop_path` of the images goes through a single column, the same in all blocks; in the
     others each input of a join is dropped with probability `drop_path_rate`, but never all (local). Dropout follows each
-    convolution, not the pool: 0 in the first block, `drop_rate` in the last, and linear between.
+    convolution instead of the pool: 0 in the first block, `drop_rate` in the last, and linear between.
     """
 
     flavour: Flavour = XAVIER

@@ -29,6 +29,21 @@ def test_logits_and_variables_are_float32_where_bfloat16_is_computed_in(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "published", "ours"),
+    [
+        ("efficientnet_b0", {"dropout": 0.3, "stochastic_depth_prob": 0.1}, {"drop_rate": 0.3, "drop_path_rate": 0.1}),
+        ("keras/EfficientNetB0", {"dropout_rate": 0.3, "drop_connect_rate": 0.1}, {"drop_rate": 0.3, "drop_path_rate": 0.1}),
+        ("vgg11", {"dropout": 0.3}, {"drop_rate": 0.3}),
+        ("timm/xception41", {"drop_rate": 0.3, "drop_path_rate": 0.1}, {"drop_rate": 0.3, "drop_path_rate": 0.1}),
+    ],
+)
+def test_argument_has_its_library_s_name_too(name, published, ours):
+    model = create_model(name, **published)
+    assert model == create_model(name, **ours)
+    assert {field: getattr(model, field) for field in ours} == ours
+
+
+@pytest.mark.parametrize(
     ("name", "features"), [("lenet5", 84), ("lenet5_relu", 84), ("resnet18", 512), ("resnet50", 2048), ("resnet20", 64)]
 )
 def test_without_classes_a_model_gives_features_and_has_no_head(name, features):

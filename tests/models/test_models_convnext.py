@@ -12,7 +12,7 @@ from common.promises import GOLDEN, count, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
-from jaxcnn.models import create_model, list_models
+from jaxcnn.models import create_model, feature_maps, list_models
 from jaxcnn.models.convnext import PAPER, ConvNeXt, KerasConvNeXt
 from jaxcnn.models.network import KERAS
 
@@ -68,8 +68,9 @@ def test_kerass_flavour_may_leave_images_as_they_are():
     )
 
 
-def test_stochastic_depth_rises_to_the_last_block():
-    module = create_model("convnext_tiny", stochastic_depth_prob=0.34)
+@pytest.mark.parametrize(("name", "blocks"), [("convnext_tiny", 18), ("regnet_x_400mf", 22)])
+def test_stochastic_depth_rises_from_0_to_the_last_block(name, blocks):
+    module = create_model(name, stochastic_depth_prob=0.02 * (blocks - 1))
     images = jnp.zeros((1, 32, 32, 3))
     rates = []
 
@@ -80,7 +81,21 @@ def test_stochastic_depth_rises_to_the_last_block():
 
     with nn.intercept_methods(note):
         jax.eval_shape(lambda: module.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, images, train=True))
-    np.testing.assert_allclose(rates, np.arange(18) * 0.02)
+    np.testing.assert_allclose(rates, np.arange(blocks) * 0.02)
+
+
+def test_output_stride_dilates_the_last_stage():
+    """Every second position then is what it was."""
+    images = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
+    plain, dilated = (ConvNeXt(**SMALL, flavour=PAPER, response_norm=False, output_stride=stride) for stride in (32, 16))
+    variables = jax.tree_util.tree_map_with_path(  # branches count
+        lambda path, leaf: jnp.ones_like(leaf) if path[-1].key == "layer_scale" else leaf, init(plain)
+    )
+
+    def last_maps(model):
+        return compiled(lambda v, x: feature_maps(model, v, x)["stage4"], variables, images)
+
+    np.testing.assert_allclose(last_maps(dilated)[:, ::2, ::2], last_maps(plain), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Every family's gradient, of a network with few blocks: right in float32, and nearly the same in bfloat16."""
 
+import re
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from common.compiling import compile_quickly, compiled
 from sklearn.datasets import load_sample_images
 
+from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models import (
     create_model,
@@ -138,7 +140,8 @@ class Loss:
 
 
 @pytest.fixture
-def loss(name, monkeypatch):
+def few_blocks(name, monkeypatch):
+    """The network `name` has few blocks."""
     for module, attribute, short in FEW_ROWS:
         monkeypatch.setattr(module, attribute, short)
     if name in FEW_BLOCKS:
@@ -146,7 +149,32 @@ def loss(name, monkeypatch):
         if isinstance(module, str):
             module, fields = find(module).module, find(module).fields | fields
         monkeypatch.setitem(registry._VARIANTS, name, registry.Variant(module, fields))
+
+
+@pytest.fixture
+def loss(name, few_blocks):
     return Loss(name, **ARGUMENTS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_arguments_that_all_networks_have_change_the_training_step_or_are_refused(name, few_blocks):
+    arguments = {"size": 32, "num_classes": 2, **ARGUMENTS.get(name, {})}
+    images = jnp.zeros((2, arguments["size"], arguments.pop("size"), 3))
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = jax.eval_shape(lambda: create_model(name, **arguments).init(keys, images, train=False))
+
+    def step(**changed):
+        model = create_model(name, **arguments | changed)
+        apply = jax.make_jaxpr(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"], rngs=keys))
+        return re.sub("0x[0-9a-f]+", "", str(apply(variables)))
+
+    plain = step()
+    for argument, value in {"drop_rate": 0.37, "drop_path_rate": 0.37, "freeze_norm": True, "remat": True}.items():
+        if argument in find(name).module.without:
+            with pytest.raises(UserError, match=f'{name}: no argument "{argument}"'):
+                create_model(name, **{argument: value})
+        else:
+            assert step(**{argument: value}) != plain, argument
 
 
 def dot(one, other):
