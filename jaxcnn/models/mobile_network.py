@@ -24,7 +24,8 @@ class MobileNetwork(Network, kw_only=True):
 
     The "small" stem, without stride, is for images of about 32×32. `output_stride` limits the stride of the last blocks,
     which are dilated instead: as in timm, those after a block that loses its stride; in MobileNet v3, as in torchvision,
-    that one too. Without classes, the features are those before the hidden layer.
+    that one too. Without classes, the features are those before the hidden layer; where there is one, the last convolution
+    counts as another stage, as in torchvision and timm.
     """
 
     design: Design
@@ -66,7 +67,7 @@ class MobileNetwork(Network, kw_only=True):
         if design.last:
             x = conv(design.last, 1, name="last_conv")(x)
             x = norm(name="last_norm", activation=design.activation)(x)
-            self.sow("intermediates", "last", x)
+            self.sow("intermediates", f"stage{blocks[-1].stage + 1}" if design.hidden else "last", x)
         return x
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:

@@ -131,6 +131,21 @@ def test_feature_maps_are_those_of_the_stages():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("efficientnet_b0", (16, 24, 40, 112, 320)),
+        ("keras/MobileNetV3Small", (16, 16, 24, 48, 576)),
+        ("mobilenet_v2", (16, 24, 32, 96, 320)),
+        ("mobilenet_v3_large", (16, 24, 40, 112, 960)),
+        ("timm/mobilenetv4_conv_small", (32, 32, 64, 96, 960)),
+    ],
+)
+def test_feature_levels_are_those_of_timm(name, channels):
+    """The last convolution is one where a hidden layer follows the pool."""
+    assert create_model(name, features_only=True).channels == channels
+
+
 @pytest.mark.parametrize(("channels", "rounded"), [(33.6, 32), (8.4, 8), (2, 8), (11.2, 16), (22.4, 24), (26.7, 32), (26, 24)])
 def test_widths_are_rounded_to_eights_but_never_down_by_more_than_a_tenth(channels, rounded):
     assert divisible(channels) == rounded
