@@ -15,9 +15,8 @@ from jaxcnn.models.mobile_network import KERAS, TIMM, WithoutShortcuts
 from jaxcnn.models.registry import variant
 
 _row = partial(Row, "separable_activated", 3)
-DESIGN = Design(
-    (_row(1, 1, 64), _row(2, 1, 128, 2), _row(2, 1, 256, 2), _row(2, 1, 512, 6), _row(2, 1, 1024, 2)), 32, 0, nn.relu6
-)
+STAGES = (_row(1, 1, 64), _row(2, 1, 128, 2), _row(2, 1, 256, 2), _row(2, 1, 512, 6), _row(2, 1, 1024, 2))
+DESIGN = Design(STAGES, 32, 0, nn.relu6)
 
 
 class MobileNetV1(WithoutShortcuts, kw_only=True):
