@@ -14,22 +14,22 @@ from functools import partial
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from jaxcnn.models.mobile_blocks import (
+from jaxcnn.models.mobile_blocks import Design, Row, wider
+from jaxcnn.models.mobile_network import (
     HEAD_UNIFORM,
     KERAS,
     TIMM,
     TIMM_TF,
     TORCHVISION,
-    Row,
-    Stages,
-    divisible,
+    TORCHVISION_TF,
+    MobileNetwork,
 )
-from jaxcnn.models.mobile_network import Design, MobileNetwork, Plan, TimmNetwork
 from jaxcnn.models.registry import variant
 
-V1: tuple[Row, ...] = (
+V1 = (
     Row("separable", 3, 1, 1, 16, 1, 0.25),
     Row("inverted", 3, 2, 6, 24, 2, 0.25),
     Row("inverted", 5, 2, 6, 40, 2, 0.25),
@@ -38,32 +38,7 @@ V1: tuple[Row, ...] = (
     Row("inverted", 5, 2, 6, 192, 4, 0.25),
     Row("inverted", 3, 1, 6, 320, 1, 0.25),
 )
-V2_BASE: Stages = (
-    Row("fused", 3, 1, 1, 16),
-    Row("fused", 3, 2, 4, 32, 2),
-    Row("fused", 3, 2, 4, 48, 2),
-    Row("inverted", 3, 2, 4, 96, 3, 0.25),
-    Row("inverted", 3, 1, 6, 112, 5, 0.25),
-    Row("inverted", 3, 2, 6, 192, 8, 0.25),
-)
-V2_S: Stages = (
-    Row("fused", 3, 1, 1, 24, 2),
-    Row("fused", 3, 2, 4, 48, 4),
-    Row("fused", 3, 2, 4, 64, 4),
-    Row("inverted", 3, 2, 4, 128, 6, 0.25),
-    Row("inverted", 3, 1, 6, 160, 9, 0.25),
-    Row("inverted", 3, 2, 6, 256, 15, 0.25),
-)
-V2_M: Stages = (
-    Row("fused", 3, 1, 1, 24, 3),
-    Row("fused", 3, 2, 4, 48, 5),
-    Row("fused", 3, 2, 4, 80, 5),
-    Row("inverted", 3, 2, 4, 160, 7, 0.25),
-    Row("inverted", 3, 1, 6, 176, 14, 0.25),
-    Row("inverted", 3, 2, 6, 304, 18, 0.25),
-    Row("inverted", 3, 1, 6, 512, 5, 0.25),
-)
-V2_L: Stages = (
+V2_L = (
     Row("fused", 3, 1, 1, 32, 4),
     Row("fused", 3, 2, 4, 64, 7),
     Row("fused", 3, 2, 4, 96, 7),
@@ -72,7 +47,17 @@ V2_L: Stages = (
     Row("inverted", 3, 2, 6, 384, 25, 0.25),
     Row("inverted", 3, 1, 6, 640, 7, 0.25),
 )
-LITE = tuple(row._replace(squeeze_excite=0) for row in V1)
+
+
+def _v2(widths: tuple[int, ...], repeats: tuple[int, ...]) -> tuple[Row, ...]:
+    """The other ones of version 2 have fewer blocks, less wide, and may be without the last stage."""
+    stages = zip(V2_L[: len(widths)], widths, repeats, strict=True)
+    return tuple(row._replace(width=width, repeats=blocks) for row, width, blocks in stages)
+
+
+V2_BASE = _v2((16, 32, 48, 96, 112, 192), (1, 2, 2, 3, 5, 8))
+V2_S = _v2((24, 48, 64, 128, 160, 256), (2, 4, 4, 6, 9, 15))
+V2_M = _v2((24, 48, 80, 160, 176, 304, 512), (3, 5, 5, 7, 14, 18, 5))
 
 
 def deeper(factor: float) -> Callable[[int], int]:
@@ -80,22 +65,10 @@ def deeper(factor: float) -> Callable[[int], int]:
     return lambda repeats: math.ceil(repeats * factor)
 
 
-def scaled(stages: Stages, width: float, depth: float, limit: float = 0.9) -> Design:
+def scaled(stages: tuple[Row, ...], width: float, depth: float, limit: float = 0.9) -> Design:
     """The compound scaling of section 3.3: stem and last convolution too."""
-    stem, last = (divisible(channels * width, limit=limit) for channels in (32, 1280))
-    return Design(stages, stem, last, nn.silu, width, deeper(depth), limit)
-
-
-class EfficientNet(MobileNetwork, kw_only=True):
-    """torchvision's."""
-
-    design: Design
-    dropout: float = 0.2
-    stochastic_depth_prob: float = 0.2
-
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        return self.design.plan(self.dropout, self.stochastic_depth_prob)
+    wide = wider(width, limit)
+    return Design(stages, wide(32), wide(1280), nn.silu).scaled(wide, deeper(depth))
 
 
 class Normalization(nn.Module):
@@ -117,16 +90,15 @@ class KerasEfficientNet(MobileNetwork, kw_only=True):
     variances, and makes up for it by another factor: square "normalization/variance" before converting them.
     """
 
-    design: Design
     normalization: Literal["layer", "imagenet", "symmetric"]
     include_preprocessing: bool = True
-    dropout_rate: float = 0.2
-    drop_connect_rate: float = 0.2
+
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        return super().backbone(self.preprocess(images) if self.include_preprocessing else images, train=train)
 
     def preprocess(self, images):
         """(N, H, W, C) pixels -> as the stem takes them."""
-        if not self.include_preprocessing:
-            return images
         images = images.astype(jnp.float32)
         if self.normalization == "layer":
             return Normalization(name="normalization")(images / 255)
@@ -135,23 +107,14 @@ class KerasEfficientNet(MobileNetwork, kw_only=True):
             return (images / 255 - mean) / std
         return images / 128 - 1
 
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        steps = None  # version 2 counts the blocks before scaling, and so drops more
-        if self.normalization != "layer":
-            steps = sum(row.repeats for row in self.design.stages if isinstance(row, Row))
-        return self.design.plan(self.dropout_rate, self.drop_connect_rate, steps)
-
 
 _TORCHVISION = TORCHVISION._replace(head_init=HEAD_UNIFORM)
-_TORCHVISION_TF = _TORCHVISION._replace(epsilon=1e-3, momentum=0.01)  # these weights came from TensorFlow
-_TORCHVISION_V2 = _TORCHVISION._replace(epsilon=1e-3)
+_TORCHVISION_TF = TORCHVISION_TF._replace(head_init=HEAD_UNIFORM)
 _KERAS_V1 = KERAS._replace(
     kernel_init=nn.initializers.variance_scaling(2, "fan_out", "truncated_normal"),
-    depthwise_init=nn.initializers.variance_scaling(2, "fan_in", "truncated_normal"),
+    grouped_init=nn.initializers.variance_scaling(2, "fan_in", "truncated_normal"),
     head_init=HEAD_UNIFORM,
 )
-_KERAS_V2 = _KERAS_V1._replace(momentum=0.1)
 
 _SCALES = (  # width, depth, dropout and image size of B0 to B7
     (1.0, 1.0, 0.2, 224),
@@ -163,45 +126,41 @@ _SCALES = (  # width, depth, dropout and image size of B0 to B7
     (1.8, 2.6, 0.5, 528),
     (2.0, 3.1, 0.5, 600),
 )
-efficientnet = partial(variant, paper="arXiv:1905.11946")
+v1 = partial(variant, paper="arXiv:1905.11946")
+v2 = partial(variant, paper="arXiv:2104.00298")
+torchvision = partial(v1, module=MobileNetwork, flavour=_TORCHVISION, drop_path_rate=0.2)
+torchvision_v2 = partial(v2, module=MobileNetwork, flavour=_TORCHVISION._replace(epsilon=1e-3), drop_path_rate=0.2)
+keras = partial(v1, module=KerasEfficientNet, flavour=_KERAS_V1, normalization="layer", drop_path_rate=0.2)
+_KERAS_V2 = _KERAS_V1._replace(momentum=0.1)
+keras_v2 = partial(v2, module=KerasEfficientNet, flavour=_KERAS_V2, drop_rate=0.2, drop_path_rate=0.2)
+lite = partial(v1, module=MobileNetwork, flavour=TIMM)
+timm = partial(v1, module=MobileNetwork, flavour=TIMM_TF)
+timm_v2 = partial(v2, module=MobileNetwork, flavour=TIMM_TF)
+
 # 5.3, 7.8, 9.1, 12.2, 19.3, 30.4, 43.0, 66.3 M parameters
 for _number, (_width, _depth, _dropout, _side) in enumerate(_SCALES):
     _design = scaled(V1, _width, _depth)
-    efficientnet(
-        f"torchvision/efficientnet_b{_number}",
-        EfficientNet,
-        flavour=_TORCHVISION_TF if _number >= 5 else _TORCHVISION,
-        design=_design,
-        dropout=_dropout,
-        image_size=288 if _number == 2 else _side,
-    )
-    efficientnet(
-        f"keras/EfficientNetB{_number}",
-        KerasEfficientNet,
-        flavour=_KERAS_V1,
-        design=_design,
-        normalization="layer",
-        dropout_rate=_dropout,
-        image_size=_side,
-    )
-    efficientnet(f"timm/tf_efficientnet_b{_number}", TimmNetwork, flavour=TIMM_TF, design=_design, image_size=_side)
+    _flavour = _TORCHVISION_TF if _number >= 5 else _TORCHVISION
+    _name, _its_side = f"torchvision/efficientnet_b{_number}", 288 if _number == 2 else _side
+    torchvision(_name, flavour=_flavour, design=_design, drop_rate=_dropout, image_size=_its_side)
+    keras(f"keras/EfficientNetB{_number}", design=_design, drop_rate=_dropout, image_size=_side)
+    timm(f"timm/tf_efficientnet_b{_number}", design=_design, image_size=_side)
 
 
 def _lite_depth(factor: float) -> Callable[[int], int]:
     return lambda repeats: repeats if repeats == 1 else math.ceil(repeats * factor)  # first and last stage are the ones of 1
 
 
+_LITE = Design(tuple(row._replace(squeeze_excite=0) for row in V1), 32, 1280, nn.relu6)
 for _number, (_width, _depth, _, _side) in enumerate(_SCALES[:5]):  # 4.7, 5.4, 6.1, 8.2, 13.0 M
-    _design = Design(LITE, 32, 1280, nn.relu6, _width, _lite_depth(_depth))
-    efficientnet(f"timm/efficientnet_lite{_number}", TimmNetwork, flavour=TIMM, design=_design, image_size=_side)
+    lite(f"timm/efficientnet_lite{_number}", design=_LITE.scaled(wider(_width), _lite_depth(_depth)), image_size=_side)
 
-efficientnet_v2 = partial(variant, paper="arXiv:2104.00298")
-keras_v2 = partial(efficientnet_v2, module=KerasEfficientNet, flavour=_KERAS_V2)
-timm_v2 = partial(efficientnet_v2, module=TimmNetwork, flavour=TIMM_TF)
+_STEPS = sum(row.repeats for row in V2_BASE)  # Keras counts the blocks before scaling, and so drops more
 for _number, _timm_side in enumerate((192, 192, 208, 240)):  # 7.1, 8.1, 10.1, 14.4 M
     _width, _depth, _, _side = _SCALES[_number]
     _design = scaled(V2_BASE, _width, _depth, limit=0.0)
-    keras_v2(f"keras/EfficientNetV2B{_number}", design=_design, normalization="imagenet", image_size=_side)
+    _name, _keras_design = f"keras/EfficientNetV2B{_number}", _design._replace(drop_steps=_STEPS)
+    keras_v2(_name, design=_keras_design, normalization="imagenet", image_size=_side)
     timm_v2(f"timm/tf_efficientnetv2_b{_number}", design=_design, image_size=_timm_side)
 
 for _size, _stages, _stem, _dropout, _side, _timm_side in (  # 21.5, 54.1, 119 M
@@ -210,13 +169,6 @@ for _size, _stages, _stem, _dropout, _side, _timm_side in (  # 21.5, 54.1, 119 M
     ("l", V2_L, 32, 0.4, 480, 384),
 ):
     _design = Design(_stages, _stem, 1280, nn.silu)
-    efficientnet_v2(
-        f"torchvision/efficientnet_v2_{_size}",
-        EfficientNet,
-        flavour=_TORCHVISION_V2,
-        design=_design,
-        dropout=_dropout,
-        image_size=_side,
-    )
+    torchvision_v2(f"torchvision/efficientnet_v2_{_size}", design=_design, drop_rate=_dropout, image_size=_side)
     keras_v2(f"keras/EfficientNetV2{_size.upper()}", design=_design, normalization="symmetric", image_size=_side)
     timm_v2(f"timm/tf_efficientnetv2_{_size}", design=_design, image_size=_timm_side)

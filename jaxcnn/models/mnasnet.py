@@ -8,11 +8,11 @@ from functools import partial
 
 import flax.linen as nn
 
-from jaxcnn.models.mobile_blocks import TORCHVISION, Row, Stages, divisible
-from jaxcnn.models.mobile_network import Design, MobileNetwork, Plan
+from jaxcnn.models.mobile_blocks import Design, Row, wider
+from jaxcnn.models.mobile_network import TORCHVISION, MobileNetwork
 from jaxcnn.models.registry import variant
 
-STAGES: Stages = (
+STAGES = (
     Row("separable", 3, 1, 1, 16),
     Row("inverted", 3, 2, 3, 24, 3),
     Row("inverted", 5, 2, 3, 40, 3),
@@ -23,21 +23,9 @@ STAGES: Stages = (
 )
 
 
-class MNASNet(MobileNetwork, kw_only=True):
-    """`width` times as many channels, in multiples of 8; the last convolution keeps its 1280."""
-
-    width: float
-    dropout: float = 0.2
-
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        return Design(STAGES, divisible(32 * self.width), 1280, nn.relu, self.width).plan(self.dropout, drop_rate=0.0)
-
-
 _UNIFORM = nn.initializers.variance_scaling(1, "fan_out", "uniform")
 _FLAVOUR = TORCHVISION._replace(momentum=1 - 0.9997, head_init=_UNIFORM)
-mnasnet = partial(variant, image_size=224, paper="arXiv:1807.11626")
-mnasnet("torchvision/mnasnet0_5", MNASNet, flavour=_FLAVOUR, width=0.5)  # 2.2 M parameters
-mnasnet("torchvision/mnasnet0_75", MNASNet, flavour=_FLAVOUR, width=0.75)  # 3.2 M
-mnasnet("torchvision/mnasnet1_0", MNASNet, flavour=_FLAVOUR, width=1.0)  # 4.4 M
-mnasnet("torchvision/mnasnet1_3", MNASNet, flavour=_FLAVOUR, width=1.3)  # 6.3 M
+mnasnet = partial(variant, module=MobileNetwork, flavour=_FLAVOUR, drop_rate=0.2, image_size=224, paper="arXiv:1807.11626")
+for _name, _factor in (("0_5", 0.5), ("0_75", 0.75), ("1_0", 1.0), ("1_3", 1.3)):  # 2.2, 3.2, 4.4, 6.3 M parameters
+    _width = wider(_factor)
+    mnasnet(f"torchvision/mnasnet{_name}", design=Design(STAGES, _width(32), 1280, nn.relu).scaled(_width))

@@ -1,166 +1,97 @@
-"""The network that the mobile families share: what a plan of blocks asks for, in the flavour of a library."""
+"""The network that the mobile families share: what a Design asks for, in the flavour of a library."""
 
-import abc
-from collections.abc import Callable
-from functools import partial
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers import BatchNorm, conv, global_average_pool, linear
-from jaxcnn.models.mobile_blocks import (
-    Activation,
-    Block,
-    Flavour,
-    Initializer,
-    MobileBlock,
-    Stages,
-    divisible,
-    make_blocks,
-)
-from jaxcnn.models.registry import check_images
+from jaxcnn.layers import global_average_pool, he_normal
+from jaxcnn.models import network
+from jaxcnn.models.mobile_blocks import Design, MobileBlock
+from jaxcnn.models.network import ZEROS, Network, steps
+
+HEAD_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")  # ±1/sqrt(classes): EfficientNet's
+TORCHVISION = network.TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
+TORCHVISION_TF = TORCHVISION._replace(epsilon=1e-3, momentum=0.01)  # of networks that came from TensorFlow
+KERAS = network.KERAS._replace(padding="SAME")
+TIMM = TORCHVISION._replace(grouped_init=he_normal("fan_in"), head_init=HEAD_UNIFORM)
+TIMM_TF = TIMM._replace(epsilon=1e-3, padding="SAME")
 
 
-class Plan(NamedTuple):
-    """A network, before its head of classes."""
+class MobileNetwork(Network, kw_only=True):
+    """Stem, blocks, last convolution, global average pool, hidden layer, head: what of them `design` asks for.
 
-    stem: int
-    blocks: tuple[Block, ...]
-    activation: Activation
-    last: int = 0  # features of the last convolution, before the pool; 0: none
-    hidden: int = 0  # features of a layer between the pool and the head; 0: none
-    hidden_norm: bool = False
-    dropout: float = 0.0
-    squeeze_activation: Activation | None = None  # None: the block's
-    gate: Activation = nn.sigmoid
-
-
-class MobileNetwork(nn.Module, kw_only=True):
-    """Stem, blocks, last convolution, global average pool, hidden layer, head: what of them `plan` asks for.
-
-    The "small" stem, without stride, is for images of about 32×32. `freeze_norm` uses the running statistics in training
-    too, and keeps them. `remat` computes each block again in the backward pass, for less memory. Without classes, the
-    features are those before the hidden layer.
+    The "small" stem, without stride, is for images of about 32×32. `output_stride` limits the stride of the last blocks,
+    which are dilated instead: as in timm, those after a block that loses its stride; in MobileNet v3, as in torchvision,
+    that one too. Without classes, the features are those before the hidden layer; where there is one, the last convolution
+    counts as another stage, as in torchvision and timm.
     """
 
-    flavour: Flavour
-    num_classes: int = 1000
+    design: Design
     stem: Literal["imagenet", "small"] = "imagenet"
-    freeze_norm: bool = False
-    remat: bool = False
-    dtype: jax.typing.DTypeLike = jnp.float32
+    output_stride: Literal[8, 16, 32] = 32
 
-    @property
-    def smallest(self) -> int:
-        """Height and width that the network can take."""
-        return 1
+    def plan(self) -> Design:
+        """The design, as the other fields change it."""
+        return self.design
 
-    @abc.abstractmethod
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-
-    def preprocess(self, images):
-        """Keras has some of it inside the network."""
-        return images
-
-    @nn.compact
-    def __call__(self, images, *, train: bool):
-        """Images (N, H, W, C) -> logits (N, num_classes) float32, or (N, features) if num_classes is 0."""
-        check_images(self, images, at_least=self.smallest)
-        plan, flavour = self.plan(), self.flavour
-        convolution = partial(conv, padding=flavour.padding, kernel_init=flavour.kernel_init, dtype=self.dtype)
-        norm = partial(
-            BatchNorm,
-            use_running_average=not train or self.freeze_norm,
-            momentum=flavour.momentum,
-            epsilon=flavour.epsilon,
-            unbiased=flavour.unbiased,
-            dtype=self.dtype,
-        )
-
-        x = self.preprocess(images)
-        x = convolution(plan.stem, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(x)
-        x = norm(name="stem_norm", activation=plan.activation)(x)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        design = self.plan()
+        conv, norm = self.layers(train)
+        stride = 2 if self.stem == "imagenet" else 1
+        x = conv(design.stem, 3, stride, name="stem_conv")(images)
+        x = norm(name="stem_norm", activation=design.activation)(x)
         self.sow("intermediates", "stem", x)
 
-        make = nn.remat(MobileBlock, static_argnums=(2,)) if self.remat else MobileBlock
-        for block, after in zip(plan.blocks, (*plan.blocks[1:], None), strict=True):
-            squeeze_activation = plan.squeeze_activation or block.activation
-            x = make(block, flavour, squeeze_activation, plan.gate, norm, self.dtype, name=block.name)(x, train)
-            if after is None or after.stage != block.stage:
+        blocks = design.blocks
+        taken = steps(self, (stride, *(block.row.stride for block in blocks)), self.output_stride)[1:]
+        for index, (block, step) in enumerate(zip(blocks, taken, strict=True)):
+            x = self.run(
+                MobileBlock(
+                    block,
+                    design,
+                    stride=step.stride,
+                    dilation=step.dilation if design.dilate_strided else step.first_dilation,
+                    drop_rate=self.drop_path_rate * index / (design.drop_steps or len(blocks)) if train else 0.0,
+                    flavour=self.flavour,
+                    norm=norm,
+                    name=block.name,
+                ),
+                x,
+            )
+            if block is blocks[-1] or block.stage != blocks[index + 1].stage:
                 self.sow("intermediates", f"stage{block.stage}", x)
 
-        if plan.last:
-            x = convolution(plan.last, 1, name="last_conv")(x)
-            x = norm(name="last_norm", activation=plan.activation)(x)
-            self.sow("intermediates", "last", x)
+        if design.last:
+            x = conv(design.last, 1, name="last_conv")(x)
+            x = norm(name="last_norm", activation=design.activation)(x)
+            self.sow("intermediates", f"stage{blocks[-1].stage + 1}" if design.hidden else "last", x)
+        return x
+
+    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
         x = global_average_pool(x)
         if self.num_classes == 0:
             return x
-        if plan.hidden:
-            init = flavour.kernel_init if flavour.conv_hidden else flavour.head_init
-            x = fully_connected(x, plan.hidden, init, flavour.conv_hidden, not plan.hidden_norm, name="hidden")
-            x = norm(name="hidden_norm", dtype=jnp.float32)(x) if plan.hidden_norm else x
-            x = plan.activation(x)
-        x = nn.Dropout(plan.dropout)(x, deterministic=not train)
-        return fully_connected(x, self.num_classes, flavour.head_init, flavour.conv_head, True, name="head")
+        design = self.plan()
+        _, norm = self.layers(train)
+        if design.hidden:
+            x = self.linear(x, design.hidden, design.conv_hidden, not design.hidden_norm, name="hidden")
+            x = norm(name="hidden_norm", dtype=jnp.float32)(x) if design.hidden_norm else x
+            x = design.activation(x)
+        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        return self.linear(x, self.num_classes, design.conv_head, True, name="head")
+
+    def linear(self, x: jax.Array, features: int, as_conv: bool, use_bias: bool, name: str) -> jax.Array:
+        """(N, C) -> (N, features) float32; some libraries have it as a 1×1 convolution."""
+        if as_conv:
+            return self.flavour.conv(jnp.float32)(features, 1, use_bias=use_bias, name=name)(x[:, None, None, :])[:, 0, 0]
+        return self.flavour.linear(x.shape[-1], features, name)(x)
 
 
-def fully_connected(x, features: int, init: Initializer, as_conv: bool, use_bias: bool, name: str):
-    """(N, C) -> (N, features) float32; some libraries have it as a 1×1 convolution."""
-    if as_conv:
-        return conv(features, 1, use_bias=use_bias, kernel_init=init, name=name)(x[:, None, None, :])[:, 0, 0]
-    return linear(x.shape[-1], features, kernel_init=init, bias_init=nn.initializers.zeros, name=name)(x)
+class WithoutShortcuts(MobileNetwork, kw_only=True):
+    """The same of blocks that have none, and so nothing to drop."""
 
-
-class Design(NamedTuple):
-    """A network by its paper's table, and its factors of width and depth."""
-
-    stages: Stages
-    stem: int
-    last: int
-    activation: Activation
-    width: float = 1.0
-    depth: Callable[[int], int] = int
-    limit: float = 0.9  # of rounding widths down
-    hidden: int = 0
-    hidden_norm: bool = False
-    squeeze_activation: Activation | None = None
-    gate: Activation = nn.sigmoid
-
-    def plan(self, dropout: float, drop_rate: float, drop_steps: int | None = None) -> Plan:
-        """Adds what is dropped in training: features before the head, and branches (see make_blocks)."""
-        blocks = make_blocks(
-            self.stages,
-            self.stem,
-            self.activation,
-            width=lambda channels: divisible(channels * self.width, limit=self.limit),
-            depth=self.depth,
-            drop_rate=drop_rate,
-            drop_steps=drop_steps,
-        )
-        return Plan(
-            self.stem,
-            blocks,
-            self.activation,
-            self.last,
-            self.hidden,
-            self.hidden_norm,
-            dropout,
-            self.squeeze_activation,
-            self.gate,
-        )
-
-
-class TimmNetwork(MobileNetwork, kw_only=True):
-    """Any of timm's; it drops nothing by default."""
-
-    design: Design
-    drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        return self.design.plan(self.drop_rate, self.drop_path_rate)
+    without: ClassVar = frozenset({"drop_path_rate"})

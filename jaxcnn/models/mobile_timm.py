@@ -9,11 +9,11 @@ from functools import partial
 import flax.linen as nn
 
 from jaxcnn.models.efficientnet import V1
-from jaxcnn.models.mobile_blocks import TIMM, TIMM_TF, Row, Stages, divisible
-from jaxcnn.models.mobile_network import Design, TimmNetwork
+from jaxcnn.models.mobile_blocks import Design, Row, wider
+from jaxcnn.models.mobile_network import TIMM, TIMM_TF, MobileNetwork, WithoutShortcuts
 from jaxcnn.models.registry import variant
 
-FBNET_C: Stages = (
+FBNET_C = (
     Row("inverted", 3, 1, 1, 16),
     (Row("inverted", 3, 2, 6, 24), Row("inverted", 3, 1, 1, 24, 2)),
     (
@@ -27,7 +27,7 @@ FBNET_C: Stages = (
     Row("inverted", 5, 2, 6, 184, 4),
     Row("inverted", 3, 1, 6, 352),
 )
-LCNET: Stages = (
+LCNET = (
     Row("separable_activated", 3, 1, 1, 32),
     Row("separable_activated", 3, 2, 1, 64, 2),
     Row("separable_activated", 3, 2, 1, 128, 2),
@@ -35,7 +35,7 @@ LCNET: Stages = (
     Row("separable_activated", 5, 1, 1, 256, 4),
     Row("separable_activated", 5, 2, 1, 512, 2, 0.25),
 )
-MIXNET_S: Stages = (
+MIXNET_S = (
     Row("separable", 3, 1, 1, 16),
     (Row("inverted", 3, 2, 6, 24, parts=(2, 2)), Row("inverted", 3, 1, 3, 24, parts=(2, 2))),
     (
@@ -57,29 +57,22 @@ MIXNET_S: Stages = (
 )
 
 
-def _lcnet(width: float) -> Design:
-    return Design(
-        LCNET,
-        divisible(16 * width),
-        0,
-        nn.hard_swish,
-        width,
-        hidden=1280,
-        squeeze_activation=nn.relu,
-        gate=nn.hard_sigmoid,
-    )
+def _lcnet(factor: float) -> Design:
+    width = wider(factor)
+    return Design(LCNET, width(16), 0, nn.hard_swish, hidden=1280, conv_hidden=True, hard_squeeze=True).scaled(width)
 
 
 def _tinynet(width: float, depth: float) -> Design:
-    return Design(V1, 32, max(1280, divisible(1280 * width)), nn.silu, width, lambda repeats: max(1, round(repeats * depth)))
+    wide = wider(width)
+    return Design(V1, 32, max(1280, wide(1280)), nn.silu).scaled(wide, lambda repeats: max(1, round(repeats * depth)))
 
 
-mobile = partial(variant, module=TimmNetwork, flavour=TIMM)
+mobile = partial(variant, module=MobileNetwork, flavour=TIMM)
 
 fbnet = partial(mobile, image_size=224, paper="arXiv:1812.03443")
 fbnet("timm/fbnetc_100", design=Design(FBNET_C, 16, 1984, nn.relu))  # 5.6 M parameters
 
-lcnet = partial(mobile, image_size=224, paper="arXiv:2109.15099")
+lcnet = partial(mobile, module=WithoutShortcuts, image_size=224, paper="arXiv:2109.15099")
 lcnet("timm/lcnet_050", design=_lcnet(0.5))  # 1.9 M
 lcnet("timm/lcnet_075", design=_lcnet(0.75))  # 2.4 M
 lcnet("timm/lcnet_100", design=_lcnet(1.0))  # 3.0 M
@@ -89,6 +82,6 @@ tinynet = partial(mobile, paper="arXiv:2010.14819")
 tinynet("timm/tinynet_a", design=_tinynet(1.0, 1.2), image_size=192)  # 6.2 M
 tinynet("timm/tinynet_b", design=_tinynet(0.75, 1.1), image_size=188)  # 3.7 M
 
-mixnet = partial(mobile, image_size=224, paper="arXiv:1907.09595")
-mixnet("timm/mixnet_s", design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M
-mixnet("timm/tf_mixnet_s", flavour=TIMM_TF, design=Design(MIXNET_S, 16, 1536, nn.relu))  # 4.1 M
+mixnet = partial(mobile, image_size=224, paper="arXiv:1907.09595", design=Design(MIXNET_S, 16, 1536, nn.relu))
+mixnet("timm/mixnet_s")  # 4.1 M
+mixnet("timm/tf_mixnet_s", flavour=TIMM_TF)  # 4.1 M

@@ -10,50 +10,43 @@ from functools import partial
 
 import flax.linen as nn
 
-from jaxcnn.models.mobile_blocks import KERAS, TIMM, Row, Stages, divisible, make_blocks
-from jaxcnn.models.mobile_network import Design, MobileNetwork, Plan, TimmNetwork
+from jaxcnn.models.mobile_blocks import Design, Row, wider
+from jaxcnn.models.mobile_network import KERAS, TIMM, WithoutShortcuts
 from jaxcnn.models.registry import variant
 
-STAGES: Stages = (
-    Row("separable_activated", 3, 1, 1, 64),
-    Row("separable_activated", 3, 2, 1, 128, 2),
-    Row("separable_activated", 3, 2, 1, 256, 2),
-    Row("separable_activated", 3, 2, 1, 512, 6),
-    Row("separable_activated", 3, 2, 1, 1024, 2),
-)
+_row = partial(Row, "separable_activated", 3)
+STAGES = (_row(1, 1, 64), _row(2, 1, 128, 2), _row(2, 1, 256, 2), _row(2, 1, 512, 6), _row(2, 1, 1024, 2))
+DESIGN = Design(STAGES, 32, 0, nn.relu6)
 
 
-class MobileNetV1(MobileNetwork, kw_only=True):
+class MobileNetV1(WithoutShortcuts, kw_only=True):
     """`alpha` times as many channels everywhere."""
 
     alpha: float = 1.0
-    dropout: float = 1e-3
+    drop_rate: float = 1e-3
 
     @property
     def smallest(self) -> int:
         """In Keras's, a single pixel padded to two has no 3×3 window."""
-        return 31 if self.flavour.strided_padding else 1
+        return 31 if self.design.strided_padding else 1
 
-    def plan(self) -> Plan:
-        """The network that these fields make."""
+    def plan(self) -> Design:
+        """The design, as the other fields change it."""
 
         def width(channels):
             return max(1, int(channels * self.alpha))
 
-        blocks = make_blocks(STAGES, width(32), nn.relu6, width=width)
-        return Plan(width(32), blocks, nn.relu6, dropout=self.dropout)
+        return self.design.scaled(width)._replace(stem=width(self.design.stem))
 
 
 mobilenet_v1 = partial(variant, image_size=224, paper="arXiv:1704.04861")
-_FAR = KERAS._replace(conv_head=True, strided_padding=((0, 1), (0, 1)))
-mobilenet_v1("keras/MobileNet", MobileNetV1, flavour=_FAR)  # 4.2 M parameters
-_SAME = KERAS._replace(conv_head=True)
-mobilenet_v1("mobilenet_v1_100", MobileNetV1, flavour=_SAME, alpha=1.0)  # 4.2 M
-mobilenet_v1("mobilenet_v1_075", MobileNetV1, flavour=_SAME, alpha=0.75)  # 2.6 M
-mobilenet_v1("mobilenet_v1_050", MobileNetV1, flavour=_SAME, alpha=0.5)  # 1.3 M
-mobilenet_v1("mobilenet_v1_025", MobileNetV1, flavour=_SAME, alpha=0.25)  # 0.5 M
+papers = partial(mobilenet_v1, module=MobileNetV1, flavour=KERAS, design=DESIGN._replace(conv_head=True))
+papers("mobilenet_v1_100", alpha=1.0)  # 4.2 M parameters
+papers("mobilenet_v1_075", alpha=0.75)  # 2.6 M
+papers("mobilenet_v1_050", alpha=0.5)  # 1.3 M
+papers("mobilenet_v1_025", alpha=0.25)  # 0.5 M
+papers("keras/MobileNet", design=DESIGN._replace(conv_head=True, strided_padding=((0, 1), (0, 1))))  # 4.2 M
 
-for _percent in (100, 125):
-    _factor = _percent / 100
-    _design = Design(STAGES, divisible(32 * _factor), 0, nn.relu6, _factor)
-    mobilenet_v1(f"timm/mobilenetv1_{_percent}", TimmNetwork, flavour=TIMM, design=_design)
+timm = partial(mobilenet_v1, module=WithoutShortcuts, flavour=TIMM)
+timm("timm/mobilenetv1_100", design=DESIGN)
+timm("timm/mobilenetv1_125", design=DESIGN.scaled(wider(1.25))._replace(stem=40))

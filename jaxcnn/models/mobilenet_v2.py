@@ -9,11 +9,11 @@ from functools import partial
 
 import flax.linen as nn
 
-from jaxcnn.models.mobile_blocks import KERAS, TORCHVISION, Row, Stages, divisible, make_blocks
-from jaxcnn.models.mobile_network import MobileNetwork, Plan
+from jaxcnn.models.mobile_blocks import Design, Row, divisible, wider
+from jaxcnn.models.mobile_network import KERAS, TORCHVISION, MobileNetwork
 from jaxcnn.models.registry import variant
 
-STAGES: Stages = (
+STAGES = (
     Row("separable", 3, 1, 1, 16),
     Row("inverted", 3, 2, 6, 24, 2),
     Row("inverted", 3, 2, 6, 32, 3),
@@ -24,34 +24,32 @@ STAGES: Stages = (
 )
 
 
-def plan(factor: float, width: Callable[[int], int], dropout: float) -> Plan:
+def _scaled(design: Design, factor: float, width: Callable[[int], int]) -> Design:
     """`factor` times as many channels, in multiples of 8; the last convolution is never made smaller."""
-    stem = divisible(32 * factor)
-    blocks = make_blocks(STAGES, stem, nn.relu6, width=width)
-    return Plan(stem, blocks, nn.relu6, last=divisible(1280 * max(1.0, factor)), dropout=dropout)
+    return design.scaled(width)._replace(stem=divisible(design.stem * factor), last=divisible(design.last * max(1.0, factor)))
 
 
 class MobileNetV2(MobileNetwork, kw_only=True):
-    """torchvision's."""
+    """torchvision's, `width_mult` times as wide."""
 
     width_mult: float = 1.0
-    dropout: float = 0.2
+    drop_rate: float = 0.2
 
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        return plan(self.width_mult, lambda channels: divisible(channels * self.width_mult), self.dropout)
+    def plan(self) -> Design:
+        """The design, as the other fields change it."""
+        return _scaled(self.design, self.width_mult, wider(self.width_mult))
 
 
 class KerasMobileNetV2(MobileNetwork, kw_only=True):
-    """Keras's, for images between -1 and 1; it has no dropout."""
+    """Keras's, `alpha` times as wide, for images between -1 and 1."""
 
     alpha: float = 1.0
 
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        return plan(self.alpha, lambda channels: divisible(int(channels * self.alpha)), dropout=0.0)
+    def plan(self) -> Design:
+        """The design, as the other fields change it."""
+        return _scaled(self.design, self.alpha, lambda channels: divisible(int(channels * self.alpha)))
 
 
-mobilenet_v2 = partial(variant, image_size=224, paper="arXiv:1801.04381")
+mobilenet_v2 = partial(variant, design=Design(STAGES, 32, 1280, nn.relu6), image_size=224, paper="arXiv:1801.04381")
 mobilenet_v2("torchvision/mobilenet_v2", MobileNetV2, flavour=TORCHVISION)  # 3.5 M parameters
 mobilenet_v2("keras/MobileNetV2", KerasMobileNetV2, flavour=KERAS._replace(momentum=0.001))  # 3.5 M

@@ -7,22 +7,13 @@ out; head normal) or Keras (Glorot uniform) does it.
 from functools import partial
 
 import flax.linen as nn
+import jax
 
-from jaxcnn.models.mobile_blocks import (
-    KERAS,
-    TORCHVISION,
-    Activation,
-    Row,
-    Stages,
-    divisible,
-    from_expanded,
-    make_blocks,
-    rows_of,
-)
-from jaxcnn.models.mobile_network import MobileNetwork, Plan
+from jaxcnn.models.mobile_blocks import Design, Row, wider
+from jaxcnn.models.mobile_network import KERAS, TORCHVISION_TF, MobileNetwork
 from jaxcnn.models.registry import variant
 
-LARGE: Stages = (
+LARGE = (
     Row("separable", 3, 1, 1, 16, activation=nn.relu),
     (Row("inverted", 3, 2, 4, 24, activation=nn.relu), Row("inverted", 3, 1, 3, 24, activation=nn.relu)),
     Row("inverted", 5, 2, 3, 40, 3, 0.25, nn.relu),
@@ -30,7 +21,7 @@ LARGE: Stages = (
     Row("inverted", 3, 1, 6, 112, 2, 0.25),
     Row("inverted", 5, 2, 6, 160, 3, 0.25),
 )
-SMALL: Stages = (
+SMALL = (
     Row("separable", 3, 2, 1, 16, 1, 0.25, nn.relu),
     (Row("inverted", 3, 2, 72 / 16, 24, activation=nn.relu), Row("inverted", 3, 1, 88 / 24, 24, activation=nn.relu)),
     (Row("inverted", 5, 2, 4, 40, 1, 0.25), Row("inverted", 5, 1, 6, 40, 2, 0.25)),
@@ -39,63 +30,41 @@ SMALL: Stages = (
 )
 
 
-def plan(stages: Stages, hidden: int, activation: Activation, factor: float, dropout: float) -> Plan:
-    """`factor` times as many channels, in multiples of 8; stem and hidden layer are never made smaller."""
-    blocks = make_blocks(stages, 16, activation, width=lambda c: divisible(c * factor), squeezed=from_expanded)
-    return Plan(
-        16,
-        blocks,
-        activation,
-        last=divisible(6 * blocks[-1].width),
-        hidden=divisible(hidden * max(1.0, factor)),
-        dropout=dropout,
-        squeeze_activation=nn.relu,
-        gate=nn.hard_sigmoid,
-    )
-
-
-class MobileNetV3(MobileNetwork, kw_only=True):
-    """torchvision's."""
-
-    stages: Stages
-    hidden: int
-    dropout: float = 0.2
-
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        return plan(self.stages, self.hidden, nn.hard_swish, 1.0, self.dropout)
+_design = partial(Design, stem=16, activation=nn.hard_swish, hard_squeeze=True, dilate_strided=True)
+DESIGN_LARGE = _design(LARGE, last=960, hidden=1280)
+DESIGN_SMALL = _design(SMALL, last=576, hidden=1024)
 
 
 class KerasMobileNetV3(MobileNetwork, kw_only=True):
-    """Keras's, `alpha` times as wide; takes pixels, 0 to 255, unless `include_preprocessing` is off.
+    """Keras's; takes pixels, 0 to 255, unless `include_preprocessing` is off.
 
-    `minimalistic` is without squeeze-excitation, hard swish and 5×5 convolutions.
+    It is `alpha` times as wide; stem and hidden layer are never made smaller. `minimalistic` is without squeeze-excitation,
+    hard swish and 5×5 convolutions.
     """
 
-    stages: Stages
-    hidden: int
     alpha: float = 1.0
     minimalistic: bool = False
     include_preprocessing: bool = True
-    dropout_rate: float = 0.2
+    drop_rate: float = 0.2
 
-    def preprocess(self, images):
-        """(N, H, W, C) pixels -> as the stem takes them."""
-        return images / 127.5 - 1 if self.include_preprocessing else images
+    def plan(self) -> Design:
+        """The design, as the other fields change it."""
+        design, width = self.design, wider(self.alpha)
+        if self.minimalistic:  # the rows that name an activation name the same
+            design = design.changed(lambda row: row._replace(kernel=3, squeeze_excite=0))._replace(activation=nn.relu)
+        hidden = wider(max(1.0, self.alpha))(design.hidden)
+        return design.scaled(width)._replace(last=6 * width(design.last // 6), hidden=hidden)
 
-    def plan(self) -> Plan:
-        """The network that these fields make."""
-        stages, activation = self.stages, nn.hard_swish
-        if self.minimalistic:
-            stages = tuple(tuple(row._replace(kernel=3, squeeze_excite=0) for row in rows_of(stage)) for stage in stages)
-            activation = nn.relu  # so are the rows that name one
-        return plan(stages, self.hidden, activation, self.alpha, self.dropout_rate)
+    def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """(N, H, W, C) -> (N, H/32, W/32, F)."""
+        return super().backbone(images / 127.5 - 1 if self.include_preprocessing else images, train=train)
 
 
-_TORCHVISION = TORCHVISION._replace(epsilon=1e-3, momentum=0.01)
 mobilenet_v3 = partial(variant, image_size=224, paper="arXiv:1905.02244")
-mobilenet_v3("torchvision/mobilenet_v3_large", MobileNetV3, flavour=_TORCHVISION, stages=LARGE, hidden=1280)  # 5.5 M parameters
-mobilenet_v3("torchvision/mobilenet_v3_small", MobileNetV3, flavour=_TORCHVISION, stages=SMALL, hidden=1024)  # 2.5 M
-_KERAS = KERAS._replace(momentum=0.001, conv_hidden=True, conv_head=True)
-mobilenet_v3("keras/MobileNetV3Large", KerasMobileNetV3, flavour=_KERAS, stages=LARGE, hidden=1280)  # 5.5 M
-mobilenet_v3("keras/MobileNetV3Small", KerasMobileNetV3, flavour=_KERAS, stages=SMALL, hidden=1024)  # 2.6 M
+torchvision = partial(mobilenet_v3, module=MobileNetwork, flavour=TORCHVISION_TF, drop_rate=0.2)
+torchvision("torchvision/mobilenet_v3_large", design=DESIGN_LARGE)  # 5.5 M parameters
+torchvision("torchvision/mobilenet_v3_small", design=DESIGN_SMALL)  # 2.5 M
+
+keras = partial(mobilenet_v3, module=KerasMobileNetV3, flavour=KERAS._replace(momentum=0.001))
+keras("keras/MobileNetV3Large", design=DESIGN_LARGE._replace(conv_hidden=True, conv_head=True))  # 5.5 M
+keras("keras/MobileNetV3Small", design=DESIGN_SMALL._replace(conv_hidden=True, conv_head=True))  # 2.6 M

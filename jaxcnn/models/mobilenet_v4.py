@@ -8,8 +8,8 @@ from functools import partial
 
 import flax.linen as nn
 
-from jaxcnn.models.mobile_blocks import TIMM, Row, Stages
-from jaxcnn.models.mobile_network import Design, TimmNetwork
+from jaxcnn.models.mobile_blocks import Design, Row
+from jaxcnn.models.mobile_network import TIMM, MobileNetwork
 from jaxcnn.models.registry import variant
 
 
@@ -18,14 +18,14 @@ def _row(start: int, kernel: int, stride: int, expansion: float, width: int, rep
     return Row("universal", kernel, stride, expansion, width, repeats, start=start)
 
 
-SMALL: Stages = (
+SMALL = (
     (Row("conv", 3, 2, 1, 32), Row("conv", 1, 1, 1, 32)),
     (Row("conv", 3, 2, 1, 96), Row("conv", 1, 1, 1, 64)),
     (_row(5, 5, 2, 3, 96), _row(0, 3, 1, 2, 96, 4), _row(3, 0, 1, 4, 96)),
     (_row(3, 3, 2, 6, 128), _row(5, 5, 1, 4, 128), _row(0, 5, 1, 4, 128), _row(0, 5, 1, 3, 128), _row(0, 3, 1, 4, 128, 2)),
     Row("conv", 1, 1, 1, 960),
 )
-MEDIUM: Stages = (
+MEDIUM = (
     Row("fused", 3, 2, 4, 48),
     (_row(3, 5, 2, 4, 80), _row(3, 3, 1, 2, 80)),
     (
@@ -50,7 +50,7 @@ MEDIUM: Stages = (
     ),
     Row("conv", 1, 1, 1, 960),
 )
-LARGE: Stages = (
+LARGE = (
     Row("fused", 3, 2, 4, 48),
     (_row(3, 5, 2, 4, 96), _row(3, 3, 1, 4, 96)),
     (
@@ -74,11 +74,8 @@ LARGE: Stages = (
 )
 
 
-def _design(stages: Stages, stem: int) -> Design:
-    return Design(stages, stem, 0, nn.relu, hidden=1280, hidden_norm=True)
-
-
-mobilenet_v4 = partial(variant, module=TimmNetwork, flavour=TIMM, paper="arXiv:2404.10518")
+_design = partial(Design, last=0, activation=nn.relu, hidden=1280, hidden_norm=True, conv_hidden=True)
+mobilenet_v4 = partial(variant, module=MobileNetwork, flavour=TIMM, paper="arXiv:2404.10518")
 mobilenet_v4("timm/mobilenetv4_conv_small", design=_design(SMALL, 32), image_size=224)  # 3.8 M parameters
 mobilenet_v4("timm/mobilenetv4_conv_medium", design=_design(MEDIUM, 32), image_size=256)  # 9.7 M
 mobilenet_v4("timm/mobilenetv4_conv_large", design=_design(LARGE, 24), image_size=384)  # 32.6 M

@@ -4,6 +4,7 @@ import json
 from functools import partial
 from itertools import pairwise
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from common.promises import GOLDEN, count, initialised_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
-from jaxcnn.models.mobile_blocks import divisible
+from jaxcnn.models.mobile_blocks import MobileBlock, divisible
 from jaxcnn.weights import convert, export
 
 TIMM = [
@@ -130,17 +131,96 @@ def test_feature_maps_are_those_of_the_stages():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("efficientnet_b0", (16, 24, 40, 112, 320)),
+        ("keras/MobileNetV3Small", (16, 16, 24, 48, 576)),
+        ("mobilenet_v2", (16, 24, 32, 96, 320)),
+        ("mobilenet_v3_large", (16, 24, 40, 112, 960)),
+        ("timm/mobilenetv4_conv_small", (32, 32, 64, 96, 960)),
+    ],
+)
+def test_feature_levels_are_those_of_timm(name, channels):
+    """The last convolution is one where a hidden layer follows the pool."""
+    assert create_model(name, features_only=True).channels == channels
+
+
 @pytest.mark.parametrize(("channels", "rounded"), [(33.6, 32), (8.4, 8), (2, 8), (11.2, 16), (22.4, 24), (26.7, 32), (26, 24)])
 def test_widths_are_rounded_to_eights_but_never_down_by_more_than_a_tenth(channels, rounded):
     assert divisible(channels) == rounded
 
 
+def layers(name, kind, **arguments):
+    """The layers of a kind in training, in order, each as a copy."""
+    found = []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, kind) and context.method_name == "__call__":
+            found.append(context.module.clone(parent=None))
+        return call(*args, **kwargs)
+
+    model = create_model(name, **arguments)
+    with nn.intercept_methods(note):
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        jax.eval_shape(lambda: model.init(keys, jnp.zeros((1, 64, 64, 3)), train=True))
+    return found
+
+
 def test_branches_are_dropped_more_the_deeper_they_are():
-    rates = [block.drop_rate for block in create_model("efficientnet_b0").plan().blocks]
+    rates = [block.drop_rate for block in layers("efficientnet_b0", MobileBlock)]
     np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
-    keras = [block.drop_rate for block in create_model("keras/EfficientNetV2B1").plan().blocks]
+    keras = [block.drop_rate for block in layers("keras/EfficientNetV2B1", MobileBlock)]
     np.testing.assert_allclose(keras, 0.2 * np.arange(27) / 21)  # its table has 21 blocks before scaling
-    assert not any(block.drop_rate for block in create_model("timm/tf_efficientnet_b0").plan().blocks)
+    assert not any(block.drop_rate for block in layers("timm/tf_efficientnet_b0", MobileBlock))
+    with pytest.raises(UserError, match='timm/lcnet_050: no argument "drop_path_rate"'):
+        create_model("timm/lcnet_050", drop_path_rate=0.1)
+
+
+# (kernel, stride, dilation) of all convolutions but 1×1: timm 1.0.31's, but for MobileNet v3 torchvision 0.28's (`dilated`)
+FIRST = [(3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1)]
+DILATED = {
+    ("mobilenet_v2", 8): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 3, *[(3, 1, 2)] * 7, *[(3, 1, 4)] * 3],
+    ("mobilenet_v2", 16): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 2, (3, 2, 1), *[(3, 1, 1)] * 7, *[(3, 1, 2)] * 3],
+    ("timm/tf_efficientnet_b0", 8): [
+        *FIRST, (5, 2, 1), (5, 1, 1), (3, 1, 1), *[(3, 1, 2)] * 2, *[(5, 1, 2)] * 4, *[(5, 1, 4)] * 3, (3, 1, 4)
+    ],
+    ("timm/tf_efficientnetv2_b0", 8): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 2, *[(3, 1, 2)] * 8, *[(3, 1, 4)] * 7],
+    ("timm/mobilenetv4_conv_small", 8): [
+        *[(3, 2, 1)] * 3, *[(5, 1, 1)] * 2, *[(3, 1, 2)] * 7, *[(5, 1, 4)] * 4, *[(3, 1, 4)] * 2
+    ],
+    ("timm/lcnet_050", 8): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 2, *[(5, 1, 2)] * 6, (5, 1, 4)],
+    ("mobilenet_v3_large", 16): [
+        *FIRST, (5, 2, 1), *[(5, 1, 1)] * 2, (3, 2, 1), *[(3, 1, 1)] * 5, *[(5, 1, 2)] * 3
+    ],
+    ("mobilenet_v3_small", 16): [*[(3, 2, 1)] * 3, (3, 1, 1), (5, 2, 1), *[(5, 1, 1)] * 4, *[(5, 1, 2)] * 3],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "output_stride"), DILATED)
+def test_output_stride_dilates_what_its_library_does(name, output_stride):
+    convolutions = layers(name, nn.Conv, output_stride=output_stride)
+    found = [(conv.kernel_size[0], conv.strides, conv.kernel_dilation) for conv in convolutions if conv.kernel_size != (1, 1)]
+    assert found == DILATED[name, output_stride]
+
+
+@pytest.mark.parametrize("name", ["keras/MobileNet", "mobilenet_v3_small", "timm/mixnet_s"])
+def test_output_stride_changes_sizes_alone(name):
+    image = jnp.zeros((1, 64, 64, 3))
+    made = {}
+    for output_stride in (8, 32):
+        model = create_model(name, output_stride=output_stride)
+        variables = jax.eval_shape(lambda model=model: model.init(jax.random.key(0), image, train=False))
+        maps = jax.eval_shape(lambda v, model=model: feature_maps(model, v, image), variables)
+        made[output_stride] = jax.tree.map(lambda x: x.shape, variables), {x.shape[1] for x in maps.values()}
+    assert made[8][0] == made[32][0]
+    assert (min(made[8][1]), min(made[32][1])) == (8, 2)
+
+
+def test_output_stride_that_changes_nothing_is_refused():
+    with pytest.raises(UserError, match="mobilenet_v2: output_stride=16 has no effect: its stride is 16"):
+        shapes("mobilenet_v2", (1, 32, 32, 3), stem="small", output_stride=16)
+    assert shapes("mobilenet_v2", (1, 32, 32, 3), stem="small", output_stride=8)[1].shape == (1, 1000)
 
 
 def test_only_the_minimalistic_network_is_without_squeeze_excitation():

@@ -16,9 +16,6 @@ from jaxcnn.layers import random_key
 from jaxcnn.models import (
     create_model,
     inception_resnet,
-    mnasnet,
-    mobilenet_v1,
-    mobilenet_v2,
     registry,
     regnet,
     shufflenet_v1,
@@ -30,7 +27,6 @@ from jaxcnn.models.googlenet import GoogLeNet
 from jaxcnn.models.inception_bn import BNInception
 from jaxcnn.models.inception_v3 import InceptionV3
 from jaxcnn.models.inception_v4 import InceptionV4
-from jaxcnn.models.mobilenet_v3 import SMALL
 from jaxcnn.models.registry import find
 from jaxcnn.models.repvgg import RepVGG
 
@@ -38,7 +34,8 @@ from jaxcnn.models.repvgg import RepVGG
 def rows(name, chosen):
     """Some of the rows of a mobile network's table, one block each."""
     design = find(name).fields["design"]
-    return name, {"design": design._replace(stages=tuple(design.stages[row] for row in chosen), depth=lambda repeats: 1)}
+    chosen = design._replace(stages=tuple(design.stages[row] for row in chosen))
+    return name, {"design": chosen.scaled(int, depth=lambda repeats: 1)}
 
 
 CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False}
@@ -63,7 +60,10 @@ FEW_BLOCKS = {
     "inception_resnet_v1": ("inception_resnet_v1", {"plan": BLOCK_35}),
     "keras/ResNet50": ("keras/ResNet50", ALL_STAGES),
     "lcnet": rows("timm/lcnet_050", (0, 1, 2, -1)),
-    "mobilenet_v3": ("mobilenet_v3_small", {"stages": SMALL[:3]}),
+    "mnasnet0_5": rows("mnasnet0_5", range(4)),
+    "mobilenet_v1_025": rows("mobilenet_v1_025", range(4)),
+    "mobilenet_v2": rows("mobilenet_v2", range(4)),
+    "mobilenet_v3": rows("mobilenet_v3_small", range(3)),
     "mobilenet_v4": rows("timm/mobilenetv4_conv_small", (0, 2)),
     "nasnet": ("timm/nasnetalarge", CELL),
     "nf_resnet": ("timm/nf_resnet26", TWO_STAGES),
@@ -87,10 +87,6 @@ FEW_ROWS = (
             (InceptionV4, "mixed_7d"),
         )
     ),
-    *(
-        (module, "STAGES", tuple(row._replace(repeats=1) for row in module.STAGES[:4]))
-        for module in (mnasnet, mobilenet_v1, mobilenet_v2)
-    ),
     (regnet, "stages", lambda *_: [(1, 24, 8), (2, 56, 8)]),
     (shufflenet_v1, "DEPTHS", (1, 2, 1)),
 )
@@ -111,8 +107,8 @@ ARGUMENTS = {
     "xception_aligned": {"drop_path_rate": 0.1},
 }
 WITHOUT_ARGUMENTS = (
-    "airbench94", "all_cnn_a", "highway10_16", "inception_bn", "lenet4", "lenet5", "mnasnet0_5", "mobilenet_v1_025",
-    "mobilenet_v2", "shufflenet_v1_g3_x0_25", "shufflenet_v2_x0_5", "timm/regnety_002", "vgg11_cifar",
+    "airbench94", "all_cnn_a", "highway10_16", "inception_bn", "lenet4", "lenet5", "shufflenet_v1_g3_x0_25",
+    "shufflenet_v2_x0_5", "timm/regnety_002", "vgg11_cifar",
 )  # fmt: skip
 NETWORKS = sorted({*FEW_BLOCKS, *ARGUMENTS, *WITHOUT_ARGUMENTS})
 DEEP = ("inception_v3", "inception_v4", "nasnet")

@@ -2,12 +2,11 @@
 
 import flax.linen as nn
 
-from jaxcnn.models.efficientnet import EfficientNet, KerasEfficientNet
-from jaxcnn.models.mnasnet import MNASNet
-from jaxcnn.models.mobile_network import TimmNetwork
+from jaxcnn.models.efficientnet import KerasEfficientNet
+from jaxcnn.models.mobile_network import MobileNetwork, WithoutShortcuts
 from jaxcnn.models.mobilenet_v1 import MobileNetV1
 from jaxcnn.models.mobilenet_v2 import KerasMobileNetV2, MobileNetV2
-from jaxcnn.models.mobilenet_v3 import KerasMobileNetV3, MobileNetV3
+from jaxcnn.models.mobilenet_v3 import KerasMobileNetV3
 
 
 def _layer(ours, conv, norm):
@@ -18,26 +17,25 @@ def _squeeze_excite(block, reduce, expand):
     return ((f"{block.name}/squeeze_excite/reduce", reduce), (f"{block.name}/squeeze_excite/expand", expand))
 
 
-def _torchvision(module, *end):
+def _torchvision(fields):
     """MobileNet v2 and v3, where the blocks follow each other in one sequence, and EfficientNet, a sequence a stage."""
-
-    def table(fields):
-        blocks = module(**fields).plan().blocks
-        lines = [*_layer("stem", "features.0.0", "features.0.1")]
-        for number, block in enumerate(blocks, start=1):
-            place = f"{block.stage}.{block.number - 1}.block" if module is EfficientNet else f"{number}.block"
-            place = f"features.{place}" if module is not MobileNetV2 else f"features.{number}.conv"
-            for n, part in enumerate(block.parts):
-                if part == "squeeze_excite":
-                    lines += _squeeze_excite(block, f"{place}.{n}.fc1", f"{place}.{n}.fc2")
-                elif part == "project" and module is MobileNetV2:
-                    lines += _layer(f"{block.name}/{part}", f"{place}.{n}", f"{place}.{n + 1}")
-                else:
-                    lines += _layer(f"{block.name}/{part}", f"{place}.{n}.0", f"{place}.{n}.1")
-        last = 1 + (blocks[-1].stage if module is EfficientNet else len(blocks))
-        return (*lines, *_layer("last", f"features.{last}.0", f"features.{last}.1"), *end)
-
-    return table
+    design = fields["design"]
+    if design.activation is nn.relu:
+        return _MNASNET
+    is_v2, is_efficientnet = design.activation is nn.relu6, design.activation is nn.silu
+    lines = [*_layer("stem", "features.0.0", "features.0.1")]
+    for number, block in enumerate(design.blocks, start=1):
+        place = f"features.{f'{block.stage}.{block.number - 1}' if is_efficientnet else number}.{'conv' if is_v2 else 'block'}"
+        for n, part in enumerate(block.parts):
+            if part == "squeeze_excite":
+                lines += _squeeze_excite(block, f"{place}.{n}.fc1", f"{place}.{n}.fc2")
+            elif part == "project" and is_v2:
+                lines += _layer(f"{block.name}/{part}", f"{place}.{n}", f"{place}.{n + 1}")
+            else:
+                lines += _layer(f"{block.name}/{part}", f"{place}.{n}.0", f"{place}.{n}.1")
+    last = 1 + (len(design.stages) if is_efficientnet else len(design.blocks))
+    end = (("hidden", "classifier.0"), ("head", "classifier.3")) if design.hidden else (("head", "classifier.1"),)
+    return (*lines, *_layer("last", f"features.{last}.0", f"features.{last}.1"), *end)
 
 
 _MNASNET = (
@@ -61,7 +59,7 @@ _MNASNET = (
 
 def _keras_v1(fields):
     lines = [*_layer("stem", "conv1", "conv1_bn")]
-    for number, block in enumerate(MobileNetV1(**fields).plan().blocks, start=1):
+    for number, block in enumerate(fields["design"].blocks, start=1):
         lines += _layer(f"{block.name}/depthwise", f"conv_dw_{number}", f"conv_dw_{number}_bn")
         lines += _layer(f"{block.name}/project", f"conv_pw_{number}", f"conv_pw_{number}_bn")
     return (*lines, ("head", "conv_preds"))
@@ -69,7 +67,7 @@ def _keras_v1(fields):
 
 def _keras_v2(fields):
     lines = [*_layer("stem", "Conv1", "bn_Conv1")]
-    for number, block in enumerate(KerasMobileNetV2(**fields).plan().blocks):
+    for number, block in enumerate(fields["design"].blocks):
         theirs = f"block_{number}" if number else "expanded_conv"
         for part in block.parts:
             lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}", f"{theirs}_{part}_BN")
@@ -78,7 +76,7 @@ def _keras_v2(fields):
 
 def _keras_v3(fields):
     lines = [*_layer("stem", "conv", "conv_bn")]
-    for number, block in enumerate(KerasMobileNetV3(**fields).plan().blocks):
+    for number, block in enumerate(fields["design"].blocks):
         theirs = f"expanded_conv_{number}" if number else "expanded_conv"
         for part in ("expand", "depthwise", "project"):
             lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}", f"{theirs}_{part}_bn")
@@ -89,7 +87,7 @@ def _keras_v3(fields):
 def _keras_efficientnet(fields):
     lines = [*_layer("stem", "stem_conv", "stem_bn")]
     depthwise = "dwconv" if fields["normalization"] == "layer" else "dwconv2"
-    for block in KerasEfficientNet(**fields).plan().blocks:
+    for block in fields["design"].blocks:
         theirs = f"block{block.stage}{chr(ord('a') + block.number - 1)}"
         for part in ("expand", "project"):
             lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}_conv", f"{theirs}_{part}_bn")
@@ -110,8 +108,7 @@ _TIMM_CONVS = {
 
 def _timm(fields):
     lines = [*_layer("stem", "conv_stem", "bn1")]
-    plan = TimmNetwork(**fields).plan()
-    for block in plan.blocks:
+    for block in fields["design"].blocks:
         place = f"blocks.{block.stage - 1}.{block.number - 1}"
         norms = 0
         for part in block.parts:
@@ -128,19 +125,20 @@ def _timm(fields):
                 lines += _layer(ours, theirs, f"{place}.bn{norms}")
                 if block.row.parts != (1, 1) or isinstance(block.row.kernel, tuple):
                     lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
-    end = _layer("last", "conv_head", "bn2") if plan.last else (("hidden", "conv_head"), ("hidden_norm", "norm_head"))
+    end = (
+        _layer("last", "conv_head", "bn2") if fields["design"].last else (("hidden", "conv_head"), ("hidden_norm", "norm_head"))
+    )
     return (*lines, *end, ("head", "classifier"))
 
 
 TABLES = {
-    (EfficientNet, "torchvision"): _torchvision(EfficientNet, ("head", "classifier.1")),
     (KerasEfficientNet, "keras"): _keras_efficientnet,
     (KerasMobileNetV2, "keras"): _keras_v2,
     (KerasMobileNetV3, "keras"): _keras_v3,
-    (MNASNet, "torchvision"): _MNASNET,
     (MobileNetV1, "keras"): _keras_v1,
-    (MobileNetV2, "torchvision"): _torchvision(MobileNetV2, ("head", "classifier.1")),
-    (MobileNetV3, "torchvision"): _torchvision(MobileNetV3, ("hidden", "classifier.0"), ("head", "classifier.3")),
-    (TimmNetwork, "timm"): _timm,
+    (MobileNetV2, "torchvision"): _torchvision,
+    (MobileNetwork, "timm"): _timm,
+    (MobileNetwork, "torchvision"): _torchvision,
+    (WithoutShortcuts, "timm"): _timm,
 }
 FORMS: dict[tuple[type[nn.Module], str], str] = {(MobileNetV1, ""): "keras"}
