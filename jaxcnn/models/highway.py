@@ -64,13 +64,11 @@ class Highway(Network, kw_only=True):
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H', W', F) -> (N, num_classes) float32, or (N, features) if num_classes is 0."""
+        if not self.hidden and self.num_classes == 0:
+            return global_average_pool(x)
+        x = (global_max_pool(x) if self.hidden else x.reshape(len(x), -1)).astype(jnp.float32)
         if self.hidden:
-            x = global_max_pool(x).astype(jnp.float32)
             x = nn.relu(self.flavour.linear(x.shape[-1], self.hidden, name="hidden")(x))
-        elif self.num_classes == 0:
-            x = global_average_pool(x)
-        else:
-            x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
