@@ -70,8 +70,7 @@ class SqueezeNet(Network, kw_only=True):
         """(N, H/16, W/16, 512) -> (N, num_classes) float32, or (N, 512) if num_classes is 0."""
         if self.num_classes == 0:
             return global_average_pool(x)
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return mean_of_maps(self, x)
+        return mean_of_maps(self, nn.Dropout(self.drop_rate, deterministic=not train)(x))
 
 
 def mean_of_maps(model: Network, x: jax.Array) -> jax.Array:

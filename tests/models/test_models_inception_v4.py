@@ -63,8 +63,9 @@ def test_head_falls_away_without_classes(name, features):
     assert with_head == without
 
 
-def test_remat_keeps_all_names():
-    assert parameters("inception_resnet_v1", 75, remat=True) == parameters("inception_resnet_v1", 75)
+@pytest.mark.parametrize("name", ["inception_resnet_v1", "googlenet", "timm/xception41", "squeezenet1_0", "highway19"])
+def test_remat_keeps_all_names(name):
+    assert parameters(name, 75, remat=True) == parameters(name, 75)
 
 
 def test_too_small_images_are_refused():

@@ -94,7 +94,7 @@ ARGUMENTS = {
     "alexnet": {"size": 63},
     "convnextv2": {"stochastic_depth_prob": 0.1},
     "googlenet": {"aux_logits": False},
-    "inception_resnet_v1": {"size": 75},
+    "inception_resnet_v1": {"size": 75, "drop_path_rate": 0.1},
     "inception_v3": {"size": 75, "aux_logits": False},
     "inception_v4": {"size": 75},
     "lenet1": {"size": 28},
@@ -104,6 +104,7 @@ ARGUMENTS = {
     "resnet18": {"stem": "small"},
     "squeezenet1_1": {"size": 48},
     "wide_resnet": {"dropout": 0.3},
+    "xception": {"drop_path_rate": 0.1},
     "xception_aligned": {"drop_path_rate": 0.1},
 }
 WITHOUT_ARGUMENTS = (
