@@ -54,6 +54,7 @@ class DenseNet(Network, kw_only=True):
     stem: Literal["imagenet", "small"] = "imagenet"
 
     without = frozenset({"drop_path_rate"})
+    head_dropout = False
 
     @property
     def smallest(self) -> int:
@@ -86,10 +87,6 @@ class DenseNet(Network, kw_only=True):
         x = norm(name="final_norm", activation=nn.relu)(x)
         self.sow("intermediates", f"stage{len(self.depths)}", x)
         return x
-
-    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
-        return super().classify(x, train=False)  # without dropout
 
 
 HE = Flavour(he_normal("fan_in"), head_bias_init=ZEROS)

@@ -89,6 +89,8 @@ class FractalNet(Network, kw_only=True):
     drop_path_rate: Share = 0.15
     global_drop_path: Share = 0.5
 
+    head_dropout = False
+
     @property
     def smallest(self) -> int:
         """A pixel is left after all pools."""
@@ -109,10 +111,6 @@ class FractalNet(Network, kw_only=True):
             block = FractalBlock(self.columns, filters, self.drop_path_rate, dropout, train, conv, norm, name=f"stage{stage}")
             x = self.run(block, x, column)
         return x
-
-    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
-        return super().classify(x, train=False)  # without dropout
 
 
 fractalnet = partial(variant, module=FractalNet, image_size=32, paper="arXiv:1605.07648")

@@ -94,6 +94,7 @@ class Network(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
 
     without: ClassVar[frozenset[str]] = frozenset()
+    head_dropout: ClassVar[bool] = True  # False: drop_rate is that of dropout elsewhere
 
     @property
     def smallest(self) -> int:
@@ -118,7 +119,8 @@ class Network(nn.Module):
         """Pooled features (N, F) float32 -> (N, num_classes) float32, or the same if num_classes is 0."""
         if self.num_classes == 0:
             return x
-        x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
+        if self.head_dropout:
+            x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
         return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
 
     def layers(self, train: bool) -> tuple[Callable[..., nn.Conv], Callable[..., nn.Module]]:

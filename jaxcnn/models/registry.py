@@ -107,7 +107,7 @@ def _import(name: str) -> type[nn.Module]:
     """The class at an import path, which has to have what every model has."""
     found = import_class("model.name", name, nn.Module)
     fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
-    if unset := [field.name for field in fields if not _is_argument(field)]:
+    if unset := [field.name for field in fields if field.default is dataclasses.MISSING]:
         raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")
     if lacking := {"num_classes", "dtype"} - {field.name for field in fields}:
         raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(lacking))}")

@@ -62,13 +62,11 @@ class PreActCifarResNet(CifarResNet):
 class WideResNet(PreActCifarResNet):
     """The same; `drop_rate` is that of dropout between the convolutions of a block."""
 
+    head_dropout = False
+
     def block_options(self, train: bool) -> dict[str, Any]:
         """Arguments of every block."""
         return {"dropout": self.drop_rate if train else 0.0}
-
-    def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H/4, W/4, F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
-        return super().classify(x, train=False)  # without dropout
 
 
 PREACT = TORCHVISION._replace(head_bias_init=ZEROS)

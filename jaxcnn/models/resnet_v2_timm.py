@@ -11,23 +11,16 @@ from functools import partial
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers import BatchNorm, GroupNorm, StandardizedConv
+from jaxcnn.layers import GroupNorm, StandardizedConv
 from jaxcnn.models.network import TORCHVISION, ZEROS
 from jaxcnn.models.registry import variant
 from jaxcnn.models.resnet_v2 import PreActBottleneck, ResNetV2, zero_padded_max_pool
 
 
-class TimmResNetV2(ResNetV2, kw_only=True):
-    """timm's, with batch norm or group norm."""
-
-    norm: type[BatchNorm | GroupNorm]
+class TimmResNetV2(ResNetV2):
+    """With batch norm."""
 
     stem_norm = False
-
-    def layers(self, train: bool) -> tuple[Callable, Callable]:
-        """The convolution and the norm that all blocks have."""
-        conv, norm = super().layers(train)
-        return conv, partial(GroupNorm, dtype=self.dtype) if self.norm is GroupNorm else norm
 
 
 class TimmResNetV2D(TimmResNetV2):
@@ -40,13 +33,25 @@ class TimmResNetV2D(TimmResNetV2):
         return conv(self.width, 3, name="stem_conv3")(norm(name="stem_norm2", activation=nn.relu)(x))
 
 
-class BiT(TimmResNetV2):
-    """The same with standardised kernels; as in TensorFlow, zeros around the stem's output are pooled too."""
+class GroupNormResNetV2D(TimmResNetV2D):
+    """The same with group norm."""
+
+    without = frozenset({"freeze_norm"})
 
     def layers(self, train: bool) -> tuple[Callable, Callable]:
         """The convolution and the norm that all blocks have."""
-        conv, norm = super().layers(train)
-        return partial(conv, kind=partial(StandardizedConv, epsilon=1e-8)), norm
+        return self.flavour.conv(self.dtype), partial(GroupNorm, dtype=self.dtype)
+
+
+class BiT(TimmResNetV2):
+    """With group norm and standardised kernels; as in TensorFlow, zeros around the stem's output are pooled too."""
+
+    without = frozenset({"freeze_norm"})
+
+    def layers(self, train: bool) -> tuple[Callable, Callable]:
+        """The convolution and the norm that all blocks have."""
+        standardized = partial(StandardizedConv, epsilon=1e-8)
+        return partial(self.flavour.conv(self.dtype), kind=standardized), partial(GroupNorm, dtype=self.dtype)
 
     def stem_pool(self, x: jax.Array) -> jax.Array:
         """(N, H, W, C) -> (N, H/2, W/2, C)."""
@@ -55,7 +60,7 @@ class BiT(TimmResNetV2):
 
 TIMM = TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
 fifty, hundred = (3, 4, 6, 3), (3, 4, 23, 3)
-timm = partial(variant, flavour=TIMM, block=PreActBottleneck, norm=BatchNorm, width=64, image_size=224)
+timm = partial(variant, flavour=TIMM, block=PreActBottleneck, width=64, image_size=224)
 
 resnet_v2 = partial(timm, module=TimmResNetV2, paper="arXiv:1603.05027")
 resnet_v2("timm/resnetv2_50", depths=fifty)  # 25.5 M parameters
@@ -64,9 +69,9 @@ resnet_v2("timm/resnetv2_101", depths=hundred)  # 44.5 M
 resnet_v2d = partial(resnet_v2, module=TimmResNetV2D, block=partial(PreActBottleneck, average_shortcut=True))
 resnet_v2d("timm/resnetv2_50d", depths=fifty)  # 25.6 M
 resnet_v2d("timm/resnetv2_101d", depths=hundred)  # 44.6 M
-resnet_v2d("timm/resnetv2_50d_gn", depths=fifty, norm=GroupNorm)  # 25.6 M
+resnet_v2d("timm/resnetv2_50d_gn", module=GroupNormResNetV2D, depths=fifty)  # 25.6 M
 
-bit = partial(timm, module=BiT, norm=GroupNorm, image_size=448, paper="arXiv:1912.11370")
+bit = partial(timm, module=BiT, image_size=448, paper="arXiv:1912.11370")
 bit("timm/resnetv2_50x1_bit", depths=fifty, image_size=224)  # 25.5 M
 bit("timm/resnetv2_50x3_bit", depths=fifty, width=192)  # 217.3 M
 bit("timm/resnetv2_101x1_bit", depths=hundred)  # 44.5 M

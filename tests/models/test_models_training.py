@@ -31,11 +31,11 @@ from jaxcnn.models.registry import find
 from jaxcnn.models.repvgg import RepVGG
 
 
-def rows(name, chosen):
-    """Some of the rows of a mobile network's table, one block each."""
+def rows(name, chosen, repeats=1):
+    """Some of the rows of a mobile network's table, with so many blocks each."""
     design = find(name).fields["design"]
     chosen = design._replace(stages=tuple(design.stages[row] for row in chosen))
-    return name, {"design": chosen.scaled(int, depth=lambda repeats: 1)}
+    return name, {"design": chosen.scaled(int, depth=lambda _: repeats)}
 
 
 CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False}
@@ -48,21 +48,21 @@ DENSE = {
     "compression": 0.5,
     "stem": "small",
 }
-BLOCK_35 = inception_resnet.V1._replace(stages=[inception_resnet.V1.stages[0]._replace(depth=1)])
+BLOCK_35 = inception_resnet.V1._replace(stages=[inception_resnet.V1.stages[0]._replace(depth=2)])
 TWO_STAGES = {"depths": (1, 1, 0, 0)}
 ALL_STAGES = {"depths": (1, 1, 1, 1)}
 FEW_BLOCKS = {
     "cbam_resnet18": ("cbam_resnet18", TWO_STAGES),
     "convnextv2": ("timm/convnextv2_atto", {"depths": (1, 1), "widths": (40, 80)}),
     "densenet": (DenseNet, DENSE),
-    "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1[:4], 0.5, 0.3)}),
+    "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1[:4], 0.5, 0.5)}),
     "fractalnet": (FractalNet, {"columns": 2, "widths": (16, 32)}),
     "inception_resnet_v1": ("inception_resnet_v1", {"plan": BLOCK_35}),
     "keras/ResNet50": ("keras/ResNet50", ALL_STAGES),
     "lcnet": rows("timm/lcnet_050", (0, 1, 2, -1)),
-    "mnasnet0_5": rows("mnasnet0_5", range(4)),
+    "mnasnet0_5": rows("mnasnet0_5", range(2), 2),
     "mobilenet_v1_025": rows("mobilenet_v1_025", range(4)),
-    "mobilenet_v2": rows("mobilenet_v2", range(4)),
+    "mobilenet_v2": rows("mobilenet_v2", range(2), 2),
     "mobilenet_v3": rows("mobilenet_v3_small", range(3)),
     "mobilenet_v4": rows("timm/mobilenetv4_conv_small", (0, 2)),
     "nasnet": ("timm/nasnetalarge", CELL),
@@ -92,7 +92,7 @@ FEW_ROWS = (
 )
 ARGUMENTS = {
     "alexnet": {"size": 63},
-    "convnextv2": {"stochastic_depth_prob": 0.1},
+    "convnextv2": {"drop_path_rate": 0.1},
     "googlenet": {"aux_logits": False},
     "inception_resnet_v1": {"size": 75, "drop_path_rate": 0.1},
     "inception_v3": {"size": 75, "aux_logits": False},
@@ -103,7 +103,7 @@ ARGUMENTS = {
     "nin": {"size": 16},
     "resnet18": {"stem": "small"},
     "squeezenet1_1": {"size": 48},
-    "wide_resnet": {"dropout": 0.3},
+    "wide_resnet": {"drop_rate": 0.3},
     "xception": {"drop_path_rate": 0.1},
     "xception_aligned": {"drop_path_rate": 0.1},
 }

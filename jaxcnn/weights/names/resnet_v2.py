@@ -1,7 +1,7 @@
 """Pre-activation ResNets."""
 
 from jaxcnn.models.resnet_v2 import KerasResNetV2
-from jaxcnn.models.resnet_v2_timm import BiT, TimmResNetV2, TimmResNetV2D
+from jaxcnn.models.resnet_v2_timm import BiT, GroupNormResNetV2D, TimmResNetV2, TimmResNetV2D
 
 _TIMM = (
     ("stage{s}_block{b}/conv{n}", "stages.{s-1}.blocks.{b-1}.conv{n}"),
@@ -11,6 +11,8 @@ _TIMM = (
     ("head/kernel", "head.fc.weight", 2),  # a 1×1 convolution
     ("head", "head.fc"),
 )
+
+_TIMM_D = (("stem_conv", "stem.conv1"), ("stem_conv{n}", "stem.conv{n}"), ("stem_norm{n}", "stem.norm{n}"), *_TIMM)
 
 TABLES = {
     (KerasResNetV2, "keras"): (
@@ -24,10 +26,6 @@ TABLES = {
     ),
     (TimmResNetV2, "timm"): (("stem_conv", "stem.conv"), *_TIMM),
     (BiT, "timm"): (("stem_conv", "stem.conv"), *_TIMM),
-    (TimmResNetV2D, "timm"): (
-        ("stem_conv", "stem.conv1"),
-        ("stem_conv{n}", "stem.conv{n}"),
-        ("stem_norm{n}", "stem.norm{n}"),
-        *_TIMM,
-    ),
+    (TimmResNetV2D, "timm"): _TIMM_D,
+    (GroupNormResNetV2D, "timm"): _TIMM_D,
 }
