@@ -1,6 +1,6 @@
 """The network that the mobile families share: what a Design asks for, in the flavour of a library."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -94,4 +94,4 @@ class MobileNetwork(Network, kw_only=True):
 class WithoutShortcuts(MobileNetwork, kw_only=True):
     """The same of blocks that have none, and so nothing to drop."""
 
-    without: ClassVar = frozenset({"drop_path_rate"})
+    without = frozenset({"drop_path_rate"})
