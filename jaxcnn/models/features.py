@@ -87,7 +87,9 @@ def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, tap
             if tap not in known:
                 raise UserError(f"{name}: taps: no layer or stage {tap!r} has a feature map{did_you_mean(tap, known)}")
         return _of_maps(model, names, [known[tap] for tap in names])
-    deepest = {part.stride: part for part in stages(model).values() if part.name != "last"}  # last: before the head
+    parts = stages(model)
+    strided = parts if getattr(model, "output_stride", 32) == 32 else stages(model.clone(output_stride=32))
+    deepest = {part.stride: parts[name] for name, part in strided.items() if name != "last"}  # last: before the head
     levels = [deepest[stride] for stride in sorted(deepest)]
     if not levels:
         raise UserError(f"{name}: has no feature maps: it sows none as intermediates")

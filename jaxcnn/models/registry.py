@@ -178,7 +178,8 @@ def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> N
 def name_of(model: nn.Module) -> str:
     """The name of its variant, or of its class."""
     for name, (module, fields, *_) in _VARIANTS.items():
-        if type(model) is module and all(getattr(model, field) == value for field, value in fields.items()):
+        made_of = {field.name for field in dataclasses.fields(module) if not _is_argument(field)}
+        if type(model) is module and all(getattr(model, field) == value for field, value in fields.items() if field in made_of):
             return name
     return type(model).__name__
 

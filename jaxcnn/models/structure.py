@@ -60,14 +60,14 @@ def layer_maps(model: nn.Module, channels: int = 3) -> dict[str, Map]:
     return {name: Map(smaller[name][-1], stride) for name, stride in strides.items() if stride}
 
 
-SMALLER, LARGER = 320, 384
+SMALLER, LARGER = 320, 768
 
 
 def _stride(smaller: tuple[int, ...], larger: tuple[int, ...]) -> int:
     """How many pixels are between two positions of a map; 0 where the map does not grow with the image.
 
     Without padding, a map is smaller than the image's size over its stride. So this is taken from how much larger the map of
-    an image is that is 64 pixels larger, which all strides divide.
+    an image is that is 448 pixels larger, which powers of two and sevenths (patches of 7×7 or 14×14) divide.
     """
     grown = larger[1] - smaller[1]
     return (LARGER - SMALLER) // grown if grown else 0

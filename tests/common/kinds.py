@@ -6,7 +6,7 @@ from jaxcnn.models import list_models
 from jaxcnn.models.registry import find
 
 SMALLER = {"preact_resnet1001": "preact_resnet110", "keras/NASNetLarge": "keras/NASNetMobile"}
-FIRST = {find(name).module: name for name in reversed(list_models())}  # a variant of each network
+FIRST = {(find(name).module, find(name).paper): name for name in reversed(list_models())}  # a variant of each network
 DEEP = (  # those whose tracing takes seconds
     "cbam_resnet101",
     "densenet121",

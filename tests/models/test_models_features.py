@@ -36,7 +36,7 @@ def test_strides_grow_from_stage_to_stage(name):
     found = stages(create_model(name))
     strides = [stage.stride for stage in found.values()]
     assert strides == sorted(strides)
-    assert set(strides) <= {1, 2, 4, 8, 16, 32}
+    assert set(strides) <= {1, 2, 4, 8, 16, 32} or len(set(strides)) == 1
     assert strides[-1] >= 4
     assert all(stage.channels > 3 for stage in found.values())
 
@@ -117,6 +117,17 @@ def test_taps_reach_into_blocks_in_training(options):
     (maps,), updates = jax.eval_shape(lambda v: apply(v, images), variables)
     assert maps.shape == (2, 64 // backbone.strides[0], 96 // backbone.strides[0], backbone.channels[0])
     assert jax.tree.structure(updates["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "strides"),
+    [({}, (2, 4, 8, 16, 32)), ({"output_stride": 16}, (2, 4, 8, 16, 16)), ({"output_stride": 8}, (2, 4, 8, 8, 8))],
+)
+def test_dilated_backbone_has_the_levels_of_the_plain_one(arguments, strides):
+    """As timm's features_only has them."""
+    backbone = create_model("resnet18", features_only=True, **arguments)
+    assert backbone.names == ("stem", "stage1", "stage2", "stage3", "stage4")
+    assert backbone.strides == strides
 
 
 class Detector(nn.Module):

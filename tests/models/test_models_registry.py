@@ -8,7 +8,7 @@ from common.child_processes import run
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, list_models
-from jaxcnn.models.registry import variant
+from jaxcnn.models.registry import name_of, variant
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -63,3 +63,11 @@ def test_importing_models_loads_nothing_of_data_and_training():
     heavy = ["cv2", "grain", "matplotlib", "sklearn", "tensorflow", "torch", "ml_collections"]
     code = f"import sys, jaxcnn.models; print([m for m in {heavy} if m in sys.modules])"
     assert run("-c", code) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("mobilenet_v3_small", {"drop_rate": 0.1}), ("resnet50", {"stem": "small"}), ("timm/regnety_002", {})],
+)
+def test_messages_name_the_variant_whatever_its_arguments(name, arguments):
+    assert name_of(create_model(name, **arguments)) == name

@@ -53,6 +53,7 @@ TWO_STAGES = {"depths": (1, 1, 0, 0)}
 ALL_STAGES = {"depths": (1, 1, 1, 1)}
 FEW_BLOCKS = {
     "cbam_resnet18": ("cbam_resnet18", TWO_STAGES),
+    "convmixer": ("timm/convmixer_768_32", {"width": 16, "depth": 2}),
     "convnextv2": ("timm/convnextv2_atto", {"depths": (1, 1), "widths": (40, 80)}),
     "densenet": (DenseNet, DENSE),
     "efficientnet": ("torchvision/efficientnet_b0", {"design": scaled(V1[:4], 0.5, 0.5)}),
