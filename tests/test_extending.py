@@ -85,7 +85,7 @@ def test_the_documents_task_trains_resumes_evaluates_and_draws(folder):
         ("my_package.my_nat:MyNet", 'no module "my_package.my_nat", neither installed nor in '),
         ("your_package.my_net:MyNet", 'no module "your_package.my_net"'),
         ("my_package.my_net:MyNat", 'the module "my_package.my_net" has no class "MyNat"'),
-        ("my_package.my_net:conv", "my_package.my_net:conv is not a subclass of flax.linen.Module"),
+        ("my_package.my_net:nn", "my_package.my_net:nn is not a subclass of flax.linen.Module"),
         ("my_package.my_net:", 'the module "my_package.my_net" has no class ""'),
         (":MyNet", '":MyNet" should be package.module:Class'),
         ("..my_net:MyNet", '"..my_net:MyNet" should be package.module:Class'),
