@@ -50,6 +50,8 @@ def _arguments(golden):
     arguments = {k: v for k, v in golden["kwargs"].items() if k not in ("classifier_activation", "include_top", "pooling")}
     if replaced := arguments.pop("replace_stride_with_dilation", ()):  # torchvision's; of the last stages
         arguments["output_stride"] = 32 // 2 ** sum(replaced)
+    if arguments.pop("dilated", False):  # torchvision's MobileNetV3
+        arguments["output_stride"] = 16
     if golden["mode"] == "train":
         arguments["drop_rate"] = 0.0  # it was off
     return arguments | ({"num_classes": 0} if golden["kwargs"].get("include_top") is False else {})

@@ -113,6 +113,14 @@ WITHOUT_ARGUMENTS = (
     "shufflenet_v2_x0_5", "timm/regnety_002", "vgg11_cifar",
 )  # fmt: skip
 NETWORKS = sorted({*FEW_BLOCKS, *ARGUMENTS, *WITHOUT_ARGUMENTS})
+
+
+def module_of(name):
+    """The class of the network."""
+    module, _ = FEW_BLOCKS.get(name, (name, {}))
+    return find(module).module if isinstance(module, str) else module
+
+
 DEEP = ("inception_v3", "inception_v4", "nasnet")
 QUICK = ("lenet5", "mobilenet_v2", "resnet20")
 """Those of which `make test` compiles bfloat16: for a CPU, XLA takes twice as long for it as for float32."""
@@ -130,9 +138,9 @@ class Loss:
         self.variables = compiled(lambda key: self.model.init(key, self.images[:1], train=False), random_key(0))
         self.params = self.variables.pop("params")
 
-    def __call__(self, params, dtype=jnp.float32):
+    def __call__(self, params, **changed):
         variables, rngs = {"params": params} | self.variables, {"dropout": jax.random.key(1)}
-        model = self.model.clone(dtype=dtype)
+        model = self.model.clone(**changed)
         logits, _ = model.apply(variables, self.images, train=True, mutable=["batch_stats"], rngs=rngs)
         return optax.softmax_cross_entropy_with_integer_labels(logits, self.labels).mean()
 
@@ -173,6 +181,17 @@ def test_arguments_that_all_networks_have_change_the_training_step_or_are_refuse
                 create_model(name, **{argument: value})
         else:
             assert step(**{argument: value}) != plain, argument
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "remat" not in module_of(name).without])
+def test_rematerialized_network_has_the_same_gradient(name, loss):
+    """Dropout and stochastic depth draw the same in the backward pass."""
+    plain, recomputed = (
+        compiled(jax.grad(partial(loss, remat=remat, drop_path_rate=0.3)), loss.params) for remat in (False, True)
+    )
+    difference = jax.tree.map(jnp.subtract, plain, recomputed)
+    assert dot(difference, difference) < 1e-6 * dot(plain, plain)
 
 
 def dot(one, other):
