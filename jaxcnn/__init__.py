@@ -6,4 +6,6 @@ preprocessing, which jaxcnn.save_pretrained writes; jaxcnn.train.run(config, wor
 
 import lazy_loader
 
+__version__ = "0.1.0"
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used

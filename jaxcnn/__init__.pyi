@@ -2,6 +2,8 @@ from . import config, data, evaluate, layers, models, pretrained, report, tasks,
 from .models import create_model, feature_maps, list_models
 from .pretrained import load_pretrained, save_pretrained
 
+__version__: str
+
 __all__ = [
     "config",
     "create_model",

@@ -21,9 +21,13 @@ from jaxcnn import config as settings
 from jaxcnn import start, streams
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, did_you_mean, explained, first_line
+from jaxcnn.files import shipped
 
 _CONFIG = flags.DEFINE_string(
-    "config", None, "the experiment, FILE.py or FILE.py:ARGUMENT; --config.NAME=VALUE changes a setting of it"
+    "config",
+    None,
+    "the experiment: FILE.py, or the name of a file in configs/; FILE.py:ARGUMENT or NAME:ARGUMENT; --config.NAME=VALUE "
+    "changes a setting of it",
 )
 
 
@@ -93,11 +97,13 @@ def _expand_home() -> None:
 def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
     """The checked config of `FILE.py` or `FILE.py:ARGUMENT`, changed by overrides: `--config.seed=1`.
 
+    A name without ".py" and folder, "lenet5_digits", is that of a file in configs/, which the package contains.
+
     Raises:
       UserError: no such file, an error in it, an unknown setting, a value of the wrong type.
     """
     path, _, argument = file.partition(":")
-    config = _get_config(Path(path), [argument] if argument else [])
+    config = _get_config(_file(path), [argument] if argument else [])
     defaults = settings.flatten(settings.default_config())
     for override in overrides:
         name, equals, text = override.lstrip("-").removeprefix("config.").partition("=")
@@ -125,6 +131,17 @@ def _value(text: str, current: Any) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it can raise
         value = tuple(text.split(",")) if isinstance(current, tuple) else text
     return (value,) if isinstance(current, tuple) and not isinstance(value, tuple | list) else value
+
+
+def _file(path: str) -> Path:
+    """The file itself, or the one of this name in configs/."""
+    if Path(path).is_file() or path != Path(path).stem:
+        return Path(path)
+    named = {file.stem: file for file in shipped("configs").glob("*.py")}
+    if path not in named:
+        hint = did_you_mean(path, named) or f"; expected FILE.py or one of {', '.join(sorted(named))}"
+        raise UserError(f"--config: no config is named {path!r}{hint}")
+    return named[path]
 
 
 def _get_config(path: Path, arguments: list[str]) -> ConfigDict:

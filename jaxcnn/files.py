@@ -69,3 +69,10 @@ def read_values(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
         warn(f"{path}: not what a run writes there (damaged, empty or another program's); it is ignored")
         return {}
     return values
+
+
+def shipped(folder: str) -> Path:
+    """A folder that lies beside the package in the repository, and in it when it was installed from a wheel."""
+    package = Path(__file__).parent
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxcnn.data.decode import read_bytes
 from jaxcnn.errors import UserError, did_you_mean, first_line
+from jaxcnn.files import shipped
 
 
 def existing(path: Path) -> Path:
@@ -111,7 +112,5 @@ def read_lines(path: Path) -> list[str]:
 
 
 def third_party_lines(name: str) -> list[str]:
-    """The lines of a file in third_party/, which lies in the package when it was installed from a wheel."""
-    package = Path(__file__).parents[1]
-    folder = package / "third_party"
-    return read_lines((folder if folder.is_dir() else package.parent / "third_party") / name)
+    """The lines of a file in third_party/."""
+    return read_lines(shipped("third_party") / name)

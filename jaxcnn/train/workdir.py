@@ -1,10 +1,11 @@
 """The folder of a run: held by one live run at a time, with nothing else in the places that the run writes to."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from jaxcnn.errors import UserError
 
@@ -15,27 +16,22 @@ def held(workdir: Path) -> Iterator[None]:
 
     Of a run that is refused before it wrote anything, no new folder is left.
     """
-    new = not workdir.exists()
+    new, lock = not workdir.exists(), workdir / ".lock"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("a+")
+        held_lock = FileLock(lock, timeout=0).acquire()
+    except Timeout:
+        holder = lock.read_text().strip() or "unknown"
+        raise UserError(f"--workdir: {workdir} is in use by another run, process {holder}") from None
     except OSError as error:
         raise UserError(f"--workdir: {workdir} can't be written ({error.strerror})") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise UserError(f"--workdir: {workdir} is in use by another run, process {holder}") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with held_lock:
+        lock.write_text(str(os.getpid()))
         try:
             yield
         except BaseException:
             if new and os.listdir(workdir) == [".lock"]:
-                (workdir / ".lock").unlink()
+                lock.unlink()
                 workdir.rmdir()
             raise
 

@@ -9,6 +9,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from common import child_processes
 from common.small_runs import quiet, small_config
 from common.tensorboard_rows import scalars
 
@@ -135,6 +136,13 @@ def test_folder_in_use_is_refused(tmp_path):
 
     with held(tmp_path), pytest.raises(UserError, match="in use by another run, process"):
         run(tmp_path)
+
+
+@pytest.mark.process
+def test_training_is_imported_where_there_is_no_fcntl():
+    """As on Windows."""
+    code = "import sys; sys.modules['fcntl'] = None; import jaxcnn.train.training, jaxcnn.command; print('imported')"
+    assert child_processes.run("-c", code)[:2] == (0, "imported\n")
 
 
 def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_path):
