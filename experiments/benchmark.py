@@ -166,9 +166,9 @@ def _check_writable(file: str | None) -> None:
         path = Path(file)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            there = path.exists()
+            existed = path.exists()
             path.open("a").close()
-            if not there:
+            if not existed:
                 path.unlink()
         except OSError as error:
             raise UserError(f"--json: {file} can't be written: {error.strerror}") from None

@@ -33,12 +33,12 @@ def run(models: Sequence[str], rounds: int, say: Callable[[str], None]) -> list[
             try:
                 cold, cached = zip(*(_starts(arguments, Path(temporary)) for _ in range(rounds)), strict=True)
                 row |= figure("cold_seconds", cold) | figure("cached_seconds", cached)
-                told = f"{row['cold_seconds']:.1f} s to the first step, {row['cached_seconds']:.1f} s with the cache"
+                message = f"{row['cold_seconds']:.1f} s to the first step, {row['cached_seconds']:.1f} s with the cache"
             except WorkerFailed as failure:
-                told = str(failure)
-                row |= {"cold_seconds": None, "cached_seconds": None, "failed": {"jaxcnn": told}}
+                message = str(failure)
+                row |= {"cold_seconds": None, "cached_seconds": None, "failed": {"jaxcnn": message}}
             rows.append(row | ({"aim": f"cold_seconds <= {AIMS[model]:g}"} if model in AIMS else {}))
-            say(f"[{number}/{len(models)}] {model}: {told}")
+            say(f"[{number}/{len(models)}] {model}: {message}")
     return rows + _imports(rounds)
 
 

@@ -241,14 +241,14 @@ def _cifar(spec: Row) -> list[Row]:
         if turn:  # the first one compiles
             measured[name].append((time.perf_counter() - seconds, time.process_time() - cpu))
     _close(batches)
-    rows, whole = [], f"step of {spec['model']}"
+    rows, step_name = [], f"step of {spec['model']}"
     medians = {name: [statistics.median(column) for column in zip(*turns, strict=True)] for name, turns in measured.items()}
     for name, turns in measured.items():
         clock, processor = zip(*turns, strict=True)
         row: Row = {"part": "cifar", "name": name, "image_size": 32, "batch_size": size, "model": spec["model"]}
         row |= figure("seconds", clock) | figure("cpu_seconds", processor)
-        row |= {"share": medians[name][0] / medians[whole][0], "cpu_share": medians[name][1] / medians[whole][1]}
-        rows.append(row | ({"aim": f"share <= {0.3 if 'rand' in name else 0.05}"} if name != whole else {}))
+        row |= {"share": medians[name][0] / medians[step_name][0], "cpu_share": medians[name][1] / medians[step_name][1]}
+        rows.append(row | ({"aim": f"share <= {0.3 if 'rand' in name else 0.05}"} if name != step_name else {}))
     return rows
 
 

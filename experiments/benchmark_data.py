@@ -125,9 +125,9 @@ def _title(spec: Row) -> str:
     number, kind = (spec["workers"], "process") if spec["workers"] else (spec["threads"], "thread")
     plural = "" if number == 1 else "es" if kind == "process" else "s"
     named = {"bare": "OpenCV alone", "torch": "DataLoader with OpenCV", "tensorflow": "tf.data"}
-    whole = ", whole photos decoded" if spec.get("whole") else ""
+    decoded = ", whole photos decoded" if spec.get("whole") else ""
     keep = ", memory kept" if spec.get("keep") else ""
-    return f"{named.get(spec['contender'], spec['contender'])}{whole}, {number} {kind}{plural}{keep}"
+    return f"{named.get(spec['contender'], spec['contender'])}{decoded}, {number} {kind}{plural}{keep}"
 
 
 def _memory(root: Path, common: Row, rounds: int, files: Sequence[int]) -> list[Row]:

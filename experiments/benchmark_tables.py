@@ -67,8 +67,8 @@ def _machine(rows: Sequence[Row]) -> str:
     versions = {**machine["versions"], **next((row["versions"] for row in rows if "torch" in row.get("versions", {})), {})}
     versions.pop("threads", None)
     device = f"{device}, " if (device := next((row["device"] for row in rows if row.get("device")), "cpu")) != "cpu" else ""
-    told = ", ".join(f"{name} {version}" for name, version in {"Python": machine["python"], **versions}.items())
-    return f"{device}{machine['name']}, {machine['cores']} cores, load {machine['load_average']:.1f} at the start; {told}."
+    libraries = ", ".join(f"{name} {version}" for name, version in {"Python": machine["python"], **versions}.items())
+    return f"{device}{machine['name']}, {machine['cores']} cores, load {machine['load_average']:.1f} at the start; {libraries}."
 
 
 def _cell(row: Row, figure: str) -> str:

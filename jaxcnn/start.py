@@ -79,10 +79,10 @@ def use_huge_pages() -> None:
 
 def without_our_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment as it was before `use_huge_pages`, for another program that shall run as its users start it."""
-    there = dict(environment)
-    if there.pop(_BY_US, None) and (given := there.pop("GLIBC_TUNABLES").removesuffix(HUGE_PAGES).removesuffix(":")):
-        there["GLIBC_TUNABLES"] = given
-    return there
+    original = dict(environment)
+    if original.pop(_BY_US, None) and (given := original.pop("GLIBC_TUNABLES").removesuffix(HUGE_PAGES).removesuffix(":")):
+        original["GLIBC_TUNABLES"] = given
+    return original
 
 
 def _huge_pages_are_there() -> bool:

@@ -96,8 +96,10 @@ def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, tap
     every = tuple(range(len(levels)))
     wanted = every if out_indices is None else checked(f"{name}: out_indices", out_indices, tuple[int, ...])
     if not wanted or not all(-len(levels) <= index < len(levels) for index in wanted):
-        there = ", ".join(f"{index} {part.name} (stride {part.stride})" for index, part in enumerate(levels))
-        raise UserError(f"{name}: out_indices: expected some of {there}, or negative ones from the end; got {out_indices!r}")
+        available = ", ".join(f"{index} {part.name} (stride {part.stride})" for index, part in enumerate(levels))
+        raise UserError(
+            f"{name}: out_indices: expected some of {available}, or negative ones from the end; got {out_indices!r}"
+        )
     chosen = [levels[index] for index in wanted]
     return _of_maps(model, [part.name for part in chosen], chosen)
 

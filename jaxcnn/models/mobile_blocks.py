@@ -61,14 +61,14 @@ class Block(NamedTuple):
     def parts(self) -> tuple[str, ...]:
         """Its layers in order; a fused block that does not expand is a single convolution."""
         kind = self.row.kind
-        there = {
+        present = {
             "start_depthwise": self.row.start,
             "expand": kind in ("inverted", "universal") or (kind == "fused" and self.row.expansion != 1),
             "depthwise": kind not in ("fused", "conv") and self.row.kernel,
             "squeeze_excite": self.squeezed,
             "project": True,
         }
-        return tuple(part for part, is_there in there.items() if is_there)
+        return tuple(part for part, is_present in present.items() if is_present)
 
 
 def divisible(channels: float, by: int = 8, limit: float = 0.9) -> int:

@@ -142,12 +142,12 @@ def load_origin(
 ) -> tuple[nn.Module, dict[str, Any], Preprocessing]:
     """`load_pretrained` of a source that was found."""
     arguments = {**(origin.arguments or {}), **arguments}
-    variables, has = origin.variables(**arguments)
-    if not has and num_classes is None:
+    variables, outputs = origin.variables(**arguments)
+    if not outputs and num_classes is None:
         raise UserError(f"{origin.source}: holds no head; num_classes=0 gives the features, another number a fresh head")
-    wanted = has if num_classes is None else num_classes
+    wanted = outputs if num_classes is None else num_classes
     channels = channels or origin.preprocessing.image_shape[2]
-    variables, changes = fit(origin, variables, has, wanted, (*origin.preprocessing.size, channels), **arguments)
+    variables, changes = fit(origin, variables, outputs, wanted, (*origin.preprocessing.size, channels), **arguments)
     changes += [f"assumed: {origin.assumed}"] if origin.assumed else []
     if changes:
         say(f"{origin.name} from {origin.source}: {'; '.join(changes)}")

@@ -90,12 +90,14 @@ def _mistakes(
     worst = wrong[np.argsort(-given[wrong], kind="stable")][:MISTAKES]  # NaN goes last
     if kind == "multilabel":
         names = [class_names[class_[i]] for i in worst]
-        there = [name if labels[i, class_[i]] else f"no {name}" for i, name in zip(worst, names, strict=True)]
-        said = [name if predicted[i, class_[i]] else f"no {name}" for i, name in zip(worst, names, strict=True)]
+        labelled = [name if labels[i, class_[i]] else f"no {name}" for i, name in zip(worst, names, strict=True)]
+        predicted_names = [name if predicted[i, class_[i]] else f"no {name}" for i, name in zip(worst, names, strict=True)]
     else:
-        there = [class_names[labels[i]] for i in worst]
-        said = [class_names[predicted[i]] for i in worst]
-    sheet = figures.worst_mistakes([image_at(int(i)) for i in worst], there, said, [float(given[i]) for i in worst])
+        labelled = [class_names[labels[i]] for i in worst]
+        predicted_names = [class_names[predicted[i]] for i in worst]
+    sheet = figures.worst_mistakes(
+        [image_at(int(i)) for i in worst], labelled, predicted_names, [float(given[i]) for i in worst]
+    )
     caption = (
         f"<p>{len(worst)} of {len(wrong):,} wrong among {len(labels):,} examples, the ones of which the network "
         "was surest: label → prediction, and the probability that it gave the prediction.</p>"

@@ -28,23 +28,25 @@ def starting_variables(setup: Setup, kind: LabelKind, say: Callable[[str], None]
     """
     config, arguments, channels = setup.config.model, setup.model_arguments, setup.preprocessing.input_shape[2]
     origin = find_pretrained(config.pretrained, config.name, say=say)
-    variables, has = origin.variables(**arguments)
-    outputs, takes = num_outputs(kind, len(setup.class_names)), stem_channels(origin, variables)
-    if has != outputs and not new_head:
-        raise UserError(f"model.pretrained: {config.pretrained} has {has} classes, but the data set has {outputs}")
+    variables, its_outputs = origin.variables(**arguments)
+    outputs, its_channels = num_outputs(kind, len(setup.class_names)), stem_channels(origin, variables)
+    if its_outputs != outputs and not new_head:
+        raise UserError(f"model.pretrained: {config.pretrained} has {its_outputs} classes, but the data set has {outputs}")
     names = stated_names(setup.config.data.name, setup.class_names)
-    kept = head_order(origin, has, outputs, names) is not None
+    kept = head_order(origin, its_outputs, outputs, names) is not None
     if not kept and not new_head:
-        difference = class_difference(origin.named(has), names)
+        difference = class_difference(origin.named(its_outputs), names)
         raise UserError(f"model.pretrained: {config.pretrained} has other classes than the data set: {difference}")
-    if takes != channels and not config.adapt_stem:
-        change_data = f"--config.data.channels={takes} changes the images, " if {takes, channels} == {1, 3} else ""
+    if its_channels != channels and not config.adapt_stem:
+        change_data = (
+            f"--config.data.channels={its_channels} changes the images, " if {its_channels, channels} == {1, 3} else ""
+        )
         raise UserError(
-            f"model.pretrained: {config.pretrained} is for images of {takes} channels, but these have {channels}; "
+            f"model.pretrained: {config.pretrained} is for images of {its_channels} channels, but these have {channels}; "
             f"{change_data}--config.model.adapt_stem=True adapts its first convolution"
         )
-    variables, changes = fit(origin, variables, has, outputs, setup.preprocessing.input_shape, names, **arguments)
-    changes += known_differences(origin, kind, arguments, has, names) if kept else []
+    variables, changes = fit(origin, variables, its_outputs, outputs, setup.preprocessing.input_shape, names, **arguments)
+    changes += known_differences(origin, kind, arguments, its_outputs, names) if kept else []
     measured = not (setup.config.data.mean or setup.config.data.std)
     if measured:
         mean, std = (", ".join(f"{v:.3g}" for v in values) for values in (setup.preprocessing.mean, setup.preprocessing.std))

@@ -59,8 +59,8 @@ def make_task(setup: Setup) -> Task:
     """The task of the settings `task.*`. Raises UserError where it or its settings do not fit the data."""
     task, arguments = check_task(setup.config)
     if missing := sorted(task.fields - set(setup.fields)):
-        name, has = setup.config.task.name, ", ".join(setup.fields) or "images only"
-        raise UserError(f"task.name: {name} needs the field {missing[0]!r}, but {setup.config.data.name} has {has}")
+        name, available = setup.config.task.name, ", ".join(setup.fields) or "images only"
+        raise UserError(f"task.name: {name} needs the field {missing[0]!r}, but {setup.config.data.name} has {available}")
     return task.make(setup, **arguments)
 
 

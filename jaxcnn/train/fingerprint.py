@@ -32,25 +32,25 @@ def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
 
 def data_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between the data that two checkpoints' metas tell of, in words."""
-    told = _class_differences(old["class_names"], new["class_names"])
+    differences = _class_differences(old["class_names"], new["class_names"])
     before, now = old.get("data", {}), new["data"]  # checkpoints of earlier versions have none
     for part in [part for part in ("train", "validation", "test") if before and before.get(part) != now.get(part)]:
         counts = [f"{side[part]['examples']:,}" if part in side else "no" for side in (before, now)]
-        told.append(
+        differences.append(
             f"{part}: {counts[0]} examples -> {counts[1]}"
             if counts[0] != counts[1]
             else f"{part}: {counts[0]} examples, but other ones, or in another order"
-            + ("" if told else " or with other labels")
+            + ("" if differences else " or with other labels")
         )
-    return told or _preprocessing_differences(old["preprocessing"], new["preprocessing"])
+    return differences or _preprocessing_differences(old["preprocessing"], new["preprocessing"])
 
 
 def _class_differences(old: Sequence[str], new: Sequence[str]) -> list[str]:
     gone, added = [name for name in old if name not in new], [name for name in new if name not in old]
-    told = [f"classes {what}: {_listed(names)}" for what, names in (("gone", gone), ("added", added)) if names]
-    if not told and list(old) != list(new):
-        told.append(f"classes in another order: {_listed(old)} -> {_listed(new)}")
-    return told
+    differences = [f"classes {what}: {_listed(names)}" for what, names in (("gone", gone), ("added", added)) if names]
+    if not differences and list(old) != list(new):
+        differences.append(f"classes in another order: {_listed(old)} -> {_listed(new)}")
+    return differences
 
 
 def _preprocessing_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -38,16 +38,16 @@ def convert(name: str, state_dict: Mapping[str, np.ndarray], /, **arguments: Any
     if left_over := [key for key in tensors if key not in wanted]:
         problems.append(f"{len(left_over)} left over: {_listed(left_over)}")
     if wrong := [
-        f"{key} has {tensors[key].shape} instead of {there.shape}"
-        for key, there in wanted.items()
-        if key in tensors and tensors[key].shape != there.shape
+        f"{key} has {tensors[key].shape} instead of {place.shape}"
+        for key, place in wanted.items()
+        if key in tensors and tensors[key].shape != place.shape
     ]:
         problems.append(f"{len(wrong)} of another shape: {_listed(wrong)}")
     if problems:
         given = "".join(f", {argument}={value}" for argument, value in arguments.items())
         raise UserError(f"weights do not fit {name}{given}: {'; '.join(problems)}")
 
-    return flax.traverse_util.unflatten_dict({there.path: there.ours(key, tensors[key]) for key, there in wanted.items()})
+    return flax.traverse_util.unflatten_dict({place.path: place.ours(key, tensors[key]) for key, place in wanted.items()})
 
 
 def export(name: str, variables: Mapping[str, Any], /) -> dict[str, np.ndarray]:
@@ -58,7 +58,7 @@ def export(name: str, variables: Mapping[str, Any], /) -> dict[str, np.ndarray]:
     table, library = _table(name)
     flat = flax.traverse_util.flatten_dict({kind: variables[kind] for kind in ("params", "batch_stats") if kind in variables})
     places = (_Place.of(path, np.shape(array), table, library, flat) for path, array in flat.items())
-    return {there.key: there.theirs(np.asarray(array, np.float32)) for there, array in zip(places, flat.values(), strict=True)}
+    return {place.key: place.theirs(np.asarray(array, np.float32)) for place, array in zip(places, flat.values(), strict=True)}
 
 
 def load(path: str | os.PathLike, name: str, /, **arguments: Any) -> dict[str, Any]:
@@ -80,11 +80,11 @@ def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
     adapted = {}
     for layer in params.keys() & {"stem_conv", "stem_conv1x1"}:  # RepVGG's has two branches
         kernel = params[layer]["kernel"]  # HWIO
-        has = kernel.shape[2]
+        old_channels = kernel.shape[2]
         if channels == 1:
             kernel = kernel.sum(axis=2, keepdims=True)
         else:
-            kernel = kernel[:, :, np.arange(channels) % has] * np.float32(has / channels)
+            kernel = kernel[:, :, np.arange(channels) % old_channels] * np.float32(old_channels / channels)
         adapted[layer] = params[layer] | {"kernel": kernel}
     return variables | {"params": params | adapted}
 
@@ -98,9 +98,9 @@ def number_of_classes(name: str, state_dict: Mapping[str, np.ndarray], /, **argu
     """How many classes the head in `state_dict` tells apart; 0 if there is none."""
     tensors = {key.removeprefix("module."): value for key, value in state_dict.items()}
     seven, eight = (_wanted(name, arguments | {"num_classes": number}, tensors) for number in (7, 8))
-    for key, there in seven.items():
-        axes = [axis for axis, sizes in enumerate(zip(there.shape, eight[key].shape, strict=True)) if len(set(sizes)) == 2]
-        if axes and key in tensors and np.ndim(tensors[key]) == len(there.shape):
+    for key, place in seven.items():
+        axes = [axis for axis, sizes in enumerate(zip(place.shape, eight[key].shape, strict=True)) if len(set(sizes)) == 2]
+        if axes and key in tensors and np.ndim(tensors[key]) == len(place.shape):
             return np.shape(tensors[key])[axes[0]]
     return 0
 
@@ -175,7 +175,7 @@ def _wanted(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.nd
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
     flat = flax.traverse_util.flatten_dict(variables)
     places = (_Place.of(path, variable.shape, table, library, flat) for path, variable in flat.items())
-    return {there.key: there for there in places}
+    return {place.key: place for place in places}
 
 
 def _table(name: str) -> tuple[Table, str]:

@@ -41,8 +41,8 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: to read HDF5 the library h5py is wanted: pip install 'jaxcnn[keras]'") from error
     try:
         with h5py.File(path, "r") as file:
-            whole = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
-            root = file["model_weights"] if whole else file
+            is_model = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
+            root = file["model_weights"] if is_model else file
             if "layer_names" in root.attrs or "layer_names0" in root.attrs:  # of very many layers: in pieces
                 named = {re.sub(r":\d+$", "", name.partition("/")[2]): tensor for name, tensor in _datasets(root)}
             elif isinstance(file.get("layers", getlink=True), h5py.HardLink):

@@ -30,10 +30,12 @@ def with_fresh(
         return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))
 
     shapes = jax.eval_shape(init, jax.random.key(0))
-    missing = [path for path, there in shapes.items() if path not in loaded or np.shape(loaded[path]) != there.shape]
+    missing = [path for path, variable in shapes.items() if path not in loaded or np.shape(loaded[path]) != variable.shape]
     fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
-    whole = {path: loaded[path] for path in shapes if path in loaded} | dict(zip(missing, map(np.asarray, fresh), strict=True))
-    return flax.traverse_util.unflatten_dict(whole), ["/".join(path[1:]) for path in missing]
+    complete = {path: loaded[path] for path in shapes if path in loaded} | dict(
+        zip(missing, map(np.asarray, fresh), strict=True)
+    )
+    return flax.traverse_util.unflatten_dict(complete), ["/".join(path[1:]) for path in missing]
 
 
 def class_axes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[Path, tuple[int, ...]]:
