@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.activation import BOUNDS, EVERYTHING, Activation, identity, recomputed
-from jaxcnn.layers.onednn import NORM_TARGET, norm_operation
-from jaxcnn.layers.onednn import NormSettings as Settings
+from jaxcnn.layers.onednn import NORM_TARGET, NormSettings, norm_operation
 
 
 class BatchNorm(nn.Module):
@@ -45,7 +44,7 @@ class BatchNorm(nn.Module):
             y = _affine(x, running_mean.value, running_var.value, scale, bias, self.epsilon)
             return self.activation(y.astype(self.dtype))
         bounds = BOUNDS.get(self.activation)
-        y, mean, var = normalized_by_batch(x, scale, bias, Settings(self.epsilon, *(bounds or EVERYTHING)))
+        y, mean, var = normalized_by_batch(x, scale, bias, NormSettings(self.epsilon, *(bounds or EVERYTHING)))
         if not self.is_initializing():
             n = x.size // x.shape[-1]
             new_var = var * (n / max(n - 1, 1)) if self.unbiased else var
@@ -56,7 +55,7 @@ class BatchNorm(nn.Module):
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalized_by_batch(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, settings: Settings
+    x: jax.Array, scale: jax.Array, bias: jax.Array, settings: NormSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises x (…, C) by its own statistics: (…, C), mean (C,) and biased variance (C,). All results are float32.
 
@@ -67,7 +66,7 @@ def normalized_by_batch(
 
 
 def _forward_by_jax(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, *, settings: Settings
+    x: jax.Array, scale: jax.Array, bias: jax.Array, *, settings: NormSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     wide, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     # On a CPU XLA computes each sum by itself, and the plain one five times as fast as another: twice over the data is quicker.
@@ -103,7 +102,7 @@ def _backward_by_jax(
     mean_gradient: jax.Array,
     var_gradient: jax.Array,
     *,
-    settings: Settings,
+    settings: NormSettings,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     axes, n = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
     y_gradient = settings.passed(_affine(x, mean, var, scale, bias, settings.epsilon), y_gradient)
@@ -123,12 +122,12 @@ _forward = norm_operation("jaxcnn_batch_norm", NORM_TARGET, _forward_by_jax, 3)
 _backward = norm_operation("jaxcnn_batch_norm_gradient", NORM_TARGET, _backward_by_jax, 3)
 
 
-def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: Settings) -> tuple[tuple, tuple]:
+def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: NormSettings) -> tuple[tuple, tuple]:
     y, mean, var = _forward(x, scale, bias, settings=settings)
     return (y, mean, var), (x, scale, bias, mean, var)
 
 
-def _vjp_backward(settings: Settings, residuals: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _vjp_backward(settings: NormSettings, residuals: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
     return _backward(*residuals, *gradients, settings=settings)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType
 
-from jaxcnn.layers.onednn import KINDS, Settings, choice, convolution, described, shape_of, warn_once
+from jaxcnn.layers.onednn import KINDS, ConvSettings, choice, convolution, described, shape_of, warn_once
 
 
 def he_normal(fan: Literal["fan_in", "fan_out"]) -> jax.nn.initializers.Initializer:
@@ -108,7 +108,7 @@ def _for_onednn(
     feature_group_count: int = 1,
     precision: jax.lax.PrecisionLike = None,
     **others: Any,
-) -> Settings | None:
+) -> ConvSettings | None:
     """The convolution as oneDNN takes it; None where XLA shall compute it (and say what is wrong, if something is)."""
     groups, dilation = feature_group_count, rhs_dilation or (1, 1)
     if jax.default_backend() != "cpu" or any(others.values()) or any(size != 1 for size in lhs_dilation or ()):
@@ -127,7 +127,7 @@ def _for_onednn(
         extents = [(size - 1) * step + 1 for size, step in zip(kernel.shape[:2], dilation, strict=True)]
         padding = jax.lax.padtype_to_pads(x.shape[1:3], extents, strides, padding)
     rows, columns = padding
-    settings = Settings(
+    settings = ConvSettings(
         strides=_pair(strides),
         padding=(_pair(rows), _pair(columns)),
         dilation=_pair(dilation),

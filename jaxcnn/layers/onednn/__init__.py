@@ -25,17 +25,17 @@ from jaxcnn.layers.onednn.decide import choice, described, warn_once
 from jaxcnn.layers.onednn.library import KINDS, LAYER_NORM_TARGET, NORM_TARGET
 from jaxcnn.layers.onednn.norms import LayerNormSettings, NormSettings, norm_operation
 from jaxcnn.layers.onednn.pools import PoolSettings, maximum_of_windows
-from jaxcnn.layers.onednn.primitives import Settings, convolution, shape_of
+from jaxcnn.layers.onednn.primitives import ConvSettings, convolution, shape_of
 from jaxcnn.layers.onednn.random_keys import random_key
 
 __all__ = [
     "KINDS",
     "LAYER_NORM_TARGET",
     "NORM_TARGET",
+    "ConvSettings",
     "LayerNormSettings",
     "NormSettings",
     "PoolSettings",
-    "Settings",
     "choice",
     "convolution",
     "described",

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, KINDS, TARGET
-from jaxcnn.layers.onednn.primitives import PRIMITIVES, Settings, reference, result_shape
+from jaxcnn.layers.onednn.primitives import PRIMITIVES, ConvSettings, reference, result_shape
 
 Function = Callable[[jax.Array, jax.Array], jax.Array]
 # Names of the axes of both operands and the result. Only "n" (and "v", in front) may be shared out among devices.
@@ -37,14 +37,14 @@ def alone(context: mlir.LoweringRuleContext) -> bool:
     return axis_context.num_devices == 1
 
 
-def by_xla(kind: int, a: jax.Array, b: jax.Array, *, settings: Settings) -> jax.Array:
+def by_xla(kind: int, a: jax.Array, b: jax.Array, *, settings: ConvSettings) -> jax.Array:
     """By jax.lax."""
     one = functools.partial(reference, kind, settings)
     axes = tuple(0 if array.ndim == 5 else None for array in (a, b))
     return one(a, b) if axes == (None, None) else jax.vmap(one, axes)(a, b)
 
 
-def by_onednn(kind: int, a: jax.Array, b: jax.Array, *, settings: Settings) -> jax.Array:
+def by_onednn(kind: int, a: jax.Array, b: jax.Array, *, settings: ConvSettings) -> jax.Array:
     """By the handler, on the device where this runs."""
     s = settings
     result = jax.ShapeDtypeStruct(result_shape(kind, s, a.shape, b.shape), s.compute)
@@ -53,7 +53,7 @@ def by_onednn(kind: int, a: jax.Array, b: jax.Array, *, settings: Settings) -> j
     return call(a.astype(s.compute), b.astype(s.compute), settings=np.asarray(numbers, np.int64)).astype(a.dtype)
 
 
-def shared_out(kind: int, a: Any, b: Any, settings: Settings) -> Function:
+def shared_out(kind: int, a: Any, b: Any, settings: ConvSettings) -> Function:
     """By the handler on several devices, each on its share of the images; gradients of the kernel are summed over them."""
     compute = functools.partial(by_onednn, kind, settings=settings)
     stacked = (a.ndim == 5, b.ndim == 5, a.ndim == 5 or b.ndim == 5)
@@ -97,7 +97,7 @@ def _places(mesh: Mesh, name: str, axes: Sequence[Sequence[str]], arrays: Sequen
     return ()
 
 
-def _lower_on_cpu(kind: int, context: mlir.LoweringRuleContext, *operands: Any, settings: Settings) -> Any:
+def _lower_on_cpu(kind: int, context: mlir.LoweringRuleContext, *operands: Any, settings: ConvSettings) -> Any:
     module, axis_context = context.module_context, context.module_context.axis_context
     function: Function = functools.partial(by_onednn, kind, settings=settings)
     if module.lowering_parameters.for_export:  # the exported program runs where this package is not

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad
 
-from jaxcnn.layers.onednn.operations import Settings, differentiated_as, for_handler, operation
+from jaxcnn.layers.onednn.operations import OperationSettings, differentiated_as, for_handler, operation
 
 
 class NormSettings(NamedTuple):
@@ -54,13 +54,13 @@ def norm_operation(name: str, target: str, by_jax: Norm, results: int) -> Norm:
     Its first result is like x, others like scale.
     """
 
-    def like(x: Any, scale: Any, *others: Any, settings: Settings) -> list[tuple]:
+    def like(x: Any, scale: Any, *others: Any, settings: OperationSettings) -> list[tuple]:
         return [(a.shape, a.dtype) for a in (x, *[scale] * (results - 1))]
 
     primitive = operation(name, target, by_jax, like)
     ad.primitive_jvps[primitive] = differentiated_as(by_jax)
 
-    def norm(x: jax.Array, *others: jax.Array, settings: Settings) -> Any:
+    def norm(x: jax.Array, *others: jax.Array, settings: OperationSettings) -> Any:
         return tuple((primitive.bind if for_handler(x) else by_jax)(x, *others, settings=settings))
 
     return norm

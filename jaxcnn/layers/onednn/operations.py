@@ -17,7 +17,7 @@ from jaxcnn.layers.onednn.lowering import alone, told_the_devices
 Arrays = Sequence[jax.Array]
 
 
-class Settings(Protocol):
+class OperationSettings(Protocol):
     """What an operation's operands do not say; hashable."""
 
     def numbers(self) -> np.ndarray:
@@ -32,21 +32,21 @@ def operation(name: str, target: str, by_jax: Callable[..., Arrays], results: Ca
     primitive = Primitive(name)
     primitive.multiple_results = True
 
-    def abstract(*operands: Any, settings: Settings) -> list[Any]:
+    def abstract(*operands: Any, settings: OperationSettings) -> list[Any]:
         return [
             operands[0].update(shape=shape, dtype=jnp.dtype(dtype), weak_type=False)
             for shape, dtype in results(*operands, settings=settings)
         ]
 
     @functools.cache
-    def compiled(settings: Settings) -> Any:
+    def compiled(settings: OperationSettings) -> Any:
         return jax.jit(functools.partial(primitive.bind, settings=settings))
 
-    def batched(operands: Arrays, axes: Sequence[int | None], *, settings: Settings) -> tuple[Arrays, Sequence[int]]:
+    def batched(operands: Arrays, axes: Sequence[int | None], *, settings: OperationSettings) -> tuple[Arrays, Sequence[int]]:
         results = jax.vmap(functools.partial(by_jax, settings=settings), axes)(*operands)
         return results, [0] * len(results)
 
-    def lowered_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, settings: Settings) -> Any:
+    def lowered_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, settings: OperationSettings) -> Any:
         function = functools.partial(by_jax, settings=settings)
         if target and alone(context):
             call = jax.ffi.ffi_call(target, [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in context.avals_out])
@@ -65,7 +65,7 @@ def operation(name: str, target: str, by_jax: Callable[..., Arrays], results: Ca
 def differentiated_as(by_jax: Callable[..., Arrays]) -> Callable[..., tuple[Arrays, Arrays]]:
     """The rule of an operation whose derivative JAX shall find by itself."""
 
-    def rule(primals: Arrays, tangents: Sequence[Any], *, settings: Settings) -> tuple[Arrays, Arrays]:
+    def rule(primals: Arrays, tangents: Sequence[Any], *, settings: OperationSettings) -> tuple[Arrays, Arrays]:
         function = functools.partial(by_jax, settings=settings)
         return jax.jvp(function, tuple(primals), tuple(map(ad.instantiate_zeros, tangents)))
 

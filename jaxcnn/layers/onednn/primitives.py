@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, Shape
 
 
-class Settings(NamedTuple):
+class ConvSettings(NamedTuple):
     """What the operands' shapes do not say."""
 
     strides: tuple[int, int]
@@ -45,19 +45,19 @@ class Settings(NamedTuple):
         )  # type: ignore[return-value]
 
 
-def shape_of(x: Sequence[int], outputs: int, settings: Settings) -> Shape:
+def shape_of(x: Sequence[int], outputs: int, settings: ConvSettings) -> Shape:
     """All sizes of the convolution of images of shape `x`, (N, H, W, C)."""
     images, height, width, inputs = x
     s = settings
     return Shape(images, height, width, inputs, outputs, s.kernel, s.output, s.strides, s.padding, s.dilation, s.groups)
 
 
-def convolution(x: jax.Array, kernel: jax.Array, settings: Settings) -> jax.Array:
+def convolution(x: jax.Array, kernel: jax.Array, settings: ConvSettings) -> jax.Array:
     """(N, H, W, C), (h, w, C / groups, features) -> (N, H', W', features), all of one dtype."""
     return _bind(FORWARD, x, kernel, settings)
 
 
-def reference(kind: int, settings: Settings, a: jax.Array, b: jax.Array) -> jax.Array:
+def reference(kind: int, settings: ConvSettings, a: jax.Array, b: jax.Array) -> jax.Array:
     """The same by jax.lax: its convolution and what its own differentiation makes of that. No axis in front."""
 
     def forward(x, kernel):
@@ -80,7 +80,7 @@ def reference(kind: int, settings: Settings, a: jax.Array, b: jax.Array) -> jax.
     return jax.linear_transpose(lambda kernel: forward(a, kernel), result)(b)[0]
 
 
-def result_shape(kind: int, settings: Settings, a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+def result_shape(kind: int, settings: ConvSettings, a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
     """Of operands of shapes a and b."""
     stack = a[:-4] or b[:-4]
     a, b = a[-4:], b[-4:]
@@ -93,12 +93,12 @@ def result_shape(kind: int, settings: Settings, a: Sequence[int], b: Sequence[in
     return (*stack, *shape)
 
 
-def _abstract(kind: int, a: Any, b: Any, *, settings: Settings) -> Any:
+def _abstract(kind: int, a: Any, b: Any, *, settings: ConvSettings) -> Any:
     shape = result_shape(kind, settings, a.shape, b.shape)
     return a.update(shape=shape, weak_type=False, sharding=NamedSharding(a.sharding.mesh, P(*[None] * len(shape))))
 
 
-def _bind(kind: int, a: jax.Array, b: jax.Array, settings: Settings) -> jax.Array:
+def _bind(kind: int, a: jax.Array, b: jax.Array, settings: ConvSettings) -> jax.Array:
     # Inside shard_map both must be said to differ over the same axes of the mesh.
     over_a, over_b = (jax.typeof(array).mat.varying for array in (a, b))
     if over_b - over_a:
@@ -120,7 +120,7 @@ _GRADIENTS = {
 }
 
 
-def _gradient(kind: int, operand: int, gradient: jax.Array, a: Any, b: Any, *, settings: Settings) -> jax.Array:
+def _gradient(kind: int, operand: int, gradient: jax.Array, a: Any, b: Any, *, settings: ConvSettings) -> jax.Array:
     """That of operand 0 or 1 of an operation, by the gradient of its result."""
     of, other = (b, a) if operand else (a, b)
     by, second = _GRADIENTS[kind, operand]
@@ -130,7 +130,7 @@ def _gradient(kind: int, operand: int, gradient: jax.Array, a: Any, b: Any, *, s
 
 
 def _batch(
-    kind: int, operands: Sequence[jax.Array], axes: Sequence[int | None], *, settings: Settings
+    kind: int, operands: Sequence[jax.Array], axes: Sequence[int | None], *, settings: ConvSettings
 ) -> tuple[jax.Array, int]:
     """`jax.vmap` of an operation: its axis goes to the front, merged with the one that a vmap within has put there."""
     mapped = [axis is not None for axis in axes]
@@ -150,7 +150,7 @@ def _batch(
 
 
 @functools.cache
-def _compiled(kind: int, settings: Settings) -> Any:
+def _compiled(kind: int, settings: ConvSettings) -> Any:
     return jax.jit(functools.partial(PRIMITIVES[kind].bind, settings=settings))
 
 
