@@ -62,7 +62,7 @@ def get_config(dtype: str = "float32") -> ConfigDict:
         ("norm./bias$", sgd(0.053)),
         ("^head/kernel$", sgd(0.67)),
     )
-    config.evaluate.views = (("shift", {"pixels": 1}), "flip")
+    config.evaluate.views = (("shift", {"pixels": 1}), "horizontal_flip")
     config.evaluate.batch_size = 2000
     config.checkpoint.every = "8epochs"
     config.log.every = "1epochs"

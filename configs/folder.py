@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.model.name = "resnet18"
     config.data.name = "folder"
     config.data.random_crop = ((0.25, 1.0), (0.75, 1.33))
-    config.data.augment = ("flip",)
+    config.data.augment = ("horizontal_flip",)
     config.data.on_error = "skip"
     config.total = "30epochs"
     config.batch_size = 64

@@ -227,7 +227,7 @@ def _cifar(spec: Row) -> list[Row]:
         return metrics
 
     policies: dict[str, tuple] = {
-        "crop, flip, cutout": (("random_crop", {"pad": 4}), "flip", "cutout"),
+        "crop, flip, cutout": (("random_crop", {"pad": 4}), "horizontal_flip", "cutout"),
         "rand_augment, n = 2": (("rand_augment", {"n": 2}),),
     }
     works: dict[str, Callable[[], Any]] = {f"step of {spec['model']}": step, "batch from the device": lambda: next(batches)}

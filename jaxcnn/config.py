@@ -20,6 +20,7 @@ from typing import Annotated, Any
 from ml_collections import ConfigDict, FieldReference
 
 from jaxcnn import settings
+from jaxcnn.data import former
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.durations import is_duration, parse_duration
 from jaxcnn.errors import UserError
@@ -108,6 +109,9 @@ def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
     """`validate` of `config` with other values for some settings: {"optimizer.learning_rate": 0.1, …}."""
     values = flatten(config) | dict(changes)
     new = with_changes(Config(), values)
+    for name in former.FORMER:
+        for entry in flatten(new)[name]:
+            former.refuse(name, entry)
     settings.refuse_without_effect(new)
     group_settings(new.optimizer, new.schedule)  # refuses what is wrong in optimizer.groups
     return new
@@ -139,7 +143,7 @@ SCHEMA = 1
 """The form of settings in runs and checkpoints. It grows with a change that older versions would misread; 0 had no number."""
 
 RENAMED: dict[str, str] = {}
-"""Settings by their former names: {"old.name": "new.name"}."""
+"""Settings by their former names: {"old.name": "new.name"}. Those of operations in their values are in data/former.py."""
 
 
 class NewerSchemaError(UserError):
@@ -165,8 +169,11 @@ def from_saved(values: Mapping[str, Any], where: str) -> Config:
         raise NewerSchemaError(
             f"{where}: its settings have schema {schema}, but this jaxcnn knows those up to {SCHEMA}; use a newer jaxcnn"
         )
-    groups = _renamed(values.get("optimizer.groups", ()))
-    return _effective(with_changes(Config(), _renamed(values) | {"optimizer.groups": groups}))
+    new = _renamed(values) | {"optimizer.groups": _renamed(values.get("optimizer.groups", ()))}
+    for name in former.FORMER:
+        if isinstance(entries := new.get(name), list | tuple):
+            new[name] = tuple(former.renamed(name, entry) for entry in entries)
+    return _effective(with_changes(Config(), new))
 
 
 def _renamed(value: Any) -> Any:

@@ -160,13 +160,13 @@ def test_whole_numbers_are_taken_for_numbers_and_lists_for_tuples():
     with config.ignore_type():
         config.optimizer.learning_rate = 1
         config.data.mean = [0, 1, 0.5]
-        config.data.augment = [["random_crop", {"pad": 4}], "flip"]
+        config.data.augment = [["random_crop", {"pad": 4}], "horizontal_flip"]
         config.model.arguments.depths = [1, [2]]
     config = validate(config)
     assert type(config.optimizer.learning_rate) is float
     assert config.data.mean == (0.0, 1.0, 0.5)
     assert {type(value) for value in config.data.mean} == {float}
-    assert config.data.augment == (("random_crop", {"pad": 4}), "flip")
+    assert config.data.augment == (("random_crop", {"pad": 4}), "horizontal_flip")
     assert config.model.arguments == {"depths": (1, (2,))}
 
 
@@ -179,7 +179,7 @@ def config_with_everything():
     config.optimizer.learning_rate = 0.1 + 0.2  # not to be rounded
     config.optimizer.learning_rate_factors = (("^stem/", 0.1), ("fc", 1e-3))
     config.optimizer.freeze = ("stem", r"stage\d")
-    config.data.augment = (("random_crop", {"pad": 4}), "flip")
+    config.data.augment = (("random_crop", {"pad": 4}), "horizontal_flip")
     config.data.mean = (0.1, 0.2)
     config.model.arguments = {"depths": (1, 2, (3, 4)), "stem": "small", "scale": 0.5, "bias": False, "nested": {"a": (1,)}}
     return validate(config)

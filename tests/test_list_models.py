@@ -63,7 +63,7 @@ def test_paper_is_one_that_a_family_s_docstring_names(name):
      ("resnext29_8x64d", "1611.05431"), ("timm/resnetv2_50x1_bit", "1912.11370"), ("keras/ResNet50V2", "1603.05027"),
      ("keras/ResNet50", "1512.03385"), ("timm/resnet18d", "1812.01187"), ("alexnet_2012", "Krizhevsky"), ("lenet1", "1989")],
 )  # fmt: skip
-def test_paper_is_of_the_network_and_not_of_its_neighbour(name, found):
+def test_paper_is_of_the_network_and_not_of_its_neighbor(name, found):
     assert found in find(name).paper
 
 

@@ -11,7 +11,7 @@ from common.other_values import another, needed
 
 from jaxcnn.config import Config, changed, declarations, flatten
 from jaxcnn.data import DataSettings, load, make_preprocessing
-from jaxcnn.data.decode import Centre
+from jaxcnn.data.decode import Center
 from jaxcnn.errors import UserError
 from jaxcnn.settings import When
 from jaxcnn.train.optimizers import _update
@@ -224,6 +224,6 @@ def test_data_are_the_same_whatever_a_setting_without_effect_is(monkeypatch, bas
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("interpolation", ["area", "bilinear"])
 def test_crop_ratio_has_an_effect_where_it_changes_what_is_seen(fit, interpolation):
-    one, other = (Centre((32, 32), fit, ratio, interpolation)(50, 70) for ratio in (0.875, 0.5))
+    one, other = (Center((32, 32), fit, ratio, interpolation)(50, 70) for ratio in (0.875, 0.5))
     values = {"data.name": "folder", "data.fit": fit, "data.interpolation": interpolation}
     assert (one != other) == used("data.crop_ratio", values)

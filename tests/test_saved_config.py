@@ -9,6 +9,7 @@ from common.small_runs import small_config
 
 from jaxcnn import config as settings
 from jaxcnn.config import Config, changed, differences, flatten, from_saved, to_saved, validate
+from jaxcnn.data import make_augmentation, make_views
 from jaxcnn.errors import UserError
 from jaxcnn.train import load_trained, resume
 
@@ -22,7 +23,8 @@ def test_config_of_an_earlier_version_loads_and_its_settings_without_effect_get_
     ignored = {"schedule.boundaries": [], "optimizer.b1": 0.9, "data.crop_ratio": 0.875, "early_stop.min_delta": 0.0}
     assert all(values[name] != default for name, default in ignored.items())
     groups = {"optimizer.groups": (("bias$", {"optimizer.momentum": 0.8}),)}
-    expected = changed(Config(), {**{n: v for n, v in values.items() if n not in ignored}, **groups})
+    augment = {"data.augment": (("random_crop", {"pad": 4}), "horizontal_flip")}  # as it is named now
+    expected = changed(Config(), {**{n: v for n, v in values.items() if n not in ignored}, **groups, **augment})
     config = from_saved(values, "")
     assert config == expected
     assert validate(config) == config
@@ -54,6 +56,65 @@ def test_renamed_setting_is_found_under_its_former_name_in_groups_too(monkeypatc
         changed(Config(), {"optimizer.beta1": 0.5})  # a config file has to name it as it is called now
 
 
+FORMER_NAMES = {
+    "data.augment": [
+        "flip",
+        ["flip", {"axis": "horizontal", "p": 0.3}],
+        ["flip", {"p": 0.3}],
+        ["flip", {"axis": "vertical"}],
+        ["colour_jitter", {"hue": 0.1}],
+        ["grey"],
+        "solarise",
+        "posterise",
+        "equalise",
+        ["random_erasing", {"p": 0.1, "fill": "grey"}],
+        ["cutout", {"fill": 0}],
+        "mixup",
+    ],
+    "evaluate.views": ["flip", ["flip", {"axis": "vertical"}], ["centre_crop", {"share": 0.5}], "shift"],
+}
+NAMES = {
+    "data.augment": (
+        "horizontal_flip",
+        ("horizontal_flip", {"p": 0.3}),
+        ("horizontal_flip", {"p": 0.3}),
+        "vertical_flip",
+        ("color_jitter", {"hue": 0.1}),
+        ("grayscale",),
+        "solarize",
+        "posterize",
+        "equalize",
+        ("random_erasing", {"p": 0.1, "fill": "gray"}),
+        ("cutout", {"fill": 0}),
+        "mixup",
+    ),
+    "evaluate.views": ("horizontal_flip", "vertical_flip", ("center_crop", {"share": 0.5}), "shift"),
+}
+
+
+def test_operations_by_former_names_are_those_of_now():
+    new = changed(Config(), NAMES)
+    make_augmentation(new.data.augment)
+    make_views(new.evaluate.views)
+    old = from_saved(json.loads(json.dumps(to_saved(new) | FORMER_NAMES)), "")
+    assert old == new
+    assert differences(old, new) == []
+    assert from_saved(to_saved(new), "") == new
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.augment": ("mixup", "colour_jitter")}, "data.augment: 'colour_jitter' is named 'color_jitter'"),
+        ({"data.augment": (("flip", {"axis": "vertical"}),)}, "data.augment: 'flip' is named 'vertical_flip'"),
+        ({"evaluate.views": (("centre_crop", {"share": 0.5}),)}, "evaluate.views: 'centre_crop' is named 'center_crop'"),
+    ],
+)
+def test_former_name_of_an_operation_is_refused_in_a_config(changes, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        changed(Config(), changes)
+
+
 @pytest.mark.parametrize("schema", [settings.SCHEMA + 1, "2.0", None])
 def test_config_of_a_later_version_is_refused_by_name(schema):
     with pytest.raises(UserError, match=rf"^runs/new: its settings have schema {schema}, but this jaxcnn knows those up to 1"):
@@ -79,7 +140,8 @@ def test_run_of_an_earlier_version_resumes_and_is_loaded(tmp_path, monkeypatch):
 
     def as_it_was(values):
         del values["schema"], values["task.name"], values["evaluate.metric"]
-        return values | {"epochs": values.pop("total"), "optimizer.b1": 0.5, "data.cache_side": 300}
+        augment = {"data.augment": ["flip", ["random_crop", {"pad": 2}]]}
+        return values | {"epochs": values.pop("total"), "optimizer.b1": 0.5, "data.cache_side": 300} | augment
 
     meta = rewritten(tmp_path, as_it_was)
     earlier, config = resume.earlier_config(tmp_path, meta, False, pytest.fail), validate(small_config())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.decode import Centre, View, look, scaled
+from jaxcnn.data.decode import Center, View, look, scaled
 from jaxcnn.data.sources import Derived, EncodedSource
 from jaxcnn.errors import UserError
 
@@ -29,7 +29,7 @@ class Cached(Derived):
     Without a folder the records are in memory.
     """
 
-    kept: Centre
+    kept: Center
     channels: int
     folder: Path | None = None
 
@@ -79,7 +79,8 @@ class Cached(Derived):
     def _path(self) -> Path:
         assert self.folder is not None
         assert isinstance(self.source, EncodedSource)
-        depends_on = f"{_FORMAT} {self.kept} {self.channels} {self.source.window} {self.source.stamp()}"
+        kept = repr(self.kept).replace("Center", "Centre")  # as earlier versions called it: their files stay
+        depends_on = f"{_FORMAT} {kept} {self.channels} {self.source.window} {self.source.stamp()}"
         return self.folder / f"{hashlib.sha256(depends_on.encode()).hexdigest()[:24]}.pictures"
 
     @functools.cached_property

@@ -15,7 +15,7 @@ from jaxcnn.errors import UserError
 MOST = 20_000  # headers that are looked at
 
 
-def has_colour(sources: Sequence[Source]) -> bool:
+def has_color(sources: Sequence[Source]) -> bool:
     """Whether any picture of `sources` has colour: of all, or of MOST spread evenly over them.
 
     The first one that has settles it, so only a set of grey pictures is gone through: 30 µs each from a local disk. Pictures
@@ -24,15 +24,15 @@ def has_colour(sources: Sequence[Source]) -> bool:
     ends = list(itertools.accumulate(map(len, sources)))
     chosen = np.linspace(0, ends[-1] - 1, min(MOST, ends[-1])).astype(int)
 
-    def coloured(index: int) -> bool:
+    def colored(index: int) -> bool:
         part = bisect.bisect_right(ends, index)
-        return _coloured(*innermost(sources[part], index - ends[part] + len(sources[part])))
+        return _colored(*innermost(sources[part], index - ends[part] + len(sources[part])))
 
     with concurrent.futures.ThreadPoolExecutor() as pool:  # disks and networks answer several requests at a time
-        return any(pool.map(lambda some: any(map(coloured, some.tolist())), np.array_split(chosen, -(-len(chosen) // 16))))
+        return any(pool.map(lambda some: any(map(colored, some.tolist())), np.array_split(chosen, -(-len(chosen) // 16))))
 
 
-def _coloured(source: Source, index: int) -> bool:
+def _colored(source: Source, index: int) -> bool:
     assert isinstance(source, EncodedSource)
     with contextlib.suppress(UserError):
         beginning, name = source.beginning(index), source.name(index)

@@ -48,7 +48,7 @@ View = Callable[[int, int], Window]
 
 
 @dataclasses.dataclass(frozen=True)
-class Centre:
+class Center:
     """Evaluation's view: the shorter side is resized to size / ratio, and the centre cut out ("crop").
 
     "pad" shows the whole picture, with black beside it; "stretch" changes its proportions. Where the interpolation is one

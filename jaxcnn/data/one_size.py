@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.data.cache import Cached
-from jaxcnn.data.channels import has_colour
-from jaxcnn.data.decode import Centre, picture_format
+from jaxcnn.data.channels import has_color
+from jaxcnn.data.decode import Center, picture_format
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
@@ -50,12 +50,12 @@ def _pictures(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
         raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
     crop = _random_crop(config.random_crop)
     side = _side(dataset.train)
-    channels = config.channels or (3 if has_colour(list(dataset.parts().values())) else 1)
+    channels = config.channels or (3 if has_color(list(dataset.parts().values())) else 1)
     size = height, width = height_and_width(config.image_size or side)
     kept_for_crops = height_and_width(config.cache_side or (2 * height, 2 * width))
-    known: dict[tuple[int, Centre], Source] = {}  # parts that look alike share what is kept
+    known: dict[tuple[int, Center], Source] = {}  # parts that look alike share what is kept
 
-    def stored(source: Source, kept: Centre) -> Source:
+    def stored(source: Source, kept: Center) -> Source:
         key = id(source), kept
         if key not in known:
             known[key] = _with_channels(source, channels)
@@ -64,10 +64,10 @@ def _pictures(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
         return known[key]
 
     def resized(source: Source, crop: tuple) -> Source:
-        centre = config.fit, config.crop_ratio, config.interpolation
-        kept = Centre(kept_for_crops, "stretch") if crop else Centre(size, *centre)
+        center = config.fit, config.crop_ratio, config.interpolation
+        kept = Center(kept_for_crops, "stretch") if crop else Center(size, *center)
         source = _below(source, lambda below: stored(below, kept))
-        return Resized(source, (*size, channels), *centre, crop, seed)
+        return Resized(source, (*size, channels), *center, crop, seed)
 
     return _each(dataset, lambda part, source: resized(source, crop if part == "train" else ()))
 

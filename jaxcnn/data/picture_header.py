@@ -30,7 +30,7 @@ class Header(NamedTuple):
 
     height: int
     width: int
-    grey: bool
+    gray: bool
     orientation: int = 1
     """EXIF's, still to be applied"""
     samples: str = ""
@@ -179,9 +179,9 @@ def _tiff(encoded: bytes, name: str) -> Header | None:
         return _by_pillow(encoded)
     unsigned = kind in (1, 4)
     shift = 16 - bits if unsigned and bits in (10, 12, 14) and channels == 1 else 0
-    grey, color = channels == 1 and photometric in (0, 1), channels in (3, 4) and photometric == 2 and tags.get(_PLANES) != 2
+    gray, color = channels == 1 and photometric in (0, 1), channels in (3, 4) and photometric == 2 and tags.get(_PLANES) != 2
     samples = f"{bits}-bit {({2: 'signed', 3: 'float'}).get(kind, 'unsigned' if unsigned else 'complex')}"
-    if not (grey or color) or not (shift or (kind, bits) in _DEEP_SAMPLES):
+    if not (gray or color) or not (shift or (kind, bits) in _DEEP_SAMPLES):
         raise UserError(
             f"{name}: a TIFF of {samples} samples, {channels} per pixel, that can't be decoded; "
             "what can is grey and RGB of 8, 16, 32 or 64 bits, in one plane"
@@ -205,9 +205,9 @@ def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
     except Image.DecompressionBombError:
         return Header(2, MOST_PIXELS, False)  # said by the caller
     if header is None:
-        grey = mode in ("1", "L", "LA", "F") or mode.startswith("I")
+        gray = mode in ("1", "L", "LA", "F") or mode.startswith("I")
         by_pillow = kind == "TIFF" or (kind == "JPEG2000" and mode in ("LA", "CMYK"))
-        header = Header(0, 0, grey, alpha="straight" if transparent else "", by_pillow=by_pillow)
+        header = Header(0, 0, gray, alpha="straight" if transparent else "", by_pillow=by_pillow)
         if mode == "F":  # PFM
             header = header._replace(samples="32-bit float", maximum=0)
         if kind == "JPEG2000" and mode == "I;16" and encoded[encoded.index(b"\xff\x4f\xff\x51") + 42] == 15:  # SIZ: bits - 1

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data.augment.scene import Moved, fields_on, moved, scene
-from jaxcnn.data.decode import Centre, Window, decode_with_place, read_bytes
+from jaxcnn.data.decode import Center, Window, decode_with_place, read_bytes
 from jaxcnn.data.photo import Photo
 from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.settings import DataSettings
@@ -103,7 +103,7 @@ class Preprocessing:
         height, width, channels = self.image_shape
         if channels not in (1, 3):
             raise UserError(f"{path}: pictures have 1 or 3 channels, but the network takes {channels}")
-        view = Centre((height, width), self.fit, self.crop_ratio, self.interpolation)
+        view = Center((height, width), self.fit, self.crop_ratio, self.interpolation)
         image, place = decode_with_place(read_bytes(path), str(path), channels, view, self.window)
         return Photo(str(path), image, place.size, place.window, self._shown((height, width)), self.window)
 

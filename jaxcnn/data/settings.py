@@ -241,7 +241,7 @@ class DataSettings(Section, section="data"):
     augment: Annotated[
         tuple[Any, ...],
         Setting(
-            'operations in order: "flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment',
+            'operations in order: "horizontal_flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment',
         ),
     ] = ()
 

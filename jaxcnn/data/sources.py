@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcnn.data.decode import Centre, RandomResizedCrop, View, decode, in_channels, look, read_bytes
+from jaxcnn.data.decode import Center, RandomResizedCrop, View, decode, in_channels, look, read_bytes
 from jaxcnn.data.fields import Field, fields_of
 from jaxcnn.data.files import stamp
 from jaxcnn.data.samples import IntensityWindow
@@ -302,7 +302,7 @@ class Resized(Derived):
         return self.shape
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self.source.view(index, Centre(self.shape[:2], self.fit, self.ratio, self.interpolation))
+        return self.source.view(index, Center(self.shape[:2], self.fit, self.ratio, self.interpolation))
 
     def at(self, index: int, place: int) -> np.ndarray:
         """A random crop that is a function of (seed, place)."""

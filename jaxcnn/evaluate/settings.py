@@ -30,7 +30,8 @@ class EvaluateSettings(Section, section="evaluate"):
     views: Annotated[
         tuple[Any, ...],
         Setting(
-            'test-time augmentation, averaged over: "flip", ("shift", {"pixels": 1}), …; see jaxcnn/data/augment/test_time.py',
+            'test-time augmentation, averaged over: "horizontal_flip", ("shift", {"pixels": 1}), …; see '
+            "jaxcnn/data/augment/test_time.py",
             when("task.name", "classification"),
         ),
     ] = ()

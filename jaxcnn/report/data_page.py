@@ -48,7 +48,7 @@ def write_data_page(path: str | os.PathLike[str], found: Found) -> None:
         _unreadable(found),
         *(_class_section(of) for of in found.counts),
         _sizes(found, numbers),
-        _normalisation(found),
+        _normalization(found),
         _sheet(found),
     ]
     write_page(Path(path), title, sections)
@@ -182,7 +182,7 @@ def _sizes(found: Found, numbers: Mapping[str, Any]) -> str:
     )
 
 
-def _normalisation(found: Found) -> str:
+def _normalization(found: Found) -> str:
     used, train = found.preprocessing, found.dataset.train
     rows = [
         (name, ", ".join(f"{v:.6g}" for v in measured), ", ".join(f"{v:.6g}" for v in taken))
@@ -203,11 +203,11 @@ def _legend(found: Found) -> str:
     if not any("map" in targets for example in found.examples for targets in example.targets):
         return ""
     names = found.dataset.class_names
-    colours = overlays.class_colours(len(names)).tolist()
+    colors = overlays.class_colors(len(names)).tolist()
     swatches = (
         f'<span style="display:inline-block;margin-right:1em"><span style="background:rgb({red},{green},{blue})">&emsp;</span> '
         f"{escape(name)}</span>"
-        for name, (red, green, blue) in zip(names, colours, strict=True)
+        for name, (red, green, blue) in zip(names, colors, strict=True)
     )
     return f"<p>{' '.join(swatches)}</p>"
 

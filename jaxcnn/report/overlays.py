@@ -11,16 +11,16 @@ from jaxcnn.data.fields import NO_BOX, VOID
 _OPACITY = 0.45  # of a map's colours
 
 
-def class_colours(num_classes: int) -> np.ndarray:
+def class_colors(num_classes: int) -> np.ndarray:
     """(num_classes, 3) uint8 RGB: class k has the same colour whatever the number of classes.
 
     Hues follow one another by the golden ratio, so that neighbours differ; saturation and brightness have three levels each.
     """
-    colours = [
+    colors = [
         colorsys.hsv_to_rgb((0.6 + k * 0.61803398875) % 1, (1, 0.6, 1)[k % 3], (0.95, 1, 0.6)[k // 3 % 3])
         for k in range(num_classes)
     ]
-    return np.round(255 * np.array(colours)).astype(np.uint8).reshape(-1, 3)
+    return np.round(255 * np.array(colors)).astype(np.uint8).reshape(-1, 3)
 
 
 def draw_map(image: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
@@ -32,8 +32,8 @@ def draw_map(image: np.ndarray, classes: np.ndarray, num_classes: int) -> np.nda
     if classes.shape != image.shape[:2] or ((classes >= num_classes) & (classes != VOID)).any():
         raise ValueError(f"a map {classes.shape} of {num_classes} classes was expected for an image {image.shape}")
     result, shown = _rgb(image), classes != VOID
-    colours = class_colours(num_classes)[classes[shown]]
-    result[shown] = np.round((1 - _OPACITY) * result[shown] + _OPACITY * colours).astype(np.uint8)
+    colors = class_colors(num_classes)[classes[shown]]
+    result[shown] = np.round((1 - _OPACITY) * result[shown] + _OPACITY * colors).astype(np.uint8)
     return result
 
 
@@ -44,20 +44,20 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, class_
     """
     import cv2
 
-    result, colours = _rgb(image), class_colours(len(class_names))
+    result, colors = _rgb(image), class_colors(len(class_names))
     height, width = result.shape[:2]
     line, font = max(1, round(max(height, width) / 300)), max(0.42, max(height, width) / 900)
     for box, k in zip(boxes.tolist(), classes.tolist(), strict=True):
         if k == NO_BOX:
             continue
-        colour = tuple(map(int, colours[k]))
+        color = tuple(map(int, colors[k]))
         left, top, right, bottom = (round(place) for place in box)
-        cv2.rectangle(result, (left, top), (max(left, right - 1), max(top, bottom - 1)), colour, line)
+        cv2.rectangle(result, (left, top), (max(left, right - 1), max(top, bottom - 1)), color, line)
         text = _ascii(class_names[k])
         (wide, tall), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, font, 1)
         at = (max(0, min(left, width - wide)), max(tall, top if top > tall + below else top + tall + below))
-        cv2.rectangle(result, (at[0], at[1] - tall - 1), (at[0] + wide, at[1] + below - 1), colour, cv2.FILLED)
-        ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+        cv2.rectangle(result, (at[0], at[1] - tall - 1), (at[0] + wide, at[1] + below - 1), color, cv2.FILLED)
+        ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
         cv2.putText(result, text, (at[0], at[1] - 1), cv2.FONT_HERSHEY_SIMPLEX, font, ink, 1, cv2.LINE_AA)
     return result
 

@@ -16,7 +16,7 @@ def small_config(**changes):
     settings = {
         "model.name": "lenet5_relu",
         "data.image_size": 32,
-        "data.augment": ("flip", ("random_crop", {"pad": 2})),
+        "data.augment": ("horizontal_flip", ("random_crop", {"pad": 2})),
         "data.resident": "off",
         "total": "40steps",
         "batch_size": 64,

@@ -51,22 +51,22 @@ def test_crop_without_padding_changes_nothing():
     np.testing.assert_array_equal(augmented(("random_crop", {"pad": 0})), PICTURES)
 
 
-def test_flip_mirrors_half_of_the_pictures_left_to_right():
-    found = augmented("flip")
+def test_horizontal_flip_mirrors_half_of_the_pictures_left_to_right():
+    found = augmented("horizontal_flip")
     mirrored = (found == PICTURE[:, ::-1]).all(axis=(1, 2, 3))
     np.testing.assert_array_equal(found[~mirrored], PICTURES[~mirrored])
     assert abs(mirrored.sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)
 
 
 def test_operations_follow_each_other_each_with_randomness_of_its_own():
-    policy = ("random_crop", {"pad": 1}), "flip"
+    policy = ("random_crop", {"pad": 1}), "horizontal_flip"
     both = augmented(*policy)
     places = windows(1, "constant")
     mirrored = np.array([picture.tobytes() not in places for picture in both])
     offsets = [places[(p[:, ::-1] if m else p).tobytes()] for p, m in zip(both, mirrored, strict=True)]
     for axis in (0, 1):  # no offset says whether a picture was mirrored
         assert abs(np.corrcoef(np.array(offsets)[:, axis], mirrored)[0, 1]) < 0.2
-    twice = augmented("flip", "flip")  # with one key, the second would undo the first
+    twice = augmented("horizontal_flip", "horizontal_flip")  # with one key, the second would undo the first
     assert not np.array_equal(twice, PICTURES)
 
 
@@ -76,13 +76,13 @@ def test_policy_without_operations_changes_nothing():
 
 @pytest.mark.slow
 def test_same_key_gives_the_same_result_and_another_key_another():
-    policy = ("random_crop", {"pad": 2}), "flip"
+    policy = ("random_crop", {"pad": 2}), "horizontal_flip"
     np.testing.assert_array_equal(augmented(*policy), augmented(*policy))
     assert not np.array_equal(augmented(*policy), augmented(*policy, key=jax.random.key(1)))
 
 
 def test_result_does_not_depend_on_how_many_devices_share_the_batch():
-    policy = ("random_crop", {"pad": 2, "mode": "reflect"}), "flip"
+    policy = ("random_crop", {"pad": 2, "mode": "reflect"}), "horizontal_flip"
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharded = jax.device_put(PICTURES, NamedSharding(mesh, PartitionSpec("data")))
     found = jax.jit(make_augmentation(policy))(sharded, KEY)
@@ -90,17 +90,21 @@ def test_result_does_not_depend_on_how_many_devices_share_the_batch():
 
 
 def test_resized_pictures_of_floats_stay_floats():
-    assert augmented("random_crop", "flip", images=PICTURES.astype(np.float32)).dtype == np.float32
+    assert augmented("random_crop", "horizontal_flip", images=PICTURES.astype(np.float32)).dtype == np.float32
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("flpi", r"no operation 'flpi' \(did you mean \"flip\"\?\); there are flip, random_crop"),
+        ("vertical_flpi", r"no operation 'vertical_flpi' \(did you mean \"vertical_flip\"\?\); there are horizontal"),
+        ("colour_jitter", "'colour_jitter' is named 'color_jitter'$"),
+        (("flip", {"p": 0.7}), "'flip' is named 'horizontal_flip'$"),
+        (("flip", {"axis": "vertical", "p": 0.7}), "'flip' is named 'vertical_flip'$"),
+        (("random_erasing", {"fill": "grey"}), "random_erasing: fill: expected one of noise, gray, black; got 'grey'"),
         (("random_crp", {"pad": 2}), "no operation 'random_crp' .did you mean \"random_crop\""),
         (("random_crop", {"pd": 2}), "random_crop has no setting 'pd' .did you mean \"pad\""),
-        (("flip", {"q": 0.5}), "flip has no setting 'q'; it has p, axis"),
-        (("flip", {"p": 1.5}), "flip: p: expected a finite number from 0 to 1, got 1.5"),
+        (("horizontal_flip", {"q": 0.5}), "horizontal_flip has no setting 'q'; it has p"),
+        (("horizontal_flip", {"p": 1.5}), "horizontal_flip: p: expected a finite number from 0 to 1, got 1.5"),
         (("cutout", {"size": 0}), "cutout: size: expected an int of at least 1, got 0"),
         (("cutout", {"fill": 256}), "cutout: fill: expected an int from 0 to 255, got 256"),
         (("mixup", {"alpha": 0}), "mixup: alpha: expected a finite number above 0, got 0"),
@@ -112,13 +116,13 @@ def test_resized_pictures_of_floats_stay_floats():
         (("random_erasing", {"area": (0.1, 2)}), r"area: expected .*, got \(0.1, 2\)"),
         (("aug_mix", {"all_operations": 1}), "all_operations: expected True or False, got 1"),
         (("auto_augment", {"policy": "cifar"}), "policy: expected one of cifar10, imagenet; got 'cifar' .did you mean"),
-        (("flip", {"images": 1}), "flip has no setting 'images'"),
+        (("horizontal_flip", {"images": 1}), "horizontal_flip has no setting 'images'"),
         (("random_crop", {"pad": 2.0}), "random_crop: pad: expected an int of at least 0, got 2.0"),
         (("random_crop", {"pad": True}), "random_crop: pad: expected an int of at least 0, got True"),
         (("random_crop", {"mode": 1}), "random_crop: mode: expected one of constant, reflect; got 1"),
         (("random_crop", 4), r"\('random_crop', 4\) should be \"name\" or \(\"name\", "),
-        (("random_crop", {"pad": 4}, "flip"), "should be"),
-        (("random_crop", "flip"), "should be"),
+        (("random_crop", {"pad": 4}, "horizontal_flip"), "should be"),
+        (("random_crop", "horizontal_flip"), "should be"),
         ((), "should be"),
         (5, "5 should be"),
         ({"pad": 4}, "should be"),
@@ -163,7 +167,7 @@ QUICKLY = {"xla_backend_optimization_level": 0}  # compiled in a third of the ti
 EVERYTHING = (
     "alternating_flip",
     ("random_crop", {"pad": 2, "mode": "reflect"}),
-    "flip",
+    "horizontal_flip",
     "random_resized_crop",
     ("affine", {"degrees": 20.0, "translate": 0.1, "scale": (0.9, 1.1), "shear": 0.1}),
     "hue",

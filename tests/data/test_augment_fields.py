@@ -14,8 +14,8 @@ N, HEIGHT, WIDTH = 16, 24, 32
 PLACES = {"index": np.arange(N, dtype=np.int32), "epoch": np.arange(N, dtype=np.int32) % 3}
 
 NEAREST = [
-    "flip",
-    ("flip", {"axis": "vertical", "p": 0.7}),
+    "horizontal_flip",
+    ("vertical_flip", {"p": 0.7}),
     ("random_crop", {"pad": 3}),
     ("random_crop", {"pad": 5, "mode": "reflect"}),
     ("translate", {"share": 0.2, "interpolation": "nearest"}),
@@ -63,7 +63,7 @@ def scenes():
 
 
 MAPS, BOXES, CLASSES = scenes()
-CENTRES = np.stack(np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5), axis=-1).astype(np.float32)
+CENTERS = np.stack(np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5), axis=-1).astype(np.float32)
 
 
 def moving(entries):
@@ -81,7 +81,7 @@ def keys(many=4):
 
 def painted():
     """Images of two channels, of which each is filled where a box is."""
-    x, y = CENTRES[..., 0], CENTRES[..., 1]
+    x, y = CENTERS[..., 0], CENTERS[..., 1]
     inside = [(x > left) & (x < right) & (y > top) & (y < bottom) for left, top, right, bottom in BOXES.reshape(-1, 4).tolist()]
     return np.stack(inside).reshape(N, 2, HEIGHT, WIDTH).transpose(0, 2, 3, 1)
 
@@ -132,7 +132,7 @@ def test_maps_and_boxes_move_as_pixels_that_encode_them(entry, geometry_alone):
 
 @pytest.mark.parametrize("entry", entries(BETWEEN), ids=str)
 def test_maps_and_boxes_move_as_interpolated_pixels_that_hold_their_own_places(entry):
-    images = np.broadcast_to(np.concatenate([CENTRES, np.ones_like(CENTRES[..., :1])], axis=2), (N, HEIGHT, WIDTH, 3))
+    images = np.broadcast_to(np.concatenate([CENTERS, np.ones_like(CENTERS[..., :1])], axis=2), (N, HEIGHT, WIDTH, 3))
     function = moving([entry])
     for key in keys():
         moved, fields = function(jnp.asarray(images) + 10, key)  # far from where values are cut off
@@ -176,13 +176,13 @@ def test_boxes_are_the_hulls_of_the_corners_that_numpy_moves_cut_off_at_the_bord
 
 def test_flips_mirror_boxes_exactly():
     always = {"p": 1.0}
-    _, fields = moving([("flip", always)])(jnp.zeros((N, HEIGHT, WIDTH, 1)), jax.random.key(0))
+    _, fields = moving([("horizontal_flip", always)])(jnp.zeros((N, HEIGHT, WIDTH, 1)), jax.random.key(0))
     there = CLASSES >= 0
     np.testing.assert_array_equal(
         fields["boxes"][there], (np.array([WIDTH, 0, WIDTH, 0]) + BOXES * [-1, 1, -1, 1])[there][:, [2, 1, 0, 3]]
     )
     np.testing.assert_array_equal(fields["classes"], CLASSES)
-    _, fields = moving([("flip", always | {"axis": "vertical"})])(jnp.zeros((N, HEIGHT, WIDTH, 1)), jax.random.key(0))
+    _, fields = moving([("vertical_flip", always)])(jnp.zeros((N, HEIGHT, WIDTH, 1)), jax.random.key(0))
     np.testing.assert_array_equal(
         fields["boxes"][there], (np.array([0, HEIGHT, 0, HEIGHT]) + BOXES * [1, -1, 1, -1])[there][:, [0, 3, 2, 1]]
     )
@@ -235,7 +235,7 @@ def test_an_operation_either_moves_maps_or_leaves_them_alone_or_is_refused():
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "mixup_or_cutmix", "aug_mix"])
 def test_what_mixes_images_is_refused_by_name_for_maps_and_boxes_alone(name):
-    augment = make_augmentation(["flip", name])
+    augment = make_augmentation(["horizontal_flip", name])
     augment.check_fields({"label", "labels"})
     for kinds, what in (({"map"}, "maps"), ({"boxes", "label"}, "boxes"), ({"boxes", "map"}, "maps and boxes")):
         with pytest.raises(
@@ -249,7 +249,7 @@ def test_eight_devices_move_the_same():
     axis = jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((8,), ("data",), axis_types=(axis,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    augment = make_augmentation(["flip", ("affine", {"degrees": 20})])
+    augment = make_augmentation(["horizontal_flip", ("affine", {"degrees": 20})])
     fields = {"map": MAPS, "boxes": BOXES, "classes": CLASSES}
     images = RNG.integers(0, 256, (N, HEIGHT, WIDTH, 3), dtype=np.uint8)
     function = jax.jit(augment.with_fields)

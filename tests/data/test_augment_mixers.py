@@ -101,11 +101,11 @@ def test_mixing_bytes_gives_bytes():
 
 def test_a_policy_knows_whether_it_mixes_and_calling_it_does_not():
     assert not make_augmentation([]).mixes
-    assert not make_augmentation(["flip"]).mixes
+    assert not make_augmentation(["horizontal_flip"]).mixes
     policy = make_augmentation(["cutmix"])
     assert policy.mixes
     np.testing.assert_array_equal(policy(IMAGES, KEYS[0]), IMAGES)
-    for one, other in zip(make_augmentation(["flip"]).mix(IMAGES, TARGETS, KEYS[0]), (IMAGES, TARGETS), strict=True):
+    for one, other in zip(make_augmentation(["horizontal_flip"]).mix(IMAGES, TARGETS, KEYS[0]), (IMAGES, TARGETS), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -114,7 +114,7 @@ VIEWED = RNG.integers(0, 256, (2, 9, 12, 3)).astype(np.uint8)
 
 
 def test_views_of_airbench_are_the_image_and_two_shifts_each_mirrored():
-    views = make_views((("shift", {"pixels": 1}), "flip"))
+    views = make_views((("shift", {"pixels": 1}), "horizontal_flip"))
     padded = np.pad(VIEWED, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     expected = []
     for weight, images in ((0.25, VIEWED), (0.125, padded[:, :-2, :-2]), (0.125, padded[:, 2:, 2:])):
@@ -123,7 +123,8 @@ def test_views_of_airbench_are_the_image_and_two_shifts_each_mirrored():
     assert sorted(found) == sorted(expected)
     # the other way round, what is mirrored moves to the upper right and the lower left
     flipped = np.pad(VIEWED[:, :, ::-1], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    other = {np.asarray(view(jnp.asarray(VIEWED))).tobytes() for view in make_views(("flip", ("shift", {"pixels": 1})))}
+    views = make_views(("horizontal_flip", ("shift", {"pixels": 1})))
+    other = {np.asarray(view(jnp.asarray(VIEWED))).tobytes() for view in views}
     assert {flipped[:, :-2, :-2].tobytes(), flipped[:, 2:, 2:].tobytes()} < other
 
 
@@ -137,9 +138,9 @@ def test_no_views_is_the_image_alone():
 @pytest.mark.parametrize(
     ("entry", "count", "shape"),
     [
-        (("flip", {"axis": "vertical"}), 2, (2, 9, 12, 3)),
+        ("vertical_flip", 2, (2, 9, 12, 3)),
         (("shift", {"pixels": 2, "directions": "all"}), 9, (2, 9, 12, 3)),
-        ("centre_crop", 2, (2, 9, 12, 3)),
+        ("center_crop", 2, (2, 9, 12, 3)),
         (("scale", {"factor": 2.0}), 2, (2, 18, 24, 3)),
     ],
 )
@@ -152,16 +153,18 @@ def test_views_have_weights_of_sum_one_and_the_image_first(entry, count, shape):
     assert (last.shape, last.dtype) == (shape, np.uint8)
 
 
-def test_centre_crop_enlarges_the_middle():
+def test_center_crop_enlarges_the_middle():
     x = jnp.broadcast_to(jnp.arange(16.0)[None, None, :, None], (1, 16, 16, 1))
-    crop = make_views([("centre_crop", {"share": 0.5})])[1]
+    crop = make_views([("center_crop", {"share": 0.5})])[1]
     np.testing.assert_allclose(crop(x)[0, 0, 2:-2, 0], np.arange(4.75, 10.5, 0.5), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("flpi", 'no operation .flpi. .did you mean "flip"'),
+        ("vertical_flpi", 'no operation .vertical_flpi. .did you mean "vertical_flip"'),
+        ("centre_crop", "'centre_crop' is named 'center_crop'$"),
+        (("flip", {"axis": "vertical"}), "'flip' is named 'vertical_flip'$"),
         (("shift", {"pixels": 0}), "pixels: expected an int .* 1, got 0"),
     ],
 )

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from sklearn.datasets import load_sample_images
 
 from jaxcnn.data import make_augmentation
-from jaxcnn.data.augment import colour, geometry, one_of_many
+from jaxcnn.data.augment import color, geometry, one_of_many
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -54,10 +54,10 @@ def differences(found, expected):
 @pytest.mark.parametrize(
     ("operation", "reference"),
     [
-        (colour.brightness, ImageEnhance.Brightness),
-        (colour.contrast, ImageEnhance.Contrast),
-        (colour.saturation, ImageEnhance.Color),
-        (colour.sharpness, ImageEnhance.Sharpness),
+        (color.brightness, ImageEnhance.Brightness),
+        (color.contrast, ImageEnhance.Contrast),
+        (color.saturation, ImageEnhance.Color),
+        (color.sharpness, ImageEnhance.Sharpness),
     ],
 )
 @pytest.mark.parametrize("factor", [0.0, 0.1, 0.7, 1.0, 1.9])
@@ -70,28 +70,28 @@ def test_enhancements_are_pillows(operation, reference, factor):
 @pytest.mark.parametrize(
     ("found", "reference"),
     [
-        (lambda: ours(colour.equalise), ImageOps.equalize),
-        (lambda: ours(colour.invert), ImageOps.invert),
-        (lambda: ours(colour.solarise, 128), lambda photo: ImageOps.solarize(photo, 128)),
-        (lambda: ours(colour.solarise, 30), lambda photo: ImageOps.solarize(photo, 30)),
-        (lambda: ours(colour.solarise, 256), lambda photo: photo),
-        (lambda: ours(colour.posterise, 1), lambda photo: ImageOps.posterize(photo, 1)),
-        (lambda: ours(colour.posterise, 4), lambda photo: ImageOps.posterize(photo, 4)),
-        (lambda: ours(colour.posterise, 8), lambda photo: photo),
-        (lambda: ours(colour.posterise, 0), lambda photo: photo.point(lambda value: 0)),
-        (lambda: ours(colour.grey), lambda photo: photo.convert("L").convert("RGB")),
+        (lambda: ours(color.equalize), ImageOps.equalize),
+        (lambda: ours(color.invert), ImageOps.invert),
+        (lambda: ours(color.solarize, 128), lambda photo: ImageOps.solarize(photo, 128)),
+        (lambda: ours(color.solarize, 30), lambda photo: ImageOps.solarize(photo, 30)),
+        (lambda: ours(color.solarize, 256), lambda photo: photo),
+        (lambda: ours(color.posterize, 1), lambda photo: ImageOps.posterize(photo, 1)),
+        (lambda: ours(color.posterize, 4), lambda photo: ImageOps.posterize(photo, 4)),
+        (lambda: ours(color.posterize, 8), lambda photo: photo),
+        (lambda: ours(color.posterize, 0), lambda photo: photo.point(lambda value: 0)),
+        (lambda: ours(color.grayscale), lambda photo: photo.convert("L").convert("RGB")),
     ],
     ids=[
-        "equalise",
+        "equalize",
         "invert",
-        "solarise",
-        "solarise30",
-        "solarise256",
-        "posterise1",
-        "posterise4",
-        "posterise8",
-        "posterise0",
-        "grey",
+        "solarize",
+        "solarize30",
+        "solarize256",
+        "posterize1",
+        "posterize4",
+        "posterize8",
+        "posterize0",
+        "grayscale",
     ],
 )
 def test_operations_on_whole_numbers_are_pillows_exactly(found, reference):
@@ -99,7 +99,7 @@ def test_operations_on_whole_numbers_are_pillows_exactly(found, reference):
 
 
 def test_autocontrast_is_pillows_but_for_whole_quotients_that_pillow_rounds_down():
-    found, expected = ours(colour.autocontrast), with_pillow(ImageOps.autocontrast)
+    found, expected = ours(color.autocontrast), with_pillow(ImageOps.autocontrast)
     least, most = (f(PHOTOS.astype(int), axis=(1, 2), keepdims=True) for f in (np.min, np.max))
     whole = (PHOTOS - least) * 255 % np.maximum(most - least, 1) == 0
     difference = differences(found, expected)
@@ -108,7 +108,7 @@ def test_autocontrast_is_pillows_but_for_whole_quotients_that_pillow_rounds_down
     np.testing.assert_array_equal(found.max(axis=(1, 2))[:-1][(most > least)[:-1, 0, 0]], 255)
 
 
-@pytest.mark.parametrize("operation", [colour.equalise, colour.autocontrast, colour.invert])
+@pytest.mark.parametrize("operation", [color.equalize, color.autocontrast, color.invert])
 def test_operations_on_floats_of_whole_value_agree_with_those_on_bytes(operation):
     floats = ours(operation, images=PHOTOS.astype(np.float32))
     assert floats.dtype == np.float32
@@ -116,23 +116,23 @@ def test_operations_on_floats_of_whole_value_agree_with_those_on_bytes(operation
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.25])
-def test_hue_turns_the_colour_circle_as_opencv_does(turn):
+def test_hue_turns_the_color_circle_as_opencv_does(turn):
     hsv = np.stack([cv2.cvtColor(photo.astype(np.float32), cv2.COLOR_RGB2HSV) for photo in PHOTOS])
     hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
     expected = np.stack([cv2.cvtColor(photo, cv2.COLOR_HSV2RGB) for photo in hsv])
-    assert abs(ours(colour.hue, turn, images=PHOTOS.astype(np.float32)) - expected).max() < 0.01
+    assert abs(ours(color.hue, turn, images=PHOTOS.astype(np.float32)) - expected).max() < 0.01
 
 
-@pytest.mark.parametrize("name", ["saturation", "hue", "grey"])
-def test_grey_images_have_no_colours_to_change(name):
+@pytest.mark.parametrize("name", ["saturation", "hue", "grayscale"])
+def test_gray_images_have_no_colors_to_change(name):
     images = RNG.integers(0, 256, (4, 5, 6, 1), np.uint8)
-    arguments = () if name == "grey" else (jnp.full(4, 0.3),)
-    np.testing.assert_array_equal(getattr(colour, name)(jnp.asarray(images), *arguments), images)
+    arguments = () if name == "grayscale" else (jnp.full(4, 0.3),)
+    np.testing.assert_array_equal(getattr(color, name)(jnp.asarray(images), *arguments), images)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
 def test_blur_is_opencvs_and_near_pillows_inside(sigma):
-    found = ours(colour.gaussian_blur, sigma, images=PHOTOS.astype(np.float32), reach=8)
+    found = ours(color.gaussian_blur, sigma, images=PHOTOS.astype(np.float32), reach=8)
     expected = [cv2.GaussianBlur(p.astype(np.float32), (17, 17), sigma, borderType=cv2.BORDER_REPLICATE) for p in PHOTOS]
     assert abs(found - np.stack(expected)).max() < 0.01
     if sigma >= 1:  # Pillow's is three box blurs
@@ -221,11 +221,11 @@ def test_each_image_gets_its_own_operation_as_pillow_has_it():
 
 
 MANY = 512
-GREY = jnp.full((MANY, 20, 30, 3), 200, jnp.uint8)
+GRAY = jnp.full((MANY, 20, 30, 3), 200, jnp.uint8)
 
 
 def test_cutout_is_a_square_about_any_pixel_that_may_stick_out():
-    holes = np.asarray(jax.jit(make_augmentation([("cutout", {"size": 6, "fill": 7})]))(GREY, KEY)) == 7
+    holes = np.asarray(jax.jit(make_augmentation([("cutout", {"size": 6, "fill": 7})]))(GRAY, KEY)) == 7
     assert (holes == holes[..., :1]).all()
     rows, columns = holes.any(axis=(2, 3)), holes.any(axis=(1, 3))
     np.testing.assert_array_equal(holes[..., 0], rows[:, :, None] & columns[:, None])
@@ -233,14 +233,14 @@ def test_cutout_is_a_square_about_any_pixel_that_may_stick_out():
         sizes, starts = edges.sum(axis=1), edges.argmax(axis=1)
         assert sizes.max() == 6
         assert sizes.min() == 3  # the centre is a pixel of the image: half of it is always inside
-        centres = np.where(starts > 0, starts + 3, sizes - 3)
-        assert (np.bincount(centres, minlength=length)[:length] > 0).all()
-        assert abs(centres.mean() - (length - 1) / 2) < 5 * length / np.sqrt(12 * MANY)
+        centers = np.where(starts > 0, starts + 3, sizes - 3)
+        assert (np.bincount(centers, minlength=length)[:length] > 0).all()
+        assert abs(centers.mean() - (length - 1) / 2) < 5 * length / np.sqrt(12 * MANY)
 
 
 def test_random_erasing_keeps_to_its_ranges_and_probability():
     settings = {"p": 0.5, "area": (0.1, 0.3), "aspect": (0.5, 2.0), "fill": "black"}
-    holes = np.asarray(jax.jit(make_augmentation([("random_erasing", settings)]))(GREY, KEY))[..., 0] == 0
+    holes = np.asarray(jax.jit(make_augmentation([("random_erasing", settings)]))(GRAY, KEY))[..., 0] == 0
     erased = holes.any(axis=(1, 2))
     assert abs(erased.sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)
     height, width = holes.any(axis=2).sum(axis=1)[erased], holes.any(axis=1).sum(axis=1)[erased]
@@ -286,19 +286,19 @@ def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect(size):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_random_warps_keep_to_their_range_and_turn_about_the_centre(entry, matrix):
+def test_random_warps_keep_to_their_range_and_turn_about_the_center(entry, matrix):
     y, x = (grid.astype(np.float32) for grid in np.mgrid[0:41, 0:61])
     images = np.broadcast_to(np.stack([x, y], axis=-1) + 100, (256, 41, 61, 2))  # pixels tell their place
     found = np.asarray(jax.jit(make_augmentation([entry]))(jnp.asarray(images), KEY)) - 100
-    centre, right = found[:, 20, 30], found[:, 20, 34] - found[:, 20, 30]
+    center, right = found[:, 20, 30], found[:, 20, 34] - found[:, 20, 30]
     below = found[:, 24, 30] - found[:, 20, 30]
     if matrix is None:
-        shift = (30, 20) - centre
+        shift = (30, 20) - center
         np.testing.assert_array_equal(shift, np.round(shift))
         assert abs(shift).max(axis=0).tolist() == [12, 8]  # a fifth of the width, and of the height
         assert [len(np.unique(column)) for column in shift.T] == [25, 17]
         return
-    assert abs(centre - (30, 20)).max() < 1e-3
+    assert abs(center - (30, 20)).max() < 1e-3
     seen = np.stack([right, below], axis=-1) / 4  # the linear part of result -> image
     inverse = np.linalg.inv(seen)
     name, settings = entry

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
 from jaxcnn.data import make_augmentation
-from jaxcnn.data.augment import one_of_many, random_colour, recipes
+from jaxcnn.data.augment import one_of_many, random_color, recipes
 from jaxcnn.data.files import third_party_lines
 
 MANY = 560
@@ -181,24 +181,24 @@ def test_aug_mix_lies_between_the_image_and_what_an_operation_makes_of_it():
 
 
 def test_aug_mix_of_several_chains_keeps_what_all_of_them_keep():
-    grey = jnp.full((64, 16, 16, 3), 255, jnp.uint8)  # no operation makes white brighter, and chains are filled with black
-    found = np.asarray(jax.jit(make_augmentation(["aug_mix"]), compiler_options=QUICKLY)(grey, KEY))
+    gray = jnp.full((64, 16, 16, 3), 255, jnp.uint8)  # no operation makes white brighter, and chains are filled with black
+    found = np.asarray(jax.jit(make_augmentation(["aug_mix"]), compiler_options=QUICKLY)(gray, KEY))
     assert found.std(axis=(1, 2, 3)).max() > 10
     assert found.mean() > 100
 
 
-def test_three_augment_is_grey_solarised_or_blurred():
+def test_three_augment_is_gray_solarized_or_blurred():
     found = augmented(("three_augment", {"jitter": 0.0}), 300)
-    grey = (found == np.asarray(PICTURE.convert("L").convert("RGB"))).all(axis=(1, 2, 3))
-    solarised = (found == np.asarray(ImageOps.solarize(PICTURE))).all(axis=(1, 2, 3))
-    blurred = found[~grey & ~solarised].astype(float)
-    assert_alike_probable(np.array([grey.sum(), solarised.sum(), len(blurred)]))
+    gray = (found == np.asarray(PICTURE.convert("L").convert("RGB"))).all(axis=(1, 2, 3))
+    solarized = (found == np.asarray(ImageOps.solarize(PICTURE))).all(axis=(1, 2, 3))
+    blurred = found[~gray & ~solarized].astype(float)
+    assert_alike_probable(np.array([gray.sum(), solarized.sum(), len(blurred)]))
     assert (abs(blurred.mean(axis=(1, 2)) - PHOTO.mean(axis=(0, 1))) < 4).all()
     assert (blurred.std(axis=(1, 2)) <= PHOTO.std(axis=(0, 1)) + 0.5).all()
 
 
-def test_colour_jitter_draws_an_order_for_each_image(monkeypatch):
-    monkeypatch.setattr(random_colour, "_factor", lambda key, images, strength: jnp.full(images.shape[:1], 1 + strength))
+def test_color_jitter_draws_an_order_for_each_image(monkeypatch):
+    monkeypatch.setattr(random_color, "_factor", lambda key, images, strength: jnp.full(images.shape[:1], 1 + strength))
     factors = {"brightness": 0.3, "contrast": 0.8, "saturation": 0.6}
     enhancers = {"brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color}
     candidates = []
@@ -208,7 +208,7 @@ def test_colour_jitter_draws_an_order_for_each_image(monkeypatch):
             picture = enhancers[name](picture).enhance(1 + factors[name])
         candidates.append(picture)
     assert len({picture.tobytes() for picture in candidates}) == 6
-    results = nearest(augmented(("colour_jitter", factors)), candidates)
+    results = nearest(augmented(("color_jitter", factors)), candidates)
     assert_alike_probable(np.bincount(results, minlength=6))
 
 
@@ -226,7 +226,7 @@ def test_random_strength_is_uniform_about_one(name):
     assert abs(factors.std() - 0.6 / np.sqrt(12)) < 0.02
 
 
-@pytest.mark.parametrize("name", ["grey", "solarise", "posterise", "equalise", "autocontrast", "invert", "gaussian_blur"])
+@pytest.mark.parametrize("name", ["grayscale", "solarize", "posterize", "equalize", "autocontrast", "invert", "gaussian_blur"])
 def test_operations_with_a_probability_leave_the_other_images_alone(name):
     unchanged = (augmented((name, {"p": 0.3})) == PHOTO).all(axis=(1, 2, 3))
     assert abs(unchanged.sum() - 0.7 * MANY) < 5 * np.sqrt(0.21 * MANY) + (0.1 * MANY if name == "gaussian_blur" else 0)

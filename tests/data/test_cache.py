@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +11,8 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from jaxcnn.data import DataSettings, load
+from jaxcnn.data.cache import Cached
+from jaxcnn.data.decode import Center
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 
@@ -54,6 +57,13 @@ def test_another_run_and_a_process_read_the_file(photos, monkeypatch):
     monkeypatch.setattr(FileSource, "view", lambda *_: pytest.fail("decoded again"))
     np.testing.assert_array_equal(images(later), expected)
     np.testing.assert_array_equal(images(pickle.loads(pickle.dumps(later))), expected)
+
+
+def test_name_of_the_file_is_that_of_earlier_versions(monkeypatch):
+    monkeypatch.setattr(FileSource, "stamp", lambda self: "x")
+    source = FileSource(np.array(["a.png"]), np.zeros(1, np.int32))
+    kept = Cached(source, Center((32, 32), "crop", 0.875, "area"), 3, Path("folder"))
+    assert kept._path == Path("folder/c36472aa9e0bab1d50759c52.pictures")
 
 
 def test_what_was_cut_off_or_damaged_is_decoded_again(photos):

@@ -19,7 +19,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.train.devices import make_mesh
 
 RNG = np.random.default_rng(0)
-COLOURED = {"saturation", "hue", "grey", "colour_jitter", "auto_augment", "rand_augment", "trivial_augment", "three_augment"}
+COLORED = {"saturation", "hue", "grayscale", "color_jitter", "auto_augment", "rand_augment", "trivial_augment", "three_augment"}
 
 
 def settings(name, root="", channels=0, **changes):
@@ -41,16 +41,16 @@ def read(source, resident):
 
 
 @pytest.mark.parametrize("resident", ["on", "off"])
-def test_grey_arrays_are_repeated_and_colour_arrays_become_their_luma(tmp_path, resident):
-    grey = arrays(tmp_path / "grey.npz", 1)
-    as_rgb = load(settings("arrays", tmp_path / "grey.npz", 3, validation=0.0), seed=0)
-    np.testing.assert_array_equal(read(as_rgb.train, resident), np.repeat(grey, 3, axis=3))
+def test_gray_arrays_are_repeated_and_color_arrays_become_their_luma(tmp_path, resident):
+    gray = arrays(tmp_path / "gray.npz", 1)
+    as_rgb = load(settings("arrays", tmp_path / "gray.npz", 3, validation=0.0), seed=0)
+    np.testing.assert_array_equal(read(as_rgb.train, resident), np.repeat(gray, 3, axis=3))
     assert {source.image_shape for source in as_rgb.parts().values()} == {(6, 7, 3)}
     assert as_rgb.train[0].strides[2] == 0, "repeated without memory"
 
     rgb = arrays(tmp_path / "rgb.npz", 3)
-    as_grey = load(settings("arrays", tmp_path / "rgb.npz", 1, validation=0.0), seed=0)
-    found = read(as_grey.train, resident)
+    as_gray = load(settings("arrays", tmp_path / "rgb.npz", 1, validation=0.0), seed=0)
+    found = read(as_gray.train, resident)
     assert found.shape == (20, 6, 7, 1)
     assert np.abs(found[..., 0] - rgb @ np.array([0.299, 0.587, 0.114])).max() <= 0.51  # ITU-R 601, rounded
     png = cv2.imencode(".png", rgb[3][..., ::-1])[1].tobytes()
@@ -77,15 +77,15 @@ def test_other_changes_of_channels_are_refused(tmp_path, stored, wanted):
     assert load(settings("arrays", tmp_path / "a.npz", stored), seed=0).train.image_shape == (6, 7, stored)
 
 
-@pytest.mark.parametrize("entry", [*sorted(COLOURED), ("aug_mix", {"all_operations": True}), ("colour_jitter", {"hue": 0.1})])
-def test_what_changes_colours_refuses_images_that_have_none_to_change(entry):
-    with pytest.raises(UserError, match=r"data.augment: what changes colours .* 1 or 3 channels, but these have 5"):
+@pytest.mark.parametrize("entry", [*sorted(COLORED), ("aug_mix", {"all_operations": True}), ("color_jitter", {"hue": 0.1})])
+def test_what_changes_colors_refuses_images_that_have_none_to_change(entry):
+    with pytest.raises(UserError, match=r"data.augment: what changes colors .* 1 or 3 channels, but these have 5"):
         make_augmentation([entry]).check((8, 8, 5))
     for channels in (1, 3):
         make_augmentation([entry]).check((8, 12, channels))
 
 
-@pytest.mark.parametrize("entry", [*sorted(OPERATIONS.keys() - COLOURED), ("colour_jitter", {"saturation": 0})])
+@pytest.mark.parametrize("entry", [*sorted(OPERATIONS.keys() - COLORED), ("color_jitter", {"saturation": 0})])
 def test_other_operations_take_any_number_of_channels(entry):
     images = jax.ShapeDtypeStruct((2, 9, 15, 5), jnp.uint8)
     found = jax.eval_shape(make_augmentation([entry]), images, jax.random.key(0))
@@ -107,22 +107,22 @@ def folder(path, pictures):
     return settings("folder", path)
 
 
-def grey_pictures(many):
+def gray_pictures(many):
     return {f"{name}/{index:04d}.png": encoded("L", "PNG") for name in "ab" for index in range(many)}
 
 
-@pytest.mark.parametrize("coloured", ["a/0333.png", "b/0001.png", "a/9999.png"])
-def test_one_picture_in_colour_among_many_grey_ones_makes_a_set_coloured(tmp_path, coloured):
-    pictures = grey_pictures(350)
+@pytest.mark.parametrize("colored", ["a/0333.png", "b/0001.png", "a/9999.png"])
+def test_one_picture_in_color_among_many_gray_ones_makes_a_set_colored(tmp_path, colored):
+    pictures = gray_pictures(350)
     assert load(folder(tmp_path, pictures), seed=0).train.image_shape[2] == 1
     for seed in (0, 1):  # whichever part the picture falls into
-        config = folder(tmp_path, {coloured: encoded("RGB", "PNG")})
+        config = folder(tmp_path, {colored: encoded("RGB", "PNG")})
         assert {source.image_shape[2] for source in load(config, seed=seed).parts().values()} == {3}
     assert load(dataclasses.replace(config, channels=1), seed=0).train.image_shape[2] == 1
 
 
-def test_what_cannot_be_read_says_nothing_about_colour(tmp_path):
-    pictures = grey_pictures(20) | {"a/broken.png": b"no picture", "a/empty.png": b"", "b/cut.png": encoded("RGB", "PNG")[:20]}
+def test_what_cannot_be_read_says_nothing_about_color(tmp_path):
+    pictures = gray_pictures(20) | {"a/broken.png": b"no picture", "a/empty.png": b"", "b/cut.png": encoded("RGB", "PNG")[:20]}
     config = folder(tmp_path, pictures)
     (tmp_path / "a" / "link.png").symlink_to(tmp_path / "nowhere.png")
     assert load(config, seed=0).train.image_shape[2] == 1
@@ -135,7 +135,7 @@ def with_long_header(jpeg):
 
 
 @pytest.mark.parametrize(
-    ("content", "coloured"),
+    ("content", "colored"),
     [
         *((encoded(mode, "PNG"), mode in ("RGB", "RGBA", "P")) for mode in ("1", "L", "LA", "I;16", "RGB", "RGBA", "P")),
         *((encoded(mode, "JPEG"), mode != "L") for mode in ("L", "RGB", "CMYK")),
@@ -145,26 +145,26 @@ def with_long_header(jpeg):
         (encoded("RGB", "WEBP"), True),
     ],
 )
-def test_colour_is_seen_in_the_header_of_each_format(tmp_path, content, coloured):
+def test_color_is_seen_in_the_header_of_each_format(tmp_path, content, colored):
     (tmp_path / "picture").write_bytes(content)
     source = FileSource(np.array([str(tmp_path / "picture")]), np.zeros(1, np.int32))
-    assert channels_of_pictures.has_colour([source]) == coloured
+    assert channels_of_pictures.has_color([source]) == colored
 
 
 def test_of_a_very_large_set_pictures_spread_evenly_are_looked_at(tmp_path, monkeypatch):
-    grey, colour = tmp_path / "grey.png", tmp_path / "colour.png"
-    grey.write_bytes(encoded("L", "PNG"))
-    colour.write_bytes(encoded("RGB", "PNG"))
+    gray, color = tmp_path / "gray.png", tmp_path / "color.png"
+    gray.write_bytes(encoded("L", "PNG"))
+    color.write_bytes(encoded("RGB", "PNG"))
     monkeypatch.setattr(channels_of_pictures, "MOST", 50)
     looked = []
-    monkeypatch.setattr(FileSource, "beginning", lambda self, index: looked.append(index) or grey.read_bytes())
+    monkeypatch.setattr(FileSource, "beginning", lambda self, index: looked.append(index) or gray.read_bytes())
 
     def sources(paths):
         return [FileSource(np.array(paths[start : start + 500]), np.zeros(500, np.int32)) for start in (0, 500)]
 
-    paths = [str(grey)] * 1000
-    assert not channels_of_pictures.has_colour(sources(paths))
+    paths = [str(gray)] * 1000
+    assert not channels_of_pictures.has_color(sources(paths))
     assert len(looked) == 50
     assert np.diff(np.sort(looked).reshape(25, 2)[:, 0]).max() <= 21
     monkeypatch.undo()
-    assert channels_of_pictures.has_colour(sources([*paths[:700], *[str(colour)] * 30, *paths[730:]]))
+    assert channels_of_pictures.has_color(sources([*paths[:700], *[str(color)] * 30, *paths[730:]]))

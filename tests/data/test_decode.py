@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.data.decode import Centre, RandomResizedCrop, decode, look, picture_format
+from jaxcnn.data.decode import Center, RandomResizedCrop, decode, look, picture_format
 from jaxcnn.errors import UserError
 
 PHOTO = Image.fromarray(load_sample_image("china.jpg")).resize((320, 214))  # a real photo
@@ -31,7 +31,7 @@ FORMATS = {
     "png": encoded(PHOTO, "PNG"),
     "webp": encoded(PHOTO, "WEBP"),
     "bmp": encoded(PHOTO, "BMP"),
-    "grey": encoded(PHOTO.convert("L"), "JPEG"),
+    "gray": encoded(PHOTO.convert("L"), "JPEG"),
     "palette": encoded(PHOTO.convert("P"), "PNG"),
     "transparent": encoded(PHOTO.convert("RGBA"), "PNG"),
     "one bit": encoded(PHOTO.convert("1"), "PNG"),
@@ -46,9 +46,9 @@ def test_decoded_picture_equals_pillows(name):
     np.testing.assert_array_equal(image, pillow(FORMATS[name]))
 
 
-def test_grey_16_bit_and_cmyk_pictures_are_decoded():
+def test_gray_16_bit_and_cmyk_pictures_are_decoded():
     np.testing.assert_array_equal(decode(FORMATS["16 bit"], "", 1)[..., 0], np.asarray(PHOTO.convert("L")))
-    np.testing.assert_array_equal(decode(FORMATS["grey"], "", 1)[..., 0], pillow(FORMATS["grey"], "L"))
+    np.testing.assert_array_equal(decode(FORMATS["gray"], "", 1)[..., 0], pillow(FORMATS["gray"], "L"))
     cmyk = encoded(PHOTO.convert("CMYK"), "JPEG")
     assert np.abs(decode(cmyk, "", 3) - pillow(cmyk)).max() <= 1  # rounding
 
@@ -74,7 +74,7 @@ def test_decompression_bomb_is_refused_before_it_fills_the_memory():
 @pytest.mark.parametrize("name", FORMATS)
 def test_format_equals_pillows(name):
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(FORMATS[name])))
-    assert picture_format(FORMATS[name], "") == (image.height, image.width, name in ("grey", "one bit", "16 bit"))
+    assert picture_format(FORMATS[name], "") == (image.height, image.width, name in ("gray", "one bit", "16 bit"))
 
 
 def test_jpeg_whose_header_claims_too_much_is_refused():
@@ -99,10 +99,10 @@ def area_weights(start, stop, outputs, inputs):
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_centre_view_averages_over_the_area_that_it_shows(fit):
+def test_center_view_averages_over_the_area_that_it_shows(fit):
     """What lies outside counts as black; edges are rounded to whole pixels of the picture."""
     image = np.asarray(PHOTO)
-    window = Centre((64, 48), fit, ratio=0.875)(*image.shape[:2])
+    window = Center((64, 48), fit, ratio=0.875)(*image.shape[:2])
     seen = look(image, window).astype(int)
     down = area_weights(round(window.top), round(window.top + window.height), 64, image.shape[0])
     across = area_weights(round(window.left), round(window.left + window.width), 48, image.shape[1])
@@ -115,7 +115,7 @@ def test_centre_view_averages_over_the_area_that_it_shows(fit):
 
 def test_reduced_decoding_is_nearly_that_of_the_whole():
     large = encoded(Image.fromarray(load_sample_image("china.jpg")), "JPEG", quality=95)  # 427×640
-    view = Centre((48, 48))
+    view = Center((48, 48))
     whole = decode(large, "", 3)
     expected = look(whole, view(*whole.shape[:2])).astype(int)
     assert np.abs(decode(large, "", 3, view) - expected).mean() < 3.0  # half a pixel of the reduced picture
@@ -148,7 +148,7 @@ def test_random_crops_have_the_areas_and_proportions_asked_for():
     assert windows[7] == RandomResizedCrop((8, 8), (0.2, 0.6), (0.75, 4 / 3), (0, 7))(300, 400)
 
 
-def test_crop_that_fits_nowhere_becomes_the_largest_centre():
+def test_crop_that_fits_nowhere_becomes_the_largest_center():
     window = RandomResizedCrop((8, 8), (0.9, 1.0), (0.75, 4 / 3), (0, 0))(20, 400)
     assert (window.top, window.height) == (0, 20)
     assert window.width == pytest.approx(20 * 4 / 3)
@@ -157,8 +157,8 @@ def test_crop_that_fits_nowhere_becomes_the_largest_centre():
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize(("side", "resized"), [(64, 73), (96, 96), (200, 232)])  # shrinks much, a little, enlarges
-def test_pillows_interpolation_gives_the_pixels_of_resizing_the_whole_and_cutting_out_the_centre(interpolation, side, resized):
-    view = Centre((side, side), "crop", side / resized, interpolation)
+def test_pillows_interpolation_gives_the_pixels_of_resizing_the_whole_and_cutting_out_the_center(interpolation, side, resized):
+    view = Center((side, side), "crop", side / resized, interpolation)
     for photo in (PHOTO, PHOTO.rotate(90, expand=True)):
         width, height = (resized * length // min(photo.size) for length in photo.size)
         whole = photo.resize((width, height), getattr(Image.Resampling, interpolation.upper()))
@@ -173,7 +173,7 @@ def test_pillows_interpolation_gives_the_pixels_of_resizing_the_whole_and_cuttin
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 def test_pillows_interpolation_stretches_and_pads(fit):
     image = np.asarray(PHOTO)[:, :, :1]
-    found = look(image, Centre((96, 96), fit, 1.0, "bicubic")(*image.shape[:2]))
+    found = look(image, Center((96, 96), fit, 1.0, "bicubic")(*image.shape[:2]))
     if fit == "pad":
         image = np.pad(image, ((53, 53), (0, 0), (0, 0)))
     expected = Image.fromarray(image[..., 0]).resize((96, 96), Image.Resampling.BICUBIC)
@@ -184,7 +184,7 @@ def test_pillows_interpolation_stretches_and_pads(fit):
 @pytest.mark.parametrize("shape", [(1, 2000, 3), (2000, 1, 3), (40, 1000), (999, 30, 1)])
 def test_long_picture_is_padded_to_the_same_pixels_without_the_memory_for_its_padding(shape, interpolation, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    window = Centre((48, 64), "pad", 1.0, interpolation)(*shape[:2])
+    window = Center((48, 64), "pad", 1.0, interpolation)(*shape[:2])
     padded_first = look(image, window).astype(int)
     monkeypatch.setattr("jaxcnn.data.decode._LARGE", 0)
     in_two_steps = look(image, window)
@@ -196,7 +196,7 @@ def test_picture_of_one_row_takes_little_memory_to_pad():
     image = np.full((1, 60_001, 3), 255, np.uint8)  # padded it would take 10 GB
     tracemalloc.start()
     for interpolation in ("area", "bilinear"):
-        window = Centre((49, 49), "pad", 1.0, interpolation)(1, 60_001)
+        window = Center((49, 49), "pad", 1.0, interpolation)(1, 60_001)
         assert window.width > 60_001, "by rounding"
         assert look(image, window).shape == (49, 49, 3)
     assert tracemalloc.get_traced_memory()[1] < 100e6

@@ -214,7 +214,7 @@ def test_window_of_arrays_is_refused():
         load(DataSettings(window=(0, 10)), 0)
 
 
-def test_16_bit_png_of_one_transparent_grey_value_lies_on_white():
+def test_16_bit_png_of_one_transparent_gray_value_lies_on_white():
     samples = RNG.integers(0, 65536, (4, 5)).astype(np.uint16)
     data = png(5, 4, 16, 0, [row.astype(">u2").tobytes() for row in samples], (b"tRNS", int(samples[1, 2]).to_bytes(2, "big")))
     expected = np.where(samples == samples[1, 2], 255, samples >> 8)

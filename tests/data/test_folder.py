@@ -12,20 +12,20 @@ from jaxcnn.evaluate.settings import EvaluateSettings
 from jaxcnn.train.devices import make_mesh
 from jaxcnn.train.experiment import batches_once, reading
 
-COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
+COLORS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 
 
-def picture(path, colour, size=(40, 50)):
+def picture(path, color, size=(40, 50)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((*size, 3), colour[::-1], np.uint8))
+    cv2.imwrite(str(path), np.full((*size, 3), color[::-1], np.uint8))
 
 
 @pytest.fixture
 def root(tmp_path):
     """Three classes of 10 pictures of one colour each, of several sizes; the file names say two tracks of five."""
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         for i in range(10):
-            picture(tmp_path / name / f"track{i % 2}_{i}.png", colour, (40 + i, 50))
+            picture(tmp_path / name / f"track{i % 2}_{i}.png", color, (40 + i, 50))
     (tmp_path / "blue" / "notes.txt").write_text("passed over")
     (tmp_path / ".hidden").mkdir()
     return tmp_path
@@ -48,24 +48,24 @@ def test_classes_sizes_and_parts_are_found(root):
     assert len(set.union(*parts)) == 30  # nothing twice
     assert dataset.train.image_shape == (32, 32, 3)
     for i in range(len(dataset.train)):
-        np.testing.assert_array_equal(dataset.train[i][16, 16], list(COLOURS.values())[dataset.train.labels[i]])
+        np.testing.assert_array_equal(dataset.train[i][16, 16], list(COLORS.values())[dataset.train.labels[i]])
     assert names(load(settings(root), seed=1).test) == names(dataset.test)
     assert names(load(settings(root), seed=1).validation) != names(dataset.validation)
 
 
 def test_own_test_and_validation_folders_are_taken(root, tmp_path):
     for part in ("train", "Val", "test"):
-        for name, colour in COLOURS.items():
-            picture(tmp_path / "split" / part / name / "deep" / f"{part}.jpg", colour)
+        for name, color in COLORS.items():
+            picture(tmp_path / "split" / part / name / "deep" / f"{part}.jpg", color)
     dataset = load(settings(tmp_path / "split"), seed=0)
     assert [len(source) for source in dataset.parts().values()] == [3, 3, 3]
     assert all("Val" in name for name in names(dataset.validation))
 
 
 def test_groups_stay_on_one_side(root):
-    for name, colour in COLOURS.items():  # ten tracks of five, in every class
+    for name, color in COLORS.items():  # ten tracks of five, in every class
         for i in range(10, 50):
-            picture(root / name / f"track{i % 10}_{i}.png", colour)
+            picture(root / name / f"track{i % 10}_{i}.png", color)
     dataset = load(settings(root, group=r"track\d"), seed=0)
     tracks = [{name.split("/")[-1].split("_")[0] for name in names(source)} for source in dataset.parts().values()]
     assert sum(map(len, tracks)) == len(set.union(*tracks)) == 10, "a group was torn apart"
@@ -86,20 +86,20 @@ def parts_of(dataset, root):
 def test_pictures_stay_in_their_part_when_others_are_added_or_all_are_moved(root, tmp_path_factory, changes):
     def loaded(where):
         if changes.get("name") == "csv":
-            rows = [f"{name}/{path.name},{name}\n" for name in COLOURS for path in (where / name).glob("*.png")]
+            rows = [f"{name}/{path.name},{name}\n" for name in COLORS for path in (where / name).glob("*.png")]
             (where / "table.csv").write_text("path,label\n" + "".join(rows))
         return parts_of(load(settings(where / "table.csv" if changes.get("name") else where, **changes), seed=0), where)
 
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         for i in range(10, 50):
-            picture(root / name / f"track{i % 10}_{i}.png", colour)
+            picture(root / name / f"track{i % 10}_{i}.png", color)
     before = loaded(root)
     assert len(before) == 150
     moved = tmp_path_factory.mktemp("elsewhere") / "moved"
     shutil.move(root, moved)
     for name in ("blue", "green"):  # names that sort before all others
         for i in range(3):
-            picture(moved / name / f"!track{i}.png", COLOURS[name])
+            picture(moved / name / f"!track{i}.png", COLORS[name])
     after = loaded(moved)
     assert len(after) == 156
     assert {name: after[name] for name in before} == before
@@ -146,10 +146,10 @@ def test_training_set_is_evaluated_by_its_centers_not_by_random_crops(root, chan
 
 def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
     source = load(settings(root, random_crop=((0.1, 1.0), (0.75, 1.33))), seed=0).train
-    for i, (name, colour) in enumerate(COLOURS.items()):  # something to see: a gradient
+    for i, (name, color) in enumerate(COLORS.items()):  # something to see: a gradient
         image = np.linspace(0, 255, 40 * 50).reshape(40, 50, 1).astype(np.uint8) * np.ones((1, 1, 3), np.uint8)
         cv2.imwrite(source.name(i), image)
-        del name, colour
+        del name, color
     order = Order(len(source), 0)
     by_threads, _ = batches(source, "auto", order, threads=4)
     without, _ = batches(source, "auto", order, threads=0)

@@ -11,7 +11,7 @@ import pytest
 
 from jaxcnn.data import DataSettings, load
 from jaxcnn.data.choices import Ranges
-from jaxcnn.data.decode import Centre, look
+from jaxcnn.data.decode import Center, look
 from jaxcnn.data.huggingface import HuggingFaceSource, from_hugging_face
 from jaxcnn.data.inspect import inspect
 from jaxcnn.errors import UserError
@@ -77,16 +77,16 @@ def test_images_and_labels_are_the_originals(root):
         np.testing.assert_array_equal(source.labels, np.arange(SIZES[split]) % 3)
         for index in range(SIZES[split]):
             np.testing.assert_array_equal(source[index], original(split, index))
-    view = Centre((16, 16))
+    view = Center((16, 16))
     expected = look(original("train", 7), view(40, 40))
     np.testing.assert_array_equal(dataset.train.view(7, view), expected)
 
 
 def test_load_brings_pictures_to_one_size(root):
     dataset = load(settings(root, channels=1, image_size=24), seed=0)
-    view = Centre((24, 24), "crop", 0.875)
-    grey = cv2.imdecode(np.frombuffer(encoded(original("test", 3)), np.uint8), cv2.IMREAD_GRAYSCALE)
-    np.testing.assert_array_equal(dataset.test[3][..., 0], look(grey, view(*grey.shape)))
+    view = Center((24, 24), "crop", 0.875)
+    gray = cv2.imdecode(np.frombuffer(encoded(original("test", 3)), np.uint8), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(dataset.test[3][..., 0], look(gray, view(*gray.shape)))
     assert load(settings(root), seed=0).train.image_shape == (32, 32, 3)
 
 
@@ -149,8 +149,8 @@ def test_features_are_chosen_or_found_or_the_choice_is_said(tmp_path):
     assert "several features that are images: mask, photo" in message(read, root)
     assert read(root, ("photo", "coarse")).class_names == ("a", "b", "c")
     assert "no class label 'kid' (did you mean \"kind\"?)" in message(read, root, ("photo", "kid"))
-    unlabelled = saved(tmp_path / "unlabelled", label=None)
-    assert "has no class label feature, so it is no set for classification; there are id, photo" in message(read, unlabelled)
+    unlabeled = saved(tmp_path / "unlabelled", label=None)
+    assert "has no class label feature, so it is no set for classification; there are id, photo" in message(read, unlabeled)
 
 
 def test_a_source_sent_to_another_process_reads_the_same(root):

@@ -82,13 +82,13 @@ def test_sizes_and_formats_are_those_of_the_files(found, root):
     assert seen["val/dog/d.webp"][0] == (33, 33, 3)
 
 
-def test_a_grey_copy_is_identical_only_where_the_network_sees_grey(tmp_path):
-    grey = np.repeat(A[..., :1], 3, axis=2)
+def test_a_gray_copy_is_identical_only_where_the_network_sees_gray(tmp_path):
+    gray = np.repeat(A[..., :1], 3, axis=2)
     for name, image in (("one", A), ("two", B)):
         for i in range(10):
             write(tmp_path / name / f"{i}.png", image + np.uint8(i))
-    write(tmp_path / "one/colour.png", grey)
-    write(tmp_path / "one/grey.png", grey[..., 0])
+    write(tmp_path / "one/color.png", gray)
+    write(tmp_path / "one/gray.png", gray[..., 0])
     assert len(inspect(load(settings(tmp_path), seed=0)).identical) == 1  # stored as grey or as RGB, it is the same
 
 

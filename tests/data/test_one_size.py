@@ -39,7 +39,7 @@ def loaded(path, image, **changes):
 @pytest.mark.parametrize("interpolation", ["area", "bilinear"])
 @pytest.mark.parametrize("shape", [(120, 250), (250, 120)])
 @pytest.mark.parametrize("ratio", [0.5, 1.0])
-def test_centre_of_a_picture_keeps_its_proportions_in_a_rectangle(tmp_path, shape, ratio, interpolation):
+def test_center_of_a_picture_keeps_its_proportions_in_a_rectangle(tmp_path, shape, ratio, interpolation):
     dataset = loaded(tmp_path, places(*shape), crop_ratio=ratio, interpolation=interpolation)
     for source in dataset.parts().values():
         assert source[0].shape == source.image_shape == (HEIGHT, WIDTH, 3)

@@ -9,7 +9,7 @@ from common.picture_files import with_orientation
 from PIL import Image, ImageOps
 
 from jaxcnn.data import Preprocessing
-from jaxcnn.data.decode import Centre, decode
+from jaxcnn.data.decode import Center, decode
 
 SHAPES = [(201, 333), (333, 200), (1201, 801)]
 """(height, width) as stored; the last one is decoded at a quarter or less where it is seen small."""
@@ -26,18 +26,18 @@ def marked(shape, marks, sigma):
     return np.repeat(np.round(255 * np.clip(light, 0, 1))[..., None], 3, axis=2).astype(np.uint8)
 
 
-def centres(image, many):
+def centers(image, many):
     """x, y of the centre of light of each spot that lies in full inside of the image."""
-    grey = image[..., 0].astype(np.float64)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((grey > 20).astype(np.uint8))
-    y, x = np.mgrid[: grey.shape[0], : grey.shape[1]] + 0.5
+    gray = image[..., 0].astype(np.float64)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((gray > 20).astype(np.uint8))
+    y, x = np.mgrid[: gray.shape[0], : gray.shape[1]] + 0.5
     found = []
     for k in range(1, many + 1):
         if k >= len(stats):
             break
         left, top, width, height, _ = stats[k]
-        if left > 0 and top > 0 and left + width < grey.shape[1] and top + height < grey.shape[0]:
-            weight = grey * (labels == k)
+        if left > 0 and top > 0 and left + width < gray.shape[1] and top + height < gray.shape[0]:
+            weight = gray * (labels == k)
             found.append(((x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()))
     return np.array(found)
 
@@ -67,7 +67,7 @@ def test_marks_seen_by_the_network_are_where_the_photo_has_them(tmp_path, shape,
         np.testing.assert_array_equal(photo.image, sees.read(file))
         assert photo.image.shape == (*stored, 3)
         network_input = np.asarray(sees(photo.image[None]))[0] * 255
-        expected, found = centres(upright, 5), photo.to_photo(centres(network_input, 5))
+        expected, found = centers(upright, 5), photo.to_photo(centers(network_input, 5))
         assert len(found) >= 3
         distance = np.linalg.norm(expected[None] - found[:, None], axis=2).min(axis=1)
         pixel = max(photo.size[0] / stored[0], photo.size[1] / stored[1])
@@ -114,11 +114,11 @@ def test_map_of_the_input_covers_the_part_of_the_photo_that_it_shows(tmp_path, f
     x, y = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
     shown = (x > corners[0, 0]) & (x < corners[1, 0]) & (y > corners[0, 1]) & (y < corners[1, 1])
     np.testing.assert_array_equal(whole != 255, shown)
-    centres_in_photo = photo.to_photo(np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=2))
-    inside = ((centres_in_photo > np.maximum(corners[0], 0)) & (centres_in_photo < np.minimum(corners[1], shape[::-1]))).all(
+    centers_in_photo = photo.to_photo(np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=2))
+    inside = ((centers_in_photo > np.maximum(corners[0], 0)) & (centers_in_photo < np.minimum(corners[1], shape[::-1]))).all(
         axis=2
     )
-    column, row = np.floor(centres_in_photo[inside]).astype(int).T
+    column, row = np.floor(centers_in_photo[inside]).astype(int).T
     agreement = whole[row, column] == values[inside]
     assert agreement.mean() > 0.9  # all but those whose photo's pixel reaches over an edge between two values
     assert 0.3 < shown.mean() <= 1
@@ -129,7 +129,7 @@ def test_photo_that_is_gone_or_damaged_is_refused_by_name(tmp_path):
     file = tmp_path / "photo.png"
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(file)
     photo = preprocessing((8, 8), (8, 8)).photo(file)
-    np.testing.assert_array_equal(photo.image, decode(file.read_bytes(), "", 3, Centre((8, 8))))
+    np.testing.assert_array_equal(photo.image, decode(file.read_bytes(), "", 3, Center((8, 8))))
     file.unlink()
     with pytest.raises(Exception, match=r"photo\.png: can't be read"):
         photo.original()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.data.decode import Centre, decode, picture_format
+from jaxcnn.data.decode import Center, decode, picture_format
 from jaxcnn.data.picture_header import without_png_metadata
 from jaxcnn.errors import UserError
 from tests.common.picture_files import encoded, png, png_chunk, tiff, with_orientation
@@ -64,7 +64,7 @@ def test_reduced_decoding_is_turned_too():
     large = PHOTO.resize((640, 420))
     data = encoded(large, "JPEG", exif=with_orientation(6), progressive=True)
     turned = encoded(large.transpose(Image.Transpose.ROTATE_270), "JPEG", quality=95)
-    view = Centre((40, 40))
+    view = Center((40, 40))
     assert np.abs(decode(data, "", 3, view).astype(int) - decode(turned, "", 3, view)).mean() < 3
 
 
@@ -117,7 +117,7 @@ def test_tiff_of_every_color_space_equals_pillows(mode):
 
 @pytest.mark.parametrize("photometric", [0, 1])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_grey_tiff_of_few_bits_uses_the_full_range(bits, photometric):
+def test_gray_tiff_of_few_bits_uses_the_full_range(bits, photometric):
     values = np.arange(8) % 2**bits
     row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(bits, "big")
     found = decode(tiff(values[None].astype(np.uint8), bits=bits, data=row, photometric=photometric), "", 1).ravel()
@@ -145,7 +145,7 @@ def test_cmyk_jpeg2000_and_cmyk_jpeg_are_decoded():
 )
 def test_what_is_no_picture_that_can_be_decoded_is_said_to_be_none(start, what):
     with pytest.raises(UserError, match=f"^a: not a picture that can be decoded{what}$"):
-        decode(start + bytes(200), "a", 3, Centre((4, 4)))
+        decode(start + bytes(200), "a", 3, Center((4, 4)))
 
 
 @pytest.mark.parametrize(("place", "value"), [(4, b"\x0c"), (5, b"\0\0")])
@@ -154,7 +154,7 @@ def test_jpeg_of_12_bits_or_no_height_is_not_called_damaged(place, value):
     frame = data.index(b"\xff\xc0")
     data[frame + place : frame + place + len(value)] = value
     with pytest.raises(UserError, match=r"^a: not a picture"):
-        decode(bytes(data), "a", 3, Centre((4, 4)))
+        decode(bytes(data), "a", 3, Center((4, 4)))
 
 
 FILES = [encoded(PHOTO, kind) for kind in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM")]
@@ -173,5 +173,5 @@ def test_damaged_picture_is_decoded_or_refused_but_nothing_else(index):
         places = generator.integers(0, min(len(damaged), [60, 300, len(damaged)][attempt % 3]), 4)
         damaged[places] = generator.integers(0, 256, 4)
         with contextlib.suppress(UserError):
-            image = decode(damaged.tobytes(), "some/file.x", 3, Centre((8, 8)), [(), (0, 500)][attempt % 2])
+            image = decode(damaged.tobytes(), "some/file.x", 3, Center((8, 8)), [(), (0, 500)][attempt % 2])
             assert image.shape == (8, 8, 3)

@@ -41,7 +41,7 @@ def test_statistics_are_those_of_numpy_over_all_pixels():
     np.testing.assert_allclose(found.std, (images / 255).std(axis=(0, 1, 2)), rtol=1e-9)
 
 
-def test_statistics_of_one_colour_do_not_divide_by_zero():
+def test_statistics_of_one_color_do_not_divide_by_zero():
     found = make_preprocessing(settings(), source(np.full((3, 2, 2, 1), 255, np.uint8)))
     assert found.mean == (1.0,)
     assert np.isfinite(np.asarray(found(jnp.full((1, 2, 2, 1), 255, jnp.uint8)))).all()
@@ -55,14 +55,14 @@ def test_given_mean_and_std_are_used_and_one_that_is_not_given_is_measured():
     assert half.mean == given.mean
 
 
-def test_pixels_are_scaled_to_one_then_normalised_a_channel_each():
+def test_pixels_are_scaled_to_one_then_normalized_a_channel_each():
     preprocessing = make_preprocessing(settings(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)), source(PICTURES))
     found = preprocessing(jnp.asarray(PICTURES))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, (PICTURES / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7], rtol=1e-5, atol=1e-6)
 
 
-def test_augmentation_sees_resized_pixels_before_they_are_normalised():
+def test_augmentation_sees_resized_pixels_before_they_are_normalized():
     preprocessing = make_preprocessing(settings(image_size=9, resize="pad", mean=(0.5,) * 3, std=(0.5,) * 3), source(PICTURES))
     seen = []
     found = preprocessing(jnp.asarray(PICTURES), lambda images: seen.append(images) or images[:, ::-1])
@@ -88,7 +88,7 @@ def test_shrinking_is_antialiased():
 
 
 @pytest.mark.parametrize("size", [(9, 9), (8, 10), (6, 7)])
-def test_padding_centres_the_picture_and_leaves_its_pixels(size):
+def test_padding_centers_the_picture_and_leaves_its_pixels(size):
     found = np.asarray(plain((6, 7, 3), size, "pad")(jnp.asarray(PICTURES))) * 255
     expected = np.zeros((5, *size, 3))
     top, left = (size[0] - 6) // 2, (size[1] - 7) // 2
@@ -164,7 +164,8 @@ def test_padding_is_void_in_maps_and_shifts_boxes(size):
 
 
 def test_fields_are_resized_then_augmented_in_pixels_of_the_input():
-    preprocessing, augment, key = plain((6, 7, 3), (12, 21)), make_augmentation([("flip", {"p": 1.0})]), jax.random.key(0)
+    preprocessing, key = plain((6, 7, 3), (12, 21)), jax.random.key(0)
+    augment = make_augmentation([("horizontal_flip", {"p": 1.0})])
     seen = []
 
     def augmented(images, fields):

@@ -15,7 +15,7 @@ def classes(count, many=3):
     return (np.arange(count) % many).astype(np.uint8)
 
 
-GREY = {
+GRAY = {
     "train_images": pictures(12, 6, 5),
     "train_labels": classes(12)[:, None],
     "val_images": pictures(4, 6, 5),
@@ -49,46 +49,46 @@ def images_of(source):
 
 
 def test_layout_of_medmnist_is_read_with_its_own_validation_part(arrays):
-    found = arrays(GREY)
+    found = arrays(GRAY)
     for part, source in (("train", found.train), ("val", found.validation), ("test", found.test)):
-        np.testing.assert_array_equal(images_of(source), GREY[f"{part}_images"][..., None])
-        np.testing.assert_array_equal(source.labels, GREY[f"{part}_labels"][:, 0])
+        np.testing.assert_array_equal(images_of(source), GRAY[f"{part}_images"][..., None])
+        np.testing.assert_array_equal(source.labels, GRAY[f"{part}_labels"][:, 0])
         assert source.labels.dtype == np.int32
         assert source.image_shape == (6, 5, 1)
     assert found.class_names == ("0", "1", "2")
 
 
 def test_validation_is_cut_off_where_there_is_none(arrays):
-    found = arrays({name: array for name, array in GREY.items() if "val" not in name})
+    found = arrays({name: array for name, array in GRAY.items() if "val" not in name})
     assert (len(found.train), len(found.validation)) == (9, 3)
     assert sorted(found.validation.labels) == [0, 1, 2]
     rows = np.concatenate([images_of(found.train), images_of(found.validation)]).reshape(12, -1)
-    assert sorted(map(tuple, rows)) == sorted(map(tuple, GREY["train_images"].reshape(12, -1)))
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, GRAY["train_images"].reshape(12, -1)))
 
 
-def test_colour_pictures_and_class_names_are_kept(arrays):
-    colour = {
+def test_color_pictures_and_class_names_are_kept(arrays):
+    color = {
         "train_images": pictures(6, 4, 4, 3),
         "train_labels": classes(6).astype(np.int64),
         "test_images": pictures(2, 4, 4, 3),
         "test_labels": classes(2),
         "class_names": np.array(["ant", "bee", "cat", "dog"]),  # one that no example has
     }
-    found = arrays(colour, validation=0.0)
-    np.testing.assert_array_equal(images_of(found.train), colour["train_images"])
+    found = arrays(color, validation=0.0)
+    np.testing.assert_array_equal(images_of(found.train), color["train_images"])
     assert found.class_names == ("ant", "bee", "cat", "dog")
     assert found.validation is None
 
 
 def test_several_labels_an_image_stay_a_matrix(arrays):
     labels = {"train_labels": several_labels(12), "val_labels": several_labels(4), "test_labels": several_labels(5)}
-    found = arrays(GREY | labels)
+    found = arrays(GRAY | labels)
     np.testing.assert_array_equal(found.train.labels, labels["train_labels"])
     assert found.class_names == ("0", "1", "2", "3")
 
 
 def test_validation_is_cut_off_several_labels_too(arrays):
-    values = {name: array for name, array in GREY.items() if "val" not in name}
+    values = {name: array for name, array in GRAY.items() if "val" not in name}
     found = arrays(values | {"train_labels": several_labels(12), "test_labels": several_labels(5)})
     assert found.train.labels.shape == (9, 4)
     assert found.validation.labels.shape == (3, 4)
@@ -97,12 +97,12 @@ def test_validation_is_cut_off_several_labels_too(arrays):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": GREY["train_images"] / 255}, r"is float64\(12, 6, 5\), but uint8 .*: \(255 \* images\)\.round\(\)"),
-        ({"train_images": GREY["train_images"] * 1.0}, r"is float64\(12, 6, 5\), but uint8 .*expected: images\.round\(\)"),
-        ({"train_images": GREY["train_images"] - 200.0}, r"is float64\(12, 6, 5\), but uint8 .*expected$"),
+        ({"train_images": GRAY["train_images"] / 255}, r"is float64\(12, 6, 5\), but uint8 .*: \(255 \* images\)\.round\(\)"),
+        ({"train_images": GRAY["train_images"] * 1.0}, r"is float64\(12, 6, 5\), but uint8 .*expected: images\.round\(\)"),
+        ({"train_images": GRAY["train_images"] - 200.0}, r"is float64\(12, 6, 5\), but uint8 .*expected$"),
         ({"train_images": pictures(12, 3, 8, 8)}, r"train_images is \(12, 3, 8, 8\), which looks like \(N, C, H, W\)"),
         ({"train_labels": np.eye(3)[classes(12)]}, r"float64\(12, 3\), but .*; labels.argmax\(axis=1\) makes them of one-hot"),
-        ({"train_images": GREY["train_images"][0, 0]}, r"train_images is uint8\(5,\), but uint8 \(N, H, W"),
+        ({"train_images": GRAY["train_images"][0, 0]}, r"train_images is uint8\(5,\), but uint8 \(N, H, W"),
         ({"test_images": pictures(0, 6, 5), "test_labels": classes(0)}, r"test_images is uint8\(0, 6, 5\)"),
         ({"train_labels": classes(12) + 0.5}, r"train_labels is float64\(12,\), but whole numbers or names \(12,\)"),
         ({"train_labels": classes(12) * 1.0}, r"train_labels is float64\(12,\), but .*; labels.astype\(int\) makes them"),
@@ -121,17 +121,17 @@ def test_validation_is_cut_off_several_labels_too(arrays):
         ({"class_names": np.array([["a", "b", "c"]])}, r"class_names is <U1\(1, 3\), but names \(K,\) were expected"),
         ({"class_names": np.array(["a", " ", "b"])}, "class_names has an empty name at 1"),
         ({"class_names": np.array([b"a", b"\xff", b"b"])}, "class_names holds bytes that are not UTF-8"),
-        ({"x_train": GREY["train_images"]}, "'train_images' and 'x_train' are both the images of one part; one is meant"),
-        ({"holdout_images": GREY["test_images"], "holdout_labels": classes(5)}, "no part 'holdout'; train, val or test"),
+        ({"x_train": GRAY["train_images"]}, "'train_images' and 'x_train' are both the images of one part; one is meant"),
+        ({"holdout_images": GRAY["test_images"], "holdout_labels": classes(5)}, "no part 'holdout'; train, val or test"),
     ],
 )
 def test_array_that_does_not_fit_is_refused_by_name(arrays, changes, message):
     with pytest.raises(UserError, match=message) as mistake:
-        arrays(GREY | changes)
+        arrays(GRAY | changes)
     assert "\n" not in str(mistake.value)
 
 
-def renamed(names, values=GREY):
+def renamed(names, values=GRAY):
     """The arrays under other names; those that are not in `names` are left out."""
     return {name: values[old] for old, name in names.items()}
 
@@ -143,17 +143,17 @@ KERAS = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x
 def test_names_of_keras_are_taken(arrays, case):
     found = arrays(renamed({old: case(name) for old, name in KERAS.items()}), validation=0.0)
     for part, source in found.parts().items():
-        np.testing.assert_array_equal(images_of(source), GREY[f"{part}_images"][..., None])
-        np.testing.assert_array_equal(source.labels, GREY[f"{part}_labels"][:, 0])
+        np.testing.assert_array_equal(images_of(source), GRAY[f"{part}_images"][..., None])
+        np.testing.assert_array_equal(source.labels, GRAY[f"{part}_labels"][:, 0])
     assert list(found.parts()) == ["train", "test"]
 
 
 @pytest.mark.parametrize("names", [("x", "y"), ("images", "labels"), ("X", "Y")])
 def test_arrays_without_a_part_are_cut_into_parts(arrays, names):
-    found = arrays(dict(zip(names, (GREY["train_images"], GREY["train_labels"]), strict=True)))
+    found = arrays(dict(zip(names, (GRAY["train_images"], GRAY["train_labels"]), strict=True)))
     assert [len(source) for source in found.parts().values()] == [6, 3, 3]
     rows = np.concatenate([images_of(source) for source in found.parts().values()]).reshape(12, -1)
-    assert sorted(map(tuple, rows)) == sorted(map(tuple, GREY["train_images"].reshape(12, -1)))
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, GRAY["train_images"].reshape(12, -1)))
 
 
 def test_missing_array_of_keras_is_named_in_its_way(arrays):
@@ -174,8 +174,8 @@ NAMES = np.array(["zebra", "ant", "caf\u00e9"])
 @pytest.mark.parametrize("form", [np.asarray, lambda names: np.char.encode(names, "utf-8"), lambda names: names[:, None]])
 def test_labels_may_be_names_of_classes(arrays, form):
     """As text or bytes, (N,) or (N, 1), with spaces around them, in either form of Unicode."""
-    train, test = NAMES[GREY["train_labels"][:, 0]], np.array(["  ant", "cafe\u0301", "zebra ", "ant", "ant"])
-    values = {name: array for name, array in GREY.items() if "val" not in name}
+    train, test = NAMES[GRAY["train_labels"][:, 0]], np.array(["  ant", "cafe\u0301", "zebra ", "ant", "ant"])
+    values = {name: array for name, array in GRAY.items() if "val" not in name}
     found = arrays(values | {"train_labels": form(train), "test_labels": form(test)}, validation=0.0)
     assert found.class_names == ("ant", "caf\u00e9", "zebra")
     assert [found.class_names[i] for i in found.train.labels] == train.tolist()
@@ -188,14 +188,14 @@ def test_labels_may_be_names_of_classes(arrays, form):
 
 
 def test_names_of_classes_may_be_bytes(arrays):
-    assert arrays(GREY | {"class_names": np.array([b"a", b"b", b"c"])}).class_names == ("a", "b", "c")
+    assert arrays(GRAY | {"class_names": np.array([b"a", b"b", b"c"])}).class_names == ("a", "b", "c")
 
 
 @pytest.mark.parametrize(
     ("numbers", "said"), [((1, 2, 3), "1, 2, 3"), ((0, 100, 200), "0, 100, 200"), ((-1, 0, 1), "-1, 0, 1")]
 )
 def test_numbers_of_classes_with_gaps_are_refused_unless_they_have_names(arrays, numbers, said):
-    values = GREY | {name: np.array(numbers)[array[:, 0]] for name, array in GREY.items() if "labels" in name}
+    values = GRAY | {name: np.array(numbers)[array[:, 0]] for name, array in GRAY.items() if "labels" in name}
     with pytest.raises(UserError, match=rf"train_labels: its 3 classes are {said}, not 0 to 2; labels.astype\(str\) makes"):
         arrays(values)
     as_names = values | {name: array.astype(str) for name, array in values.items() if "labels" in name}
@@ -206,26 +206,26 @@ def test_numbers_of_classes_with_gaps_are_refused_unless_they_have_names(arrays,
 
 
 def test_several_labels_that_are_one_or_that_training_lacks_are_refused(arrays):
-    one_hot = {name: np.eye(3, dtype=np.uint8)[array[:, 0]] for name, array in GREY.items() if "labels" in name}
+    one_hot = {name: np.eye(3, dtype=np.uint8)[array[:, 0]] for name, array in GRAY.items() if "labels" in name}
     with pytest.raises(UserError, match=r"train_labels: every row has a single 1; labels.argmax\(axis=1\) makes classes"):
-        arrays(GREY | one_hot)
+        arrays(GRAY | one_hot)
     one_hot["train_labels"][0] = (1, 1, 0)  # so they are several labels
     one_hot["train_labels"][:, 2] = 0
     with pytest.raises(UserError, match=r"val_labels: has ones in column 2 \(from 0\), which no training example has"):
-        arrays(GREY | one_hot)
+        arrays(GRAY | one_hot)
 
 
 def test_several_labels_have_to_be_zeros_and_ones_and_as_many_as_class_names(arrays):
     labels = {"train_labels": several_labels(12), "val_labels": several_labels(4), "test_labels": several_labels(5)}
     labels["test_labels"][3, 1] = 2
     with pytest.raises(UserError, match=r"arrays, test: example 3 has the label .*outside zeros and ones"):
-        arrays(GREY | labels)
+        arrays(GRAY | labels)
     with pytest.raises(UserError, match="arrays, train: 4 labels an image, but 3 class names"):
-        arrays(GREY | labels | {"class_names": np.array(["a", "b", "c"])})
+        arrays(GRAY | labels | {"class_names": np.array(["a", "b", "c"])})
 
 
 def test_missing_array_is_named_with_a_near_one(arrays):
-    values = dict(GREY)
+    values = dict(GRAY)
     values["test_image"] = values.pop("test_images")
     with pytest.raises(UserError, match=r"no array 'test_images' \(did you mean \"test_image\".*it holds train_images, "):
         arrays(values)
@@ -240,8 +240,8 @@ def npz_bytes(tmp_path, values):
 
 @pytest.mark.parametrize("damage", ["empty", "no zip", "truncated", "a byte", "a single array"])
 def test_damaged_file_is_refused_by_name(arrays, tmp_path, damage):
-    whole = npz_bytes(tmp_path, GREY)
-    np.save(tmp_path / "single.npy", GREY["train_images"])
+    whole = npz_bytes(tmp_path, GRAY)
+    np.save(tmp_path / "single.npy", GRAY["train_images"])
     content = {
         "empty": b"",
         "no zip": b"these are no arrays",
@@ -259,7 +259,7 @@ def test_pickled_object_is_refused_and_never_run(arrays, tmp_path):
             return (tmp_path / "sprung").touch, ()
 
     with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays .*; save names as text, array.astype\(str\)"):
-        arrays(GREY | {"class_names": np.array([Trap()], dtype=object)})
+        arrays(GRAY | {"class_names": np.array([Trap()], dtype=object)})
     assert not (tmp_path / "sprung").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 from common.tiny_tfds import NAMES, SIZES, damaged, message, original, read
 
 from jaxcnn.data import DataSettings, load
-from jaxcnn.data.decode import Centre, look
+from jaxcnn.data.decode import Center, look
 from jaxcnn.data.tfds import prepared
 
 
@@ -48,7 +48,7 @@ def test_pictures_of_varying_size_are_seen_as_a_view_shows_them(root):
     source = read(root, "sizes").train
     assert source.image_shape is None
     for position in (0, 17):
-        whole, view = source[position], Centre((16, 16))
+        whole, view = source[position], Center((16, 16))
         expected = original("sizes", "train", int(whole[0, 0, 0]))[0]
         np.testing.assert_array_equal(whole, expected)
         np.testing.assert_array_equal(source.view(position, view), look(expected, view(*expected.shape[:2])))

@@ -87,7 +87,7 @@ def test_16_bit_png_with_transparency_lies_on_white():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_one_transparent_value_of_a_grey_png_is_white(bits):
+def test_one_transparent_value_of_a_gray_png_is_white(bits):
     values = np.arange(8) % 2**bits
     row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(bits, "big")
     found = decode(png(8, 1, bits, 0, [row], (b"tRNS", b"\0\0")), "", 1).ravel()

@@ -43,7 +43,7 @@ def test_logits_and_labels_are_those_of_exactly_the_examples(batch_size, devices
 
 def test_views_average_the_logits_of_image_and_mirror():
     mesh, variables = make_mesh(1), Linear().init(jax.random.key(0), jnp.zeros((1, 6, 6, 1)), train=False)
-    predict, seen = (make_predict(task(views=views), mesh) for views in ((), tuple(make_views(("flip",)))))
+    predict, seen = (make_predict(task(views=views), mesh) for views in ((), tuple(make_views(("horizontal_flip",)))))
     plain, mirrored = (predict(variables, {"image": images[None]}) for images in (IMAGES, IMAGES[:, :, ::-1]))
     np.testing.assert_allclose(seen(variables, {"image": IMAGES[None]}), (plain + mirrored) / 2, atol=1e-6)
 

@@ -92,7 +92,7 @@ def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, bala
     pictures(tmp_path, "b", 4)
     settings = config(
         name="folder", root=str(tmp_path), random_crop=((0.3, 1.0), (0.75, 1.33)), test=0.25, image_size=24,
-        augment=("flip", ("random_crop", {"pad": 3}), "alternating_flip"), balanced=balanced,
+        augment=("horizontal_flip", ("random_crop", {"pad": 3}), "alternating_flip"), balanced=balanced,
     )  # fmt: skip
     dataset = data.load(settings.data, settings.seed)
     labels, size = dataset.train.labels, len(dataset.train)
@@ -113,7 +113,7 @@ def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, bala
 
 def test_images_that_are_not_augmented_are_the_sources_own(tmp_path):
     made = arrays(tmp_path / "a.npz")
-    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("flip",)))
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("horizontal_flip",)))
     page = page_of(found, tmp_path / "page.html")
     sheet = np.stack(decoded(page)).reshape(8, 6, 9, 7, 3)  # no duplicates, so the sheet has the only PNGs
     for example, row in zip(found.examples, sheet, strict=True):
@@ -158,7 +158,7 @@ def bad_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(bad_folder):
-    return data_found.examine(config(name="folder", root=str(bad_folder), augment=("flip",)))
+    return data_found.examine(config(name="folder", root=str(bad_folder), augment=("horizontal_flip",)))
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(foun
         "Train has 12 different images among 14",
         "2 images can't be read",
         "PNG, RGB: 39",
-        "data.augment=('flip',)",
+        "data.augment=('horizontal_flip',)",
         "(from 16 training images at the network's size)",
     ):
         assert expected in page.text
@@ -326,7 +326,7 @@ def scenes(path, **changes):
 
 def test_pixels_and_boxes_are_counted_per_class(tmp_path):
     made = scenes(tmp_path / "a.npz")
-    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("flip",)))
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("horizontal_flip",)))
     findings = json.loads(json.dumps(data_findings.findings(found)))
     assert findings["classes"] == {}
     for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
@@ -354,7 +354,7 @@ def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path)
         )
         made[f"{part}_images"] = made[f"{part}_images"].astype(np.uint8)
     np.savez(tmp_path / "a.npz", **made)
-    policy = ("flip", ("random_crop", {"pad": 2}))
+    policy = ("horizontal_flip", ("random_crop", {"pad": 2}))
     found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=policy))
     assert len(found.examples) == 8
     for example in found.examples:

@@ -8,12 +8,12 @@ from jaxcnn.report import overlays
 RNG = np.random.default_rng(0)
 
 
-def test_colours_are_fixed_distinct_and_no_grey():
-    colours = overlays.class_colours(21)
-    np.testing.assert_array_equal(overlays.class_colours(255)[:21], colours)
-    assert colours.dtype == np.uint8
-    assert min(abs(one.astype(int) - other).max() for one, other in itertools.combinations(colours, 2)) >= 30
-    assert (np.ptp(colours, axis=1) > 40).all()
+def test_colors_are_fixed_distinct_and_no_gray():
+    colors = overlays.class_colors(21)
+    np.testing.assert_array_equal(overlays.class_colors(255)[:21], colors)
+    assert colors.dtype == np.uint8
+    assert min(abs(one.astype(int) - other).max() for one, other in itertools.combinations(colors, 2)) >= 30
+    assert (np.ptp(colors, axis=1) > 40).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -26,8 +26,8 @@ def test_map_blends_each_class_by_one_share_and_leaves_void_pixels(channels):
     plain = (image if channels == 3 else np.repeat(image[..., :1], 3, axis=2)).astype(int)
     np.testing.assert_array_equal(drawn[classes == 255], plain[classes == 255])
     for k in (0, 3):
-        colour = overlays.class_colours(5)[k].astype(int)
-        np.testing.assert_allclose(drawn[classes == k] - colour, 0.55 * (plain[classes == k] - colour), atol=0.51)
+        color = overlays.class_colors(5)[k].astype(int)
+        np.testing.assert_allclose(drawn[classes == k] - color, 0.55 * (plain[classes == k] - color), atol=0.51)
 
 
 def test_map_of_another_size_or_of_unknown_classes_is_refused():
@@ -37,16 +37,16 @@ def test_map_of_another_size_or_of_unknown_classes_is_refused():
             overlays.draw_map(image, classes, 5)
 
 
-def test_boxes_are_outlined_in_the_colour_of_their_class_with_a_name_and_none_where_there_is_no_box():
+def test_boxes_are_outlined_in_the_color_of_their_class_with_a_name_and_none_where_there_is_no_box():
     image = np.full((120, 160, 3), 128, np.uint8)
     boxes = np.array([[40, 50, 100, 110], [5, 5, 20, 20]], np.float32)
     drawn = overlays.draw_boxes(image, boxes, np.array([2, -1]), ("ant", "bee", "chât"))
-    colour = overlays.class_colours(3)[2]
+    color = overlays.class_colors(3)[2]
     for row, column in ((50, 70), (109, 70), (80, 40), (80, 99)):
-        np.testing.assert_array_equal(drawn[row, column], colour)
+        np.testing.assert_array_equal(drawn[row, column], color)
     assert (drawn[52:108, 42:98] == 128).all()  # inside
     assert (drawn[:30] == 128).all()  # no second box
-    name = (drawn[35:50, 40:80] == colour).all(axis=2)
+    name = (drawn[35:50, 40:80] == color).all(axis=2)
     assert 0.1 < name.mean() < 0.95  # letters on a ground of the colour
     np.testing.assert_array_equal(drawn, overlays.draw_boxes(image, boxes, np.array([2, -1]), ("", "", "chat")))
 
@@ -55,7 +55,7 @@ def test_names_at_the_border_stay_inside():
     image = np.zeros((60, 80, 1), np.uint8)
     for box in ([0, 0, 80, 60], [60, 0, 80, 20], [0, 50, 10, 60]):
         drawn = overlays.draw_boxes(image, np.array([box], np.float32), np.array([0]), ("name",))
-        ground = (drawn == overlays.class_colours(1)[0]).all(axis=2)
+        ground = (drawn == overlays.class_colors(1)[0]).all(axis=2)
         assert ground.sum() > 150
 
 

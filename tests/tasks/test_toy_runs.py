@@ -25,7 +25,7 @@ from jaxcnn.train.steps import Steps
 
 TASKS = {"Gan": {}, "MovingTarget": {}, "Distillation": {"temperature": 2.0}, "Pixels": {}, "OneBox": {}}
 OF_SCENES = ("Pixels", "OneBox")
-MOVES = ("flip", ("random_crop", {"pad": 2}), ("affine", {"degrees": 10.0, "scale": (0.9, 1.2)}))
+MOVES = ("horizontal_flip", ("random_crop", {"pad": 2}), ("affine", {"degrees": 10.0, "scale": (0.9, 1.2)}))
 
 
 def config_of(task, scenes="", **changes):

@@ -164,7 +164,7 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
         ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: there is no validation set"),
         ({"total": "0steps"}, "total: 0steps is no training"),
         ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
-        ({"data.augment": ("flop",)}, "data.augment: no operation 'flop' (did you mean \"flip\"?)"),
+        ({"data.augment": ("vertical_flop",)}, "data.augment: no operation 'vertical_flop' (did you mean \"vertical_flip\"?)"),
         ({"model.pretrained": "nowhere.npz"}, "no weights from elsewhere are known"),
     ],
 )
@@ -224,7 +224,7 @@ def test_images_of_five_channels_are_trained_and_reported(tmp_path):
     assert summary["steps"] == 8
     assert "<svg" in (tmp_path / "run" / "report.html").read_text()
     assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]
-    with pytest.raises(UserError, match=r"data.augment: what changes colours .* but these have 5"):
+    with pytest.raises(UserError, match=r"data.augment: what changes colors .* but these have 5"):
         run(tmp_path / "other", **settings, **{"data.augment": ("rand_augment",)})
 
 

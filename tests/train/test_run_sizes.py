@@ -39,7 +39,8 @@ def config(monkeypatch):
     """A config of a run with this model, from changes."""
     monkeypatch.setitem(registry._VARIANTS, "tiny", registry.Variant(Tiny, {"width": 4}))
     SEEN.clear()
-    tiny = {"model.name": "tiny", "total": "12steps", "batch_size": 32, "data.augment": ("flip",), "data.image_size": 16}
+    tiny = {"model.name": "tiny", "total": "12steps", "batch_size": 32, "data.image_size": 16}
+    tiny |= {"data.augment": ("horizontal_flip",)}
     return lambda **changes: small_config(**tiny | changes)
 
 

@@ -22,7 +22,7 @@ from jaxcnn.train.step import Update, init_state, make_train_step
 from jaxcnn.train.steps import jit_loop, jit_steps
 
 BATCH, STEPS = 16, 8
-POLICY = ("flip", ("random_crop", {"pad": 1}))
+POLICY = ("horizontal_flip", ("random_crop", {"pad": 1}))
 
 
 class Net(nn.Module):

@@ -1,7 +1,7 @@
 """Augmentation on the device, inside the jitted step: batched, decided by the step's key alone, one choice an example.
 
-A policy is a list in the config: ("flip", ("random_crop", {"pad": 4}), ("rand_augment", {"n": 2, "m": 9})).
-policy.py has the tables of all operations; geometry.py, colour.py, erasing.py and recipes.py what they do; mixers.py mixes
+A policy is a list in the config: ("horizontal_flip", ("random_crop", {"pad": 4}), ("rand_augment", {"n": 2, "m": 9})).
+policy.py has the tables of all operations; geometry.py, color.py, erasing.py and recipes.py what they do; mixers.py mixes
 images with each other; test_time.py gives the views that a prediction may be averaged over.
 """
 

@@ -31,9 +31,9 @@ def random_erasing(
     p: Probability = 0.5,
     area: PartRange = (0.02, 0.4),
     aspect: PositiveRange = (0.3, 1 / 0.3),
-    fill: Literal["noise", "grey", "black"] = "noise",
+    fill: Literal["noise", "gray", "black"] = "noise",
 ) -> jax.Array:
-    """With probability `p`, a box of each image becomes noise (uniform, 0…255), grey (128) or black. (N, H, W, C).
+    """With probability `p`, a box of each image becomes noise (uniform, 0…255), gray (128) or black. (N, H, W, C).
 
     Zhong et al.: Random Erasing Data Augmentation. AAAI 2020, arXiv:1708.04896, section 3.2. `area` is the box's share
     of the image, `aspect` its width over its height, on a log scale (the paper's is linear). The first of ten draws that
@@ -48,7 +48,7 @@ def random_erasing(
     if fill == "noise":
         paint = like(jax.random.uniform(noise_key, images.shape, maxval=256.0), images)
     else:
-        paint = jnp.array({"grey": 128, "black": 0}[fill], images.dtype)
+        paint = jnp.array({"gray": 128, "black": 0}[fill], images.dtype)
     return jnp.where(box(images, top, left, jnp.where(erased, h, 0.0), w), paint, images)
 
 

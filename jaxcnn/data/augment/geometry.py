@@ -20,11 +20,14 @@ from jaxcnn.settings import NotNegative
 _TRIES = 10  # candidates for a random box, as torchvision has it
 
 
-def flip(
-    images: Moved, key: jax.Array, *, p: Probability = 0.5, axis: Literal["horizontal", "vertical"] = "horizontal"
-) -> Moved:
-    """Mirrors each image left to right ("vertical": upside down) with probability `p`. (N, H, W, C)."""
-    return flipped(images, jax.random.bernoulli(key, p, images.shape[:1]), 2 if axis == "horizontal" else 1)
+def horizontal_flip(images: Moved, key: jax.Array, *, p: Probability = 0.5) -> Moved:
+    """Mirrors each image left to right with probability `p`. (N, H, W, C)."""
+    return flipped(images, jax.random.bernoulli(key, p, images.shape[:1]), 2)
+
+
+def vertical_flip(images: Moved, key: jax.Array, *, p: Probability = 0.5) -> Moved:
+    """Turns each image upside down, as a mirror does, with probability `p`. (N, H, W, C)."""
+    return flipped(images, jax.random.bernoulli(key, p, images.shape[:1]), 1)
 
 
 def alternating_flip(images: Moved, run_key: jax.Array, index: jax.Array, epoch: jax.Array) -> Moved:
@@ -216,13 +219,13 @@ def draw_affine(
     shift = jnp.round(between(keys[3], translate, (n, 2)) * jnp.array([[width, height]], jnp.float32))
     turn = jnp.stack([jnp.cos(angle), -jnp.sin(angle), jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(n, 2, 2)
     sheared = jnp.stack([turn[:, :, 0], turn[:, :, 1] + slope[:, None] * turn[:, :, 0]], axis=-1)
-    return about_centre(sheared / factor[:, None, None], height, width, shift)
+    return about_center(sheared / factor[:, None, None], height, width, shift)
 
 
-def about_centre(linear: jax.Array, height: int, width: int, shift: jax.Array) -> jax.Array:
+def about_center(linear: jax.Array, height: int, width: int, shift: jax.Array) -> jax.Array:
     """(N, 2, 2) -> (N, 2, 3): the same, but the image's centre stays, or comes to lie `shift` (N, 2) from there."""
-    centre = jnp.array([[width / 2, height / 2]], jnp.float32)
-    offset = centre - jnp.einsum("nij,nj->ni", linear, centre + shift)
+    center = jnp.array([[width / 2, height / 2]], jnp.float32)
+    offset = center - jnp.einsum("nij,nj->ni", linear, center + shift)
     return jnp.concatenate([linear, offset[:, :, None]], axis=2)
 
 

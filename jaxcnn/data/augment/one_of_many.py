@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.data.augment import colour
+from jaxcnn.data.augment import color
 from jaxcnn.data.augment.geometry import affine
 from jaxcnn.data.augment.pixels import each
 from jaxcnn.data.augment.scene import Moved, moved
@@ -67,7 +67,7 @@ def space(
     degrees: float,
     enhance: Span,
     bits: Span,
-    solarise: Span,
+    solarize: Span,
     invert: bool = False,
 ) -> Space:
     """The operations that all policies share: `shear` in pixels a pixel, translation by up to `pixels` (down, across), …"""
@@ -80,7 +80,7 @@ def space(
         "Rotate": Span(0, degrees, signed=True),
         **dict.fromkeys(_ENHANCEMENTS, enhance),
         "Posterize": bits,
-        "Solarize": solarise,
+        "Solarize": solarize,
         "AutoContrast": NOTHING,
         "Equalize": NOTHING,
     }
@@ -124,17 +124,17 @@ def apply(
         warped = affine(images, _matrices(chosen, strength, height, width), interpolation=interpolation, fill=fill)
         result = jnp.where(each(moved), warped, result)
     if not set(_ENHANCEMENTS).isdisjoint(names):
-        colour.check_colours(images)
-        degenerate = jnp.where(each(chosen["Contrast"]), colour.mean_grey(images), 0.0)
-        degenerate = jnp.where(each(chosen["Color"]), colour.grey_levels(images), degenerate)
-        degenerate = jnp.where(each(chosen["Sharpness"]), colour.smooth(images), degenerate)
+        color.check_colors(images)
+        degenerate = jnp.where(each(chosen["Contrast"]), color.mean_gray(images), 0.0)
+        degenerate = jnp.where(each(chosen["Color"]), color.gray_levels(images), degenerate)
+        degenerate = jnp.where(each(chosen["Sharpness"]), color.smooth(images), degenerate)
         enhanced = jnp.stack([chosen[name] for name in _ENHANCEMENTS]).any(axis=0)
-        result = jnp.where(each(enhanced), colour.blend(degenerate, images, strength), result)
-    take("Posterize", colour.posterise(images, strength))
-    take("Solarize", colour.solarise(images, strength))
-    take("AutoContrast", colour.autocontrast(images))
-    take("Equalize", colour.equalise(images))
-    take("Invert", colour.invert(images))
+        result = jnp.where(each(enhanced), color.blend(degenerate, images, strength), result)
+    take("Posterize", color.posterize(images, strength))
+    take("Solarize", color.solarize(images, strength))
+    take("AutoContrast", color.autocontrast(images))
+    take("Equalize", color.equalize(images))
+    take("Invert", color.invert(images))
     return result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.data.augment import erasing, geometry, mixers, random_colour, recipes
+from jaxcnn.data.augment import erasing, geometry, mixers, random_color, recipes
 from jaxcnn.data.augment.scene import Moved, fields_on, on_pixels, scene
 from jaxcnn.data.augment.settings import Operation, parse
 from jaxcnn.errors import UserError
@@ -16,7 +16,8 @@ from jaxcnn.layers import random_key
 
 # (images, key, **settings) -> images: (N, H, W, C) of values 0…255 and of any real dtype, which stays
 OPERATIONS: dict[str, Callable[..., jax.Array]] = {
-    "flip": geometry.flip,
+    "horizontal_flip": geometry.horizontal_flip,
+    "vertical_flip": geometry.vertical_flip,
     "random_crop": geometry.random_crop,
     "random_resized_crop": geometry.random_resized_crop,
     "translate": geometry.translate,
@@ -24,19 +25,19 @@ OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "scale": geometry.scale,
     "shear": geometry.shear,
     "affine": geometry.random_affine,
-    "brightness": random_colour.brightness,
-    "contrast": random_colour.contrast,
-    "saturation": random_colour.saturation,
-    "hue": random_colour.hue,
-    "sharpness": random_colour.sharpness,
-    "colour_jitter": random_colour.colour_jitter,
-    "grey": random_colour.grey,
-    "gaussian_blur": random_colour.gaussian_blur,
-    "solarise": random_colour.solarise,
-    "posterise": random_colour.posterise,
-    "equalise": random_colour.equalise,
-    "autocontrast": random_colour.autocontrast,
-    "invert": random_colour.invert,
+    "brightness": random_color.brightness,
+    "contrast": random_color.contrast,
+    "saturation": random_color.saturation,
+    "hue": random_color.hue,
+    "sharpness": random_color.sharpness,
+    "color_jitter": random_color.color_jitter,
+    "grayscale": random_color.grayscale,
+    "gaussian_blur": random_color.gaussian_blur,
+    "solarize": random_color.solarize,
+    "posterize": random_color.posterize,
+    "equalize": random_color.equalize,
+    "autocontrast": random_color.autocontrast,
+    "invert": random_color.invert,
     "cutout": erasing.cutout,
     "random_erasing": erasing.random_erasing,
     "auto_augment": recipes.auto_augment,
@@ -46,8 +47,8 @@ OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "three_augment": recipes.three_augment,
 }
 MOVING = frozenset(
-    ("flip", "random_crop", "random_resized_crop", "translate", "rotate", "scale", "shear", "affine",
-     "auto_augment", "rand_augment", "trivial_augment")
+    ("horizontal_flip", "vertical_flip", "random_crop", "random_resized_crop", "translate", "rotate", "scale", "shear",
+     "affine", "auto_augment", "rand_augment", "trivial_augment")
 )  # fmt: skip
 """Those that move pixels, and take a Scene too; all others of OPERATIONS leave every pixel in its place."""
 # (images or Scene, key of the run, index, epoch, **settings) -> the same

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from msgspec import Meta
 
-from jaxcnn.data.augment import colour
+from jaxcnn.data.augment import color
 from jaxcnn.data.augment.one_of_many import CODES, Space, Span, draw, in_turn, space, strengths
 from jaxcnn.data.augment.pixels import each, like_rounded
-from jaxcnn.data.augment.random_colour import Threshold, blurred, colour_jitter
+from jaxcnn.data.augment.random_color import Threshold, blurred, color_jitter
 from jaxcnn.data.augment.scene import Moved, Scene
 from jaxcnn.data.augment.settings import Interpolation, Level, PositiveRange
 from jaxcnn.data.files import third_party_lines
@@ -41,7 +41,7 @@ def auto_augment(
     # the paper's table 6: a higher level keeps fewer bits and inverts more
     operations = space(
         shear=0.3, pixels=_shares(images, share), degrees=30, enhance=_ENHANCE, bits=Span(8, 4, whole=True),
-        solarise=Span(256, 0, whole=True), invert=True,
+        solarize=Span(256, 0, whole=True), invert=True,
     )  # fmt: skip
     which_key, p_key, sign_key = jax.random.split(key, 3)
     which = jax.random.randint(which_key, images.shape[:1], 0, 25)
@@ -83,7 +83,7 @@ def rand_augment(
     """
     operations = space(
         shear=0.3, pixels=_shares(images, 100 / 224), degrees=30, enhance=_ENHANCE, bits=Span(0, 4, whole=True),
-        solarise=Span(0, 256, whole=True),
+        solarize=Span(0, 256, whole=True),
     )  # fmt: skip
     which_key, sign_key = jax.random.split(key)
     codes = draw(operations, which_key, (n, images.shape[0]))
@@ -99,7 +99,7 @@ def trivial_augment(images: Moved, key: jax.Array, *, interpolation: Interpolati
     """
     operations = space(
         shear=0.99, pixels=(32, 32), degrees=135, enhance=Span(0.01, 2), bits=Span(8, 2, whole=True),
-        solarise=Span(256, 0, whole=True),
+        solarize=Span(256, 0, whole=True),
     )  # fmt: skip
     which_key, level_key, sign_key = jax.random.split(key, 3)
     codes = draw(operations, which_key, (1, images.shape[0]))
@@ -126,7 +126,7 @@ def aug_mix(
     n = images.shape[0]
     every = space(
         shear=0.3, pixels=(images.shape[1] / 3, images.shape[2] / 3), degrees=30, enhance=_ENHANCE, bits=Span(4, 0, whole=True),
-        solarise=Span(256, 0, whole=True),
+        solarize=Span(256, 0, whole=True),
     )  # fmt: skip
     left_out = {"Identity"} if all_operations else {"Identity", "Brightness", "Contrast", "Color", "Sharpness"}
     operations: Space = {name: span for name, span in every.items() if name not in left_out}
@@ -155,13 +155,13 @@ def three_augment(
     threshold: Threshold = 128,
     sigma: PositiveRange = (0.1, 2.0),
 ) -> jax.Array:
-    """One of grey, solarise and blur, then a colour jitter.
+    """One of grayscale, solarize and blur, then a color jitter.
 
     Touvron, Cord, Jégou: DeiT III: Revenge of the ViT. ECCV 2022, arXiv:2204.07118, section 3.2 and figure 2. The crop
     and the flip that belong to it are operations of their own.
     """
     which_key, blur_key, jitter_key = jax.random.split(key, 3)
     which = each(jax.random.randint(which_key, images.shape[:1], 0, 3))
-    solarised = colour.solarise(images, jnp.full(images.shape[:1], float(threshold)))
-    first = jnp.where(which == 0, colour.grey(images), jnp.where(which == 1, solarised, blurred(images, blur_key, sigma)))
-    return colour_jitter(first, jitter_key, brightness=jitter, contrast=jitter, saturation=jitter)
+    solarized = color.solarize(images, jnp.full(images.shape[:1], float(threshold)))
+    first = jnp.where(which == 0, color.grayscale(images), jnp.where(which == 1, solarized, blurred(images, blur_key, sigma)))
+    return color_jitter(first, jitter_key, brightness=jitter, contrast=jitter, saturation=jitter)

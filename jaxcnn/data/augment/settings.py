@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta
 
+from jaxcnn.data import former
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.settings import LowHigh, Positive, Share, Whole, checked
 
@@ -38,6 +39,7 @@ def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where:
     Raises:
       UserError: no such operation; no such setting, or a value of another type or out of its range.
     """
+    former.refuse(where, entry)
     operations = {name: function for table in tables for name, function in table.items()}
     match entry:
         case str(name) | (str(name),):

@@ -31,8 +31,8 @@ class View:
 def make_views(policy: Sequence[Any]) -> list[View]:
     """Every combination of one view from each entry; the first is the image itself, unless "scale" leaves that out.
 
-    (("shift", {"pixels": 1}), "flip") is the six views of airbench (Jordan, arXiv:2404.00498, section 3.5): the image
-    and two translations, each with its mirror image, the translations together of half the weight.
+    (("shift", {"pixels": 1}), "horizontal_flip") is the six views of airbench (Jordan, arXiv:2404.00498, section 3.5): the
+    image and two translations, each with its mirror image, the translations together of half the weight.
 
     Raises:
       UserError: an unknown entry, a setting that it does not have, or a value that it can't use.
@@ -53,9 +53,14 @@ def _half(others: Sequence[Callable[[jax.Array], jax.Array]]) -> list[View]:
     return [View(0.5), *(View(0.5 / len(others), (other,)) for other in others)]
 
 
-def flip(*, axis: Literal["horizontal", "vertical"] = "horizontal") -> list[View]:
+def horizontal_flip() -> list[View]:
     """The image and its mirror image."""
-    return _half([lambda images: jnp.flip(images, 2 if axis == "horizontal" else 1)])
+    return _half([lambda images: jnp.flip(images, 2)])
+
+
+def vertical_flip() -> list[View]:
+    """The image and, as in a mirror, the image upside down."""
+    return _half([lambda images: jnp.flip(images, 1)])
 
 
 def shift(*, pixels: Count = 1, directions: Literal["diagonal", "all"] = "diagonal") -> list[View]:
@@ -75,7 +80,7 @@ def shift(*, pixels: Count = 1, directions: Literal["diagonal", "all"] = "diagon
     return _half([moved(y, x) for y, x in ways])
 
 
-def centre_crop(*, share: Annotated[float, Meta(gt=0, le=1)] = 0.875) -> list[View]:
+def center_crop(*, share: Annotated[float, Meta(gt=0, le=1)] = 0.875) -> list[View]:
     """The image, and `share` of its height and width in the middle, brought to the whole size."""
 
     def crop(images: jax.Array) -> jax.Array:
@@ -101,4 +106,10 @@ def scale(*, factor: Positive = 1.25) -> list[View]:
 
 
 # (**settings) -> views
-VIEWS: dict[str, Callable[..., list[View]]] = {"flip": flip, "shift": shift, "centre_crop": centre_crop, "scale": scale}
+VIEWS: dict[str, Callable[..., list[View]]] = {
+    "horizontal_flip": horizontal_flip,
+    "vertical_flip": vertical_flip,
+    "shift": shift,
+    "center_crop": center_crop,
+    "scale": scale,
+}

@@ -1,8 +1,8 @@
 """What pixels are worth: each operation at a given strength, as Pillow's ImageEnhance and ImageOps have it.
 
-Images (N, H, W, C) of values 0…255, strengths (N,). One channel counts as grey, which saturation, hue and grey leave as it
+Images (N, H, W, C) of values 0…255, strengths (N,). One channel counts as grey, which saturation, hue and grayscale leave as it
 is; other numbers than one and three have no colours to change, and the grey that contrast starts from is their mean.
-random_colour.py draws the strengths.
+random_color.py draws the strengths.
 """
 
 import functools
@@ -19,12 +19,12 @@ def blend(degenerate: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Ar
     return like(degenerate + each(factor) * (images.astype(jnp.float32) - degenerate), images)
 
 
-def check_colours(images: jax.Array) -> None:
+def check_colors(images: jax.Array) -> None:
     """Raises UserError where channels are neither grey nor RGB."""
     if images.shape[3] not in (1, 3):
         raise UserError(
-            "data.augment: what changes colours (saturation, hue, grey, colour_jitter, rand_augment and its kin) takes images "
-            f"of 1 or 3 channels, but these have {images.shape[3]}"
+            "data.augment: what changes colors (saturation, hue, grayscale, color_jitter, rand_augment and its kin) takes "
+            f"images of 1 or 3 channels, but these have {images.shape[3]}"
         )
 
 
@@ -35,13 +35,13 @@ def brightness(images: jax.Array, factor: jax.Array) -> jax.Array:
 
 def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
     """0 is one grey, 1 the image."""
-    return blend(mean_grey(images), images, factor)
+    return blend(mean_gray(images), images, factor)
 
 
 def saturation(images: jax.Array, factor: jax.Array) -> jax.Array:
     """0 is without colour, 1 the image."""
-    check_colours(images)
-    return blend(grey_levels(images), images, factor)
+    check_colors(images)
+    return blend(gray_levels(images), images, factor)
 
 
 def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
@@ -49,7 +49,7 @@ def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
     return blend(smooth(images), images, factor)
 
 
-def grey_levels(images: jax.Array) -> jax.Array:
+def gray_levels(images: jax.Array) -> jax.Array:
     """Luma of ITU-R 601: (N, H, W, 1) float32, whole where the images are."""
     floats = images.astype(jnp.float32)
     if images.shape[3] != 3:
@@ -60,9 +60,9 @@ def grey_levels(images: jax.Array) -> jax.Array:
     return jnp.floor((levels + 32768) / 65536) if is_whole(images) else levels / 65536
 
 
-def mean_grey(images: jax.Array) -> jax.Array:
+def mean_gray(images: jax.Array) -> jax.Array:
     """Mean of the grey levels of each image: (N, 1, 1, 1) float32, whole where the images are."""
-    levels = grey_levels(images)
+    levels = gray_levels(images)
     if not is_whole(images):
         return levels.mean(axis=(1, 2, 3), keepdims=True)
     pixels = levels.shape[1] * levels.shape[2]
@@ -70,10 +70,10 @@ def mean_grey(images: jax.Array) -> jax.Array:
     return ((2 * total + pixels) // (2 * pixels)).astype(jnp.float32)
 
 
-def grey(images: jax.Array) -> jax.Array:
+def grayscale(images: jax.Array) -> jax.Array:
     """Without colour, in as many channels."""
-    check_colours(images)
-    return jnp.broadcast_to(like(grey_levels(images), images), images.shape)
+    check_colors(images)
+    return jnp.broadcast_to(like(gray_levels(images), images), images.shape)
 
 
 def smooth(images: jax.Array) -> jax.Array:
@@ -90,7 +90,7 @@ def smooth(images: jax.Array) -> jax.Array:
 
 def hue(images: jax.Array, turn: jax.Array) -> jax.Array:
     """Colours moved by `turn` (-0.5…0.5) of the colour circle of HSV."""
-    check_colours(images)
+    check_colors(images)
     if images.shape[3] == 1:
         return images
     red, green, blue = (images[..., i].astype(jnp.float32) for i in range(3))
@@ -129,12 +129,12 @@ def invert(images: jax.Array) -> jax.Array:
     return 255 - images
 
 
-def solarise(images: jax.Array, threshold: jax.Array) -> jax.Array:
+def solarize(images: jax.Array, threshold: jax.Array) -> jax.Array:
     """Values from `threshold` on are inverted; 256 leaves all as they are."""
     return jnp.where(images.astype(jnp.float32) < each(threshold), images, 255 - images)
 
 
-def posterise(images: jax.Array, bits: jax.Array) -> jax.Array:
+def posterize(images: jax.Array, bits: jax.Array) -> jax.Array:
     """Only the `bits` (0…8) highest bits of each value are kept."""
     step = each(2 ** (8 - bits))
     return like(jnp.floor(images.astype(jnp.float32) / step) * step, images)
@@ -150,7 +150,7 @@ def autocontrast(images: jax.Array) -> jax.Array:
     return like(jnp.where(most > least, stretched, values), images)
 
 
-def equalise(images: jax.Array) -> jax.Array:
+def equalize(images: jax.Array) -> jax.Array:
     """Each channel's values mapped so that their histogram becomes flat; floats count as the nearest whole value."""
     n, height, width, channels = images.shape
     values = jnp.round(images.astype(jnp.float32)).astype(jnp.int32).reshape(n, height * width, channels)
