@@ -46,7 +46,7 @@ _TURN = flags.DEFINE_float("turn_seconds", 2.0, "cpu, gpu: least seconds of a tu
 _COMPILED = flags.DEFINE_list("torch_compile", ["train"], "cpu: the modes in which torch.compile is measured beside eager")
 _LIMIT = flags.DEFINE_float("compile_limit", 120.0, "cpu: seconds after which torch.compile is given up", lower_bound=1.0)
 _FREEZE = flags.DEFINE_list("freeze", [], "cpu, gpu: patterns for optimizer.freeze, with --modes=train")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images a batch; 0 = each model's own, data: 64", lower_bound=0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images per batch; 0 = each model's own, data: 64", lower_bound=0)
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"data: which parts of it: {', '.join(PARTS)}")
 _IMAGES = flags.DEFINE_integer("images", 200, "data: different photos that are made", lower_bound=20)
 _BATCHES = flags.DEFINE_integer("batches", 16, "data: batches a turn", lower_bound=1)
@@ -157,7 +157,7 @@ def _interpreter(library: str) -> str:
 def _check_choices(flag: str, values: Sequence[str], choices: Sequence[str]) -> None:
     for value in values:
         if value not in choices:
-            raise UserError(f"--{flag}: {value!r} is none of {', '.join(choices) or 'nothing'}")
+            raise UserError(f"--{flag}: {value!r} is not one of {', '.join(choices) or 'nothing'}")
 
 
 def _check_writable(file: str | None) -> None:

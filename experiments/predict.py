@@ -106,7 +106,7 @@ def _pictures(argument: str) -> list[tuple[str, str]]:
         raise UserError(f"{argument}: no picture in this folder")
     if found.others:
         names = ", ".join(Path(other).name for other in found.others[:3]) + ", …" * (len(found.others) > 3)
-        print(f"{argument}: files that are no pictures are passed over: {len(found.others):,} ({names})", file=sys.stderr)
+        print(f"{argument}: files that are not images are passed over: {len(found.others):,} ({names})", file=sys.stderr)
     return [(file, os.path.relpath(file, argument)) for file in pictures]
 
 

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], config: Config | None) -> int:
     if _MANUAL_DIR.value and not user_path(_MANUAL_DIR.value).is_dir():
         raise UserError(f'--manual_dir: no folder "{_MANUAL_DIR.value}"')
     if _TRUST.value and not _MANUAL_DIR.value:
-        raise UserError("--trust_files: trusts the files in --manual_dir, and there is none")
+        raise UserError("--trust_files: trusts the files in --manual_dir: say which folder that is")
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             "TensorFlow, which prepares data sets, is not installed; in an environment of its own, as training needs none of "

@@ -151,7 +151,7 @@ def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
         raise UserError(f"--config: no file {str(path)!r}{near}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise UserError(f"--config: {str(path)!r} is no Python file")
+        raise UserError(f"--config: {str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -174,7 +174,7 @@ def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
         load_config("/nowhere/at/all.py")
     with pytest.raises(UserError, match="no file"):
         load_config(str(tmp_path))
-    with pytest.raises(UserError, match="is no Python file"):
+    with pytest.raises(UserError, match="is not a Python file"):
         load_config(config_file(name="config.json"))
 
 

@@ -69,7 +69,7 @@ def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp
     environment = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     code, out, err = predict("--json", "--top=10", cwd=tmp_path, env=environment)
     assert code == 0, err
-    assert err.splitlines()[0] == f"{tmp_path}/photos: files that are no pictures are passed over: 1 (read.me)"
+    assert err.splitlines()[0] == f"{tmp_path}/photos: files that are not images are passed over: 1 (read.me)"
     results = json.loads(out)
     assert [result["file"] for result in results] == [*map(str, files[:4]), "config.png"]
     assert out == json.dumps(results, indent=2, ensure_ascii=False) + "\n"

@@ -108,7 +108,7 @@ def choose_features(
             raise UserError(
                 f"data.features: {name} has several features that are {which}s: {listed(found)}; name two, image,label"
             )
-        raise UserError(f"{name} has no {which} feature, so it is no set for classification; there are {listed(there)}")
+        raise UserError(f"{name} has no {which} feature, so it does not serve classification; its features are {listed(there)}")
 
     wanted = tuple(chosen) or ("", "")
     return one("image", images, wanted[0], preferred[0]), one("class label", labels, wanted[1], preferred[1])

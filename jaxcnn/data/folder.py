@@ -21,12 +21,12 @@ _NO_LABELS = re.compile("unknown|unlabell?ed|none|dummy|all|tests?|images?|pictu
 def folder(root: Path, *, channels: int = 3, group: str = "", splits: Mapping[str, str] | None = None) -> Dataset:
     """`root` holds one folder per class, or folders for train, val and test that do. Names of folders are names of classes.
 
-    Folders inside a class's are searched too. Hidden folders and files that are no pictures are passed over, and counted in
+    Folders inside a class's are searched too. Hidden folders and files that are not images are passed over, and counted in
     the notes. `group` is a regular expression over paths below `root`: what its first group (or all of it) finds is the
     group. `splits` states the folders of the parts, as `find_layout` takes them.
     """
     if not existing(root).is_dir():
-        raise UserError(f'data.root: "{root}" is a file; the source "folder" takes a folder with one folder a class')
+        raise UserError(f'data.root: "{root}" is a file; the source "folder" takes a folder with one folder per class')
     layout = find_layout(root, splits)
     class_names = tuple(layout.classes["train"])
     if len(class_names) < 2:
@@ -38,7 +38,7 @@ def folder(root: Path, *, channels: int = 3, group: str = "", splits: Mapping[st
         if empty := [name for name, files in found[part].items() if not files.pictures and part == "train"]:
             raise UserError(_no_pictures(classes[empty[0]], found[part][empty[0]]))
         if not any(files.pictures for files in found[part].values()):
-            raise UserError(f"{layout.folders[part]}: no folder of pictures in it, one a class")
+            raise UserError(f"{layout.folders[part]}: no folder of pictures in it, one per class")
     everything = [files for classes in found.values() for files in classes.values()]
     if not (splits or {}).get("train"):
         _check_inside(root, everything)
@@ -139,7 +139,7 @@ def _groups(paths: Sequence[str], pattern: str) -> np.ndarray:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"data.group: {pattern!r} is no regular expression: {error}") from error
+        raise UserError(f"data.group: {pattern!r} is not a regular expression: {error}") from error
     matches = [compiled.search(path) for path in paths]
     if missing := [path for path, match in zip(paths, matches, strict=True) if not match]:
         raise UserError(f"data.group: {pattern!r} is not found in {missing[0]!r} and {len(missing) - 1} other paths")

@@ -106,7 +106,7 @@ def _with_three_parts(dataset: Dataset, names: np.ndarray | None, config: DataSe
         dataset, names = _cut_off(dataset, "test", larger, smaller), None if names is None else names[larger]
     if config.fold:
         if not (match := re.fullmatch(r"(\d+)/(\d+)", config.fold)) or not 1 <= int(match[1]) <= int(match[2]):
-            raise UserError(f'data.fold: {config.fold!r} is no fold; write "2/5" for the second of five')
+            raise UserError(f'data.fold: {config.fold!r} is not a fold; write "2/5" for the second of five')
         if dataset.validation is not None:
             raise UserError(f"data.fold: {config.name} has a validation set of its own")
         which, folds = int(match[1]) - 1, int(match[2])
@@ -163,7 +163,7 @@ def _check_labels(labels: np.ndarray, num_classes: int, what: str) -> None:
         wrong = np.flatnonzero(((labels != 0) & (labels != 1)).any(axis=1))
         expected = "zeros and ones"
         if labels.shape[1] != num_classes:
-            raise UserError(f"{what}: {labels.shape[1]} labels an image, but {num_classes} class names")
+            raise UserError(f"{what}: {labels.shape[1]} labels per image, but {num_classes} class names")
     else:
         wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
         expected = f"0 to {num_classes - 1}, for {num_classes} classes"

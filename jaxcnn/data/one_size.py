@@ -132,5 +132,5 @@ def _random_crop(setting: tuple) -> tuple:
         for pair in setting
     )
     if setting and not (right and setting[0][1] <= 1):
-        raise UserError(f"data.random_crop: {setting!r} is no pair of ranges such as ((0.08, 1.0), (0.75, 1.33))")
+        raise UserError(f"data.random_crop: {setting!r} is not a pair of ranges such as ((0.08, 1.0), (0.75, 1.33))")
     return setting

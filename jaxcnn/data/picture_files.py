@@ -90,7 +90,7 @@ def refuse_broken_links(root: Path) -> None:
     for entry in _visible(root):
         suffix = os.path.splitext(entry.name)[1].lower()
         if entry.is_symlink() and not os.path.exists(entry.path) and suffix not in SUFFIXES | _NO_PICTURES:
-            raise UserError(f"{entry.path}: a link to nothing; remove it or, if it was a class, mend it")
+            raise UserError(f"{entry.path}: a link to nothing; remove it or, if it was a class, repair it")
 
 
 def _visible(root: Path) -> list[os.DirEntry[str]]:

@@ -23,7 +23,7 @@ class Replacements:
         """(its index, what `read` gives for it) of an image that can be read, in place of image `index`.
 
         It is a function of `draw` and of what can be read alone: candidates are tried in a random order that `draw`
-        decides. Of several labels an image, those with the same labels come first, then all; without labels, all at once.
+        decides. Of several labels per image, those with the same labels come first, then all; without labels, all at once.
 
         Raises:
           UserError: a class of which no image can be read.

@@ -39,7 +39,7 @@ class DataSettings(Section, section="data"):
     validation: Annotated[
         _CutOff,
         Setting(
-            "share of the training set cut off for validation where there is none: stratified, decided by seed",
+            "share of the training set cut off for validation if the data have none: stratified, decided by seed",
             unless("data.fold"),
         ),
     ] = 0.1
@@ -164,8 +164,8 @@ class DataSettings(Section, section="data"):
     repeats: Annotated[
         Count,
         Setting(
-            "repeated augmentation (Hoffer et al. 2020): so many augmentations of an example side by side, and an epoch goes "
-            "through a part of the examples as much smaller",
+            "repeated augmentation (Hoffer et al. 2020): how many augmentations of each example a batch has; an epoch goes "
+            "through as many times fewer examples",
             unless("data.balanced"),
         ),
     ] = 1

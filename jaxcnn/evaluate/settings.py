@@ -16,7 +16,7 @@ class EvaluateSettings(Section, section="evaluate"):
     select: Annotated[
         Literal["best", "last"],
         Setting(
-            "which parameters are tested at the end: those best in validation (the last where there is no validation set), "
+            "which parameters are tested at the end: those best in validation (the last if there is no validation set), "
             "or the last",
         ),
     ] = "best"

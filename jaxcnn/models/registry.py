@@ -212,5 +212,5 @@ def _dtype(name: str, dtype: Any) -> jnp.dtype:
         known = None
     if known is None or not jnp.issubdtype(known, jnp.floating):
         hint = did_you_mean(dtype, ("float32", "bfloat16", "float16"))
-        raise UserError(f"{name}: dtype: {dtype!r} is no float type{hint}; float32, bfloat16 or float16")
+        raise UserError(f"{name}: dtype: {dtype!r} is not a float type{hint}; float32, bfloat16 or float16")
     return known

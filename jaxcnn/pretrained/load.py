@@ -92,7 +92,7 @@ class Pretrained:
         try:
             flat = {tuple(key.split("/")): np.asarray(tensor, np.float32) for key, tensor in tensors.items()}
         except (TypeError, ValueError) as error:
-            raise UserError(f"it holds tensors that are no numbers ({first_line(error)})") from error
+            raise UserError(f"it holds tensors that are not numbers ({first_line(error)})") from error
         axes = weights.class_axes(self.name, self.preprocessing.input_shape, **arguments)
         outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat and flat[path].ndim > of[0]), 0)
         return self._fitting(flat, outputs, **arguments)
@@ -282,7 +282,7 @@ def _from_hub(source: str, name: str | None) -> Pretrained:
     path = weights.fetch(source, match[1], match[2], "config.json")
     config = weights.parse_json(Path(source), path.read_text(encoding="utf-8"))
     if not config.get("architecture"):
-        raise UserError(f"{source}: its config.json is none of timm's (it has no architecture)")
+        raise UserError(f"{source}: its config.json is not one of timm's (it has no architecture)")
     name = name or _architecture(source, str(config["architecture"]))
     return _from_timm(source, name, config, weights.fetch(source, match[1], match[2], "model.safetensors"))
 

@@ -92,7 +92,7 @@ def from_timm(where: str, config: Mapping[str, Any]) -> tuple[Preprocessing, tup
             names = [names[index] for index in sorted(names, key=int)]
         names = tuple(map(str, names))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{where}: its config.json is none of timm's ({first_line(error)[:200]})") from error
+        raise UserError(f"{where}: its config.json is not one of timm's ({first_line(error)[:200]})") from error
     size = (height, width)
     preprocessing = Preprocessing((*size, channels), size, "bilinear", mean, std, fit, crop_ratio, interpolation)
     assumed = "" if settings.get("mean") and settings.get("std") else _OF_IMAGENET

@@ -146,7 +146,7 @@ def make_loss(
         weights = balanced_class_weights(train_labels, names, config.balance)
     elif config.class_weights:
         if kind == "multilabel":
-            raise UserError(f"loss.class_weights: {len(config.class_weights)} weights do not fit several labels an image")
+            raise UserError(f"loss.class_weights: {len(config.class_weights)} weights do not fit several labels per image")
         weights = given_class_weights(config.class_weights, names)
 
     def weight_of(labels: jax.Array) -> jax.Array:

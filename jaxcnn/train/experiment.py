@@ -160,9 +160,9 @@ def prepare(config: Config) -> Experiment:
         )
     dataset = data.load(config.data, config.seed)
     if config.early_stop.patience and not dataset.validation:
-        raise UserError("early_stop.patience: there is no validation set to judge by; data.validation cuts one off")
+        raise UserError("early_stop.patience: early stopping needs a validation set; data.validation cuts one off")
     if config.data.balanced and dataset.train.column("label").ndim == 2:
-        raise UserError("data.balanced: takes one label an image, but these have several")
+        raise UserError("data.balanced: takes one label per image, but these have several")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     if augment.mixes and config.batch_size < 2 * config.data.repeats:
         raise UserError(
@@ -185,13 +185,13 @@ def prepare(config: Config) -> Experiment:
     _check_whitening(config.model, params, len(dataset.train))
     total_steps = duration_in_steps("total", config.total, batch_size=config.batch_size, examples_per_epoch=len(dataset.train))
     if not total_steps:
-        raise UserError(f"total: {config.total} is no training")
+        raise UserError(f"total: {config.total} is no step: training needs at least one")
     update = _make_update(config, task, params, total_steps, len(dataset.train))
     experiment = Experiment(config, dataset, setup, task, update, mesh, total_steps, reading(config), sizes)
     augment.check(preprocessing.input_shape)
     selection = experiment.selection
     if config.early_stop.patience and selection.quantity is None:
-        raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity to judge by")
+        raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity that evaluations could be compared by")
     return experiment
 
 
@@ -278,7 +278,7 @@ def _check_whitening(config: ModelSettings, params: Any, examples: int) -> None:
         return
     kernel = params.get("stem_conv", {}).get("kernel")
     if kernel is None or kernel.shape[-1] != 2 * math.prod(kernel.shape[:-1]):
-        raise UserError(f"model.whiten: the first layer of {config.name} is no whitening; that of airbench94 is")
+        raise UserError(f"model.whiten: the first layer of {config.name} is not a whitening layer; airbench94 has one")
     if config.whiten > examples:
         raise UserError(f"model.whiten: {config.whiten:,} images, but there are {examples:,} to train on")
 

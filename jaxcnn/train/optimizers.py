@@ -219,7 +219,7 @@ def _check_patterns(setting: str, patterns: Sequence[str], paths: Sequence[str],
         try:
             found = any(re.search(pattern, path) for path in paths)
         except re.error as error:
-            raise UserError(f"optimizer.{setting}: {pattern!r} is no regular expression: {error}") from error
+            raise UserError(f"optimizer.{setting}: {pattern!r} is not a regular expression: {error}") from error
         if must_match and not found:
             near = did_you_mean(pattern, paths) or f"; they are named like {paths[0]!r}"
             raise UserError(f"optimizer.{setting}: {pattern!r} is found in no parameter's path{near}")

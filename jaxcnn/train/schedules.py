@@ -27,7 +27,7 @@ def make_schedule(
     if settings.total:
         total_steps = duration_in_steps("schedule.total", settings.total, **durations)
         if not total_steps:
-            raise UserError(f"schedule.total: {settings.total} is no time to train in")
+            raise UserError(f"schedule.total: {settings.total} is no step: training needs at least one")
     warmup = duration_in_steps("schedule.warmup", settings.warmup, **durations)
     if warmup >= total_steps and warmup:
         raise UserError(

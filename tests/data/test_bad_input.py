@@ -199,7 +199,7 @@ def test_part_without_any_picture_is_named(root, part):
     (root / "all" / "train").mkdir()
     for name in ("rose", "tulip"):
         (root / name).rename(root / "all" / "train" / name)
-    said = f"{root}/all/{part}: no folder of pictures in it, one a class"
+    said = f"{root}/all/{part}: no folder of pictures in it, one per class"
     assert refused(root / "all") == said
     (root / "all" / part / "rose").mkdir()
     assert refused(root / "all") == said

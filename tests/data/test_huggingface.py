@@ -150,7 +150,9 @@ def test_features_are_chosen_or_found_or_the_choice_is_said(tmp_path):
     assert read(root, ("photo", "coarse")).class_names == ("a", "b", "c")
     assert "no class label 'kid' (did you mean \"kind\"?)" in message(read, root, ("photo", "kid"))
     unlabeled = saved(tmp_path / "unlabelled", label=None)
-    assert "has no class label feature, so it is no set for classification; there are id, photo" in message(read, unlabeled)
+    assert "has no class label feature, so it does not serve classification; its features are id, photo" in message(
+        read, unlabeled
+    )
 
 
 def test_a_source_sent_to_another_process_reads_the_same(root):

@@ -41,9 +41,9 @@ def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
         ("resnet20", {"flavour": "keras"}, 'resnet20: no argument "flavour"'),
         ("resnet50", {"output_stride": 4}, "resnet50: output_stride: expected one of 8, 16, 32; got 4"),
         ("resnet18", {"zero_init_last": 1}, "resnet18: zero_init_last: expected True or False, got 1"),
-        ("lenet5", {"dtype": "bfloat"}, r"lenet5: dtype: 'bfloat' is no float type \(did you mean \"bfloat16\""),
-        ("lenet5", {"dtype": "int32"}, "lenet5: dtype: 'int32' is no float type"),
-        ("lenet5", {"dtype": 3}, "lenet5: dtype: 3 is no float type"),
+        ("lenet5", {"dtype": "bfloat"}, r"lenet5: dtype: 'bfloat' is not a float type \(did you mean \"bfloat16\""),
+        ("lenet5", {"dtype": "int32"}, "lenet5: dtype: 'int32' is not a float type"),
+        ("lenet5", {"dtype": 3}, "lenet5: dtype: 3 is not a float type"),
     ],
 )  # fmt: skip
 def test_wrong_names_and_arguments_are_refused_by_name(name, arguments, message):

@@ -228,7 +228,7 @@ def test_what_the_hub_cannot_give_is_said_in_one_line(cached):
         ("hf:resnet50", "hf:resnet50: write it as hf:OWNER/NAME"),
         ("hf:timm/absent", "hf:timm/absent: config.json is not in the cache, and HF_HUB_OFFLINE is set"),
         ("hf:timm/some.thing", 'hf:timm/some.thing: no model "resnet19" here (did you mean "'),
-        ("hf:someone/else", "hf:someone/else: its config.json is none of timm's"),
+        ("hf:someone/else", "hf:someone/else: its config.json is not one of timm's"),
     ):
         with pytest.raises(UserError, match=re.escape(message)) as error:
             load_pretrained(source)

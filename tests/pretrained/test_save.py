@@ -272,9 +272,9 @@ def test_config_of_another_model_or_of_none_is_not_taken_for_that_of_a_file(timm
     ("change", "message"),
     [
         ("{", "config.json: its metadata are damaged"),
-        ({"pretrained_cfg": {"mean": "abc"}}, "its config.json is none of timm's (ValueError"),
+        ({"pretrained_cfg": {"mean": "abc"}}, "its config.json is not one of timm's (ValueError"),
         ({"pretrained_cfg": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "its config.json: mean is (0.5, 0.5)"),
-        ({"label_names": {"ant": 0}}, "its config.json is none of timm's (ValueError"),
+        ({"label_names": {"ant": 0}}, "its config.json is not one of timm's (ValueError"),
         ({"architecture": "resnet19"}, 'no model "resnet19"'),
     ],
 )

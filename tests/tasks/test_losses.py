@@ -223,7 +223,7 @@ def test_several_labels_are_refused_by_softmax():
     ("task", "weights", "message"),
     [
         ("multiclass", (1.0, 2.0), "2 weights do not fit 4 classes"),
-        ("multilabel", (1.0,) * K, "4 weights do not fit several labels an image"),
+        ("multilabel", (1.0,) * K, "4 weights do not fit several labels per image"),
         ("multiclass", (1.0, 1.0, 1.0, -1.0), "should be finite, at least 0"),
         ("multiclass", (0.0,) * K, "not all 0"),
         ("multiclass", (1.0, 1.0, 1.0, float("nan")), "should be finite"),

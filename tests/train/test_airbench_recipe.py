@@ -115,7 +115,7 @@ def test_first_layer_is_the_same_whatever_the_seed_and_all_else_is_not(few):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.name": "lenet5", "model.whiten": 10}, "model.whiten: the first layer of lenet5 is no whitening"),
+        ({"model.name": "lenet5", "model.whiten": 10}, "model.whiten: the first layer of lenet5 is not a whitening layer"),
         (
             {"model.name": "common.narrow_airbench:Narrow", "model.whiten": 1_438},
             "model.whiten: 1,438 images, but there are 1,293 to",

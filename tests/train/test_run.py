@@ -162,7 +162,7 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
         ({"model.arguments": {"stm": "small"}}, 'lenet5_relu: no argument "stm"'),
         ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: not set here"),
         ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: there is no validation set"),
-        ({"total": "0steps"}, "total: 0steps is no training"),
+        ({"total": "0steps"}, "total: 0steps is no step: training needs"),
         ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
         ({"data.augment": ("vertical_flop",)}, "data.augment: no operation 'vertical_flop' (did you mean \"vertical_flip\"?)"),
         ({"model.pretrained": "nowhere.npz"}, "no weights from elsewhere are known"),

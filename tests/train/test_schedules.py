@@ -57,7 +57,7 @@ def test_course_of_its_own_length_ends_there_and_stays(name):
     found = rates(name, warmup="10steps", total="5epochs")
     close(found[:51], rates(name, warmup="10steps", total_steps=50))
     close(found[51:], found[50])
-    with pytest.raises(UserError, match=r"schedule\.total: 0steps is no time to train in"):
+    with pytest.raises(UserError, match=r"schedule\.total: 0steps is no step: training needs at least one"):
         rates(name, total="0steps")
 
 
