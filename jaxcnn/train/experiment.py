@@ -191,7 +191,7 @@ def prepare(config: Config) -> Experiment:
     augment.check(preprocessing.input_shape)
     selection = experiment.selection
     if config.early_stop.patience and selection.quantity is None:
-        raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity that evaluations could be compared by")
+        raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity to compare evaluations by")
     return experiment
 
 

@@ -169,8 +169,8 @@ MISTAKES = {
     "no user": (lambda root: None, {"root": "~nobody_of_this_name/a"}, 'no file or folder "~nobody_of_this_name/a"'),
     "a file": (lambda root: None, {"root": __file__}, "is a file; the source"),
     "no group": (lambda root: None, {"group": "patient"}, "is not found in 'blue/track0_0.png' and 29 other paths"),
-    "bad group": (lambda root: None, {"group": "("}, "no regular expression"),
-    "bad fold": (lambda root: None, {"fold": "6/5"}, "'6/5' is no fold"),
+    "bad group": (lambda root: None, {"group": "("}, "not a regular expression"),
+    "bad fold": (lambda root: None, {"fold": "6/5"}, "'6/5' is not a fold"),
     "bad crop": (lambda root: None, {"random_crop": (0.1, 1.0)}, "is not a pair of ranges"),
     "no test": (lambda root: None, {"test": 0.0}, "data.test: folder has no test set; set data.test to"),
     "new class": (lambda root: [picture(root / "s" / "train" / n / "1.png", (9, 9, 9)) for n in "ab"]

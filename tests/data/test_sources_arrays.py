@@ -220,7 +220,7 @@ def test_several_labels_have_to_be_zeros_and_ones_and_as_many_as_class_names(arr
     labels["test_labels"][3, 1] = 2
     with pytest.raises(UserError, match=r"arrays, test: example 3 has the label .*outside zeros and ones"):
         arrays(GRAY | labels)
-    with pytest.raises(UserError, match="arrays, train: 4 labels an image, but 3 class names"):
+    with pytest.raises(UserError, match="arrays, train: 4 labels per image, but 3 class names"):
         arrays(GRAY | labels | {"class_names": np.array(["a", "b", "c"])})
 
 

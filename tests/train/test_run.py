@@ -161,7 +161,7 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
         ({"data.image_size": 0}, "8×8 is too small for lenet5_relu: at least 32×32"),
         ({"model.arguments": {"stm": "small"}}, 'lenet5_relu: no argument "stm"'),
         ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: not set here"),
-        ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: there is no validation set"),
+        ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: early stopping needs a validation set"),
         ({"total": "0steps"}, "total: 0steps is no step: training needs"),
         ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
         ({"data.augment": ("vertical_flop",)}, "data.augment: no operation 'vertical_flop' (did you mean \"vertical_flip\"?)"),
