@@ -176,11 +176,12 @@ def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> N
 
 
 def name_of(model: nn.Module) -> str:
-    """The name of its variant, or of its class."""
-    for name, (module, fields, *_) in _VARIANTS.items():
-        made_of = {field.name for field in dataclasses.fields(module) if not _is_argument(field)}
-        if type(model) is module and all(getattr(model, field) == value for field, value in fields.items() if field in made_of):
-            return name
+    """The name of its variant, or of its class. Of variants that differ in arguments alone, the one with these arguments."""
+    arguments = {field.name for field in dataclasses.fields(model) if _is_argument(field)}
+    for passed_over in (set(), arguments):
+        for name, (module, fields, *_) in _VARIANTS.items():
+            if type(model) is module and all(getattr(model, field) == fields[field] for field in fields.keys() - passed_over):
+                return name
     return type(model).__name__
 
 

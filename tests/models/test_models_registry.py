@@ -71,3 +71,7 @@ def test_importing_models_loads_nothing_of_data_and_training():
 )
 def test_messages_name_the_variant_whatever_its_arguments(name, arguments):
     assert name_of(create_model(name, **arguments)) == name
+
+
+def test_messages_name_every_variant():
+    assert [name for name in list_models() if name_of(create_model(name)) != name] == []
