@@ -97,7 +97,7 @@ def _expand_home() -> None:
 def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
     """The checked config of `FILE.py` or `FILE.py:ARGUMENT`, changed by overrides: `--config.seed=1`.
 
-    A name without ".py" and folder, "lenet5_digits", is that of a file in configs/, which the package contains.
+    A name without ".py" and folder, "lenet5_digits", refers to a file in configs/, which the package contains.
 
     Raises:
       UserError: no such file, an error in it, an unknown setting, a value of the wrong type.

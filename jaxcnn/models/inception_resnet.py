@@ -101,7 +101,7 @@ class ResidualBlock(nn.Module):
 class InceptionResNet(Network, kw_only=True):
     """Stem, three stages of residual inception blocks, global average pool, dropout, linear head.
 
-    `drop_path_rate` is that of the last block, and 0 in the first.
+    `drop_path_rate` applies to the last block; the rate of the first is 0.
     """
 
     plan: Plan

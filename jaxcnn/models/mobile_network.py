@@ -24,7 +24,7 @@ class MobileNetwork(Network, kw_only=True):
 
     The "small" stem, without stride, is for images of about 32×32. `output_stride` limits the stride of the last blocks,
     which are dilated instead: as in timm, those after a block that loses its stride; in MobileNet v3, as in torchvision,
-    that one too. Without classes, the features are those before the hidden layer; where there is one, the last convolution
+    that one too. Without classes, the features are those before the hidden layer; with a hidden layer, the last convolution
     counts as another stage, as in torchvision and timm.
     """
 

@@ -94,7 +94,7 @@ class Network(nn.Module):
     dtype: jax.typing.DTypeLike = jnp.float32
 
     without: ClassVar[frozenset[str]] = frozenset()
-    head_dropout: ClassVar[bool] = True  # False: drop_rate is that of dropout elsewhere
+    head_dropout: ClassVar[bool] = True  # False: drop_rate applies to dropout elsewhere
 
     @property
     def smallest(self) -> int:
@@ -109,7 +109,7 @@ class Network(nn.Module):
 
     @abc.abstractmethod
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, C) -> (N, H', W', F): the maps that the head sees. It sows those of the stages."""
+        """(N, H, W, C) -> (N, H', W', F): the maps that the head sees. It sows each stage's map."""
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         """(N, H', W', F) -> (N, num_classes) float32, or (N, F) if num_classes is 0."""
@@ -151,7 +151,7 @@ class Step(NamedTuple):
 
 
 def steps(model: nn.Module, strides: Sequence[int], output_stride: int) -> list[Step]:
-    """The first steps of stages with these strides, in a network whose stride shall be at most `output_stride`.
+    """The first steps of stages with these strides, in a network with a stride of at most `output_stride`.
 
     A stride that would exceed it is left out, and what follows is dilated by it instead, so that each kernel sees what it
     saw before. Chen, Papandreou, Schroff, Adam: Rethinking Atrous Convolution for Semantic Image Segmentation. 2017,

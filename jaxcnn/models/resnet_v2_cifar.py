@@ -60,7 +60,7 @@ class PreActCifarResNet(CifarResNet):
 
 
 class WideResNet(PreActCifarResNet):
-    """The same; `drop_rate` is that of dropout between the convolutions of a block."""
+    """The same with dropout between the convolutions of a block, at the rate `drop_rate`."""
 
     head_dropout = False
 

@@ -35,7 +35,7 @@ def structure(model: nn.Module, channels: int = 3) -> tuple[Part, ...]:
 
         [part.name for part in structure(create_model("resnet50"))]  # stem, stage1, stage2, stage3, stage4, head
 
-    Every parameter is in one of the layers, and their order is that of the computation: what layer-wise learning rates,
+    Every parameter is in one of the layers, in the order of the computation: what layer-wise learning rates,
     gradual unfreezing and backbones need. To the head belongs what follows the last map, and what the model has not with
     num_classes=0 (auxiliary heads). Where a model has no feature maps, all of it is the head.
     """

@@ -60,7 +60,7 @@ def shortcut(x: jax.Array, features: int, stride: int, conv: Callable, norm: Cal
 class Xception(Network, kw_only=True):
     """Stem, blocks in three flows, two separable convolutions, global average pool, dropout, linear head.
 
-    `drop_path_rate` is that of the last block, and 0 in the first.
+    `drop_path_rate` applies to the last block; the rate of the first is 0.
     """
 
     pool_padding: int | Literal["SAME"]
@@ -128,8 +128,8 @@ class AlignedBlock(nn.Module):
 class AlignedXception(Network, kw_only=True):
     """Stem, blocks of three separable convolutions, global average pool, dropout, linear head.
 
-    `drop_path_rate` is that of the last block, and 0 in the first. `output_stride` limits the stride of the last blocks: what
-    follows the stride that was left out is dilated instead.
+    `drop_path_rate` applies to the last block; the rate of the first is 0. `output_stride` limits the stride of the last
+    blocks: what follows a stride that is left out is dilated instead.
     """
 
     entry: tuple[tuple[int, int], ...]  # width and stride of its blocks
