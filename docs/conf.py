@@ -25,11 +25,14 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 add_module_names = False
 
+smartquotes = False  # would turn -- into a dash, in options too
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
 html_title = f"jaxcnn {release}"
 copybutton_exclude = ".linenos, .gp, .go"
 

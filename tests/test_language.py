@@ -51,7 +51,7 @@ def test_phrases_are_found(text):
 
 
 def test_documents_are_in_plain_english():
-    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     assert len(files) >= 7
     assert [found for file in files for found in banned(file, documents)] == []
 
