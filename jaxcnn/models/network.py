@@ -140,7 +140,7 @@ def _run(block: nn.Module, *inputs: jax.Array) -> jax.Array:
     return block(*inputs)
 
 
-class Step(NamedTuple):
+class Striding(NamedTuple):
     """How a block strides, and dilates where a stride before it, or its own, was left out."""
 
     stride: int
@@ -150,7 +150,7 @@ class Step(NamedTuple):
     """of those after it"""
 
 
-def steps(model: nn.Module, strides: Sequence[int], output_stride: int) -> list[Step]:
+def stridings(model: nn.Module, strides: Sequence[int], output_stride: int) -> list[Striding]:
     """The first steps of stages with these strides, in a network with a stride of at most `output_stride`.
 
     A stride that would exceed it is left out, and what follows is dilated by it instead, so that each kernel sees what it
@@ -164,7 +164,7 @@ def steps(model: nn.Module, strides: Sequence[int], output_stride: int) -> list[
     for stride in strides:
         kept = stride if reached * stride <= output_stride else 1
         reached, before, dilation = reached * kept, dilation, dilation * stride // kept
-        result.append(Step(kept, before, dilation))
+        result.append(Striding(kept, before, dilation))
     if dilation == 1 and output_stride < 32:
         raise UserError(f"{name_of(model)}: output_stride={output_stride} has no effect: its stride is {reached}")
     return result
