@@ -24,7 +24,7 @@ class ConvSpec(NamedTuple):
     """kernel size: one number, or (height, width)"""
     stride: int = 1
     padding: int | None = None
-    """pixels on each side, TensorFlow's "VALID" if 0; None: half the kernel size, which keeps the size of the map at stride 1"""
+    """pixels on each side; None: half the kernel size, which keeps height and width at stride 1; 0: TensorFlow's "VALID" """
 
 
 class PoolSpec(NamedTuple):
