@@ -1,4 +1,4 @@
-"""What several families share."""
+"""Layers and functions that several families of networks share."""
 
 from jaxcnn.layers.activation import Activation, identity, recomputed, relu
 from jaxcnn.layers.batch_norm import BatchNorm
