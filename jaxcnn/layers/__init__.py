@@ -1,8 +1,8 @@
-"""What several families share."""
+"""Layers and functions that several families of networks share."""
 
 from jaxcnn.layers.activation import Activation, identity, recomputed, relu
 from jaxcnn.layers.batch_norm import BatchNorm
-from jaxcnn.layers.branches import AVERAGE_POOL, Branches, Conv, Pool, branched, conv_numbers, sequence
+from jaxcnn.layers.branches import AVERAGE_POOL, Branches, ConvSpec, PoolSpec, branched, conv_numbers, sequence
 from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
@@ -28,10 +28,10 @@ __all__ = [
     "Activation",
     "BatchNorm",
     "Branches",
-    "Conv",
+    "ConvSpec",
     "GroupNorm",
     "LayerNorm",
-    "Pool",
+    "PoolSpec",
     "ScaledStandardizedConv",
     "SqueezeExcite",
     "StandardizedConv",

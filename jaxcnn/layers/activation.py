@@ -1,4 +1,4 @@
-"""Activations that layers compute together with something else."""
+"""Activation functions, and what layers that fuse them need to know about them."""
 
 import math
 from collections.abc import Callable
@@ -11,23 +11,23 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 def identity(x: jax.Array) -> jax.Array:
-    """No activation."""
+    """Returns x: no activation."""
     return x
 
 
 EVERYTHING = (-math.inf, math.inf)
 BOUNDS: dict[Activation, tuple[float, float]] = {identity: EVERYTHING, nn.relu: (0.0, math.inf), nn.relu6: (0.0, 6.0)}
-"""Of the activations that only keep within bounds."""
+"""The bounds of activations that only clip their input to an interval."""
 
 
 def recomputed(activation: Activation) -> Activation:
-    """The same; its gradient keeps x alone, and computes again what it needs (an exponential, a Gaussian's integral)."""
+    """Returns the activation with a gradient that stores only x and recomputes intermediate values (exp, erf)."""
     return jax.checkpoint(activation)
 
 
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
-    """nn.relu; but its gradient looks at the result, which is kept for the next layer anyway, and not at x."""
+    """nn.relu whose gradient uses the result instead of x: the next layer stores the result anyway."""
     return jnp.maximum(x, 0)
 
 

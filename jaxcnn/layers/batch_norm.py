@@ -1,4 +1,4 @@
-"""Batch normalisation, with the activation that follows it."""
+"""Batch normalization with the activation that follows it."""
 
 from functools import partial
 
@@ -11,20 +11,20 @@ from jaxcnn.layers.onednn import NORM_TARGET, NormSettings, norm_operation
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last.
+    """Batch normalization over all axes but the last.
 
     Ioffe, Szegedy: Batch Normalization. ICML 2015, arXiv:1502.03167.
 
-    Stands for flax's nn.BatchNorm, which cannot take a bfloat16 input under strict dtype promotion, and whose running
-    variance is the biased one; the variables have the same names. Statistics and parameters are float32 and so is the
-    arithmetic; only the result is `dtype`. Under jit, the statistics of a sharded batch are those of the whole batch.
-    The `activation` that follows belongs to it, for ReLU and ReLU6 are computed with it in training.
+    Replaces flax's nn.BatchNorm, which does not accept bfloat16 inputs under strict dtype promotion and whose running variance
+    is biased. The variables have the same names. Parameters, statistics and arithmetic are float32; the result has `dtype`.
+    Under jit, the statistics of a sharded batch are those of the entire batch. The following `activation` is an argument
+    because ReLU and ReLU6 are fused with the norm in training.
     """
 
-    use_running_average: bool  # True in evaluation, and in training where the statistics are frozen
-    momentum: float = 0.1  # weight of the new batch: PyTorch's convention; 1 - Flax's
+    use_running_average: bool  # in evaluation, and in training with frozen statistics
+    momentum: float = 0.1  # weight of the new batch: PyTorch's convention, 1 - Flax's momentum
     epsilon: float = 1e-5
-    unbiased: bool = True  # the running variance takes the batch variance × n / (n - 1), as PyTorch's and the paper's
+    unbiased: bool = True  # running variances average batch variance × n / (n - 1), as in PyTorch and the paper
     use_scale: bool = True
     scale_init: jax.nn.initializers.Initializer = nn.initializers.ones
     bias_init: jax.nn.initializers.Initializer = nn.initializers.zeros
@@ -33,7 +33,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        """(…, C) -> (…, C) in `dtype`; the running statistics move only where "batch_stats" is mutable."""
+        """(…, C) -> (…, C) in `dtype`; in training, "batch_stats" must be mutable and is updated."""
         shape = (x.shape[-1],)
         scale = self.param("scale", self.scale_init, shape, jnp.float32) if self.use_scale else jnp.ones(shape)
         bias = self.param("bias", self.bias_init, shape, jnp.float32)
@@ -57,10 +57,10 @@ class BatchNorm(nn.Module):
 def normalized_by_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, settings: NormSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises x (…, C) by its own statistics: (…, C), mean (C,) and biased variance (C,). All results are float32.
+    """Normalizes x (…, C) by its own statistics. Returns y (…, C), mean (C,) and biased variance (C,), all float32.
 
-    The first is kept within settings.low and settings.high. The gradients are Ioffe and Szegedy's (section 3). They take x
-    again, which is there anyway, where JAX would keep x - mean as well, and find from it what the bounds cut off.
+    y is clipped to [settings.low, settings.high]. The gradients are Ioffe and Szegedy's (section 3), computed from x, which is
+    stored anyway; automatic differentiation would also store x - mean and the mask of clipped values.
     """
     return _forward(x, scale, bias, settings=settings)
 
@@ -68,9 +68,9 @@ def normalized_by_batch(
 def _forward_by_jax(
     x: jax.Array, scale: jax.Array, bias: jax.Array, *, settings: NormSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    wide, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-    # On a CPU XLA computes each sum by itself, and the plain one five times as fast as another: twice over the data is quicker.
-    mean, var = _moments(wide, axes) if jax.default_backend() == "cpu" else _moments_in_one_pass(wide, axes)
+    x32, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+    # On CPUs, XLA does not fuse the two sums, and a plain sum is five times as fast as others: two passes are faster there.
+    mean, var = _moments(x32, axes) if jax.default_backend() == "cpu" else _moments_in_one_pass(x32, axes)
     return settings.bounded(_affine(x, mean, var, scale, bias, settings.epsilon)), mean, var
 
 
@@ -80,7 +80,7 @@ def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]
 
 
 def _moments_in_one_pass(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    sample = x[(0,) * len(axes)]  # of x less this; of x itself, a mean far from 0 would cancel the variance
+    sample = x[(0,) * len(axes)]  # subtracted first, because a mean far from 0 would cancel the digits of the variance
     shifted = x - jnp.expand_dims(sample, axes)
     offset = shifted.mean(axes)
     return sample + offset, jnp.maximum(jnp.square(shifted).mean(axes) - jnp.square(offset), 0)
@@ -107,14 +107,14 @@ def _backward_by_jax(
     axes, n = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
     y_gradient = settings.passed(_affine(x, mean, var, scale, bias, settings.epsilon), y_gradient)
     inverse = jax.lax.rsqrt(var + settings.epsilon)
-    centred = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
+    centered = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
     bias_gradient = y_gradient.sum(axes)
-    scale_gradient = (y_gradient * centred).sum(axes) * inverse
+    scale_gradient = (y_gradient * centered).sum(axes) * inverse
     factor = scale * inverse
-    of_centred = (2 * var_gradient - factor * inverse * scale_gradient) / n
+    centered_factor = (2 * var_gradient - factor * inverse * scale_gradient) / n
     constant = (mean_gradient - factor * bias_gradient) / n
-    of_y, of_centred, constant = (jnp.expand_dims(v, axes) for v in (factor, of_centred, constant))
-    x_gradient = y_gradient * of_y + centred * of_centred + constant
+    factor, centered_factor, constant = (jnp.expand_dims(v, axes) for v in (factor, centered_factor, constant))
+    x_gradient = y_gradient * factor + centered * centered_factor + constant
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 
 

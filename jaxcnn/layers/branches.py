@@ -1,8 +1,9 @@
-"""Inception modules: branches of convolutions side by side, each written as data.
+"""Inception modules as data: the branches of a module are tuples of layer descriptions.
 
-    ((Conv(64),), (Conv(48), Conv(64, 5)), (AVERAGE_POOL, Conv(32)))
+    ((ConvSpec(64),), (ConvSpec(48), ConvSpec(64, 5)), (AVERAGE_POOL, ConvSpec(32)))
 
-are three branches, whose outputs are concatenated; (Conv(384), (Conv(384, (1, 3)), Conv(384, (3, 1)))) is one that ends in two.
+describes three branches whose outputs are concatenated. A tuple in place of a `ConvSpec` describes convolutions of the same
+input, whose outputs are concatenated: (ConvSpec(384), (ConvSpec(384, (1, 3)), ConvSpec(384, (3, 1)))).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,83 +16,94 @@ import jax.numpy as jnp
 from jaxcnn.layers.pool import average_pool, max_pool
 
 
-class Conv(NamedTuple):
-    """A convolution, batch norm, ReLU."""
+class ConvSpec(NamedTuple):
+    """Describes a convolution with batch norm and ReLU."""
 
     features: int
     size: int | tuple[int, int] = 1
+    """kernel size: one number, or (height, width)"""
     stride: int = 1
-    padding: int | None = None  # None keeps the size, 0 is TensorFlow's "VALID"
+    padding: int | None = None
+    """pixels on each side; None: half the kernel size, which keeps height and width at stride 1; 0: TensorFlow's "VALID" """
 
 
-class Pool(NamedTuple):
-    """Pooling over 3×3 windows, as a rule."""
+class PoolSpec(NamedTuple):
+    """Describes a pooling layer."""
 
     kind: Literal["max", "average"]
     size: int = 3
     stride: int = 1
     padding: int = 1
-    ceil_mode: bool = False  # max_pool's
+    ceil_mode: bool = False
+    """of `max_pool`; average pooling ignores it"""
 
 
-AVERAGE_POOL = Pool("average")
-Steps = Sequence[Conv | Pool | tuple[Conv, ...]]
+AVERAGE_POOL = PoolSpec("average")
+
+LayerSpecs = Sequence[ConvSpec | PoolSpec | tuple[ConvSpec, ...]]
+"""A chain of layers; a tuple describes convolutions of the same input, whose outputs are concatenated."""
 
 
-def conv_numbers(steps: Steps) -> Iterator[str]:
-    """How the convolutions are numbered, in their order: "1", "2", "3a", "3b" where the third are two side by side."""
-    for number, step in enumerate((step for step in steps if not isinstance(step, Pool)), start=1):
-        yield from [str(number)] if isinstance(step, Conv) else [f"{number}{'abc'[part]}" for part in range(len(step))]
+def conv_numbers(specs: LayerSpecs) -> Iterator[str]:
+    """Yields the numbers that the convolutions have in layer names, in order: "1", "2", "3a", "3b" if the third is a pair."""
+    convs = (spec for spec in specs if not isinstance(spec, PoolSpec))
+    for number, spec in enumerate(convs, start=1):
+        yield from [str(number)] if isinstance(spec, ConvSpec) else [f"{number}{'abc'[index]}" for index in range(len(spec))]
 
 
 def sequence(
     x: jax.Array,
-    steps: Steps,
+    specs: LayerSpecs,
     *,
     prefix: str,
     conv: Callable,
     norm: Callable,
     count_padding: bool = True,
 ) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', C'): one step after the other; the layers are {prefix}conv1, {prefix}norm1, ….
+    """Applies the described layers one after the other: (N, H, W, C) -> (N, H', W', C').
 
-    The stem's first is stem_conv, as in every network. `count_padding` is average_pool's.
+    Must be called in a compact method. The layers are named {prefix}conv1, {prefix}norm1, {prefix}conv2, …; but the first
+    convolution of a stem is "stem_conv", as in every network. `conv` and `norm` create them, as from `Network.layers`.
+    `count_padding` is passed to `average_pool`.
     """
-    numbers = conv_numbers(steps)
+    numbers = conv_numbers(specs)
 
-    def unit(x, step):
+    def unit(x, spec):
         number = next(numbers)
         number = "" if (prefix, number) == ("stem_", "1") else number
-        x = conv(step.features, step.size, step.stride, padding=step.padding, name=f"{prefix}conv{number}")(x)
+        x = conv(spec.features, spec.size, spec.stride, padding=spec.padding, name=f"{prefix}conv{number}")(x)
         return norm(name=f"{prefix}norm{number}", activation=nn.relu)(x)
 
-    for step in steps:
-        if isinstance(step, Conv):
-            x = unit(x, step)
-        elif not isinstance(step, Pool):
-            x = jnp.concatenate([unit(x, part) for part in step], axis=-1)
-        elif step.kind == "max":
-            x = max_pool(x, step.size, step.stride, padding=step.padding, ceil_mode=step.ceil_mode)
+    for spec in specs:
+        if isinstance(spec, ConvSpec):
+            x = unit(x, spec)
+        elif not isinstance(spec, PoolSpec):
+            x = jnp.concatenate([unit(x, conv_spec) for conv_spec in spec], axis=-1)
+        elif spec.kind == "max":
+            x = max_pool(x, spec.size, spec.stride, padding=spec.padding, ceil_mode=spec.ceil_mode)
         else:
-            x = average_pool(x, step.size, step.stride, padding=step.padding, count_padding=count_padding)
+            x = average_pool(x, spec.size, spec.stride, padding=spec.padding, count_padding=count_padding)
     return x
 
 
-def branched(x: jax.Array, branches: Sequence[Steps], **options: Any) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', the branches' C'): branch{b}_conv{n}, branch{b}_norm{n}; for `options` see `sequence`."""
-    outputs = [sequence(x, steps, prefix=f"branch{b}_", **options) for b, steps in enumerate(branches, start=1)]
+def branched(x: jax.Array, branches: Sequence[LayerSpecs], **options: Any) -> jax.Array:
+    """Applies branches to one input and concatenates their outputs: (N, H, W, C) -> (N, H', W', sum of their C').
+
+    The layers of branch b are named branch{b}_conv{n} and branch{b}_norm{n}. `options` are the other arguments of `sequence`.
+    """
+    outputs = [sequence(x, specs, prefix=f"branch{b}_", **options) for b, specs in enumerate(branches, start=1)]
     return jnp.concatenate(outputs, axis=-1)
 
 
 class Branches(nn.Module):
-    """Branches of one input, concatenated."""
+    """`branched` as a module."""
 
-    branches: tuple[Steps, ...]
+    branches: tuple[LayerSpecs, ...]
     conv: Callable
     norm: Callable
     count_padding: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H', W', the branches' C')."""
+        """(N, H, W, C) -> (N, H', W', sum of the branches' C')."""
         return branched(x, self.branches, conv=self.conv, norm=self.norm, count_padding=self.count_padding)

@@ -1,4 +1,4 @@
-"""Convolution: every family's goes through `conv` or `convolve`, where it is decided which implementation computes it."""
+"""Convolution. All networks use `conv` or `convolve`, which choose the implementation: XLA, or oneDNN on CPUs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -12,19 +12,19 @@ from jaxcnn.layers.onednn import KINDS, ConvSettings, choice, convolution, descr
 
 
 def he_normal(fan: Literal["fan_in", "fan_out"]) -> jax.nn.initializers.Initializer:
-    """Normal with variance 2 / fan, which keeps the variance through ReLU layers.
+    """Returns a normal initializer with variance 2 / fan, which preserves variance through ReLU layers.
 
-    He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015, arXiv:1502.01852. "fan_in" keeps that of the
-    activations (equation 10), "fan_out" that of the gradients (equation 14). Not truncated, as PyTorch's
-    kaiming_normal_; JAX's own he_normal is.
+    He, Zhang, Ren, Sun: Delving Deep into Rectifiers. ICCV 2015, arXiv:1502.01852. "fan_in" preserves the variance of
+    activations (equation 10), "fan_out" that of gradients (equation 14). The distribution is not truncated, as in PyTorch's
+    kaiming_normal_; JAX's he_normal is.
     """
     return jax.nn.initializers.variance_scaling(2.0, fan, "normal")
 
 
-HE_FAN_OUT = he_normal("fan_out")  # as torchvision's networks start
+HE_FAN_OUT = he_normal("fan_out")  # the default of torchvision's networks
 
 Padding = int | Sequence[int | tuple[int, int]] | Literal["SAME"]
-"""Pixels on each side; or those of height and of width, each as one number or as (before, after); or TensorFlow's "SAME"."""
+"""Pixels on all sides; or (rows, columns), where each is a number or (before, after); or "SAME", TensorFlow's rule."""
 
 
 def conv(
@@ -42,11 +42,13 @@ def conv(
     kind: Callable[..., nn.Conv] = nn.Conv,
     name: str | None = None,
 ) -> nn.Conv:
-    """A convolution of `size` (height, width), (N, H, W, C) -> (N, H', W', features) in `dtype`; its parameters are float32.
+    """Returns a convolution (N, H, W, C) -> (N, H', W', features) in `dtype` with float32 parameters.
 
-    Pads explicitly, the same on each side, dilation · (size - 1) / 2 unless told otherwise: PyTorch's form. "SAME" is
-    TensorFlow's, which pads a strided convolution more on the far side. `groups` of C is a depthwise convolution.
-    `kind` is what does something with the kernel first (StandardizedConv).
+        x = conv(64, 7, 2, name="stem_conv")(images)  # (N, H, W, 3) -> (N, H/2, W/2, 64)
+
+    `size` is that of the kernel, one number or (height, width). `padding` defaults to dilation · (size - 1) / 2 on each side,
+    PyTorch's convention; "SAME" is TensorFlow's, which pads strided convolutions more at the bottom and right. With groups=C
+    the convolution is depthwise. `kind` is the module's class, for instance StandardizedConv.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if padding is None:
@@ -70,11 +72,11 @@ def conv(
 def convolve(
     x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: str | Sequence[tuple[int, int]], **options: Any
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`; by oneDNN where that is here, on a CPU, and knows how (see jaxcnn.layers.onednn)."""
+    """jax.lax.conv_general_dilated, computed by oneDNN on CPUs if it is installed and supports the case."""
     settings = _for_onednn(x, kernel, window_strides, padding, **options)
     if settings and settings.kernel == (1, 1) and settings.strides != (1, 1) and not any(map(any, settings.padding)):
-        # Of some positions only: taken out here. oneDNN does it itself, beyond the end of its memory where channels are no
-        # multiple of 8 (3.2, jit_1x1:avx2, the kernel's gradient): wrong numbers, or threads that wait for ever.
+        # A strided 1×1 convolution uses some positions only, which are selected here. If channels are not a multiple of 8,
+        # oneDNN 3.2 (jit_1x1:avx2, kernel gradient) accesses memory beyond its buffers: wrong results or deadlocked threads.
         rows, columns = settings.strides
         return convolve(x[:, ::rows, ::columns], kernel, (1, 1), padding, **options)
     if settings:
@@ -83,17 +85,18 @@ def convolve(
 
 
 def cpu_convolution() -> str:
-    """What computes convolutions here: "onednn 3.2 (avx2)", "xla", "xla (not onednn: why)"; "" where this is no CPU.
+    """Returns the implementation of convolutions on a CPU: "onednn 3.2 (avx2)", "xla" or "xla (not onednn: REASON)".
 
-    Who asks shall tell the user: it is not logged then.
+    On other devices it returns "". The caller should show the result to the user: the warning that oneDNN is not used is
+    not logged after this call.
 
     Raises:
-      UserError: JAXCNN_CPU_CONV asks for what can't be.
+      UserError: JAXCNN_CPU_CONV asks for an implementation that is not available.
     """
     return described() if jax.default_backend() == "cpu" else ""
 
 
-_NHWC = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # and HWIO
+_NHWC = jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # with HWIO kernels
 
 
 def _for_onednn(
@@ -109,7 +112,7 @@ def _for_onednn(
     precision: jax.lax.PrecisionLike = None,
     **others: Any,
 ) -> ConvSettings | None:
-    """The convolution as oneDNN takes it; None where XLA shall compute it (and say what is wrong, if something is)."""
+    """Returns the settings for oneDNN, or None if XLA shall compute the convolution, which also reports wrong arguments."""
     groups, dilation = feature_group_count, rhs_dilation or (1, 1)
     if jax.default_backend() != "cpu" or any(others.values()) or any(size != 1 for size in lhs_dilation or ()):
         return None
@@ -117,7 +120,7 @@ def _for_onednn(
         return None
     if jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers) != _NHWC:
         return None
-    if not all(isinstance(size, int) and size > 0 for size in (*x.shape, *kernel.shape)):  # an exported size may be a name
+    if not all(isinstance(size, int) and size > 0 for size in (*x.shape, *kernel.shape)):  # sizes may be symbolic in jax.export
         return None
     if x.shape[3] != kernel.shape[2] * groups or kernel.shape[3] % groups:
         return None
@@ -147,7 +150,7 @@ def _for_onednn(
         settings = settings._replace(compute=jnp.dtype(jnp.bfloat16))
     shape = shape_of(x.shape, kernel.shape[3], settings)
     programs = [library.implementation(kind, settings.compute, shape) for kind in KINDS]
-    # "ref" is oneDNN's plain loop, for what it has no fast program for
+    # "ref" is oneDNN's slow reference implementation
     return settings if all(program and not program.startswith("ref") for program in programs) else None
 
 

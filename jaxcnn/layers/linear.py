@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""Linear layers."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 
 def uniform(bound: float) -> jax.nn.initializers.Initializer:
-    """Uniform between -bound and bound."""
+    """Returns an initializer that draws uniformly between -bound and bound."""
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -23,9 +23,9 @@ def linear(
     dtype: jax.typing.DTypeLike = jnp.float32,
     name: str | None = None,
 ) -> nn.Dense:
-    """(N, inputs) -> (N, features) in `dtype`: float32, whatever the network computes in, where it makes logits.
+    """Returns a linear layer (N, inputs) -> (N, features) in `dtype`, which should be float32 for logits.
 
-    Kernel and bias start uniform within ±1/sqrt(inputs), as PyTorch's nn.Linear, unless told otherwise.
+    Kernel and bias are drawn uniformly within ±1/sqrt(inputs) by default, as in PyTorch's nn.Linear.
     """
     init = uniform(inputs**-0.5)
     return nn.Dense(features, kernel_init=kernel_init or init, bias_init=bias_init or init, dtype=dtype, name=name)

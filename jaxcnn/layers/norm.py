@@ -1,4 +1,4 @@
-"""Normalisation by group and by layer."""
+"""Group and layer normalization."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from jaxcnn.layers.onednn import LAYER_NORM_TARGET, LayerNormSettings, norm_oper
 
 
 class GroupNorm(nn.Module):
-    """Each image's channels normalised in groups of neighbours, over all positions.
+    """Normalizes each group of consecutive channels of an image, over all positions.
 
-    Wu, He: Group Normalization. ECCV 2018, arXiv:1803.08494. In float32 like BatchNorm, and for the same reason.
+    Wu, He: Group Normalization. ECCV 2018, arXiv:1803.08494. As in BatchNorm, only the result has `dtype`.
     """
 
     groups: int = 32
@@ -28,16 +28,16 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
-        centred = grouped - grouped.mean((1, 2, 4), keepdims=True)
-        var = jnp.square(centred).mean((1, 2, 4), keepdims=True)
-        y = (centred * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
+        centered = grouped - grouped.mean((1, 2, 4), keepdims=True)
+        var = jnp.square(centered).mean((1, 2, 4), keepdims=True)
+        y = (centered * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         return self.activation((y * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(self.dtype))
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis: the channels of each position, by themselves.
+    """Layer normalization over the last axis: the channels at each position.
 
-    Ba, Kiros, Hinton: Layer Normalization. 2016, arXiv:1607.06450. As in BatchNorm, only the result is `dtype`.
+    Ba, Kiros, Hinton: Layer Normalization. 2016, arXiv:1607.06450. As in BatchNorm, only the result has `dtype`.
     """
 
     epsilon: float = 1e-6
@@ -54,16 +54,16 @@ class LayerNorm(nn.Module):
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_normalized(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: LayerNormSettings) -> jax.Array:
-    """Normalises each x (…, C) by its own mean and biased variance: (…, C) float32. For the gradient it keeps x alone."""
+    """Normalizes x (…, C) by mean and biased variance over the last axis: (…, C) float32. The gradient stores only x."""
     return _forward(x, scale, bias, settings=settings)[0]
 
 
 def _normal(x: jax.Array, settings: LayerNormSettings) -> tuple[jax.Array, jax.Array]:
-    """What is left of x without its mean and deviation, and 1 / deviation."""
-    wide = x.astype(jnp.float32)
-    centred = wide - wide.mean(-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + settings.epsilon)
-    return centred * inverse, inverse
+    """Returns x with mean 0 and variance 1 over the last axis, and 1 / standard deviation (…, 1)."""
+    x32 = x.astype(jnp.float32)
+    centered = x32 - x32.mean(-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + settings.epsilon)
+    return centered * inverse, inverse
 
 
 def _forward_by_jax(x: jax.Array, scale: jax.Array, bias: jax.Array, *, settings: LayerNormSettings) -> tuple[jax.Array]:
@@ -77,8 +77,8 @@ def _backward_by_jax(
     axes = tuple(range(x.ndim - 1))
     normal, inverse = _normal(x, settings)
     scaled = gradient * jnp.expand_dims(scale, axes)
-    along = (scaled * normal).mean(-1, keepdims=True)
-    x_gradient = (scaled - scaled.mean(-1, keepdims=True) - normal * along) * inverse
+    projection = (scaled * normal).mean(-1, keepdims=True)
+    x_gradient = (scaled - scaled.mean(-1, keepdims=True) - normal * projection) * inverse
     return x_gradient.astype(x.dtype), (gradient * normal).sum(axes), gradient.sum(axes)
 
 

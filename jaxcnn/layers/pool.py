@@ -1,4 +1,4 @@
-"""Pooling, with explicit padding."""
+"""Pooling."""
 
 from typing import Literal
 
@@ -11,15 +11,15 @@ from jaxcnn.layers.onednn import PoolSettings, maximum_of_windows
 
 
 def max_pool(x: jax.Array, size: int, stride: int, *, padding: int | Literal["SAME"] = 0, ceil_mode: bool = False) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', C): the maximum of each size×size window; what is padded never wins.
+    """Returns the maximum of each size×size window, ignoring padding: (N, H, W, C) -> (N, H', W', C).
 
-    With `ceil_mode` a window that reaches over the far edge counts too, if it starts inside (PyTorch's rule). The gradient
-    goes to the first of equal maxima.
+    With `ceil_mode`, windows that start inside the image or its left padding but extend beyond the right one are included,
+    as in PyTorch. The gradient goes to the first of equal maxima.
     """
     pads = _padding(x, size, stride, padding, ceil_mode)
     if size <= 3 and jax.default_backend() == "cpu":
-        # There XLA takes the gradient of its own maximum of windows, select_and_scatter, one number at a time: 0.31 s for the
-        # first pool of a ResNet on 8 images of 224×224.
+        # On CPUs, XLA's gradient of reduce_window, select_and_scatter, is a scalar loop: 0.31 s for the first pool of a ResNet
+        # on 8 images of 224×224.
         if isinstance(pads, str):
             pads = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), pads)
         (top, bottom), (left, right) = pads
@@ -37,9 +37,10 @@ def average_pool(
     ceil_mode: bool = False,
     count_padding: bool = True,
 ) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', C): the mean of each size×size window, of its own pixels alone unless `count_padding`.
+    """Returns the mean of each size×size window: (N, H, W, C) -> (N, H', W', C).
 
-    PyTorch counts its padding by default (count_include_pad), but never what `ceil_mode` adds; TensorFlow never does.
+    With `count_padding`, zeros of the padding are included in the mean, as by default in PyTorch (count_include_pad). Pixels
+    that `ceil_mode` or "SAME" adds never are.
     """
     window, strides, pads = (size, size), (stride, stride), _padding(x, size, stride, padding, ceil_mode)
     if isinstance(pads, str):
@@ -64,7 +65,7 @@ def _padding(
         after = padding
         if ceil_mode:
             windows = -(-(length + 2 * padding - size) // stride) + 1
-            if (windows - 1) * stride >= length + padding:  # the last one would start in the far padding
+            if (windows - 1) * stride >= length + padding:  # the last window would start in the padding at the end
                 windows -= 1
             after = (windows - 1) * stride + size - length - padding
         pads.append((padding, max(after, 0) if ceil_mode else after))
@@ -72,55 +73,56 @@ def _padding(
 
 
 def sum_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', C): the sum of each size×size window."""
-    zero = np.zeros((), x.dtype)  # a constant: only as such does JAX see a sum, which it can differentiate
+    """Returns the sum of each size×size window: (N, H, W, C) -> (N, H', W', C)."""
+    zero = np.zeros((), x.dtype)  # a concrete zero, for which JAX recognizes a sum, which is differentiable
     return jax.lax.reduce_window(x, zero, jax.lax.add, (1, size, size, 1), (1, stride, stride, 1), "VALID")
 
 
 def global_average_pool(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, C) float32: the mean over all positions."""
+    """Returns the mean over all positions: (N, H, W, C) -> (N, C) float32."""
     return x.astype(jnp.float32).mean((1, 2))
 
 
 def largest(x: jax.Array, axis: int) -> jax.Array:
-    """The maximum along an axis, which goes; the gradient goes to one of equal ones.
+    """Returns the maximum along an axis, which is removed. The gradient goes to the first of equal maxima.
 
-    The gradient of jnp.max goes to what equals the maximum. Where XLA computes x twice and rounds it in two ways, nothing
-    does, and the gradient is infinite.
+    jnp.max divides its gradient by the number of elements that equal the maximum. That number is 0, and the gradient infinite,
+    if XLA computes x twice with different rounding.
     """
     return jnp.take_along_axis(x, x.argmax(axis, keepdims=True), axis).squeeze(axis)
 
 
 def global_max_pool(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, C): the maximum over all positions."""
+    """Returns the maximum over all positions: (N, H, W, C) -> (N, C)."""
     return largest(x.reshape(x.shape[0], -1, x.shape[3]), 1)
 
 
 def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
-    """(N, H, W, C) -> (N, size, size, C): means over size×size parts that may overlap by a pixel, as PyTorch's.
+    """Returns means over size×size cells, as PyTorch's AdaptiveAvgPool2d: (N, H, W, C) -> (N, size, size, C).
 
-    Part i of n pixels reaches from floor(i · n / size) to ceil((i + 1) · n / size); with n < size pixels are repeated.
+    Cell i of n pixels is from floor(i · n / size) to ceil((i + 1) · n / size). Cells overlap by a pixel if size does not divide
+    n, and repeat pixels if n < size.
     """
     for axis in (1, 2):
         n = x.shape[axis]
         if n != size:
-            parts = np.zeros((size, n), np.float32)
+            weights = np.zeros((size, n), np.float32)
             for i in range(size):
                 start, stop = i * n // size, -(-(i + 1) * n // size)
-                parts[i, start:stop] = 1 / (stop - start)
-            x = jnp.moveaxis(jnp.tensordot(x, jnp.asarray(parts, x.dtype), ((axis,), (1,))), -1, axis)
+                weights[i, start:stop] = 1 / (stop - start)
+            x = jnp.moveaxis(jnp.tensordot(x, jnp.asarray(weights, x.dtype), ((axis,), (1,))), -1, axis)
     return x
 
 
 def blur_pool(x: jax.Array, stride: int) -> jax.Array:
-    """(N, H, W, C) -> (N, H', W', C): each channel smoothed by (1, 2, 1) / 4 along both axes, edges mirrored, then strided.
+    """Smooths each channel by (1, 2, 1) / 4 along both axes, with mirrored edges, and strides: (N, H, W, C) -> (N, H', W', C).
 
     Zhang: Making Convolutional Networks Shift-Invariant Again. ICML 2019, arXiv:1904.11486.
     """
     for axis in (1, 2):
         padding = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-        before, here, after = (
+        before, center, after = (
             jax.lax.slice_in_dim(jnp.pad(x, padding, "reflect"), i, i + x.shape[axis], stride, axis) for i in range(3)
         )
-        x = (before + 2 * here + after) / 4
+        x = (before + 2 * center + after) / 4
     return x

@@ -1,4 +1,4 @@
-"""Many equal blocks one after the other."""
+"""Sequences of equal blocks, optionally compiled as a loop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,12 +18,13 @@ def in_sequence(
     scan: bool = False,
     remat: bool = False,
 ) -> jax.Array:
-    """What the blocks block(name=…, drop_rate=…) of `parent` make of x, each of the one before; none changes its shape.
+    """Applies the blocks block(name=…, drop_rate=…) to x, one after the other.
 
-    With `scan` one block is compiled, not each: of a training step of 164 layers, lowering and compiling took 8.5 s of
-    CPU time instead of 30 (XLA's cheapest optimisation). Their variables are stacked for that and keep their names.
-    What they sow is lost. `remat` computes a block's activations again in
-    the backward pass, and stores only what goes from block to block.
+    Must be called in a compact method of `parent`, whose submodules the blocks become. With `scan`, one block is compiled as
+    the body of a loop instead of each one: lowering and compiling a training step of 164 layers took 8.5 s of CPU time instead
+    of 30 s (XLA's lowest optimization level). Blocks must not change the shape of x then, and what they sow is lost. Variables
+    keep their names; they are stacked in the program only. With `remat`, only the inputs of blocks are stored for the backward
+    pass, and activations are recomputed.
     """
     if not names:
         return x
@@ -35,15 +36,15 @@ def in_sequence(
 
     def step(x, variables, key, rate):
         rngs = {} if key is None else {"dropout": key}
-        one = block(parent=None, drop_rate=0.0 if rate is None else rate)
-        return one.apply(variables, x, mutable=mutable, rngs=rngs)
+        module = block(parent=None, drop_rate=0.0 if rate is None else rate)
+        return module.apply(variables, x, mutable=mutable, rngs=rngs)
 
     if remat:
         step = jax.checkpoint(step, prevent_cse=False)
     kinds = [kind for kind in ("params", "batch_stats") if parent.has_variable(kind, names[0])]
     mutable = [kind for kind in kinds if parent.is_mutable_collection(kind) and kind != "params"]
-    each: list[Any] = [{kind: parent.get_variable(kind, name) for kind in kinds} for name in names]
-    variables = jax.tree.map(lambda *arrays: jnp.stack(arrays), *each)
+    per_block: list[Any] = [{kind: parent.get_variable(kind, name) for kind in kinds} for name in names]
+    variables = jax.tree.map(lambda *arrays: jnp.stack(arrays), *per_block)
     keys = jax.random.split(parent.make_rng("dropout"), len(names)) if parent.has_rng("dropout") else None
     rates = jnp.asarray(drop_rates, jnp.float32) if any(drop_rates) else None
     x, updates = jax.lax.scan(lambda x, inputs: step(x, *inputs), x, (variables, keys, rates))

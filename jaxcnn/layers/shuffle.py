@@ -1,10 +1,10 @@
-"""Exchange between the groups of channels."""
+"""Channel shuffle."""
 
 import jax
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
-    """(N, H, W, C) -> (N, H, W, C): the first channel of each group, then the second of each, and so on.
+    """Interleaves groups of channels: the first channel of each group, then the second of each, …; (N, H, W, C) -> same shape.
 
     Zhang, Zhou, Lin, Sun: ShuffleNet. CVPR 2018, arXiv:1707.01083, figure 1.
     """

@@ -11,10 +11,10 @@ from jaxcnn.layers.conv import HE_FAN_OUT, conv
 
 
 class SqueezeExcite(nn.Module):
-    """Each channel times a gate, computed from the means of all channels by two layers with `reduced` units between.
+    """Multiplies each channel by a gate, which two layers compute from the global means of all channels.
 
-    Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, arXiv:1709.01507, equations 2 to 4. The two layers are
-    1×1 convolutions with bias on a 1×1 image, as most published weights have them.
+    Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, arXiv:1709.01507, equations 2 to 4. The first layer has `reduced`
+    outputs. Both are 1×1 convolutions with bias on 1×1 maps, as in most published weights.
     """
 
     reduced: int

@@ -1,5 +1,5 @@
-"""Architectures: one file a family. `create_model(name, **arguments)` makes one, `list_models(pattern)` lists them."""
+"""Architectures, one file per family. `create_model(name, **arguments)` creates a model, `list_models(pattern)` lists names."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports the names in __init__.pyi on first use

@@ -10,7 +10,7 @@ He et al. (fan in).
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers import Conv
+from jaxcnn.layers import ConvSpec
 from jaxcnn.models.nin import HE, NetworkInNetwork
 from jaxcnn.models.registry import variant
 from jaxcnn.settings import Share
@@ -38,11 +38,11 @@ class AllCNN(NetworkInNetwork):
 
 def all_cnn(name: str, *sizes: int) -> None:
     """The variant whose first two stages have convolutions of these sizes before the one with stride."""
-    first, second = ((*(Conv(width, size) for size in sizes), Conv(width, 3, 2)) for width in (96, 192))
+    first, second = ((*(ConvSpec(width, size) for size in sizes), ConvSpec(width, 3, 2)) for width in (96, 192))
     variant(name, AllCNN, flavour=HE, stages=(first, second, LAST), image_size=32, paper="arXiv:1412.6806")
 
 
-LAST = (Conv(192, 3, 1, 0), Conv(192))
+LAST = (ConvSpec(192, 3, 1, 0), ConvSpec(192))
 all_cnn("all_cnn_a", 5)  # 1.25 M parameters
 all_cnn("all_cnn_b", 5, 1)  # 1.30 M
 all_cnn("all_cnn_c", 3, 3)  # 1.37 M

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import LayerNorm, StochasticDepth, global_average_pool, recomputed
-from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network, steps
+from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network, stridings
 from jaxcnn.models.registry import variant
 
 PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # of ImageNet
@@ -94,17 +94,17 @@ class ConvNeXt(Network, kw_only=True):
         x = norm(name="stem_norm")(x)
         self.sow("intermediates", "stem", x)
 
-        strides = steps(self, (4, *[2] * (len(self.depths) - 1)), self.output_stride)
+        strides = stridings(self, (4, *[2] * (len(self.depths) - 1)), self.output_stride)
         rates = self.drop_path_rates(sum(self.depths), train)
-        for stage, (depth, width, step) in enumerate(zip(self.depths, self.widths, strides, strict=True), start=1):
+        for stage, (depth, width, striding) in enumerate(zip(self.depths, self.widths, strides, strict=True), start=1):
             if stage > 1:
                 x = norm(name=f"stage{stage}_norm")(x)
-                padding = 0 if step.dilation == 1 else "SAME"
+                padding = 0 if striding.dilation == 1 else "SAME"
                 name = f"stage{stage}_conv"
-                x = conv(width, 2, step.stride, padding=padding, dilation=step.first_dilation, name=name)(x)
+                x = conv(width, 2, striding.stride, padding=padding, dilation=striding.first_dilation, name=name)(x)
             for index in range(1, depth + 1):
                 name = f"stage{stage}_block{index}"
-                x = self.run(Block(self.response_norm, next(rates), step.dilation, conv, dense, name=name), x)
+                x = self.run(Block(self.response_norm, next(rates), striding.dilation, conv, dense, name=name), x)
             self.sow("intermediates", f"stage{stage}", x)
         return x
 

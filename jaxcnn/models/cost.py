@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates, by shapes alone."""
+"""The cost of a network: its parameters and multiply-accumulates, computed from shapes."""
 
 import math
 from collections.abc import Iterator
@@ -10,15 +10,20 @@ import jax.numpy as jnp
 
 
 class Cost(NamedTuple):
-    """Of one image."""
+    """The cost of evaluating a network on one image."""
 
     parameters: int
     macs: int
-    """multiply-accumulates of convolutions and matrix products; norms, activations and pooling are not counted"""
+    """multiply-accumulates of convolutions and matrix products; norms, activations and pooling do not count"""
 
 
 def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
-    """That of `model` in evaluation, on an image of shape (H, W, C). Nothing is compiled or run."""
+    """Returns the cost of `model` in evaluation mode on an image of shape (H, W, C).
+
+        cost(create_model("resnet50"), (224, 224, 3))  # Cost(parameters=25557032, macs=4089184256)
+
+    The model is neither compiled nor run.
+    """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
     jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
@@ -27,14 +32,14 @@ def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
 
 
 def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
-    """All equations, also those within others, and how often each is computed."""
+    """Yields all equations of a jaxpr, including nested ones, and how often each is computed."""
     for equation in jaxpr.eqns:
         yield equation, times
         inner = times * equation.params["length"] if equation.primitive.name == "scan" else times
         for parameter in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
-            below = getattr(parameter, "jaxpr", parameter)  # closed or not
-            if hasattr(below, "eqns"):
-                yield from _equations(below, inner)
+            nested = getattr(parameter, "jaxpr", parameter)  # a ClosedJaxpr or a Jaxpr
+            if hasattr(nested, "eqns"):
+                yield from _equations(nested, inner)
 
 
 def _macs(equation: Any, times: int) -> int:
@@ -45,6 +50,6 @@ def _macs(equation: Any, times: int) -> int:
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return times * outputs * math.prod(inputs[axis] for axis in contracted)
-    numbers = equation.params.get("dimension_numbers")  # of conv_general_dilated alone
+    numbers = equation.params.get("dimension_numbers")  # only conv_general_dilated has them; jaxcnn_convolution is HWIO
     features = kernel[numbers.rhs_spec[0] if numbers else -1]
     return times * outputs * math.prod(kernel) // features

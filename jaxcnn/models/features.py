@@ -1,4 +1,4 @@
-"""Feature maps, for explanations, detection and segmentation."""
+"""Feature maps of networks, for explanations, detection and segmentation."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,32 +14,35 @@ from jaxcnn.settings import checked
 def feature_maps(
     model: nn.Module, variables: Mapping[str, Any], images: jax.Array, taps: Collection[str] = ()
 ) -> dict[str, jax.Array]:
-    """{"stage1": (N, H, W, C), …}: what each stage of a model in evaluation gives, from the images to the head.
+    """Returns the feature maps {"stage1": (N, H, W, C), …} of a model in evaluation mode, from stem to last stage.
 
-    Every model names its own: `stem` and `stage1` to `stage4` in a ResNet. `taps` are further layers by their path in
-    `params`, "stage5_block1/expand_norm": what they give, their activation included. Maps are in the model's compute type,
-    in the order of the network (sorted by name where the caller jits this). What comes after the last one falls away in jit.
+        maps = feature_maps(model, variables, images, taps=("stage4_block1/conv2",))
 
-    A model sows a map under its name; or the submodule of that name sows it under "__call__".
+    The names depend on the model: `stem` and `stage1` to `stage4` in a ResNet. `taps` adds the outputs of other layers, named
+    by their paths in `params`; the output of a norm includes the activation. Maps have the model's compute type. They are in
+    the order of the network, or sorted by name if the caller jits this function; layers after the last map are not computed
+    then.
+
+    A model sows a map under its name, or its submodule of that name sows it under "__call__".
     """
     _, sown = model.apply(variables, images, train=False, mutable=["intermediates"], capture_intermediates=_are(taps))
     return sown_maps(sown)
 
 
 def _are(taps: Collection[str]) -> Any:
-    """Which modules flax captures."""
+    """Returns the filter for flax's `capture_intermediates` that selects these paths."""
     return lambda module, method: method == "__call__" and "/".join(module.path) in taps
 
 
 def stages(model: nn.Module, channels: int = 3) -> dict[str, Part]:
-    """{"stem": Part(…), "stage1": …}: those parts of a model's `structure` that have a feature map, from stem to last stage."""
+    """Returns {"stem": Part(…), "stage1": …}: the parts in a model's `structure` that have a feature map."""
     return {part.name: part for part in structure(model, channels) if part.stride}
 
 
 class Backbone(nn.Module):
-    """A model that gives feature maps instead of logits; its variables are the model's, under the same names.
+    """A model that returns feature maps instead of logits. Its variables have the same names as the model's.
 
-    `create_model(name, features_only=True)` makes one. `strides` and `channels` are of the maps that it gives.
+    `create_model(name, features_only=True)` creates one. `names`, `strides` and `channels` describe its outputs, in order.
     """
 
     model: nn.Module
@@ -48,16 +51,16 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
 
     def setup(self) -> None:
-        """The model's variables are this module's own."""
+        """Makes the model's variables those of this module."""
         nn.share_scope(self, self.model)
 
     def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
-        """Images (N, H, W, C) -> [(N, H/stride, W/stride, channels), …], in the model's compute type."""
+        """Computes the maps [(N, H/stride, W/stride, channels), …] of images (N, H, W, C), in the model's compute type."""
         if self.is_initializing():
             self.model(images, train=train)
         collections = [name for name in self.variables if name != "params" and self.is_mutable_collection(name)]
         rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else None
-        model = self.model.clone(parent=None, name=None)  # what a child sows could not be read in a parent's init
+        model = self.model.clone(parent=None, name=None)  # in init, a parent cannot read what its child sows
         _, updates = model.apply(
             self.variables,
             images,
@@ -74,14 +77,14 @@ class Backbone(nn.Module):
 
 
 def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, taps: Sequence[str] | None) -> Backbone:
-    """The Backbone of `model`, created as `name`, of levels or of taps.
+    """Returns the Backbone of `model` with the selected maps; see `create_model`. `name` is for messages.
 
     Raises:
-      UserError: one of `out_indices` or `taps` is none of its maps, or both are given.
+      UserError: `out_indices` or `taps` names a map that the model does not have, both are given, or it has no maps.
     """
     if taps is not None:
         if out_indices is not None:
-            raise UserError(f"{name}: out_indices and taps both say which maps: leave one out")
+            raise UserError(f"{name}: out_indices and taps both select the maps: leave one out")
         names, known = checked(f"{name}: taps", taps, tuple[str, ...]), layer_maps(model)
         for tap in names:
             if tap not in known:
@@ -92,17 +95,19 @@ def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, tap
     deepest = {part.stride: parts[name] for name, part in strided.items() if name != "last"}  # last: before the head
     levels = [deepest[stride] for stride in sorted(deepest)]
     if not levels:
-        raise UserError(f"{name}: has no feature maps: it sows none as intermediates")
-    every = tuple(range(len(levels)))
-    wanted = every if out_indices is None else checked(f"{name}: out_indices", out_indices, tuple[int, ...])
-    if not wanted or not all(-len(levels) <= index < len(levels) for index in wanted):
+        raise UserError(f'{name} has no feature maps: it sows none into "intermediates"')
+    if out_indices is None:
+        indices = tuple(range(len(levels)))
+    else:
+        indices = checked(f"{name}: out_indices", out_indices, tuple[int, ...])
+    if not indices or not all(-len(levels) <= index < len(levels) for index in indices):
         available = ", ".join(f"{index} {part.name} (stride {part.stride})" for index, part in enumerate(levels))
         raise UserError(
-            f"{name}: out_indices: expected some of {available}, or negative ones from the end; got {out_indices!r}"
+            f"{name}: out_indices: expected indices among {available}, or negative ones from the end; got {out_indices!r}"
         )
-    chosen = [levels[index] for index in wanted]
+    chosen = [levels[index] for index in indices]
     return _of_maps(model, [part.name for part in chosen], chosen)
 
 
 def _of_maps(model: nn.Module, names: Sequence[str], maps: Sequence[Part | Map]) -> Backbone:
-    return Backbone(model, tuple(names), tuple(one.stride for one in maps), tuple(one.channels for one in maps))
+    return Backbone(model, tuple(names), tuple(entry.stride for entry in maps), tuple(entry.channels for entry in maps))

@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxcnn.layers import Conv, Pool, adaptive_average_pool
-from jaxcnn.layers.branches import Steps
+from jaxcnn.layers import ConvSpec, PoolSpec, adaptive_average_pool
+from jaxcnn.layers.branches import LayerSpecs
 from jaxcnn.models.inception import AuxiliaryInception
 from jaxcnn.models.network import TORCHVISION, Flavour
 from jaxcnn.models.registry import variant
@@ -22,10 +22,15 @@ from jaxcnn.settings import Share
 
 def inception(ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pooled: int) -> tuple:
     """The columns of table 1 (figure 2b); "fives" have 3×3 kernels, see above."""
-    return (Conv(ones),), (Conv(reduce3), Conv(threes, 3)), (Conv(reduce5), Conv(fives, 3)), (Pool("max"), Conv(pooled))
+    return (
+        (ConvSpec(ones),),
+        (ConvSpec(reduce3), ConvSpec(threes, 3)),
+        (ConvSpec(reduce5), ConvSpec(fives, 3)),
+        (PoolSpec("max"), ConvSpec(pooled)),
+    )
 
 
-POOL = Pool("max", stride=2, padding=0, ceil_mode=True)
+POOL = PoolSpec("max", stride=2, padding=0, ceil_mode=True)
 
 
 class AuxiliaryHead(nn.Module):
@@ -82,11 +87,11 @@ class GoogLeNet(AuxiliaryInception):
         return 15 if self.stem == "imagenet" else 2
 
     @property
-    def stem_steps(self) -> Steps:
+    def stem_specs(self) -> LayerSpecs:
         """The layers of the stem."""
         if self.stem == "small":
-            return Conv(64, 3), Conv(64), Conv(192, 3)
-        return Conv(64, 7, 2), POOL, Conv(64), Conv(192, 3), POOL
+            return ConvSpec(64, 3), ConvSpec(64), ConvSpec(192, 3)
+        return ConvSpec(64, 7, 2), POOL, ConvSpec(64), ConvSpec(192, 3), POOL
 
     def auxiliary(self, train: bool, name: str) -> nn.Module:
         """An auxiliary head: (N, H, W, C) -> (N, num_classes) float32."""

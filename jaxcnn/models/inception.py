@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import Branches, sequence
-from jaxcnn.layers.branches import Steps
+from jaxcnn.layers.branches import LayerSpecs
 from jaxcnn.models.network import Network
 
 
@@ -20,10 +20,10 @@ class Inception(Network, kw_only=True):
     count_padding: bool  # average pools count the zeros around
 
     without = frozenset({"drop_path_rate"})
-    stages: ClassVar[tuple[dict[str, tuple[Steps, ...]], ...]]
+    stages: ClassVar[tuple[dict[str, tuple[LayerSpecs, ...]], ...]]
 
     @property
-    def stem_steps(self) -> Steps:
+    def stem_specs(self) -> LayerSpecs:
         """The layers of the stem."""
         return ()
 
@@ -41,7 +41,7 @@ class Inception(Network, kw_only=True):
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
         """The stem: (N, H, W, C) -> (N, H', W', F)."""
-        return sequence(images, self.stem_steps, prefix="stem_", conv=conv, norm=norm)
+        return sequence(images, self.stem_specs, prefix="stem_", conv=conv, norm=norm)
 
     def after(self, module: str, x: jax.Array, train: bool) -> None:
         """What else is made of a module's output."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers import AVERAGE_POOL, Conv, Pool, he_normal, max_pool, sequence
+from jaxcnn.layers import AVERAGE_POOL, ConvSpec, PoolSpec, he_normal, max_pool, sequence
 from jaxcnn.models.inception import Inception
 from jaxcnn.models.network import Flavour
 from jaxcnn.models.registry import variant
@@ -20,9 +20,9 @@ def module(ones: int, reduce3: int, threes: int, reduce_double: int, doubles: in
     """A line of the table: 1×1, 3×3, two 3×3, pool; what has no 1×1 branch strides, and passes the pooled input through."""
     stride = 1 if ones else 2
     branches = (
-        (Conv(ones),),
-        (Conv(reduce3), Conv(threes, 3, stride)),
-        (Conv(reduce_double), Conv(doubles, 3), Conv(doubles, 3, stride)),
+        (ConvSpec(ones),),
+        (ConvSpec(reduce3), ConvSpec(threes, 3, stride)),
+        (ConvSpec(reduce_double), ConvSpec(doubles, 3), ConvSpec(doubles, 3, stride)),
         pooled,
     )
     return branches if ones else branches[1:]
@@ -30,10 +30,10 @@ def module(ones: int, reduce3: int, threes: int, reduce_double: int, doubles: in
 
 def average(features: int) -> tuple:
     """The column "pool + proj"."""
-    return AVERAGE_POOL, Conv(features)
+    return AVERAGE_POOL, ConvSpec(features)
 
 
-PASS_THROUGH = (Pool("max", stride=2),)
+PASS_THROUGH = (PoolSpec("max", stride=2),)
 
 
 class BNInception(Inception):
@@ -42,7 +42,7 @@ class BNInception(Inception):
     smallest = 1
     stages = (
         {
-            "pool": ((Pool("max", stride=2),),),
+            "pool": ((PoolSpec("max", stride=2),),),
             "inception3a": module(64, 64, 64, 64, 96, average(32)),
             "inception3b": module(64, 64, 96, 64, 96, average(64)),
         },
@@ -56,7 +56,7 @@ class BNInception(Inception):
         {
             "inception4e": module(0, 128, 192, 192, 256, PASS_THROUGH),
             "inception5a": module(352, 192, 320, 160, 224, average(128)),
-            "inception5b": module(352, 192, 320, 192, 224, (Pool("max"), Conv(128))),
+            "inception5b": module(352, 192, 320, 192, 224, (PoolSpec("max"), ConvSpec(128))),
         },
     )
 
@@ -65,7 +65,7 @@ class BNInception(Inception):
         channels = images.shape[-1]
         x = conv(8 * channels, 7, 2, groups=channels, name="stem_conv")(images)
         x = norm(name="stem_norm", activation=nn.relu)(conv(64, 1, name="stem_pointwise")(x))
-        return sequence(max_pool(x, 3, 2, padding=1), (Conv(64), Conv(192, 3)), prefix="reduce_", conv=conv, norm=norm)
+        return sequence(max_pool(x, 3, 2, padding=1), (ConvSpec(64), ConvSpec(192, 3)), prefix="reduce_", conv=conv, norm=norm)
 
 
 HE = Flavour(he_normal("fan_in"), epsilon=1e-3)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers import Branches, Conv, StochasticDepth, branched, relu, sequence, uniform
-from jaxcnn.layers.branches import Steps
+from jaxcnn.layers import Branches, ConvSpec, StochasticDepth, branched, relu, sequence, uniform
+from jaxcnn.layers.branches import LayerSpecs
 from jaxcnn.models.inception_v3 import MAX_POOL, module_a
 from jaxcnn.models.inception_v3 import STEM as STEM_V3
 from jaxcnn.models.inception_v4 import TIMM, reduction_a
@@ -23,55 +23,55 @@ from jaxcnn.models.network import KERAS, Initializer, Network
 from jaxcnn.models.registry import variant
 
 
-class Stage(NamedTuple):
+class StageSpec(NamedTuple):
     """What brings the stage's size and width, if anything, and then residual blocks."""
 
-    reduction: dict[str, tuple[Steps, ...]]
+    reduction: dict[str, tuple[LayerSpecs, ...]]
     block: str
     depth: int
-    branches: tuple[Steps, ...]
+    branches: tuple[LayerSpecs, ...]
     scale: float
 
 
 class Plan(NamedTuple):
     """A version of the network."""
 
-    stem: Steps
-    stages: tuple[Stage, ...]
+    stem: LayerSpecs
+    stages: tuple[StageSpec, ...]
     last: int  # features of the 1×1 convolution at the end, 0 for none
 
 
-def block_a(double: int, doubled: int) -> tuple[Steps, ...]:
+def block_a(double: int, doubled: int) -> tuple[LayerSpecs, ...]:
     """Figures 10 and 16."""
-    return (Conv(32),), (Conv(32), Conv(32, 3)), (Conv(32), Conv(double, 3), Conv(doubled, 3))
+    return (ConvSpec(32),), (ConvSpec(32), ConvSpec(32, 3)), (ConvSpec(32), ConvSpec(double, 3), ConvSpec(doubled, 3))
 
 
-def factorised(size: int, ones: int, reduced: int, flat: int, tall: int) -> tuple[Steps, ...]:
+def factorised(size: int, ones: int, reduced: int, flat: int, tall: int) -> tuple[LayerSpecs, ...]:
     """Figures 11, 13, 17 and 19: an n×n convolution as 1×n and n×1."""
-    return (Conv(ones),), (Conv(reduced), Conv(flat, (1, size)), Conv(tall, (size, 1)))
+    return (ConvSpec(ones),), (ConvSpec(reduced), ConvSpec(flat, (1, size)), ConvSpec(tall, (size, 1)))
 
 
-def reduction_b(single: int, double: int, doubled: int) -> dict[str, tuple[Steps, ...]]:
+def reduction_b(single: int, double: int, doubled: int) -> dict[str, tuple[LayerSpecs, ...]]:
     """Figures 12 and 18."""
-    first, second = (Conv(256), Conv(384, 3, 2, 0)), (Conv(256), Conv(single, 3, 2, 0))
-    return {"mixed_7a": (first, second, (Conv(256), Conv(double, 3), Conv(doubled, 3, 2, 0)), (MAX_POOL,))}
+    first, second = (ConvSpec(256), ConvSpec(384, 3, 2, 0)), (ConvSpec(256), ConvSpec(single, 3, 2, 0))
+    return {"mixed_7a": (first, second, (ConvSpec(256), ConvSpec(double, 3), ConvSpec(doubled, 3, 2, 0)), (MAX_POOL,))}
 
 
 V1 = Plan(
-    stem=(*STEM_V3[:-1], Conv(256, 3, 2, 0)),
+    stem=(*STEM_V3[:-1], ConvSpec(256, 3, 2, 0)),
     stages=(
-        Stage({}, "block35", 5, block_a(32, 32), 0.17),
-        Stage(reduction_a(192, 192, 256), "block17", 10, factorised(7, 128, 128, 128, 128), 0.1),
-        Stage(reduction_b(256, 256, 256), "block8", 5, factorised(3, 192, 192, 192, 192), 0.2),
+        StageSpec({}, "block35", 5, block_a(32, 32), 0.17),
+        StageSpec(reduction_a(192, 192, 256), "block17", 10, factorised(7, 128, 128, 128, 128), 0.1),
+        StageSpec(reduction_b(256, 256, 256), "block8", 5, factorised(3, 192, 192, 192, 192), 0.2),
     ),
     last=0,
 )
 V2 = Plan(
     stem=STEM_V3,
     stages=(
-        Stage({"mixed_5b": module_a(64, ones=96)}, "block35", 10, block_a(48, 64), 0.17),
-        Stage(reduction_a(256, 256, 384), "block17", 20, factorised(7, 192, 128, 160, 192), 0.1),
-        Stage(reduction_b(288, 288, 320), "block8", 10, factorised(3, 192, 192, 224, 256), 0.2),
+        StageSpec({"mixed_5b": module_a(64, ones=96)}, "block35", 10, block_a(48, 64), 0.17),
+        StageSpec(reduction_a(256, 256, 384), "block17", 20, factorised(7, 192, 128, 160, 192), 0.1),
+        StageSpec(reduction_b(288, 288, 320), "block8", 10, factorised(3, 192, 192, 224, 256), 0.2),
     ),
     last=1536,
 )
@@ -80,7 +80,7 @@ V2 = Plan(
 class ResidualBlock(nn.Module):
     """Branches, a 1×1 convolution with bias that brings them to the input's width, scaled, and the shortcut around them."""
 
-    branches: tuple[Steps, ...]
+    branches: tuple[LayerSpecs, ...]
     scale: float
     conv: Callable
     norm: Callable

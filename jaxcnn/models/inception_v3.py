@@ -13,42 +13,47 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.errors import UserError
-from jaxcnn.layers import AVERAGE_POOL, Conv, Pool, average_pool, global_average_pool, linear
+from jaxcnn.layers import AVERAGE_POOL, ConvSpec, PoolSpec, average_pool, global_average_pool, linear
 from jaxcnn.models.inception import AuxiliaryInception
 from jaxcnn.models.network import KERAS, TORCHVISION
 from jaxcnn.models.registry import variant
 from jaxcnn.settings import Share
 
-MAX_POOL = Pool("max", stride=2, padding=0)
-STEM = (Conv(32, 3, 2, 0), Conv(32, 3, 1, 0), Conv(64, 3), MAX_POOL, Conv(80), Conv(192, 3, 1, 0), MAX_POOL)
+MAX_POOL = PoolSpec("max", stride=2, padding=0)
+STEM = (ConvSpec(32, 3, 2, 0), ConvSpec(32, 3, 1, 0), ConvSpec(64, 3), MAX_POOL, ConvSpec(80), ConvSpec(192, 3, 1, 0), MAX_POOL)
 
 
 def module_a(pooled: int, ones: int = 64) -> tuple:
     """Figure 5, with a 5×5 convolution left."""
-    return (Conv(ones),), (Conv(48), Conv(64, 5)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(pooled))
+    return (
+        (ConvSpec(ones),),
+        (ConvSpec(48), ConvSpec(64, 5)),
+        (ConvSpec(64), ConvSpec(96, 3), ConvSpec(96, 3)),
+        (AVERAGE_POOL, ConvSpec(pooled)),
+    )
 
 
 def module_b(width: int) -> tuple:
     """Figure 6: 7×7 convolutions factorised into 1×7 and 7×1."""
     flat, tall = (1, 7), (7, 1)
     return (
-        (Conv(192),),
-        (Conv(width), Conv(width, flat), Conv(192, tall)),
-        (Conv(width), Conv(width, tall), Conv(width, flat), Conv(width, tall), Conv(192, flat)),
-        (AVERAGE_POOL, Conv(192)),
+        (ConvSpec(192),),
+        (ConvSpec(width), ConvSpec(width, flat), ConvSpec(192, tall)),
+        (ConvSpec(width), ConvSpec(width, tall), ConvSpec(width, flat), ConvSpec(width, tall), ConvSpec(192, flat)),
+        (AVERAGE_POOL, ConvSpec(192)),
     )
 
 
 def module_c() -> tuple:
     """Figure 7: 1×3 beside 3×1."""
-    pair = (Conv(384, (1, 3)), Conv(384, (3, 1)))
-    return (Conv(320),), (Conv(384), pair), (Conv(448), Conv(384, 3), pair), (AVERAGE_POOL, Conv(192))
+    pair = (ConvSpec(384, (1, 3)), ConvSpec(384, (3, 1)))
+    return (ConvSpec(320),), (ConvSpec(384), pair), (ConvSpec(448), ConvSpec(384, 3), pair), (AVERAGE_POOL, ConvSpec(192))
 
 
-REDUCTION_A = ((Conv(384, 3, 2, 0),), (Conv(64), Conv(96, 3), Conv(96, 3, 2, 0)), (MAX_POOL,))
+REDUCTION_A = ((ConvSpec(384, 3, 2, 0),), (ConvSpec(64), ConvSpec(96, 3), ConvSpec(96, 3, 2, 0)), (MAX_POOL,))
 REDUCTION_B = (
-    (Conv(192), Conv(320, 3, 2, 0)),
-    (Conv(192), Conv(192, (1, 7)), Conv(192, (7, 1)), Conv(192, 3, 2, 0)),
+    (ConvSpec(192), ConvSpec(320, 3, 2, 0)),
+    (ConvSpec(192), ConvSpec(192, (1, 7)), ConvSpec(192, (7, 1)), ConvSpec(192, 3, 2, 0)),
     (MAX_POOL,),
 )
 STAGES: tuple[dict[str, tuple], ...] = (
@@ -86,7 +91,7 @@ class InceptionV3(AuxiliaryInception):
     drop_rate: Share = 0.5
 
     smallest = 75
-    stem_steps = STEM
+    stem_specs = STEM
     stages = STAGES
     heads: ClassVar = {"mixed_6e": "aux"}
 

@@ -7,51 +7,58 @@ that the paper's figures leave out too. Initialised as timm does, with PyTorch's
 
 from functools import partial
 
-from jaxcnn.layers import AVERAGE_POOL, Conv
+from jaxcnn.layers import AVERAGE_POOL, ConvSpec
 from jaxcnn.models.inception import Inception
 from jaxcnn.models.inception_v3 import MAX_POOL
 from jaxcnn.models.network import PYTORCH
 from jaxcnn.models.registry import variant
 
-FLAT, TALL, PAIR = (1, 7), (7, 1), (Conv(256, (1, 3)), Conv(256, (3, 1)))
-STEM = (Conv(32, 3, 2, 0), Conv(32, 3, 1, 0), Conv(64, 3))
+FLAT, TALL, PAIR = (1, 7), (7, 1), (ConvSpec(256, (1, 3)), ConvSpec(256, (3, 1)))
+STEM = (ConvSpec(32, 3, 2, 0), ConvSpec(32, 3, 1, 0), ConvSpec(64, 3))
 # figures 4, 5 and 6
-MODULE_A = (Conv(96),), (Conv(64), Conv(96, 3)), (Conv(64), Conv(96, 3), Conv(96, 3)), (AVERAGE_POOL, Conv(96))
+MODULE_A = (
+    (ConvSpec(96),),
+    (ConvSpec(64), ConvSpec(96, 3)),
+    (ConvSpec(64), ConvSpec(96, 3), ConvSpec(96, 3)),
+    (AVERAGE_POOL, ConvSpec(96)),
+)
 MODULE_B = (
-    (Conv(384),),
-    (Conv(192), Conv(224, FLAT), Conv(256, TALL)),
-    (Conv(192), Conv(192, TALL), Conv(224, FLAT), Conv(224, TALL), Conv(256, FLAT)),
-    (AVERAGE_POOL, Conv(128)),
+    (ConvSpec(384),),
+    (ConvSpec(192), ConvSpec(224, FLAT), ConvSpec(256, TALL)),
+    (ConvSpec(192), ConvSpec(192, TALL), ConvSpec(224, FLAT), ConvSpec(224, TALL), ConvSpec(256, FLAT)),
+    (AVERAGE_POOL, ConvSpec(128)),
 )
 MODULE_C = (
-    (Conv(256),),
-    (Conv(384), PAIR),
-    (Conv(384), Conv(448, (3, 1)), Conv(512, (1, 3)), PAIR),
-    (AVERAGE_POOL, Conv(256)),
+    (ConvSpec(256),),
+    (ConvSpec(384), PAIR),
+    (ConvSpec(384), ConvSpec(448, (3, 1)), ConvSpec(512, (1, 3)), PAIR),
+    (AVERAGE_POOL, ConvSpec(256)),
 )
 
 
 def reduction_a(first: int, second: int, third: int) -> dict[str, tuple]:
     """Figure 7; the widths are k, l and m of table 1, whose n is 384 in all networks here."""
-    return {"mixed_6a": ((Conv(384, 3, 2, 0),), (Conv(first), Conv(second, 3), Conv(third, 3, 2, 0)), (MAX_POOL,))}
+    return {
+        "mixed_6a": ((ConvSpec(384, 3, 2, 0),), (ConvSpec(first), ConvSpec(second, 3), ConvSpec(third, 3, 2, 0)), (MAX_POOL,))
+    }
 
 
 STAGES: tuple[dict[str, tuple], ...] = (
     {  # figure 3, the end of the stem; then 35×35
-        "mixed_3a": ((MAX_POOL,), (Conv(96, 3, 2, 0),)),
+        "mixed_3a": ((MAX_POOL,), (ConvSpec(96, 3, 2, 0),)),
         "mixed_4a": (
-            (Conv(64), Conv(96, 3, 1, 0)),
-            (Conv(64), Conv(64, FLAT), Conv(64, TALL), Conv(96, 3, 1, 0)),
+            (ConvSpec(64), ConvSpec(96, 3, 1, 0)),
+            (ConvSpec(64), ConvSpec(64, FLAT), ConvSpec(64, TALL), ConvSpec(96, 3, 1, 0)),
         ),
-        "mixed_5a": ((Conv(192, 3, 2, 0),), (MAX_POOL,)),
+        "mixed_5a": ((ConvSpec(192, 3, 2, 0),), (MAX_POOL,)),
     }
     | {f"mixed_5{letter}": MODULE_A for letter in "bcde"},
     reduction_a(192, 224, 256)  # then 17×17
     | {f"mixed_6{letter}": MODULE_B for letter in "bcdefgh"},
     {  # figure 8, then 8×8
         "mixed_7a": (
-            (Conv(192), Conv(192, 3, 2, 0)),
-            (Conv(256), Conv(256, FLAT), Conv(320, TALL), Conv(320, 3, 2, 0)),
+            (ConvSpec(192), ConvSpec(192, 3, 2, 0)),
+            (ConvSpec(256), ConvSpec(256, FLAT), ConvSpec(320, TALL), ConvSpec(320, 3, 2, 0)),
             (MAX_POOL,),
         ),
     }
@@ -63,7 +70,7 @@ class InceptionV4(Inception):
     """4, 7 and 3 inception modules with reductions between."""
 
     smallest = 75
-    stem_steps = STEM
+    stem_specs = STEM
     stages = STAGES
 
 

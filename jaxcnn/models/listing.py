@@ -1,8 +1,8 @@
-"""Which models there are, by name, cost, year and available weights.
+"""Lists models by name, cost, year and available weights.
 
-What takes long to count, or belongs to packages above this one, is in costs.csv beside this file, which
-`python experiments/list_models.py --update` writes: parameters and multiply-accumulates of each model's default form (as of
-models/cost.py, for an image of the model's size), and whose weights it takes.
+The file costs.csv in this folder has the parameters and multiply-accumulates of each model (jaxcnn/models/cost.py, with default
+arguments, for an image of the model's size) and the library whose weights it loads. Counting them takes minutes, and which
+weights load is known to packages above this one, so `python experiments/list_models.py --update` writes the file.
 """
 
 import csv
@@ -20,13 +20,13 @@ COSTS = Path(__file__).with_name("costs.csv")
 
 
 class Costs(NamedTuple):
-    """A line of costs.csv."""
+    """A row of costs.csv."""
 
     name: str
     parameters: int
     macs: int
     weights: str
-    """"torchvision", "keras" or "timm": whose state dicts `jaxcnn.weights.convert` takes; "other" publisher's; or "" """
+    """whose weights `jaxcnn.weights.convert` converts: "torchvision", "keras", "timm", or "other" publishers'; "" if none"""
 
 
 def list_models(
@@ -37,45 +37,45 @@ def list_models(
     since: int | None = None,
     weights: str | None = None,
 ) -> list[str]:
-    """The names of all models, or of those that match a shell pattern ("resnet*"), sorted.
+    """Returns the names of all models, or of those that match a shell pattern ("resnet*") and the limits, sorted.
 
         list_models(max_parameters=5e6, max_macs=600e6, since=2018, weights="timm")
 
     Args:
-        pattern: the name, with * and ?
-        max_parameters: parameters of the default form, at most
-        max_macs: multiply-accumulates for an image of the model's own size, at most
-        since: the year in which the paper was first published, at least
-        weights: the library whose weights the model takes, "torchvision", "keras", "timm" or "other"; or "any"
+        pattern: a shell pattern with * and ?
+        max_parameters: maximum number of parameters, with default arguments
+        max_macs: maximum number of multiply-accumulates for an image of the model's size
+        since: minimum year of the paper's first publication
+        weights: the library whose weights the model loads: "torchvision", "keras", "timm" or "other"; or "any"
 
     Raises:
-        UserError: a limit is negative, or no models take weights of this name.
+        UserError: a limit is negative, or `weights` is not one of these.
     """
-    found = fnmatch.filter(names(), pattern)
+    matching = fnmatch.filter(names(), pattern)
     if since is not None:
-        least = checked("list_models: since", since, Whole)
-        found = [name for name in found if find(name).year >= least]
+        minimum = checked("list_models: since", since, Whole)
+        matching = [name for name in matching if find(name).year >= minimum]
     if max_parameters is not None:
-        most = checked("list_models: max_parameters", max_parameters, NotNegative)
-        found = [name for name in found if costs(name).parameters <= most]
+        maximum = checked("list_models: max_parameters", max_parameters, NotNegative)
+        matching = [name for name in matching if costs(name).parameters <= maximum]
     if max_macs is not None:
-        most = checked("list_models: max_macs", max_macs, NotNegative)
-        found = [name for name in found if costs(name).macs <= most]
+        maximum = checked("list_models: max_macs", max_macs, NotNegative)
+        matching = [name for name in matching if costs(name).macs <= maximum]
     if weights is not None:
-        right = _libraries(weights)
-        found = [name for name in found if costs(name).weights in right]
-    return found
+        libraries = _libraries(weights)
+        matching = [name for name in matching if costs(name).weights in libraries]
+    return matching
 
 
 def costs(name: str) -> Costs:
-    """What costs.csv says of the model `name`."""
+    """Returns the row of costs.csv for the model `name`. Raises UserError if there is none."""
     if name not in _table():
-        raise UserError(f"{COSTS.name} has no line for {name}; python experiments/list_models.py --update writes it")
+        raise UserError(f"{COSTS.name} has no row for {name}: run python experiments/list_models.py --update")
     return _table()[name]
 
 
 def write_costs(lines: Iterable[Costs]) -> None:
-    """Makes costs.csv of these lines."""
+    """Writes costs.csv."""
     with COSTS.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Costs._fields)

@@ -42,7 +42,7 @@ class Row(NamedTuple):
 Stages = tuple[Row | tuple[Row, ...], ...]
 
 
-class Block(NamedTuple):
+class BlockSpec(NamedTuple):
     """A block with its numbers of channels, as a row and the one before make it."""
 
     stage: int
@@ -112,9 +112,9 @@ class Design(NamedTuple):
         return tuple((stage,) if isinstance(stage, Row) else stage for stage in self.stages)
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[BlockSpec, ...]:
         """All of them."""
-        blocks: list[Block] = []
+        blocks: list[BlockSpec] = []
         inputs = self.stem
         for stage, rows in enumerate(self.rows, start=1):
             repeated = [row._replace(stride=1 if n else row.stride) for row in rows for n in range(row.repeats)]
@@ -123,7 +123,7 @@ class Design(NamedTuple):
                 ratio = row.squeeze_excite
                 squeezed = divisible(expanded * ratio) if self.hard_squeeze else max(1, int(inputs * ratio))
                 activation = row.activation or self.activation
-                blocks.append(Block(stage, number, row, expanded, squeezed if ratio else 0, activation))
+                blocks.append(BlockSpec(stage, number, row, expanded, squeezed if ratio else 0, activation))
                 inputs = row.width
         return tuple(blocks)
 
@@ -131,7 +131,7 @@ class Design(NamedTuple):
 class MobileBlock(nn.Module):
     """One block of any kind; `block` says which."""
 
-    block: Block
+    block: BlockSpec
     design: Design
     stride: int
     dilation: int

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcnn.layers import global_average_pool, he_normal
 from jaxcnn.models import network
 from jaxcnn.models.mobile_blocks import Design, MobileBlock
-from jaxcnn.models.network import ZEROS, Network, steps
+from jaxcnn.models.network import ZEROS, Network, stridings
 
 HEAD_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")  # ±1/sqrt(classes): EfficientNet's
 TORCHVISION = network.TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
@@ -46,14 +46,14 @@ class MobileNetwork(Network, kw_only=True):
         self.sow("intermediates", "stem", x)
 
         blocks = design.blocks
-        taken = steps(self, (stride, *(block.row.stride for block in blocks)), self.output_stride)[1:]
-        for index, (block, step) in enumerate(zip(blocks, taken, strict=True)):
+        taken = stridings(self, (stride, *(block.row.stride for block in blocks)), self.output_stride)[1:]
+        for index, (block, striding) in enumerate(zip(blocks, taken, strict=True)):
             x = self.run(
                 MobileBlock(
                     block,
                     design,
-                    stride=step.stride,
-                    dilation=step.dilation if design.dilate_strided else step.first_dilation,
+                    stride=striding.stride,
+                    dilation=striding.dilation if design.dilate_strided else striding.first_dilation,
                     drop_rate=self.drop_path_rate * index / (design.drop_steps or len(blocks)) if train else 0.0,
                     flavour=self.flavour,
                     norm=norm,

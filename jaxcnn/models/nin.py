@@ -9,7 +9,7 @@ too (equation 2). The paper says of the initial weights only that they were set 
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers import Conv, global_average_pool, he_normal, max_pool
+from jaxcnn.layers import ConvSpec, global_average_pool, he_normal, max_pool
 from jaxcnn.models.network import Flavour, Network
 from jaxcnn.models.registry import variant
 from jaxcnn.models.squeezenet import mean_of_maps
@@ -21,7 +21,7 @@ HE = Flavour(he_normal("fan_in"), conv_bias=True)
 class NetworkInNetwork(Network, kw_only=True):
     """Three stages of convolutions; `drop_rate` is of the dropout behind each of the first two."""
 
-    stages: tuple[tuple[Conv, ...], ...]
+    stages: tuple[tuple[ConvSpec, ...], ...]
     num_classes: int = 10
     drop_rate: Share = 0.5
 
@@ -34,8 +34,8 @@ class NetworkInNetwork(Network, kw_only=True):
 
     def convolved(self, dropout: nn.Dropout, x: jax.Array) -> jax.Array:
         """(N, H, W, C) -> (N, H/4, W/4, 192)."""
-        for stage, steps in enumerate(self.stages, start=1):
-            for index, (features, size, stride, padding) in enumerate(steps, start=1):
+        for stage, specs in enumerate(self.stages, start=1):
+            for index, (features, size, stride, padding) in enumerate(specs, start=1):
                 name = "stem_conv" if stage == index == 1 else f"stage{stage}_conv{index}"
                 layer = self.flavour.conv(self.dtype)(features, size, stride, padding=padding, name=name)
                 x = nn.relu(layer(x))
@@ -52,6 +52,10 @@ class NetworkInNetwork(Network, kw_only=True):
         return mean_of_maps(self, x) if self.num_classes else global_average_pool(x)
 
 
-STAGES = ((Conv(192, 5), Conv(160), Conv(96)), (Conv(192, 5), Conv(192), Conv(192)), (Conv(192, 3), Conv(192)))
+STAGES = (
+    (ConvSpec(192, 5), ConvSpec(160), ConvSpec(96)),
+    (ConvSpec(192, 5), ConvSpec(192), ConvSpec(192)),
+    (ConvSpec(192, 3), ConvSpec(192)),
+)
 # 0.97 M parameters
 variant("nin", NetworkInNetwork, flavour=HE, stages=STAGES, image_size=32, paper="arXiv:1312.4400")

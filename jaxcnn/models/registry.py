@@ -1,17 +1,18 @@
-"""Models by name.
+"""The registry of models: declares variants and creates models by name.
 
-A family's file ends with its table of variants:
+The file of a family ends with its table of variants:
 
     resnet = partial(variant, module=ResNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1512.03385")
     resnet("torchvision/resnet18", depths=(2, 2, 2, 2), block=BasicBlock)
     resnet("keras/ResNet50", flavour=KERAS, depths=(3, 4, 6, 3), block=Bottleneck)
 
-A prefix is the library whose flavour it is, to the parameter; torchvision's is the default one, and has the plain name too.
+The prefix names the library whose published weights the variant matches, parameter by parameter. A variant of torchvision
+is registered without the prefix; `create_model` accepts both names.
 
-Of a module's fields, those without a default (`depths`, `block`) are what makes the variant and are given there, once
-and for all; those with one (`num_classes`, `stem`) are arguments that create_model takes, except the flavour and what the
-class names in `without`. A variant may give such an argument a default of its own. A class of one's own, with defaults
-for all its fields, goes by its import path instead: "my_package.my_net:MyNet" (docs/extending.md).
+Fields of the module without a default (`depths`, `block`) define the variant and are set in the table. Fields with a default
+(`num_classes`, `stem`) are arguments of `create_model`, except `flavour` and those that the class lists in `without`; the table
+may set another default for them. A class outside this package is named by its import path, "my_package.my_net:MyNet", and needs
+defaults for all of its fields (docs/extending.md).
 """
 
 import dataclasses
@@ -34,20 +35,21 @@ from jaxcnn.settings import NotNegative, Whole, checked
 
 
 class Variant(NamedTuple):
-    """One line of a family's table."""
+    """A row of a family's table of variants."""
 
     module: type[nn.Module]
     fields: dict[str, Any]
+    """the fields of the module that differ from their defaults, by name"""
     library: str = ""
-    """whose flavour it is: "torchvision", "keras", "timm"; "" where there is no such"""
+    """the library that it matches: "torchvision", "keras", "timm"; "" if none"""
     image_size: int = 224
-    """side in pixels of the images that it is meant for"""
+    """height and width in pixels of the images that it was designed for"""
     paper: str = ""
-    """which first described it: "arXiv:1512.03385", or "LeCun et al. 1998" where it is not at arXiv"""
+    """the paper that first described it: "arXiv:1512.03385", or "LeCun et al. 1998" if it is not on arXiv"""
 
     @property
     def year(self) -> int:
-        """In which the paper was first published: an arXiv number begins with it, another paper ends with it."""
+        """The year of the paper's first publication: the first digits of an arXiv number, or the end of another citation."""
         number = re.match(r"arXiv:(\d\d)", self.paper)
         return 2000 + int(number[1]) if number else int(self.paper[-4:])
 
@@ -59,14 +61,14 @@ PUBLISHED_NAMES = {
     "drop_connect_rate": "drop_path_rate",
     "drop_path": "drop_path_rate",
 }
-"""What torchvision and Keras call arguments that all networks of this package have. create_model takes these names too."""
+"""The names that torchvision and Keras give to arguments of `Network`. create_model accepts them too."""
 
-_VARIANTS: dict[str, Variant] = {}  # by `variant`, as the families are imported
+_VARIANTS: dict[str, Variant] = {}  # filled by `variant` when a family is imported
 
 
 @functools.cache
 def _variants() -> dict[str, Variant]:
-    """All of them. The first call imports all families, each of which declares its variants."""
+    """Returns all variants by name. The first call imports all families, which declare their variants."""
     package = importlib.import_module("jaxcnn.models")
     for file in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{file.name}")
@@ -74,26 +76,37 @@ def _variants() -> dict[str, Variant]:
 
 
 def variant(name: str, module: type[nn.Module], *, image_size: int, paper: str, **fields: Any) -> None:
-    """Declares a model: `module` with these fields; the side of its images in pixels; and its paper, as of `Variant`."""
+    """Registers a variant of a network: `module` with `fields`.
+
+        variant("keras/ResNet50", ResNet, flavour=KERAS, depths=(3, 4, 6, 3), image_size=224, paper="arXiv:1512.03385")
+
+    The prefix of `name` is the library that the variant matches; for the other arguments see `Variant`.
+    """
     library, _, plain = name.rpartition("/")
     name = plain if library == "torchvision" else name
-    assert name not in _VARIANTS, f"two models are named {name}"
-    assert re.search(r"^arXiv:\d{4}\.\d{4,5}$| \d{4}$", paper), f"{name}: a paper without a year: {paper}"
+    assert name not in _VARIANTS, f"two models have the name {name}"
+    assert re.search(r"^arXiv:\d{4}\.\d{4,5}$| \d{4}$", paper), (
+        f"{name}: expected paper='arXiv:…' or a year at its end, got {paper!r}"
+    )
     _VARIANTS[name] = Variant(module, fields, library, image_size, paper)
 
 
 def image_size(name: str) -> int:
-    """The side in pixels of the images that a model is meant for."""
+    """Returns the height and width in pixels of the images that a model was designed for."""
     return find(name).image_size
 
 
 def names() -> list[str]:
-    """The names of all models, sorted."""
+    """Returns the names of all models, sorted."""
     return sorted(_variants())
 
 
 def find(name: str) -> Variant:
-    """The variant of this name, or the class "package.module:Class". Raises UserError if there is none."""
+    """Returns the variant with this name, or one for the class at the import path "package.module:Class".
+
+    Raises:
+      UserError: there is no such model, or the class cannot serve as one.
+    """
     if ":" in name:
         return Variant(_import(name), {})
     plain = name.removeprefix("torchvision/")
@@ -104,13 +117,13 @@ def find(name: str) -> Variant:
 
 
 def _import(name: str) -> type[nn.Module]:
-    """The class at an import path, which has to have what every model has."""
+    """Imports a class and checks that it has the fields that every model needs."""
     found = import_class("model.name", name, nn.Module)
     fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
     if unset := [field.name for field in fields if field.default is dataclasses.MISSING]:
         raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")
-    if lacking := {"num_classes", "dtype"} - {field.name for field in fields}:
-        raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(lacking))}")
+    if missing := {"num_classes", "dtype"} - {field.name for field in fields}:
+        raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(missing))}")
     return found
 
 
@@ -123,22 +136,24 @@ def create_model(
     taps: Sequence[str] | None = None,
     **arguments: Any,
 ) -> nn.Module:
-    """The model `name` as a flax.linen.Module: images (N, H, W, C) float -> logits (N, num_classes) float32.
+    """Creates the model `name` as a flax.linen.Module: images (N, H, W, C) float -> logits (N, num_classes) float32.
 
         model = create_model("resnet50", num_classes=10, dtype=jnp.bfloat16)
         variables = model.init(key, images, train=False)  # {"params", "batch_stats"}, float32
         logits = model.apply(variables, images, train=False)
 
-    With `features_only` it is a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, one per stride: the
-    deepest of the stem and the stages. `out_indices` chooses among them, from the end where negative, and gives their order;
-    `taps` names layers by their path in `params` instead, or parts of the network.
+    With `features_only` it returns a Backbone (jaxcnn/models/features.py): images -> a list of feature maps, the deepest one of
+    each stride among the outputs of the stem and the stages. `out_indices` selects from that list, in the given order; negative
+    indices count from the end. `taps` selects layers by their paths in `params`, or the stem and stages by name, instead.
 
         backbone = create_model("resnet50", features_only=True, out_indices=(1, 2, 3, -1))  # strides 4, 8, 16, 32
         backbone = create_model("mobilenet_v2", features_only=True, taps=("stage5_block1/expand_norm", "last"))
 
-    All take `num_classes` (0: the pooled features instead of logits) and `dtype`, the type to compute in (a dtype or
-    its name); the others are the module's fields, also by the names that libraries have for them (PUBLISHED_NAMES).
-    Raises UserError if there is no such model, no such argument, or an argument has a wrong type or value.
+    Every model accepts `num_classes` (0: it returns pooled features instead of logits) and `dtype`, the compute type (a dtype
+    or its name). Further arguments are the fields of the module, for which the names in PUBLISHED_NAMES are accepted too.
+
+    Raises:
+      UserError: there is no such model or argument, or an argument has a wrong type or value.
     """
     module, fields, *_ = find(name)
     if features_only:
@@ -157,9 +172,9 @@ def create_model(
         field = argument if argument in types else PUBLISHED_NAMES.get(argument, argument)
         if field not in types:
             valid = ", ".join(sorted(types))
-            raise UserError(f'{name}: no argument "{argument}"{did_you_mean(argument, types)}; it takes {valid}')
+            raise UserError(f'{name}: no argument "{argument}"{did_you_mean(argument, types)}; its arguments are {valid}')
         if field in values:
-            raise UserError(f"{name}: {given[field]} and {argument} are two names of one argument: leave one out")
+            raise UserError(f"{name}: {given[field]} and {argument} are two names of the same argument: leave one out")
         _check(f"{name}: {argument}", value, types[field])
         values[field], given[field] = value, argument
     dtype = _dtype(name, values.get("dtype", jnp.float32))
@@ -167,20 +182,23 @@ def create_model(
 
 
 def check_images(model: nn.Module, images: jax.Array, *, at_least: int = 1) -> None:
-    """Refuses, with a UserError, what is not (N, H, W, C) or is smaller than at_least×at_least."""
+    """Raises UserError if the images do not have the form (N, H, W, C), or are smaller than at_least×at_least pixels."""
     if images.ndim != 4:
-        raise UserError(f"{name_of(model)}: images of shape {images.shape} instead of (N, H, W, C)")
+        raise UserError(f"{name_of(model)}: expected images of shape (N, H, W, C), got {images.shape}")
     height, width = images.shape[1:3]
     if min(height, width) < at_least:
         raise UserError(f"{height}×{width} is too small for {name_of(model)}: at least {at_least}×{at_least}")
 
 
 def name_of(model: nn.Module) -> str:
-    """The name of its variant, or of its class. Of variants that differ in arguments alone, the one with these arguments."""
+    """Returns the name of the model's variant, or of its class if it has none.
+
+    If variants differ only in arguments of create_model, the one with the model's values is preferred.
+    """
     arguments = {field.name for field in dataclasses.fields(model) if _is_argument(field)}
-    for passed_over in (set(), arguments):
+    for ignored in (set(), arguments):
         for name, (module, fields, *_) in _VARIANTS.items():
-            if type(model) is module and all(getattr(model, field) == fields[field] for field in fields.keys() - passed_over):
+            if type(model) is module and all(getattr(model, field) == fields[field] for field in fields.keys() - ignored):
                 return name
     return type(model).__name__
 
@@ -190,28 +208,28 @@ def _is_argument(field: dataclasses.Field) -> bool:
 
 
 def _check(where: str, value: Any, hint: Any) -> None:
-    """Refuses what does not fit the annotation of a field. Fields of types that a config can't hold are not checked."""
-    hint = {int: Whole, float: NotNegative}.get(hint, hint)  # no size, number or rate in an architecture is negative
+    """Raises UserError if a value does not fit a field's annotation. Types that no config can hold are not checked."""
+    hint = {int: Whole, float: NotNegative}.get(hint, hint)  # sizes, counts and rates of an architecture are not negative
     if _is_plain(hint):
         checked(where, value, hint)
 
 
 def _is_plain(hint: Any) -> bool:
-    """Whether all values of an annotation can be in a config."""
+    """Returns whether a config can hold all values of this type."""
     origin = get_origin(hint)
     if origin is Annotated:
         return _is_plain(hint.__origin__)
     if origin in (tuple, dict, Union, types.UnionType):
-        return all(part is Ellipsis or _is_plain(part) for part in get_args(hint))
+        return all(argument is Ellipsis or _is_plain(argument) for argument in get_args(hint))
     return origin is Literal or hint in (bool, int, float, str, tuple, dict, type(None))
 
 
 def _dtype(name: str, dtype: Any) -> jnp.dtype:
     try:
-        known = jnp.dtype(dtype)
+        parsed = jnp.dtype(dtype)
     except TypeError:
-        known = None
-    if known is None or not jnp.issubdtype(known, jnp.floating):
+        parsed = None
+    if parsed is None or not jnp.issubdtype(parsed, jnp.floating):
         hint = did_you_mean(dtype, ("float32", "bfloat16", "float16"))
-        raise UserError(f"{name}: dtype: {dtype!r} is not a float type{hint}; float32, bfloat16 or float16")
-    return known
+        raise UserError(f"{name}: dtype: {dtype!r} is not a floating-point type{hint}; expected float32, bfloat16 or float16")
+    return parsed

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import StochasticDepth, average_pool, blur_pool, max_pool, relu
-from jaxcnn.models.network import KERAS, TORCHVISION, Network, Step, steps
+from jaxcnn.models.network import KERAS, TORCHVISION, Network, Striding, stridings
 from jaxcnn.models.registry import variant
 
 
@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
     """What both blocks have, but for their convolutions."""
 
     filters: int
-    step: Step
+    striding: Striding
     drop_rate: float  # of stochastic depth; 0 in evaluation
     last_scale: jax.nn.initializers.Initializer  # of the norm before the shortcut is added
     conv: Callable
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
 
     def blurred(self, y: jax.Array) -> jax.Array:
         """(N, H, W, C) -> (N, H/stride, W/stride, C) where the block is antialiased, even if its stride is left out."""
-        stride, first_dilation, dilation = self.step
+        stride, first_dilation, dilation = self.striding
         return blur_pool(y, stride) if self.blur and (stride > 1 or first_dilation < dilation) else y
 
     def attended(self, y: jax.Array) -> jax.Array:
@@ -48,22 +48,22 @@ class ResidualBlock(nn.Module):
 
     def shortcut(self, x: jax.Array, features: int) -> jax.Array:
         """The identity, or a projection where the size or the number of channels changes (the paper's option B)."""
-        stride = self.step.stride
+        stride = self.striding.stride
         if stride == 1 and x.shape[-1] == features:
             return x
         if self.average_shortcut:
-            x, stride = averaged(x, self.step), 1
+            x, stride = averaged(x, self.striding), 1
         return self.norm(name="shortcut_norm")(self.conv(features, 1, stride, name="shortcut_conv")(x))
 
 
-def averaged(x: jax.Array, step: Step) -> jax.Array:
+def averaged(x: jax.Array, striding: Striding) -> jax.Array:
     """What ResNet-D's shortcuts project: (N, H, W, C) -> (N, H/stride, W/stride, C), means of 2×2 pixels.
 
     Where the stride is left out, they are of all pixels and, as in timm, of zeros beyond the far edges.
     """
-    if step.stride > 1:
-        return average_pool(x, step.stride, step.stride, ceil_mode=True, count_padding=False)
-    if step.dilation > 1:
+    if striding.stride > 1:
+        return average_pool(x, striding.stride, striding.stride, ceil_mode=True, count_padding=False)
+    if striding.dilation > 1:
         return average_pool(jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))), 2, 1)
     return x
 
@@ -74,7 +74,7 @@ class BasicBlock(ResidualBlock):
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
-        stride, first_dilation, dilation = self.step
+        stride, first_dilation, dilation = self.striding
         y = self.conv(self.filters, 3, 1 if self.blur else stride, dilation=first_dilation, name="conv1")(x)
         y = self.norm(name="norm1", activation=nn.relu)(y)
         y = self.conv(self.filters, 3, dilation=dilation, name="conv2")(self.blurred(y))
@@ -93,7 +93,7 @@ class Bottleneck(ResidualBlock):
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, 4·filters)."""
-        stride, dilation, _ = self.step
+        stride, dilation, _ = self.striding
         width = self.filters * self.width_per_group // 64 * self.groups
         first, second = (stride, 1) if self.stride_first else (1, 1 if self.blur else stride)
         y = self.conv(width, 1, first, name="conv1")(x)
@@ -130,14 +130,14 @@ class ResNet(Network, kw_only=True):
             x = self.stem_pool(x)
 
         strides = (4 if self.stem == "imagenet" else 1, *[2] * (len(self.depths) - 1))
-        stages = zip(self.depths, steps(self, strides, self.output_stride), strict=True)
+        stages = zip(self.depths, stridings(self, strides, self.output_stride), strict=True)
         blocks = 0
-        for stage, (depth, step) in enumerate(stages, start=1):
+        for stage, (depth, striding) in enumerate(stages, start=1):
             for index in range(1, depth + 1):
                 blocks += 1
                 block = self.block(
                     filters=64 * 2 ** (stage - 1),
-                    step=step if index == 1 and stage > 1 else Step(1, step.dilation, step.dilation),
+                    striding=striding if index == 1 and stage > 1 else Striding(1, striding.dilation, striding.dilation),
                     drop_rate=self.drop_path_rate * blocks / sum(self.depths) if train else 0.0,
                     last_scale=nn.initializers.zeros if self.zero_init_last else nn.initializers.ones,
                     conv=conv,

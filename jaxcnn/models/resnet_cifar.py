@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import StochasticDepth, he_normal, in_sequence, relu
-from jaxcnn.models.network import ZEROS, Flavour, Network, Step
+from jaxcnn.models.network import ZEROS, Flavour, Network, Striding
 from jaxcnn.models.registry import variant
 
 
@@ -22,7 +22,7 @@ class Block(nn.Module):
     """Two 3×3 convolutions and the shortcut around them."""
 
     filters: int
-    step: Step
+    striding: Striding
     conv: Callable
     norm: Callable
     drop_rate: float | jax.Array = 0.0  # of stochastic depth; 0 in evaluation
@@ -30,12 +30,12 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
-        y = self.conv(self.filters, 3, self.step.stride, name="conv1")(x)
+        y = self.conv(self.filters, 3, self.striding.stride, name="conv1")(x)
         y = self.norm(name="norm1", activation=nn.relu)(y)
         y = self.conv(self.filters, 3, name="conv2")(y)
         y = self.norm(name="norm2")(y)
         y = StochasticDepth(self.drop_rate)(y, train=True)
-        return relu(y + padded_shortcut(x, self.filters, self.step.stride))
+        return relu(y + padded_shortcut(x, self.filters, self.striding.stride))
 
 
 def padded_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
@@ -70,11 +70,13 @@ class CifarResNet(Network, kw_only=True):
             last = self.drop_path_rate / (3 * self.depth) if train else 0.0
             rates = [last * ((stage - 1) * self.depth + index) for index in range(1, self.depth + 1)]
             block = partial(self.block, filters=filters, conv=conv, norm=norm, **self.block_options(train))
-            first = partial(block, step=Step(2 if stage > 1 else 1))
+            first = partial(block, striding=Striding(2 if stage > 1 else 1))
             if self.pre_activation:
                 first = partial(first, activated=stage == 1)
             x = in_sequence(self, first, names[:1], rates[:1], x, remat=self.remat)
-            x = in_sequence(self, partial(block, step=Step(1)), names[1:], rates[1:], x, scan=self.scan, remat=self.remat)
+            x = in_sequence(
+                self, partial(block, striding=Striding(1)), names[1:], rates[1:], x, scan=self.scan, remat=self.remat
+            )
             if self.pre_activation and stage == 3:
                 x = norm(name="head_norm", activation=nn.relu)(x)
             self.sow("intermediates", f"stage{stage}", x)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import StochasticDepth, max_pool
-from jaxcnn.models.network import TORCHVISION, Network, Step, steps
+from jaxcnn.models.network import TORCHVISION, Network, Striding, stridings
 from jaxcnn.models.registry import variant
 from jaxcnn.models.resnet import KERAS_RESNET, averaged
 
@@ -29,7 +29,7 @@ class PreActBottleneck(nn.Module):
     """1×1 reduce, 3×3, 1×1 expand, norm and ReLU before each, and the shortcut around them."""
 
     filters: int
-    step: Step
+    striding: Striding
     drop_rate: float | jax.Array  # of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
@@ -41,7 +41,7 @@ class PreActBottleneck(nn.Module):
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, 4·filters)."""
-        stride, dilation, _ = self.step
+        stride, dilation, _ = self.striding
         first, second = (stride, 1) if self.stride_first else (1, stride)
         activated = x if self.activated else self.norm(name="norm1", activation=nn.relu)(x)
         y = self.conv(self.filters, 1, first, name="conv1")(activated)
@@ -54,11 +54,11 @@ class PreActBottleneck(nn.Module):
 
     def shortcut(self, x, activated):
         """The identity, every stride-th pixel; or a projection where the number of channels changes."""
-        stride = self.step.stride
+        stride = self.striding.stride
         if x.shape[-1] == 4 * self.filters:
             return x[:, ::stride, ::stride]
         if self.average_shortcut:
-            activated, stride = averaged(activated, self.step), 1
+            activated, stride = averaged(activated, self.striding), 1
         return self.conv(4 * self.filters, 1, stride, use_bias=self.use_bias, name="shortcut_conv")(activated)
 
 
@@ -88,15 +88,15 @@ class ResNetV2(Network, kw_only=True):
 
         halved = [2] * (len(self.depths) - 1)
         strides = (4 if self.stem == "imagenet" else 1, *([*halved, 1] if self.stride_last else [1, *halved]))
-        stages = zip(self.depths, steps(self, strides, self.output_stride)[1:], strict=True)
+        stages = zip(self.depths, stridings(self, strides, self.output_stride)[1:], strict=True)
         blocks, dilation = 0, 1
-        for stage, (depth, step) in enumerate(stages, start=1):
+        for stage, (depth, striding) in enumerate(stages, start=1):
             for index in range(1, depth + 1):
                 blocks += 1
                 strides_here = index == (depth if self.stride_last else 1)
                 block = self.block(
                     filters=self.width * 2 ** (stage - 1),
-                    step=step if strides_here else Step(1, dilation, dilation),
+                    striding=striding if strides_here else Striding(1, dilation, dilation),
                     drop_rate=self.drop_path_rate * blocks / sum(self.depths) if train else 0.0,
                     conv=conv,
                     norm=norm,
@@ -104,7 +104,7 @@ class ResNetV2(Network, kw_only=True):
                     name=f"stage{stage}_block{index}",
                 )
                 x = self.run(block, x)
-                dilation = step.dilation if strides_here else dilation
+                dilation = striding.dilation if strides_here else dilation
             if stage == len(self.depths):
                 x = norm(name="head_norm", activation=nn.relu)(x)
             self.sow("intermediates", f"stage{stage}", x)

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.layers import StochasticDepth, he_normal
-from jaxcnn.models.network import TORCHVISION, ZEROS, Step
+from jaxcnn.models.network import TORCHVISION, ZEROS, Striding
 from jaxcnn.models.resnet_cifar import CifarResNet, cifar, padded_shortcut
 from jaxcnn.models.resnet_v2 import PreActBottleneck
 
@@ -27,7 +27,7 @@ class PreActBlock(nn.Module):
     """Two 3×3 convolutions, norm and ReLU before each, and the shortcut around them."""
 
     filters: int
-    step: Step
+    striding: Striding
     drop_rate: float | jax.Array  # of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
@@ -39,7 +39,7 @@ class PreActBlock(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         activated = x if self.activated else self.norm(name="norm1", activation=nn.relu)(x)
-        y = self.conv(self.filters, 3, self.step.stride, name="conv1")(activated)
+        y = self.conv(self.filters, 3, self.striding.stride, name="conv1")(activated)
         y = self.norm(name="norm2", activation=nn.relu)(y)
         y = nn.Dropout(self.dropout, deterministic=False)(y)
         y = self.conv(self.filters, 3, name="conv2")(y)
@@ -49,8 +49,8 @@ class PreActBlock(nn.Module):
     def shortcut(self, x, activated):
         """Where the number of channels changes a projection, if asked for; else without parameters."""
         if self.project and x.shape[-1] != self.filters:
-            return self.conv(self.filters, 1, self.step.stride, name="shortcut_conv")(activated)
-        return padded_shortcut(x, self.filters, self.step.stride)
+            return self.conv(self.filters, 1, self.striding.stride, name="shortcut_conv")(activated)
+        return padded_shortcut(x, self.filters, self.striding.stride)
 
 
 class PreActCifarResNet(CifarResNet):

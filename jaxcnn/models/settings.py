@@ -8,46 +8,46 @@ from jaxcnn.settings import Section, Setting, Whole, unless, when
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings(Section, section="model"):
-    """The network and where its parameters start from."""
+    """The network and its initial weights."""
 
     name: Annotated[
         str,
         Setting(
-            "the architecture, as jaxcnn.list_models() lists it; or a class of yours by its import path, "
+            "name of the architecture, one of jaxcnn.list_models(); or the import path of your own class, "
             "my_package.my_net:MyNet (docs/extending.md)",
         ),
     ] = "lenet5"
     arguments: Annotated[
         dict[str, Any],
         Setting(
-            "its arguments beyond num_classes and dtype, e.g. --config.model.arguments.stem=small",
+            "its other arguments besides num_classes and dtype, e.g. --config.model.arguments.stem=small",
         ),
     ] = dataclasses.field(default_factory=dict)
     dtype: Annotated[
         Literal["float32", "bfloat16"],
         Setting(
-            "compute type; parameters and statistics stay float32",
+            "compute type; parameters and running statistics stay float32",
         ),
     ] = "float32"
     pretrained: Annotated[
         str,
         Setting(
-            "weights to start from: a file in the names of the library that the model is of (.npz, .safetensors, .pth, .h5), "
-            "a run's folder, or hf:OWNER/NAME of the hub; where the data have other classes, the head is fresh; '' = none",
+            "initial weights: a file in the names of the model's library (.npz, .safetensors, .pth, .h5), a run's folder, or "
+            "hf:OWNER/NAME on the Hugging Face hub; the head is newly initialized if the data have other classes; '' = none",
         ),
     ] = ""
     adapt_stem: Annotated[
         bool,
         Setting(
-            "where model.pretrained takes another number of channels than the data have: its first convolution is summed over "
-            "them for 1 channel, else repeated over the new ones and scaled",
+            "convert the first convolution of model.pretrained if the data have another number of channels: sum the kernel "
+            "over its channels for 1 channel, else repeat it over the new channels and scale it",
             when("model.pretrained"),
         ),
     ] = False
     whiten: Annotated[
         Whole,
         Setting(
-            "training images that the filters of a whitening first layer (airbench94's) are made from; 0 = they stay as drawn",
+            "number of training images from which a whitening first layer (airbench94's) is computed; 0 = its initial values",
             unless("model.pretrained"),
         ),
     ] = 0

@@ -1,4 +1,4 @@
-"""What a network consists of, in the order of its computation: stem, stages, head, and the layers of each."""
+"""The structure of a network: its stem, stages and head in the order of computation, and the layers of each."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,34 +10,34 @@ from flax.traverse_util import flatten_dict
 
 
 class Map(NamedTuple):
-    """What feature maps have, whatever the size of the images."""
+    """Properties of a feature map that do not depend on the size of the images."""
 
     channels: int
     stride: int
-    """pixels of the image from one position to the next"""
+    """distance of neighboring positions, in pixels of the image"""
 
 
 class Part(NamedTuple):
-    """A stage of a network, the stem before the stages, or the head after them."""
+    """The stem, a stage, or the head of a network."""
 
     name: str
-    """"stem", "stage1", …, as of its feature map; "head": what follows the last map"""
+    """the name of its feature map: "stem", "stage1", …; or "head" for everything after the last map"""
     layers: tuple[tuple[str, ...], ...]
-    """the names in `params` of each layer: a block, or a convolution or linear layer with its norm"""
+    """names in `params`, grouped by layer: a block, or a convolution or linear layer with its norm"""
     channels: int = 0
-    """of its feature map; 0: it has none"""
+    """channels of its feature map; 0 if it has none"""
     stride: int = 0
-    """pixels of the image from one position of its feature map to the next; 0: the map does not grow with the image"""
+    """stride of its feature map in pixels of the image; 0 if the size of the map does not depend on that of the image"""
 
 
 def structure(model: nn.Module, channels: int = 3) -> tuple[Part, ...]:
-    """The parts of a model for images of `channels` channels, by shapes alone.
+    """Returns the parts of a model for images of `channels` channels. Only shapes are computed.
 
         [part.name for part in structure(create_model("resnet50"))]  # stem, stage1, stage2, stage3, stage4, head
 
-    Every parameter is in one of the layers, in the order of the computation: what layer-wise learning rates,
-    gradual unfreezing and backbones need. To the head belongs what follows the last map, and what the model has not with
-    num_classes=0 (auxiliary heads). Where a model has no feature maps, all of it is the head.
+    Every parameter is in exactly one layer, and layers are in the order of computation, as layer-wise learning rates, gradual
+    unfreezing and backbones need it. The head consists of everything after the last feature map and of the parameters that
+    the model does not have with num_classes=0 (auxiliary heads). A model without feature maps is all head.
     """
     headless = model.clone(num_classes=0) if hasattr(model, "num_classes") else model
     traced, larger = _trace(model, SMALLER, channels), _trace(headless, LARGER, channels)
@@ -54,7 +54,7 @@ def structure(model: nn.Module, channels: int = 3) -> tuple[Part, ...]:
 
 
 def layer_maps(model: nn.Module, channels: int = 3) -> dict[str, Map]:
-    """{"stage1_block1/conv1": Map(64, 4), …, "stage1": …}: of all layers and parts that give feature maps."""
+    """Returns {"stage1_block1/conv1": Map(64, 4), …, "stage1": …} for all layers and parts whose output is a feature map."""
     smaller, larger = (_trace(model, side, channels, capture=True).maps for side in (SMALLER, LARGER))
     strides = {name: _stride(shape, larger[name]) for name, shape in smaller.items() if len(shape) == 4}
     return {name: Map(smaller[name][-1], stride) for name, stride in strides.items() if stride}
@@ -64,17 +64,17 @@ SMALLER, LARGER = 320, 768
 
 
 def _stride(smaller: tuple[int, ...], larger: tuple[int, ...]) -> int:
-    """How many pixels are between two positions of a map; 0 where the map does not grow with the image.
+    """Returns the stride of a map from its shapes for images of sides SMALLER and LARGER; 0 if the shapes are equal.
 
-    Without padding, a map is smaller than the image's size over its stride. So this is taken from how much larger the map of
-    an image is that is 448 pixels larger, which powers of two and sevenths (patches of 7×7 or 14×14) divide.
+    The side of an image divided by that of its map is not the stride if convolutions have no padding. The ratio of differences
+    is. The difference of 448 pixels is divisible by powers of two and by 7 (patches of 7×7 or 14×14).
     """
-    grown = larger[1] - smaller[1]
-    return (LARGER - SMALLER) // grown if grown else 0
+    difference = larger[1] - smaller[1]
+    return (LARGER - SMALLER) // difference if difference else 0
 
 
 def _layers(params: Mapping[str, Any]) -> list[list[str]]:
-    """Names of one part, a norm beside its convolution: the one before it, else the layer after it."""
+    """Groups the names of a part by layer. A norm belongs to the convolution before it, or else to the layer after it."""
     layers: list[list[str]] = []
     norms: list[str] = []
     for name, tree in params.items():
@@ -91,24 +91,24 @@ def _layers(params: Mapping[str, Any]) -> list[list[str]]:
 
 
 def sown_maps(variables: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The feature maps among a model's variables, by name."""
+    """Returns the feature maps in the collection "intermediates" of a model's variables, by name."""
     flat = flatten_dict(variables.get("intermediates", {}), sep="/")
     return {name.removesuffix("/__call__"): maps[-1] for name, maps in flat.items()}
 
 
 class _Trace(NamedTuple):
-    """What a network does with images of one size; all in the order of its computation."""
+    """The result of tracing a network for one image size, in the order of computation."""
 
     maps: dict[str, tuple[int, ...]]
-    """shapes of its feature maps"""
+    """shape of each feature map"""
     calls: dict[str, int]
-    """how many of them there were when each layer was first called"""
+    """how many feature maps had been sown when each layer was first called"""
     params: Mapping[str, Any]
 
 
 def _trace(model: nn.Module, side: int, channels: int, *, capture: bool = False) -> _Trace:
-    """With `capture`, what each layer gives is among the maps."""
-    found: list[Any] = []
+    """Traces a model for square images. With `capture`, the maps include the outputs of all layers."""
+    traced: list[Any] = []
     calls: dict[str, int] = {}
 
     def record(call: Any, arguments: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
@@ -121,11 +121,11 @@ def _trace(model: nn.Module, side: int, channels: int, *, capture: bool = False)
         with nn.intercept_methods(record):
             variables = dict(model.init(key, x, train=False, mutable=True))
         sown: Mapping[str, Any] = variables
-        if capture:  # not in init, where blocks that are compiled once run one by one
+        if capture:  # not in init: `in_sequence` runs there without scan
             variables.pop("intermediates", None)
             _, sown = model.apply(variables, x, train=False, mutable=["intermediates"], capture_intermediates=True)
-        found.extend((sown_maps(sown), variables["params"]))
+        traced.extend((sown_maps(sown), variables["params"]))
 
     jax.eval_shape(initialize, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32))
-    maps, params = found
+    maps, params = traced
     return _Trace({name: array.shape for name, array in maps.items()}, calls, params)

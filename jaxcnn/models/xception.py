@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.layers import StochasticDepth, identity, max_pool
-from jaxcnn.models.network import KERAS, PYTORCH, TORCHVISION, Network, steps
+from jaxcnn.models.network import KERAS, PYTORCH, TORCHVISION, Network, stridings
 from jaxcnn.models.registry import variant
 
 
@@ -148,14 +148,14 @@ class AlignedXception(Network, kw_only=True):
             ((728, 1024, 1024), 2),
             ((1536, 1536, 2048), 1),
         )
-        _, *strides = steps(self, (2, *(stride for _, stride in blocks)), self.output_stride)
+        _, *strides = stridings(self, (2, *(stride for _, stride in blocks)), self.output_stride)
         rates = self.drop_path_rates(len(blocks), train)
         stage = 0
-        for number, ((filters, stride), step) in enumerate(zip(blocks, strides, strict=True), start=1):
+        for number, ((filters, stride), striding) in enumerate(zip(blocks, strides, strict=True), start=1):
             block = AlignedBlock(
                 filters,
-                step.stride,
-                step.first_dilation,
+                striding.stride,
+                striding.first_dilation,
                 residual=number < len(blocks),
                 drop_rate=next(rates),
                 conv=conv,

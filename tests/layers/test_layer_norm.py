@@ -1,4 +1,4 @@
-"""Layer norm: jax.numpy's form and the handler's against flax.linen.LayerNorm and the definition in float64."""
+"""Layer normalization with jax.numpy and with the oneDNN handler, against flax.linen.LayerNorm and float64."""
 
 import flax.linen as nn
 import jax
@@ -12,21 +12,21 @@ from jaxcnn.layers.norm import _backward_by_jax, _forward_by_jax, layer_normaliz
 from jaxcnn.layers.onednn import LAYER_NORM_TARGET, LayerNormSettings, decide, self_test
 
 SETTINGS = LayerNormSettings(1e-3)
-# Rows of a size that is no multiple of a vector's; fewer rows than threads; more than are summed in float32
+# Row lengths that are not multiples of the vector length; fewer rows than threads; more rows than are summed in float32
 SHAPES = [(3, 5, 7, 13), (1, 24), (140, 40), (2, 1300)]
 
 
-def weighed(y):
+def weighted_sum(y):
     return (y * jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)).sum()
 
 
 def loss(x, scale, bias):
-    return weighed(layer_normalized(x, scale, bias, SETTINGS))
+    return weighted_sum(layer_normalized(x, scale, bias, SETTINGS))
 
 
 def by_jax(x, scale, bias):
-    """Differentiated by JAX."""
-    return weighed(_forward_by_jax(x, scale, bias, settings=SETTINGS)[0])
+    """The same loss, differentiated by JAX."""
+    return weighted_sum(_forward_by_jax(x, scale, bias, settings=SETTINGS)[0])
 
 
 def operands(*shape):
@@ -34,7 +34,7 @@ def operands(*shape):
 
 
 @pytest.mark.parametrize("choice", ["xla", "default"])
-def test_layer_and_all_gradients_are_flaxs(choice, monkeypatch):
+def test_result_and_all_gradients_equal_flax(choice, monkeypatch):
     if choice == "xla":
         monkeypatch.setattr("jaxcnn.layers.onednn.operations.choice", lambda: decide.Choice(None))
     x, scale, bias = operands(3, 4, 5, 24)
@@ -51,34 +51,35 @@ def test_layer_and_all_gradients_are_flaxs(choice, monkeypatch):
 
 @needs_onednn
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_handlers_numbers_are_the_definitions(shape):
+def test_handler_computes_the_definition(shape):
     x, scale, bias, y_gradient, *_ = self_test.norm_operands(np.random.default_rng(0), shape)
-    y, *found = (np.full_like(array, np.nan) for array in (x, x, scale, scale))
+    y, *gradients = (np.full_like(array, np.nan) for array in (x, x, scale, scale))
     assert library().run_layer_norm(1e-3, [x, scale, bias, y]) == 0
-    assert library().run_layer_norm(1e-3, [x, scale, bias, y, y_gradient, *found]) == 0
+    assert library().run_layer_norm(1e-3, [x, scale, bias, y, y_gradient, *gradients]) == 0
     expected = self_test.layer_norm_by_definition(x, scale, bias, y_gradient, epsilon=1e-3)
-    for one, other in zip((y, *found), expected, strict=True):
-        np.testing.assert_allclose(one.reshape(other.shape), other, rtol=0, atol=2e-6 * np.abs(other).max())
+    for result, reference in zip((y, *gradients), expected, strict=True):
+        np.testing.assert_allclose(result.reshape(reference.shape), reference, rtol=0, atol=2e-6 * np.abs(reference).max())
 
 
-def test_jaxs_own_gradient_is_the_definitions_too():
+def test_gradient_in_jax_is_that_of_the_definition():
     x, scale, bias, y_gradient, *_ = self_test.norm_operands(np.random.default_rng(0), (6, 5, 13))
     y, *expected = self_test.layer_norm_by_definition(x, scale, bias, y_gradient, epsilon=1e-3)
-    found = _backward_by_jax(x, scale, y_gradient, settings=SETTINGS)
-    for one, other in zip((_forward_by_jax(x, scale, bias, settings=SETTINGS)[0], *found), (y, *expected), strict=True):
-        np.testing.assert_allclose(np.reshape(one, other.shape), other, rtol=0, atol=2e-6 * np.abs(other).max())
+    results = (*_forward_by_jax(x, scale, bias, settings=SETTINGS), *_backward_by_jax(x, scale, y_gradient, settings=SETTINGS))
+    for result, reference in zip(results, (y, *expected), strict=True):
+        result = np.reshape(result, reference.shape)
+        np.testing.assert_allclose(result, reference, rtol=0, atol=2e-6 * np.abs(reference).max())
 
 
 @needs_onednn
-def test_mean_far_from_zero_cancels_nothing():
+def test_mean_far_from_zero_loses_no_precision():
     x = np.float32(3000 + np.random.default_rng(0).normal(size=(9, 200)))
-    wide = x.astype(np.float64)
-    expected = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + 1e-3)
+    x64 = x.astype(np.float64)
+    expected = (x64 - x64.mean(1, keepdims=True)) / np.sqrt(x64.var(1, keepdims=True) + 1e-3)
     np.testing.assert_allclose(layer_normalized(x, jnp.ones(200), jnp.zeros(200), SETTINGS), expected, atol=1e-3)
 
 
 @needs_onednn
-def test_the_handler_computes_it_with_the_same_bits_each_time():
+def test_handler_returns_the_same_bits_each_time():
     arguments = operands(20, 16, 16, 24)
     gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*arguments).compile()
     before = library().counters().norms
@@ -89,7 +90,7 @@ def test_the_handler_computes_it_with_the_same_bits_each_time():
         jax.tree.map(np.testing.assert_array_equal, gradient(*arguments), first)
 
 
-def test_bfloat16_is_normalised_in_float32_and_its_gradient_is_bfloat16():
+def test_bfloat16_is_normalized_in_float32_and_its_gradient_is_bfloat16():
     x, scale, bias = operands(4, 6, 32)
     rough = jax.grad(loss)(x.astype(jnp.bfloat16), scale, bias)
     assert rough.dtype == jnp.bfloat16
@@ -111,7 +112,7 @@ def test_higher_derivatives_vmap_and_remat():
 
 
 @needs_onednn
-def test_wrong_call_is_an_exception_and_the_next_is_right():
+def test_wrong_call_raises_and_the_next_call_is_correct():
     x, scale, bias = operands(2, 6, 4)
     right = jax.ffi.ffi_call(LAYER_NORM_TARGET, jax.ShapeDtypeStruct(x.shape, jnp.float32))
     epsilon = np.asarray(SETTINGS, np.float32)

@@ -1,4 +1,4 @@
-"""Batch normalisation against flax.linen.BatchNorm, differentiated by JAX, and against float64."""
+"""Batch normalization, against flax.linen.BatchNorm differentiated by JAX, and against float64."""
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,7 @@ SCALE, BIAS = jnp.array([0.5, 1.0, 2.0, -1.0]), jnp.array([0.1, -0.2, 0.0, 1.0])
 
 
 def loss(norm, x, scale, bias, stats):
-    """Of all that training differentiates or could: the result and the running statistics."""
+    """A loss that depends on the result and on the running statistics."""
     variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
     y, updates = norm.apply(variables, x, mutable=["batch_stats"])
     weights = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
@@ -24,7 +24,7 @@ def loss(norm, x, scale, bias, stats):
 @pytest.mark.slow
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 @pytest.mark.parametrize("shape", [(6, 4), (3, 5, 7, 4)])
-def test_result_and_all_gradients_are_flaxs(shape, offset):
+def test_result_and_all_gradients_equal_flax(shape, offset):
     x = offset + jax.random.normal(jax.random.key(0), shape)
     stats = {"mean": jnp.zeros(4), "var": jnp.ones(4)}
     ours = BatchNorm(use_running_average=False, unbiased=False, momentum=0.25)
@@ -39,14 +39,14 @@ def test_result_and_all_gradients_are_flaxs(shape, offset):
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_mean_far_from_zero_does_not_cancel_the_variance(backend, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)  # each has its own way to sum
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)  # the backends sum in different ways
     x = np.float32(3000 + np.random.default_rng(0).normal(size=(4, 8, 8, 4)))
     norm = BatchNorm(use_running_average=False, unbiased=False, momentum=1.0)
     y, updates = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
-    wide = x.astype(np.float64).reshape(-1, 4)
-    np.testing.assert_allclose(updates["batch_stats"]["mean"], wide.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(updates["batch_stats"]["var"], wide.var(0), rtol=1e-4)
-    np.testing.assert_allclose(np.asarray(y).reshape(-1, 4), (wide - wide.mean(0)) / wide.std(0), atol=1e-3)
+    x64 = x.astype(np.float64).reshape(-1, 4)
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], x64.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], x64.var(0), rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(y).reshape(-1, 4), (x64 - x64.mean(0)) / x64.std(0), atol=1e-3)
 
 
 def test_constant_channels_stay_finite():
@@ -58,7 +58,7 @@ def test_constant_channels_stay_finite():
 
 
 @pytest.mark.slow
-def test_bfloat16_is_normalised_in_float32_and_its_gradient_is_bfloat16():
+def test_bfloat16_is_normalized_in_float32_and_its_gradient_is_bfloat16():
     x = (5 + jax.random.normal(jax.random.key(0), (4, 6, 6, 4))).astype(jnp.bfloat16)
     norm, stats = BatchNorm(use_running_average=False, dtype=jnp.bfloat16), {"mean": jnp.zeros(4), "var": jnp.ones(4)}
     exact = BatchNorm(use_running_average=False)
@@ -68,7 +68,7 @@ def test_bfloat16_is_normalised_in_float32_and_its_gradient_is_bfloat16():
     np.testing.assert_allclose(rough.astype(jnp.float32), expected, atol=0.02, rtol=0.02)
 
 
-def test_gradients_of_a_sharded_batch_are_those_of_the_whole():
+def test_gradients_of_a_sharded_batch_equal_those_of_the_unsharded_batch():
     x, stats = jax.random.normal(jax.random.key(0), (16, 3, 2, 4)), {"mean": jnp.zeros(4), "var": jnp.ones(4)}
     norm = BatchNorm(use_running_average=False)
     gradients = jax.jit(jax.grad(lambda *arguments: loss(norm, *arguments), argnums=(0, 1, 2)))
@@ -101,7 +101,7 @@ def test_gradient_of_the_gradient_is_that_of_the_formula():
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.relu, nn.relu6, nn.silu])
 @pytest.mark.parametrize("training", [True, False])
-def test_activation_is_what_would_follow(activation, training):
+def test_fused_activation_equals_separate_activation(activation, training):
     x = 3 * jax.random.normal(jax.random.key(0), (6, 5, 5, 4))
     variables = {"params": {"scale": SCALE, "bias": BIAS}, "batch_stats": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
 
@@ -117,7 +117,7 @@ def test_activation_is_what_would_follow(activation, training):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_relu_that_looks_at_its_result_is_relu():
+def test_relu_with_gradient_from_its_result_equals_flax():
     x = jnp.array([-2.0, -0.0, 0.0, 1e-30, 3.0, jnp.inf, jnp.nan])
     for function in (lambda f: f(x), lambda f: jax.vjp(f, x)[1](x + 1)[0], lambda f: jax.jvp(f, (x,), (x - 1,))[1]):
         np.testing.assert_array_equal(function(relu), function(nn.relu))

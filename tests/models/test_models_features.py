@@ -177,14 +177,14 @@ def test_stages_are_the_maps_whose_size_follows_the_images():
     (first,) = stages(Sower()).values()
     assert (first.name, first.channels, first.stride) == ("first", 5, 2)
     assert stages(Sower(sows=False)) == {}
-    with pytest.raises(UserError, match="Sower: has no feature maps"):
+    with pytest.raises(UserError, match="Sower has no feature maps"):
         create_model(f"{__name__}:Sower", features_only=True, sows=False)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"out_indices": (0, 4)}, r"lenet5: out_indices: expected some of 0 stage1 \(stride 2\), 1 stage2 \(stride 4\), or "),
+        ({"out_indices": (0, 4)}, r"lenet5: out_indices: expected indices among 0 stage1 \(stride 2\), 1 stage2 \(stride 4\)"),
         ({"out_indices": (-3,)}, r"or negative ones from the end; got \(-3,\)"),
         ({"out_indices": ()}, r"got \(\)"),
         ({"out_indices": 1}, "lenet5: out_indices: expected a list"),
@@ -195,7 +195,7 @@ def test_stages_are_the_maps_whose_size_follows_the_images():
         ({"taps": ("stage3",)}, r"lenet5: taps: no layer or stage 'stage3' has a feature map \(did you mean \"stage"),
         ({"taps": ("head",)}, "lenet5: taps: no layer or stage 'head' has a feature map"),
         ({"taps": "C1"}, "lenet5: taps: expected a list"),
-        ({"taps": ("C1",), "out_indices": (0,)}, "lenet5: out_indices and taps both say which maps"),
+        ({"taps": ("C1",), "out_indices": (0,)}, "lenet5: out_indices and taps both select the maps"),
         ({"features_only": False, "taps": ("C1",)}, "lenet5: taps has no effect without features_only"),
     ],
 )  # fmt: skip

@@ -120,5 +120,5 @@ def test_too_small_images_are_refused_by_name(name, size):
 
 
 def test_images_without_channels_are_refused():
-    with pytest.raises(UserError, match=r"lenet5: images of shape \(2, 32, 32\) instead of \(N, H, W, C\)"):
+    with pytest.raises(UserError, match=r"lenet5: expected images of shape \(N, H, W, C\), got \(2, 32, 32\)"):
         jax.eval_shape(lambda: create_model("lenet5").init(jax.random.key(0), jnp.zeros((2, 32, 32)), train=False))

@@ -218,7 +218,7 @@ def test_output_stride_changes_sizes_alone(name):
 
 
 def test_output_stride_that_changes_nothing_is_refused():
-    with pytest.raises(UserError, match="mobilenet_v2: output_stride=16 has no effect: its stride is 16"):
+    with pytest.raises(UserError, match="mobilenet_v2: output_stride=16 has no effect: the network's stride is 16"):
         shapes("mobilenet_v2", (1, 32, 32, 3), stem="small", output_stride=16)
     assert shapes("mobilenet_v2", (1, 32, 32, 3), stem="small", output_stride=8)[1].shape == (1, 1000)
 

@@ -10,7 +10,7 @@ from common.compiling import compiled
 
 from jaxcnn.layers import BatchNorm, conv
 from jaxcnn.models import create_model
-from jaxcnn.models.network import Step
+from jaxcnn.models.network import Striding
 from jaxcnn.models.resnet_cifar import Block
 
 
@@ -41,7 +41,7 @@ def test_parameter_count_is_the_papers(layers, millions):
 
 @pytest.mark.slow
 def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
-    block = Block(8, Step(2), conv, partial(BatchNorm, use_running_average=True, scale_init=jax.nn.initializers.zeros))
+    block = Block(8, Striding(2), conv, partial(BatchNorm, use_running_average=True, scale_init=jax.nn.initializers.zeros))
     x = jnp.abs(jax.random.normal(jax.random.key(0), (2, 7, 6, 4)))
     y = np.asarray(block.apply(block.init(jax.random.key(1), x), x))  # the zero scales leave the shortcut alone
     np.testing.assert_array_equal(y[..., 2:6], x[:, ::2, ::2])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from jaxcnn.layers import conv_numbers
-from jaxcnn.layers.branches import Steps
+from jaxcnn.layers.branches import LayerSpecs
 
 
 def units(*lines: tuple[str, str]) -> tuple[tuple[str, str], ...]:
@@ -22,11 +22,11 @@ def numbered(convs: Iterator[str]) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def convolutions(stem: Steps, modules: Mapping[str, tuple[Steps, ...]]) -> Iterator[str]:
+def convolutions(stem: LayerSpecs, modules: Mapping[str, tuple[LayerSpecs, ...]]) -> Iterator[str]:
     """Our names of all convolutions of a stem and of modules of branches, in their order."""
     for number in conv_numbers(stem):
         yield "stem_conv" if number == "1" else f"stem_conv{number}"
     for name, branches in modules.items():
-        for branch, steps in enumerate(branches, start=1):
-            for number in conv_numbers(steps):
+        for branch, specs in enumerate(branches, start=1):
+            for number in conv_numbers(specs):
                 yield f"{name}/branch{branch}_conv{number}"
