@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.activation import BOUNDS, EVERYTHING, Activation, identity, recomputed
-from jaxcnn.layers.onednn import NORM_TARGET, NormSettings, norm_operation
+from jaxcnn.layers.onednn import NormSettings, norm_operation
 
 
 class BatchNorm(nn.Module):
@@ -118,8 +118,8 @@ def _backward_by_jax(
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 
 
-_forward = norm_operation("jaxcnn_batch_norm", NORM_TARGET, _forward_by_jax, 3)
-_backward = norm_operation("jaxcnn_batch_norm_gradient", NORM_TARGET, _backward_by_jax, 3)
+_forward = norm_operation("batch_norm", _forward_by_jax)
+_backward = norm_operation("batch_norm_gradient", _backward_by_jax)
 
 
 def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: NormSettings) -> tuple[tuple, tuple]:

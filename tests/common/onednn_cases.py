@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.layers import convolve
-from jaxcnn.layers.onednn import choice
+from jaxcnn.layers.onednn import decide
+from jaxcnn.layers.onednn.decide import choice
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 CAN_BE = sys.platform == "linux" and platform.machine() == "x86_64" and "avx2" in Path("/proc/cpuinfo").read_text()
@@ -21,9 +22,14 @@ CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 def library():
     """The loaded library; fails where it ought to be there and is not."""
-    chosen = choice()
+    chosen = choice()  # not decide.choice, which use_xla replaces
     assert chosen.library, f"oneDNN should be here: {chosen}"
     return chosen.library
+
+
+def use_xla(monkeypatch):
+    """Lets JAX and XLA compute what is traced from now on, as if oneDNN were not installed."""
+    monkeypatch.setattr(decide, "choice", lambda: decide.Choice(None))
 
 
 def done_by(function, *arguments):

@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
+from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal, use_xla
 
 from jaxcnn.layers import LayerNorm
 from jaxcnn.layers.norm import _backward_by_jax, _forward_by_jax, layer_normalized
-from jaxcnn.layers.onednn import LAYER_NORM_TARGET, LayerNormSettings, decide, self_test
+from jaxcnn.layers.onednn import LayerNormSettings, self_test
+from jaxcnn.layers.onednn.library import LAYER_NORM_TARGET
 
 SETTINGS = LayerNormSettings(1e-3)
 # Rows of a size that is no multiple of a vector's; fewer rows than threads; more than are summed in float32
@@ -36,7 +37,7 @@ def operands(*shape):
 @pytest.mark.parametrize("choice", ["xla", "default"])
 def test_layer_and_all_gradients_are_flaxs(choice, monkeypatch):
     if choice == "xla":
-        monkeypatch.setattr("jaxcnn.layers.onednn.operations.choice", lambda: decide.Choice(None))
+        use_xla(monkeypatch)
     x, scale, bias = operands(3, 4, 5, 24)
 
     def of(norm):

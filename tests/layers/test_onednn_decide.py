@@ -3,7 +3,6 @@
 import logging
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -273,7 +272,6 @@ def test_two_processes_build_at_once(tmp_path):
 
 def test_reason_is_logged_once_unless_somebody_says_it(monkeypatch, caplog):
     monkeypatch.setattr(decide, "choice", lambda: decide.Choice(None, "no reason"))
-    monkeypatch.setattr(sys.modules["jaxcnn.layers.conv"], "choice", decide.choice)
     for told, lines in ((False, ["convolutions by XLA, not oneDNN: no reason"]), (True, [])):
         monkeypatch.setattr(decide, "_told", told)
         caplog.clear()

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
+from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal, use_xla
 from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.layers.batch_norm import _backward_by_jax, _forward_by_jax, normalized_by_batch
-from jaxcnn.layers.onednn import NormSettings, build, decide, self_test
+from jaxcnn.layers.onednn import NormSettings, build, self_test
 from jaxcnn.layers.onednn.library import NORM_TARGET, Library
 
 pytestmark = needs_onednn
@@ -149,7 +149,7 @@ def test_several_devices_and_other_programs_have_jaxs():
 def test_other_types_and_xlas_choice_have_jaxs(monkeypatch):
     x, scale, bias = operands(4, 3, 8)
     assert norms(jax.grad(ours()), x.astype(jnp.bfloat16), scale, bias)[1] == 0
-    monkeypatch.setattr("jaxcnn.layers.onednn.operations.choice", lambda: decide.Choice(None))
+    use_xla(monkeypatch)
     assert norms(jax.grad(ours()), x, scale, bias)[1] == 0
 
 

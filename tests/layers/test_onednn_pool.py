@@ -9,9 +9,9 @@ from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.layers.onednn import PoolSettings, maximum_of_windows
+from jaxcnn.layers.onednn import maximum_of_windows
 from jaxcnn.layers.onednn.library import POOL_TARGET
-from jaxcnn.layers.onednn.pools import _greatest_by_jax
+from jaxcnn.layers.onednn.pools import PoolSettings, _greatest_by_jax
 
 pytestmark = needs_onednn
 CASES = {
@@ -25,6 +25,10 @@ CASES = {
 def whole_numbers(*shape):
     """Many of them equal."""
     return jnp.asarray(np.random.default_rng(0).integers(-3, 3, shape), jnp.float32)
+
+
+def ours(x, settings):
+    return maximum_of_windows(x, settings.size, settings.stride, settings.padding)
 
 
 def jaxs(x, settings):
@@ -51,10 +55,10 @@ def weights_of(shape, settings):
 def test_maxima_and_gradient(case):
     shape, settings = CASES[case]
     x, weights = whole_numbers(*shape), weights_of(*CASES[case])
-    y, done = pools(lambda x: maximum_of_windows(x, settings), x)
+    y, done = pools(lambda x: ours(x, settings), x)
     assert done == 1
     np.testing.assert_array_equal(y, jaxs(x, settings))
-    found, done = pools(gradient(maximum_of_windows, settings), x, weights)
+    found, done = pools(gradient(ours, settings), x, weights)
     assert done == 2, "forward and backward"
     assert_close(found, gradient(jaxs, settings)(x, weights))
 
@@ -62,7 +66,7 @@ def test_maxima_and_gradient(case):
 def test_nan_wins_and_what_is_around_never_does():
     shape, settings = CASES["ResNet's"]
     x = (whole_numbers(*shape) - 100).at[0, 3, 4, 5].set(jnp.nan).at[1, 0, 0, 0].set(-jnp.inf)
-    np.testing.assert_array_equal(maximum_of_windows(x, settings), jaxs(x, settings))
+    np.testing.assert_array_equal(ours(x, settings), jaxs(x, settings))
 
 
 @pytest.mark.slow
@@ -80,7 +84,7 @@ def test_derivatives_forward_backward_and_of_higher_order():
         lambda f: jax.vmap(jax.grad(f))(jnp.stack([x, -x])),
         lambda f: jax.grad(jax.checkpoint(f))(x),
     ):
-        assert_close(derivative(loss(maximum_of_windows)), derivative(loss(jaxs)))
+        assert_close(derivative(loss(ours)), derivative(loss(jaxs)))
 
 
 @pytest.mark.slow
@@ -90,11 +94,11 @@ def test_several_devices_and_other_programs_have_jaxs():
     x, weights = whole_numbers(8, 6, 6, 4), weights_of((8, 6, 6, 4), settings)
     expected = gradient(jaxs, settings)(x, weights)
     shared = jax.device_put((x, weights), NamedSharding(mesh, P("data")))
-    found, done = pools(gradient(maximum_of_windows, settings), *shared)
+    found, done = pools(gradient(ours, settings), *shared)
     assert done == 0
     assert found.sharding.spec[0] == "data"
     assert_close(found, expected)
-    exported = export.export(jax.jit(gradient(maximum_of_windows, settings)))(x, weights)
+    exported = export.export(jax.jit(gradient(ours, settings)))(x, weights)
     assert POOL_TARGET not in exported.mlir_module()
     assert_close(exported.call(x, weights), expected)
 

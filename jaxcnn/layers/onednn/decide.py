@@ -10,6 +10,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+import jax
+
 from jaxcnn.errors import UserError
 from jaxcnn.layers.onednn import library, self_test
 from jaxcnn.layers.onednn.build import Unavailable
@@ -55,9 +57,17 @@ def choice() -> Choice:
 _told = False
 
 
-def described() -> str:
-    """The choice in words, for a log that says it; `warn_once` says nothing more then."""
+def cpu_convolution() -> str:
+    """Returns what computes convolutions: "onednn 3.2 (avx2)", "xla", or "xla (not onednn: reason)"; "" if not on a CPU.
+
+    The caller shows it to the user: the warning that would state the reason is omitted afterwards.
+
+    Raises:
+      UserError: JAXCNN_CPU_CONV has an unknown value, or is "onednn" and oneDNN cannot be used.
+    """
     global _told
+    if jax.default_backend() != "cpu":
+        return ""
     _told = True
     return str(choice())
 

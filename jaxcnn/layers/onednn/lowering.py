@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.interpreters import mlir
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.layers.onednn.jax_private import LoweringRuleContext, lower_fun, placement, register_lowering, require_devices
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, KINDS, TARGET
 from jaxcnn.layers.onednn.primitives import PRIMITIVES, ConvSettings, reference, result_shape
 
@@ -21,20 +21,6 @@ _AXES = {
     INPUT_GRADIENT: ("n p q f", "a b i o", "n h w c"),
     KERNEL_GRADIENT: ("n h w c", "n p q f", "a b i o"),
 }
-
-
-try:  # JAX tells a lowering rule which devices it is for only where the operation is in this set, which has no public name
-    from jax._src.dispatch import prim_requires_devices_during_lowering as told_the_devices
-except ImportError:  # then programs for several devices have XLA's convolution
-    told_the_devices = set()
-
-
-def alone(context: mlir.LoweringRuleContext) -> bool:
-    """Whether the program is for one device, here and now."""
-    module, axis_context = context.module_context, context.module_context.axis_context
-    if module.lowering_parameters.for_export or isinstance(axis_context, mlir.SPMDAxisContext):
-        return False
-    return axis_context.num_devices == 1
 
 
 def by_xla(kind: int, a: jax.Array, b: jax.Array, *, settings: ConvSettings) -> jax.Array:
@@ -97,23 +83,18 @@ def _places(mesh: Mesh, name: str, axes: Sequence[Sequence[str]], arrays: Sequen
     return ()
 
 
-def _lower_on_cpu(kind: int, context: mlir.LoweringRuleContext, *operands: Any, settings: ConvSettings) -> Any:
-    module, axis_context = context.module_context, context.module_context.axis_context
-    function: Function = functools.partial(by_onednn, kind, settings=settings)
-    if module.lowering_parameters.for_export:  # the exported program runs where this package is not
+def _lower_on_cpu(kind: int, context: LoweringRuleContext, *operands: Any, settings: ConvSettings) -> Any:
+    where = placement(context)
+    if where in ("one device", "shard_map"):
+        function: Function = functools.partial(by_onednn, kind, settings=settings)
+    elif where == "mesh":
+        function = shared_out(kind, context.avals_in[0], context.avals_in[1], settings)
+    else:
         function = functools.partial(by_xla, kind, settings=settings)
-    elif isinstance(axis_context, mlir.SPMDAxisContext):
-        if set(axis_context.manual_axes) != set(axis_context.mesh.axis_names):  # shard_map over some axes of several
-            function = functools.partial(by_xla, kind, settings=settings)
-    elif axis_context.num_devices > 1:
-        if axis_context.abstract_mesh is None:
-            function = functools.partial(by_xla, kind, settings=settings)
-        else:
-            function = shared_out(kind, context.avals_in[0], context.avals_in[1], settings)
-    return mlir.lower_fun(function, multiple_results=False)(context, *operands)
+    return lower_fun(function, multiple_results=False)(context, *operands)
 
 
 for _kind in KINDS:
-    told_the_devices.add(PRIMITIVES[_kind])
-    mlir.register_lowering(PRIMITIVES[_kind], mlir.lower_fun(functools.partial(by_xla, _kind), multiple_results=False))
-    mlir.register_lowering(PRIMITIVES[_kind], functools.partial(_lower_on_cpu, _kind), platform="cpu")
+    require_devices(PRIMITIVES[_kind])
+    register_lowering(PRIMITIVES[_kind], lower_fun(functools.partial(by_xla, _kind), multiple_results=False))
+    register_lowering(PRIMITIVES[_kind], functools.partial(_lower_on_cpu, _kind), platform="cpu")

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad
 
+from jaxcnn.layers.onednn.jax_private import primitive_jvps
+from jaxcnn.layers.onednn.library import LAYER_NORM_TARGET, NORM_TARGET
 from jaxcnn.layers.onednn.operations import OperationSettings, differentiated_as, for_handler, operation
 
 
@@ -47,18 +48,34 @@ class LayerNormSettings(NamedTuple):
 
 Norm = Callable[..., Any]  # to a tuple of arrays
 
+NormName = Literal["batch_norm", "batch_norm_gradient", "layer_norm", "layer_norm_gradient"]
+_OPERATIONS = {  # the function of the handler, and the number of results
+    "batch_norm": (NORM_TARGET, 3),
+    "batch_norm_gradient": (NORM_TARGET, 3),
+    "layer_norm": (LAYER_NORM_TARGET, 1),
+    "layer_norm_gradient": (LAYER_NORM_TARGET, 3),
+}
 
-def norm_operation(name: str, target: str, by_jax: Norm, results: int) -> Norm:
-    """`by_jax` as an operation: a norm of (x, scale, …, settings=) or its gradient.
 
-    Its first result is like x, others like scale.
+def norm_operation(name: NormName, by_jax: Norm) -> Norm:
+    """Returns `by_jax`, which computes the norm or gradient `name` by jax.numpy, with the handler in its place if possible.
+
+    All arrays are float32 where the handler computes, which returns a tuple as `by_jax` does:
+
+        batch_norm(x, scale, bias, *, settings: NormSettings) -> (y, mean, var)
+        batch_norm_gradient(x, scale, bias, mean, var, gradients of y, mean and var, *, settings) -> those of x, scale and bias
+        layer_norm(x, scale, bias, *, settings: LayerNormSettings) -> (y,)
+        layer_norm_gradient(x, scale, gradient of y, *, settings) -> those of x, scale and bias
+
+    x, y and their gradients are (…, C), all others (C,). `by_jax` is also what vmap and differentiation apply to.
     """
+    target, results = _OPERATIONS[name]
 
     def like(x: Any, scale: Any, *others: Any, settings: OperationSettings) -> list[tuple]:
         return [(a.shape, a.dtype) for a in (x, *[scale] * (results - 1))]
 
-    primitive = operation(name, target, by_jax, like)
-    ad.primitive_jvps[primitive] = differentiated_as(by_jax)
+    primitive = operation(f"jaxcnn_{name}", target, by_jax, like)
+    primitive_jvps[primitive] = differentiated_as(by_jax)
 
     def norm(x: jax.Array, *others: jax.Array, settings: OperationSettings) -> Any:
         return tuple((primitive.bind if for_handler(x) else by_jax)(x, *others, settings=settings))

@@ -7,12 +7,20 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType
 
-from jaxcnn.layers.onednn.decide import choice
-from jaxcnn.layers.onednn.lowering import alone, told_the_devices
+from jaxcnn.layers.onednn import decide
+from jaxcnn.layers.onednn.jax_private import (
+    LoweringRuleContext,
+    Primitive,
+    instantiate_zeros,
+    lower_fun,
+    placement,
+    primitive_batchers,
+    register_lowering,
+    require_devices,
+    varying_axes,
+)
 
 Arrays = Sequence[jax.Array]
 
@@ -46,19 +54,19 @@ def operation(name: str, target: str, by_jax: Callable[..., Arrays], results: Ca
         results = jax.vmap(functools.partial(by_jax, settings=settings), axes)(*operands)
         return results, [0] * len(results)
 
-    def lowered_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, settings: OperationSettings) -> Any:
+    def lowered_on_cpu(context: LoweringRuleContext, *operands: Any, settings: OperationSettings) -> Any:
         function = functools.partial(by_jax, settings=settings)
-        if target and alone(context):
+        if target and placement(context) == "one device":
             call = jax.ffi.ffi_call(target, [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in context.avals_out])
             function = functools.partial(call, settings=settings.numbers())
-        return mlir.lower_fun(function, multiple_results=True)(context, *operands)
+        return lower_fun(function, multiple_results=True)(context, *operands)
 
     primitive.def_abstract_eval(abstract)
     primitive.def_impl(lambda *operands, settings: compiled(settings)(*operands))
-    batching.primitive_batchers[primitive] = batched
-    told_the_devices.add(primitive)
-    mlir.register_lowering(primitive, mlir.lower_fun(by_jax, multiple_results=True))
-    mlir.register_lowering(primitive, lowered_on_cpu, platform="cpu")
+    primitive_batchers[primitive] = batched
+    require_devices(primitive)
+    register_lowering(primitive, lower_fun(by_jax, multiple_results=True))
+    register_lowering(primitive, lowered_on_cpu, platform="cpu")
     return primitive
 
 
@@ -67,7 +75,7 @@ def differentiated_as(by_jax: Callable[..., Arrays]) -> Callable[..., tuple[Arra
 
     def rule(primals: Arrays, tangents: Sequence[Any], *, settings: OperationSettings) -> tuple[Arrays, Arrays]:
         function = functools.partial(by_jax, settings=settings)
-        return jax.jvp(function, tuple(primals), tuple(map(ad.instantiate_zeros, tangents)))
+        return jax.jvp(function, tuple(primals), tuple(map(instantiate_zeros, tangents)))
 
     return rule
 
@@ -76,7 +84,7 @@ def for_handler(x: jax.Array) -> bool:
     """Whether the handler may see x at all; whether it does is decided when a program is compiled."""
     if jax.default_backend() != "cpu" or x.dtype != jnp.float32 or not all(isinstance(size, int) and size for size in x.shape):
         return False
-    if jax.typeof(x).mat.varying or AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types:
+    if varying_axes(x) or AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types:
         return False
-    library = choice().library
+    library = decide.choice().library
     return library is not None and library.has_threads(x.shape[-1])

@@ -4,14 +4,14 @@ It gives the places too, as a position in each window. Two more operations are l
 takes from each window what lies there, and `put` puts it back there, and sums where windows overlap.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad
 
+from jaxcnn.layers.onednn.jax_private import Zero, instantiate_zeros, primitive_jvps, primitive_transposes
 from jaxcnn.layers.onednn.library import POOL_TARGET
 from jaxcnn.layers.onednn.operations import for_handler, operation
 
@@ -41,8 +41,14 @@ class PoolSettings(NamedTuple):
             yield padded[:, i : i + rows : self.stride, j : j + columns : self.stride]
 
 
-def maximum_of_windows(x: jax.Array, settings: PoolSettings) -> jax.Array:
-    """The greatest of each window; the first of those that are equal, and a NaN wins."""
+def maximum_of_windows(x: jax.Array, size: int, stride: int, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """Returns the maximum of each size × size window, (N, H, W, C) -> (N, H', W', C) in the dtype of x.
+
+    `padding` is ((top, bottom), (left, right)); padding is never the maximum. `size` is at most 15. The gradient goes to the
+    first of equal maxima. NaN is greater than all numbers.
+    """
+    (top, bottom), (left, right) = padding
+    settings = PoolSettings(size, stride, ((top, bottom), (left, right)), (x.shape[1], x.shape[2]))
     return (_greatest.bind if for_handler(x) else _greatest_by_jax)(x, settings=settings)[0]
 
 
@@ -83,13 +89,13 @@ _put = operation("jaxcnn_put_into_windows", POOL_TARGET, _put_by_jax, _like_imag
 
 def _differentiated(primals: Any, tangents: Any, *, settings: PoolSettings) -> tuple:
     y, place = _greatest.bind(*primals, settings=settings)
-    tangent = _taken.bind(ad.instantiate_zeros(tangents[0]), place, settings=settings)
-    return (y, place), (*tangent, ad.Zero(jax.typeof(place).to_tangent_aval()))
+    tangent = _taken.bind(instantiate_zeros(tangents[0]), place, settings=settings)
+    return (y, place), (*tangent, Zero(jax.typeof(place).to_tangent_aval()))
 
 
 def _transposed(other: Any) -> Any:
     def rule(gradients: Any, x: Any, place: Any, *, settings: PoolSettings) -> tuple:
-        return (*other.bind(ad.instantiate_zeros(gradients[0]), place, settings=settings), None)
+        return (*other.bind(instantiate_zeros(gradients[0]), place, settings=settings), None)
 
     return rule
 
@@ -98,12 +104,12 @@ def _linear(primitive: Any, other: Any) -> None:
     def rule(primals: Any, tangents: Any, *, settings: PoolSettings) -> tuple:
         x, place = primals
         result = primitive.bind(x, place, settings=settings)
-        return result, primitive.bind(ad.instantiate_zeros(tangents[0]), place, settings=settings)
+        return result, primitive.bind(instantiate_zeros(tangents[0]), place, settings=settings)
 
-    ad.primitive_jvps[primitive] = rule
-    ad.primitive_transposes[primitive] = _transposed(other)
+    primitive_jvps[primitive] = rule
+    primitive_transposes[primitive] = _transposed(other)
 
 
-ad.primitive_jvps[_greatest] = _differentiated
+primitive_jvps[_greatest] = _differentiated
 _linear(_taken, _put)
 _linear(_put, _taken)

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.layers.onednn.jax_private import Primitive, defbilinear, primitive_batchers, varying_axes
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, Shape
 
 
@@ -100,7 +99,7 @@ def _abstract(kind: int, a: Any, b: Any, *, settings: ConvSettings) -> Any:
 
 def _bind(kind: int, a: jax.Array, b: jax.Array, settings: ConvSettings) -> jax.Array:
     # Inside shard_map both must be said to differ over the same axes of the mesh.
-    over_a, over_b = (jax.typeof(array).mat.varying for array in (a, b))
+    over_a, over_b = (varying_axes(array) for array in (a, b))
     if over_b - over_a:
         a = jax.lax.pcast(a, tuple(over_b - over_a), to="varying")
     if over_a - over_b:
@@ -158,8 +157,8 @@ def _make(kind: int, name: str) -> Primitive:
     primitive = Primitive(name)
     primitive.def_abstract_eval(functools.partial(_abstract, kind))
     primitive.def_impl(lambda a, b, *, settings: _compiled(kind, settings)(a, b))
-    ad.defbilinear(primitive, functools.partial(_gradient, kind, 0), functools.partial(_gradient, kind, 1))
-    batching.primitive_batchers[primitive] = functools.partial(_batch, kind)
+    defbilinear(primitive, functools.partial(_gradient, kind, 0), functools.partial(_gradient, kind, 1))
+    primitive_batchers[primitive] = functools.partial(_batch, kind)
     return primitive
 
 

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.random import define_prng_impl, threefry_prng_impl
 
-from jaxcnn.layers.onednn.decide import choice
+from jaxcnn.layers.onednn import decide
+from jaxcnn.layers.onednn.jax_private import define_prng_impl, threefry_prng_impl
 from jaxcnn.layers.onednn.library import RANDOM_TARGET
 from jaxcnn.layers.onednn.operations import operation
 
@@ -71,6 +71,6 @@ def random_key(seed: int | jax.Array) -> jax.Array:
     """
     config: Any = jax.config  # its settings are not declared
     threefry = config.jax_default_prng_impl == "threefry2x32" and config.jax_threefry_partitionable
-    if threefry and jax.default_backend() == "cpu" and choice().library:
+    if threefry and jax.default_backend() == "cpu" and decide.choice().library:
         return jax.random.key(seed, impl=_THREEFRY)
     return jax.random.key(seed)
