@@ -71,7 +71,7 @@ def _forward_by_jax(
     wide, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     # On a CPU XLA computes each sum by itself, and the plain one five times as fast as another: twice over the data is quicker.
     mean, var = _moments(wide, axes) if jax.default_backend() == "cpu" else _moments_in_one_pass(wide, axes)
-    return settings.bounded(_affine(x, mean, var, scale, bias, settings.epsilon)), mean, var
+    return settings.clip(_affine(x, mean, var, scale, bias, settings.epsilon)), mean, var
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -105,7 +105,7 @@ def _backward_by_jax(
     settings: NormSettings,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     axes, n = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-    y_gradient = settings.passed(_affine(x, mean, var, scale, bias, settings.epsilon), y_gradient)
+    y_gradient = settings.clip_gradient(_affine(x, mean, var, scale, bias, settings.epsilon), y_gradient)
     inverse = jax.lax.rsqrt(var + settings.epsilon)
     centred = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
     bias_gradient = y_gradient.sum(axes)

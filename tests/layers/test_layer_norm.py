@@ -118,10 +118,10 @@ def test_wrong_call_is_an_exception_and_the_next_is_right():
     epsilon = np.asarray(SETTINGS, np.float32)
     assert_refused(
         {
-            "don't fit": lambda: right(x, scale[:2], bias, settings=epsilon),
-            "types don't fit": lambda: right(x.astype(jnp.bfloat16), scale, bias, settings=epsilon),
-            "other settings": lambda: right(x, scale, bias, settings=epsilon[:0]),
-            "not called as expected": lambda: right(x, scale, settings=epsilon),
+            "do not match": lambda: right(x, scale[:2], bias, settings=epsilon),
+            "types do not match": lambda: right(x.astype(jnp.bfloat16), scale, bias, settings=epsilon),
+            "unexpected settings": lambda: right(x, scale, bias, settings=epsilon[:0]),
+            "expected 3 operands of a norm": lambda: right(x, scale, settings=epsilon),
         }
     )
     assert_close(right(x, scale, bias, settings=epsilon), _forward_by_jax(x, scale, bias, settings=SETTINGS)[0], 2e-5)
