@@ -3,11 +3,11 @@
 from jaxcnn.layers.activation import Activation, identity, recomputed, relu
 from jaxcnn.layers.batch_norm import BatchNorm
 from jaxcnn.layers.branches import AVERAGE_POOL, Branches, ConvSpec, PoolSpec, branched, conv_numbers, sequence
-from jaxcnn.layers.conv import conv, convolve, cpu_convolution, he_normal
+from jaxcnn.layers.conv import conv, he_normal
 from jaxcnn.layers.drop import StochasticDepth
 from jaxcnn.layers.linear import linear, uniform
 from jaxcnn.layers.norm import GroupNorm, LayerNorm
-from jaxcnn.layers.onednn import random_key
+from jaxcnn.layers.onednn import convolve, cpu_convolution, random_key
 from jaxcnn.layers.pool import (
     adaptive_average_pool,
     average_pool,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.activation import BOUNDS, EVERYTHING, Activation, identity, recomputed
-from jaxcnn.layers.onednn import NORM_TARGET, NormSettings, norm_operation
+from jaxcnn.layers.onednn import NormSettings, norm_operation
 
 
 class BatchNorm(nn.Module):
@@ -71,7 +71,7 @@ def _forward_by_jax(
     x32, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     # On CPUs, XLA does not fuse the two sums, and a plain sum is five times as fast as others: two passes are faster there.
     mean, var = _moments(x32, axes) if jax.default_backend() == "cpu" else _moments_in_one_pass(x32, axes)
-    return settings.bounded(_affine(x, mean, var, scale, bias, settings.epsilon)), mean, var
+    return settings.clip(_affine(x, mean, var, scale, bias, settings.epsilon)), mean, var
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -105,7 +105,7 @@ def _backward_by_jax(
     settings: NormSettings,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     axes, n = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-    y_gradient = settings.passed(_affine(x, mean, var, scale, bias, settings.epsilon), y_gradient)
+    y_gradient = settings.clip_gradient(_affine(x, mean, var, scale, bias, settings.epsilon), y_gradient)
     inverse = jax.lax.rsqrt(var + settings.epsilon)
     centered = x.astype(jnp.float32) - jnp.expand_dims(mean, axes)
     bias_gradient = y_gradient.sum(axes)
@@ -118,8 +118,8 @@ def _backward_by_jax(
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 
 
-_forward = norm_operation("jaxcnn_batch_norm", NORM_TARGET, _forward_by_jax, 3)
-_backward = norm_operation("jaxcnn_batch_norm_gradient", NORM_TARGET, _backward_by_jax, 3)
+_forward = norm_operation("batch_norm", _forward_by_jax)
+_backward = norm_operation("batch_norm_gradient", _backward_by_jax)
 
 
 def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: NormSettings) -> tuple[tuple, tuple]:

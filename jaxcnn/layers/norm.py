@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.activation import Activation, identity
-from jaxcnn.layers.onednn import LAYER_NORM_TARGET, LayerNormSettings, norm_operation
+from jaxcnn.layers.onednn import LayerNormSettings, norm_operation
 
 
 class GroupNorm(nn.Module):
@@ -82,8 +82,8 @@ def _backward_by_jax(
     return x_gradient.astype(x.dtype), (gradient * normal).sum(axes), gradient.sum(axes)
 
 
-_forward = norm_operation("jaxcnn_layer_norm", LAYER_NORM_TARGET, _forward_by_jax, 1)
-_backward = norm_operation("jaxcnn_layer_norm_gradient", LAYER_NORM_TARGET, _backward_by_jax, 3)
+_forward = norm_operation("layer_norm", _forward_by_jax)
+_backward = norm_operation("layer_norm_gradient", _backward_by_jax)
 
 
 def _vjp_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, settings: LayerNormSettings) -> tuple[jax.Array, tuple]:

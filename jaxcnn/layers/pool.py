@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.layers.onednn import PoolSettings, maximum_of_windows
+from jaxcnn.layers.onednn import maximum_of_windows
 
 
 def max_pool(x: jax.Array, size: int, stride: int, *, padding: int | Literal["SAME"] = 0, ceil_mode: bool = False) -> jax.Array:
@@ -22,9 +22,7 @@ def max_pool(x: jax.Array, size: int, stride: int, *, padding: int | Literal["SA
         # on 8 images of 224×224.
         if isinstance(pads, str):
             pads = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), pads)
-        (top, bottom), (left, right) = pads
-        _, height, width, _ = x.shape
-        return maximum_of_windows(x, PoolSettings(size, stride, ((top, bottom), (left, right)), (height, width)))
+        return maximum_of_windows(x, size, stride, pads)
     return nn.max_pool(x, (size, size), (stride, stride), pads)
 
 

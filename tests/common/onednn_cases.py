@@ -1,4 +1,4 @@
-"""What the tests of oneDNN's convolutions share."""
+"""Helpers for tests of jaxcnn.layers.onednn."""
 
 import platform
 import sys
@@ -11,23 +11,29 @@ import numpy as np
 import pytest
 
 from jaxcnn.layers import convolve
-from jaxcnn.layers.onednn import choice
+from jaxcnn.layers.onednn import decide
+from jaxcnn.layers.onednn.decide import choice
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-CAN_BE = sys.platform == "linux" and platform.machine() == "x86_64" and "avx2" in Path("/proc/cpuinfo").read_text()
-needs_onednn = pytest.mark.skipif(not CAN_BE, reason="oneDNN is for Linux on x86-64 with AVX2")
+SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64" and "avx2" in Path("/proc/cpuinfo").read_text()
+needs_onednn = pytest.mark.skipif(not SUPPORTED, reason="oneDNN needs Linux on x86-64 with AVX2")
 CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def library():
-    """The loaded library; fails where it ought to be there and is not."""
-    chosen = choice()
-    assert chosen.library, f"oneDNN should be here: {chosen}"
+    """Returns the loaded library; fails if oneDNN is not used although this machine supports it."""
+    chosen = choice()  # not decide.choice, which use_xla replaces
+    assert chosen.library, f"oneDNN should be used, but: {chosen}"
     return chosen.library
 
 
-def done_by(function, *arguments):
-    """(the result, (calls, images) of each of the three kinds) of one call of the compiled function."""
+def use_xla(monkeypatch):
+    """Lets JAX and XLA compute what is traced from now on, as if oneDNN were not installed."""
+    monkeypatch.setattr(decide, "choice", lambda: decide.Choice(None))
+
+
+def call_and_count(function, *arguments):
+    """Compiles and calls a function; returns its result, and (calls, images) of each of oneDNN's three operations."""
     compiled = jax.jit(function).lower(*arguments).compile(compiler_options=CHEAP)
     before = library().counters()
     result = jax.block_until_ready(compiled(*arguments))
@@ -38,13 +44,13 @@ def done_by(function, *arguments):
     ]
 
 
-def ours(strides=(1, 1), padding="SAME", **options):
-    """(x, kernel) -> results, as the networks compute them."""
+def network_convolution(strides=(1, 1), padding="SAME", **options):
+    """Returns the convolution that networks use, (x, kernel) -> results."""
     return partial(convolve, window_strides=strides, padding=padding, dimension_numbers=NHWC, **options)
 
 
-def xlas(strides=(1, 1), padding="SAME", **options):
-    """(lhs, rhs) -> results by JAX alone."""
+def jax_convolution(strides=(1, 1), padding="SAME", **options):
+    """Returns JAX's own convolution, (x, kernel) -> results."""
 
     def convolution(x, kernel):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC, **options)
@@ -53,21 +59,21 @@ def xlas(strides=(1, 1), padding="SAME", **options):
 
 
 def normal(seed, *shape, dtype=jnp.float32):
-    """Numbers of standard deviation 1."""
+    """Returns normally distributed numbers with mean 0 and standard deviation 1."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
 
 
 def assert_close(found, expected, tolerance=2e-6):
-    """To `tolerance` times the largest value of each array."""
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert one.shape == other.shape
-        assert one.dtype == other.dtype
-        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+    """Compares the leaves of two trees, with an absolute tolerance of `tolerance` times the largest value of each array."""
+    for actual, desired in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert actual.shape == desired.shape
+        assert actual.dtype == desired.dtype
+        actual, desired = np.asarray(actual, np.float64), np.asarray(desired, np.float64)
+        np.testing.assert_allclose(actual, desired, rtol=0, atol=tolerance * np.abs(desired).max())
 
 
 def assert_refused(calls):
-    """Each of {message: call} of the handler is an exception that says so."""
+    """Checks that each call in {message: call} raises an exception of the handler with this message."""
     for message, call in calls.items():
-        with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: on oneDNN's threads: .*{message}"):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: oneDNN handler: .*{message}"):
             jax.block_until_ready(call())

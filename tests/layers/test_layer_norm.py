@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal
+from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal, use_xla
 
 from jaxcnn.layers import LayerNorm
 from jaxcnn.layers.norm import _backward_by_jax, _forward_by_jax, layer_normalized
-from jaxcnn.layers.onednn import LAYER_NORM_TARGET, LayerNormSettings, decide, self_test
+from jaxcnn.layers.onednn import LayerNormSettings, self_test
+from jaxcnn.layers.onednn.library import LAYER_NORM_TARGET
 
 SETTINGS = LayerNormSettings(1e-3)
 # Row lengths that are not multiples of the vector length; fewer rows than threads; more rows than are summed in float32
@@ -36,7 +37,7 @@ def operands(*shape):
 @pytest.mark.parametrize("choice", ["xla", "default"])
 def test_result_and_all_gradients_equal_flax(choice, monkeypatch):
     if choice == "xla":
-        monkeypatch.setattr("jaxcnn.layers.onednn.operations.choice", lambda: decide.Choice(None))
+        use_xla(monkeypatch)
     x, scale, bias = operands(3, 4, 5, 24)
 
     def of(norm):
@@ -118,10 +119,10 @@ def test_wrong_call_raises_and_the_next_call_is_correct():
     epsilon = np.asarray(SETTINGS, np.float32)
     assert_refused(
         {
-            "don't fit": lambda: right(x, scale[:2], bias, settings=epsilon),
-            "types don't fit": lambda: right(x.astype(jnp.bfloat16), scale, bias, settings=epsilon),
-            "other settings": lambda: right(x, scale, bias, settings=epsilon[:0]),
-            "not called as expected": lambda: right(x, scale, settings=epsilon),
+            "do not match": lambda: right(x, scale[:2], bias, settings=epsilon),
+            "types do not match": lambda: right(x.astype(jnp.bfloat16), scale, bias, settings=epsilon),
+            "unexpected settings": lambda: right(x, scale, bias, settings=epsilon[:0]),
+            "expected 3 operands of a norm": lambda: right(x, scale, settings=epsilon),
         }
     )
     assert_close(right(x, scale, bias, settings=epsilon), _forward_by_jax(x, scale, bias, settings=SETTINGS)[0], 2e-5)

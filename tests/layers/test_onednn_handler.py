@@ -1,4 +1,4 @@
-"""The handler in C: plans that come and go, threads, Python that is busy, calls that are wrong."""
+"""The handler in C: limited number of plans, threads, independence of Python's lock, invalid calls."""
 
 import ctypes
 import threading
@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.onednn_cases import assert_close, assert_refused, library, needs_onednn, normal, ours, xlas
+from common.onednn_cases import (
+    assert_close,
+    assert_refused,
+    jax_convolution,
+    library,
+    needs_onednn,
+    network_convolution,
+    normal,
+)
 
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, TARGET, Shape
 from jaxcnn.layers.onednn.self_test import by_definition
@@ -18,10 +26,10 @@ pytestmark = [needs_onednn, pytest.mark.instruction_set]
 
 @pytest.fixture
 def few_plans():
-    """The library, which keeps no more than 20 plans for the length of a test."""
-    library().keep(20)
+    """The library, with at most 20 plans during a test."""
+    library().set_plan_capacity(20)
     yield library()
-    library().keep(1024)
+    library().set_plan_capacity(1024)
 
 
 def arrays(shape, seed=0):
@@ -31,51 +39,51 @@ def arrays(shape, seed=0):
     return x, kernel, random.standard_normal((shape.images, *shape.output, shape.outputs)).astype(np.float32)
 
 
-def resident():
-    """MB of memory that this process has in use."""
+def resident_memory():
+    """Returns the resident memory of this process in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def same_size(height, width, inputs=8, outputs=8):
-    """A 3×3 convolution that keeps the size."""
+    """Returns the shape of a 3×3 convolution whose result has the size of its input."""
     return Shape(2, height, width, inputs, outputs, (3, 3), (height, width), padding=((1, 1), (1, 1)))
 
 
 @pytest.mark.slow
-def test_a_thousand_shapes_leave_few_plans_and_no_memory(few_plans):
+def test_a_thousand_shapes_keep_20_plans_and_leak_no_memory(few_plans):
     shapes = [same_size(4 + i % 40, 4 + i // 40) for i in range(1000)]
-    made = few_plans.counters().made
+    created = few_plans.counters().created
     for i, shape in enumerate(shapes):
         if i == 300:
-            before = resident()
+            before = resident_memory()
         assert few_plans.run(i % 3, shape, *arrays(shape)) == 0
         assert few_plans.counters().plans <= 20
-    assert few_plans.counters().made == made + 1000
-    assert resident() - before < 20, "700 plans more, of some 0.2 MB each if they were kept"
+    assert few_plans.counters().created == created + 1000
+    assert resident_memory() - before < 20, "700 more plans would need about 0.2 MB each"
 
 
 @pytest.mark.slow
-def test_ten_thousand_calls_leave_no_memory(few_plans):
+def test_ten_thousand_calls_leak_no_memory(few_plans):
     shapes = [same_size(6, 6, 8 * (1 + i), 16) for i in range(5)]
-    given = [arrays(shape) for shape in shapes]
+    operands = [arrays(shape) for shape in shapes]
     for i in range(10_000):
         if i == 2000:
-            before = resident()
-        assert few_plans.run(i % 3, shapes[i % 5], *given[i % 5]) == 0
+            before = resident_memory()
+        assert few_plans.run(i % 3, shapes[i % 5], *operands[i % 5]) == 0
     assert few_plans.counters().plans == 15
-    assert resident() - before < 5
+    assert resident_memory() - before < 5
 
 
-def test_a_plan_that_was_forgotten_is_made_again(few_plans):
+def test_an_evicted_plan_is_created_again(few_plans):
     shape = same_size(7, 6)
     x, kernel, y = arrays(shape)
     expected = by_definition(shape, x, kernel, y)
     for _ in range(2):
-        for kind, place in ((FORWARD, 2), (INPUT_GRADIENT, 0), (KERNEL_GRADIENT, 1)):
-            given = [x, kernel, y]
-            given[place] = np.zeros_like(given[place])
-            assert few_plans.run(kind, shape, *given) == 0
-            np.testing.assert_allclose(given[place], expected[kind], rtol=0, atol=1e-5 * np.abs(expected[kind]).max())
+        for kind, position in ((FORWARD, 2), (INPUT_GRADIENT, 0), (KERNEL_GRADIENT, 1)):
+            operands = [x, kernel, y]
+            operands[position] = np.zeros_like(operands[position])
+            assert few_plans.run(kind, shape, *operands) == 0
+            np.testing.assert_allclose(operands[position], expected[kind], rtol=0, atol=1e-5 * np.abs(expected[kind]).max())
         for width in range(8, 30):
             few_plans.run(FORWARD, same_size(7, width), *arrays(same_size(7, width)))
 
@@ -95,15 +103,15 @@ DEPTHWISE = [
     Shape(3, 9, 8, 16, 16, (3, 3), (9, 8), padding=((1, 1), (1, 1)), groups=16),
     Shape(1, 20, 19, 24, 24, (7, 7), (20, 19), padding=((3, 3), (3, 3)), groups=24),  # 16 channels and 8; one image
     Shape(2, 11, 12, 8, 8, (5, 2), (3, 6), strides=(3, 2), padding=((0, 2), (1, 0)), groups=8),
-    Shape(2, 9, 30, 40, 40, (3, 9), (5, 20), padding=((0, 0), (3, 3)), dilation=(2, 2), groups=40),  # more than 7 at a time
-    Shape(2, 9, 9, 8, 8, (1, 1), (2, 2), strides=(5, 5), groups=8),  # lines that none sees
+    Shape(2, 9, 30, 40, 40, (3, 9), (5, 20), padding=((0, 0), (3, 3)), dilation=(2, 2), groups=40),  # wider than 7 pixels
+    Shape(2, 9, 9, 8, 8, (1, 1), (2, 2), strides=(5, 5), groups=8),  # lines that no window contains
 ]
 
 
 @pytest.mark.parametrize(
     ("shape", "program"), [*((s, "sgemm:avx2") for s in BY_PRODUCTS), *((s, "depthwise:avx2") for s in DEPTHWISE)], ids=str
 )
-def test_own_kernel_gradient_is_the_definitions(shape, program):
+def test_handlers_own_kernel_gradients_equal_the_definition(shape, program):
     implementation = library().implementation(KERNEL_GRADIENT, np.dtype("float32"), shape)
     assert (implementation == program) == (library().instructions == "avx2")
     x, kernel, y = arrays(shape)
@@ -116,14 +124,14 @@ def test_own_kernel_gradient_is_the_definitions(shape, program):
 
 @pytest.mark.parametrize("kind", [FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT])
 @pytest.mark.parametrize("output", [(6, 24), (6, 26), (5, 25)])
-def test_result_of_another_size_is_refused_whichever_program_computes(kind, output):
-    """By all instruction sets: oneDNN refuses it too, but not every shape is computed by oneDNN."""
+def test_result_of_a_wrong_size_is_rejected_by_all_implementations(kind, output):
+    """oneDNN rejects it too, but does not compute every shape. What computes depends on the instruction set."""
     shape = Shape(1, 20, 50, 64, 33, (5, 4), output, strides=(3, 2), padding=((0, 2), (2, 0)))
     assert library().run(kind, shape, *arrays(shape)) == 2
 
 
 def test_threads_do_not_disturb_each_other(few_plans):
-    """Six threads with shapes of their own, which throw each other's plans out."""
+    """Six threads compute different shapes and evict each other's plans."""
     wrong = []
 
     def work(thread):
@@ -144,19 +152,19 @@ def test_threads_do_not_disturb_each_other(few_plans):
     assert not wrong
 
 
-def test_no_convolution_waits_for_python():
-    """They go on while Python's lock is held: by a thread that decodes pictures, say."""
+def test_no_convolution_waits_for_pythons_lock():
+    """Convolutions are computed while another thread holds Python's lock, for example to decode images."""
     x, kernel = normal(0, 1, 8, 8, 8), normal(1, 3, 3, 8, 8) / 10
 
     def chain(x, kernel):
         for _ in range(200):
-            x = jnp.tanh(ours()(x, kernel))
+            x = jnp.tanh(network_convolution()(x, kernel))
         return x
 
-    # Large enough a program that JAX does not run it in the calling thread, before it returns
+    # The program is large enough that JAX returns before it has run, instead of running it in the calling thread
     compiled = jax.jit(chain).lower(x, kernel).compile()
     jax.block_until_ready(compiled(x, kernel))
-    holds_the_lock = ctypes.PyDLL(None)  # unlike CDLL
+    holds_the_lock = ctypes.PyDLL(None)  # CDLL releases the lock
     counters = ctypes.PyDLL(library()._handler._name).jaxcnn_counters
     found = (ctypes.c_int64 * 11)()
     counters(found)
@@ -168,18 +176,18 @@ def test_no_convolution_waits_for_python():
     jax.block_until_ready(result)
 
 
-def test_a_wrong_call_is_an_exception_and_the_next_is_right():
+def test_an_invalid_call_raises_and_the_next_call_is_correct():
     x, kernel = normal(0, 2, 6, 6, 8), normal(1, 3, 3, 8, 8)
     settings = np.asarray([FORWARD, 1, 1, 1, 1, 1, 1, 1, 1, 1], np.int64)
-    right = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((2, 6, 6, 8), jnp.float32))
+    call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((2, 6, 6, 8), jnp.float32))
     assert_refused(
         {
-            "shapes don't fit": lambda: right(x, kernel[:, :, :4], settings=settings),
-            "invalid arguments": lambda: right(x[:, :5], kernel, settings=settings),
-            "float32 or bfloat16": lambda: right(x.astype(jnp.float16), kernel.astype(jnp.float16), settings=settings),
-            "kind expected": lambda: right(x, kernel, settings=np.concatenate([[3], settings[1:]])),
-            "settings expected": lambda: right(x, kernel, settings=settings[:9]),
-            "not called as expected": lambda: right(x, kernel, kernel, settings=settings),
+            "shapes do not match": lambda: call(x, kernel[:, :, :4], settings=settings),
+            "invalid arguments": lambda: call(x[:, :5], kernel, settings=settings),
+            "float32 or bfloat16": lambda: call(x.astype(jnp.float16), kernel.astype(jnp.float16), settings=settings),
+            "unknown kind of convolution": lambda: call(x, kernel, settings=np.concatenate([[3], settings[1:]])),
+            "expected 10 int64 settings": lambda: call(x, kernel, settings=settings[:9]),
+            "expected 2 operands, 1 result and 1 attribute": lambda: call(x, kernel, kernel, settings=settings),
         }
     )
-    assert_close(right(x, kernel, settings=settings), xlas()(x, kernel))
+    assert_close(call(x, kernel, settings=settings), jax_convolution()(x, kernel))

@@ -1,4 +1,4 @@
-"""The tests of what depends on the CPU's instruction set, once more with the lower set of the two that are supported."""
+"""Runs the tests that depend on the CPU's instruction set again with AVX2, if the CPU has AVX-512."""
 
 import os
 
@@ -19,7 +19,7 @@ FILES = (
 @pytest.mark.parametrize("file", FILES)
 def test_passes_with_avx2_too(file):
     if library().instructions == "avx2":
-        pytest.skip("this CPU has no more than AVX2: the file's own run covers it")
+        pytest.skip("this CPU has only AVX2, so the test file itself covers it")
     pytest_command = ("-m", "pytest", "-p", "no:cacheprovider", "-m", "instruction_set", "-o", "addopts=--strict-markers", file)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "XLA_FLAGS"))}
     code, out, err = run(*pytest_command, cwd=ROOT, env=environment | {"ONEDNN_MAX_CPU_ISA": "AVX2"})

@@ -1,10 +1,10 @@
-"""What the operations become: shared out among devices, for other platforms, exported, compiled ahead of time."""
+"""Compiled convolutions: on several devices, for other platforms, exported, compiled ahead of time."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.onednn_cases import CHEAP, assert_close, done_by, needs_onednn, normal, ours, xlas
+from common.onednn_cases import CHEAP, assert_close, call_and_count, jax_convolution, needs_onednn, network_convolution, normal
 from jax import export
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -18,7 +18,7 @@ def mesh():
 
 
 def gradients(convolution):
-    """Of a loss of two layers: every operation is in it."""
+    """Returns the gradients of a loss of two layers, which need all three operations."""
 
     def loss(x, first, second):
         return jnp.square(convolution(jnp.tanh(convolution(x, first)), second)).mean()
@@ -32,22 +32,22 @@ def operands(images=16):
 
 def test_each_device_computes_its_own_images_only(mesh):
     x, first, second = operands()
-    expected = jax.jit(gradients(xlas()))(x, first, second)
+    expected = jax.jit(gradients(jax_convolution()))(x, first, second)
     x = jax.device_put(x, NamedSharding(mesh, P("data")))
     first, second = jax.device_put((first, second), NamedSharding(mesh, P()))
-    found, done = done_by(gradients(ours()), x, first, second)
-    assert done == [(16, 32), (16, 32), (16, 32)], "8 devices, 2 layers; 16 images in each layer, not 8 times 16"
-    assert found[0].sharding.spec[0] == "data", "the gradient of the images is shared out as they are"
+    found, counts = call_and_count(gradients(network_convolution()), x, first, second)
+    assert counts == [(16, 32), (16, 32), (16, 32)], "8 devices, 2 layers; 16 images in each layer, not 8 times 16"
+    assert found[0].sharding.spec[0] == "data", "the gradient of the images is sharded like the images"
     assert_close(found, expected, 4e-6)
 
 
 def test_as_the_trainer_compiles_it(mesh):
-    """The batch arrives sharded along its second axis, parameters replicated and so are their gradients; one image a device."""
+    """The batch is sharded along its second axis, with one image per device; parameters and their gradients are replicated."""
     x, first, second = operands(8)
     replicated, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
 
     def step(parameters, batches):
-        return gradients(ours())(batches[0], *parameters)[1:]
+        return gradients(network_convolution())(batches[0], *parameters)[1:]
 
     compiled = (
         jax.jit(step, in_shardings=(replicated, sharded), out_shardings=replicated)
@@ -55,54 +55,54 @@ def test_as_the_trainer_compiles_it(mesh):
         .compile(compiler_options=CHEAP)
     )
     assert "all-gather" not in compiled.as_text()
-    assert_close(compiled((first, second), x[None]), jax.jit(gradients(xlas()))(x, first, second)[1:], 4e-6)
+    assert_close(compiled((first, second), x[None]), jax.jit(gradients(jax_convolution()))(x, first, second)[1:], 4e-6)
 
 
 def test_seeds_trained_at_once_on_their_own_devices(mesh):
-    """Each device trains one of 8 seeds, all on the same images."""
+    """Each device trains one of 8 seeds on the same images."""
     x, kernels = normal(0, 2, 6, 6, 8), normal(1, 8, 3, 3, 8, 8)
 
-    def both(convolution):
+    def derivatives(convolution):
         return jax.vmap(jax.grad(lambda kernel, x: jnp.square(convolution(x, kernel)).mean()), (0, None))
 
-    expected = jax.jit(both(xlas()))(kernels, x)
+    expected = jax.jit(derivatives(jax_convolution()))(kernels, x)
     kernels = jax.device_put(kernels, NamedSharding(mesh, P("data")))
-    found, done = done_by(both(ours()), kernels, jax.device_put(x, NamedSharding(mesh, P())))
-    assert done == [(8, 16), (0, 0), (8, 16)]
+    found, counts = call_and_count(derivatives(network_convolution()), kernels, jax.device_put(x, NamedSharding(mesh, P())))
+    assert counts == [(8, 16), (0, 0), (8, 16)]
     assert_close(found, expected)
 
 
 def test_batch_that_does_not_divide_is_right(mesh):
     x, first, second = operands(12)
 
-    def both(convolution):
-        # 16 images are shared out, 12 of them cannot be
+    def derivatives(convolution):
+        # 16 images are sharded over 8 devices; 12 of them cannot be divided evenly
         return lambda x, *kernels: gradients(convolution)(x[:12], *kernels)[1:]
 
-    expected = jax.jit(both(xlas()))(x, first, second)
+    expected = jax.jit(derivatives(jax_convolution()))(x, first, second)
     x = jax.device_put(jnp.concatenate([x, x[:4]]), NamedSharding(mesh, P("data")))
     first, second = jax.device_put((first, second), NamedSharding(mesh, P()))
-    assert_close(done_by(both(ours()), x, first, second)[0], expected, 4e-6)
+    assert_close(call_and_count(derivatives(network_convolution()), x, first, second)[0], expected, 4e-6)
 
 
 def test_model_sharded_otherwise_is_right(mesh):
-    """Kernels and channels that are shared out are gathered first."""
+    """Kernels and channels that are sharded are gathered first."""
     x, first, second = operands()
-    expected = jax.jit(gradients(xlas()))(x, first, second)
+    expected = jax.jit(gradients(jax_convolution()))(x, first, second)
     x = jax.device_put(x, NamedSharding(mesh, P(None, None, None, "data")))
     first = jax.device_put(first, NamedSharding(mesh, P(None, None, None, "data")))
     second = jax.device_put(second, NamedSharding(mesh, P(None, None, "data")))
-    assert_close(done_by(gradients(ours()), x, first, second)[0], expected, 4e-6)
+    assert_close(call_and_count(gradients(network_convolution()), x, first, second)[0], expected, 4e-6)
 
 
-def test_two_axes_share_out_the_images():
+def test_images_sharded_over_two_axes_of_the_mesh():
     mesh = jax.make_mesh((4, 2), ("data", "more"), axis_types=(AxisType.Auto,) * 2)
     x, first, second = operands()
-    expected = jax.jit(gradients(xlas()))(x, first, second)
+    expected = jax.jit(gradients(jax_convolution()))(x, first, second)
     x = jax.device_put(x, NamedSharding(mesh, P(("data", "more"))))
     first, second = jax.device_put((first, second), NamedSharding(mesh, P()))
-    found, done = done_by(gradients(ours()), x, first, second)
-    assert done == [(16, 32)] * 3
+    found, counts = call_and_count(gradients(network_convolution()), x, first, second)
+    assert counts == [(16, 32)] * 3
     assert_close(found, expected, 4e-6)
 
 
@@ -110,11 +110,11 @@ def test_two_axes_share_out_the_images():
 def test_shard_map(mesh, checked):
     x, first, second = operands()
 
-    def both(convolution):
+    def derivatives(convolution):
         def loss(x, first, second):
             return jax.lax.pmean(jnp.square(convolution(jnp.tanh(convolution(x, first)), second)).mean(), "data")
 
-        # gradients of what is replicated are summed by shard_map where it checks, else by hand
+        # shard_map itself combines the gradients of replicated arrays only if check_vma is True
         def share(x, first, second):
             found = jax.grad(loss, (1, 2))(x, first, second)
             return found if checked else jax.lax.pmean(found, "data")
@@ -124,26 +124,26 @@ def test_shard_map(mesh, checked):
 
     x = jax.device_put(x, NamedSharding(mesh, P("data")))
     first, second = jax.device_put((first, second), NamedSharding(mesh, P()))
-    found, done = done_by(both(ours()), x, first, second)
-    assert done == [(16, 32), (8, 16), (16, 32)]
-    assert_close(found, jax.jit(both(xlas()))(x, first, second), 4e-6)
+    found, counts = call_and_count(derivatives(network_convolution()), x, first, second)
+    assert counts == [(16, 32), (8, 16), (16, 32)]
+    assert_close(found, jax.jit(derivatives(jax_convolution()))(x, first, second), 4e-6)
 
 
-def test_explicit_axes_are_xlas():
-    """Where shardings are part of the types, JAX's own convolution follows its own rules."""
+def test_xla_computes_if_the_mesh_has_explicit_axes():
+    """If shardings are part of the types, JAX's own convolution applies its own rules."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
     x, first, second = operands()
-    expected = jax.jit(gradients(xlas()))(x, first, second)
+    expected = jax.jit(gradients(jax_convolution()))(x, first, second)
     with jax.set_mesh(mesh):
         x = jax.device_put(x, NamedSharding(mesh, P("data")))
         first, second = jax.device_put((first, second), NamedSharding(mesh, P()))
-        found, done = done_by(gradients(ours()), x, first, second)
-    assert done == [(0, 0)] * 3
+        found, counts = call_and_count(gradients(network_convolution()), x, first, second)
+    assert counts == [(0, 0)] * 3
     assert_close(jax.device_get(found), jax.device_get(expected), 4e-6)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_program_for_another_platform_is_that_of_lax(platform):
+def test_program_for_another_platform_has_jaxs_convolution(platform):
     shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in operands()]
 
     def program(convolution):
@@ -152,15 +152,21 @@ def test_program_for_another_platform_is_that_of_lax(platform):
 
         return jax.jit(function).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
 
-    assert "custom_call" not in program(ours())
-    assert program(ours()).count("stablehlo.convolution") == program(xlas()).count("stablehlo.convolution") == 6
+    assert "custom_call" not in program(network_convolution())
+    assert (
+        program(network_convolution()).count("stablehlo.convolution")
+        == program(jax_convolution()).count("stablehlo.convolution")
+        == 6
+    )
 
 
 def test_exported_program_needs_no_onednn():
     x, first, second = operands()
-    exported = export.export(jax.jit(gradients(ours())))(x, first, second)
+    exported = export.export(jax.jit(gradients(network_convolution())))(x, first, second)
     assert "custom_call" not in exported.mlir_module()
-    for found, expected in zip(exported.call(x, first, second), jax.jit(gradients(xlas()))(x, first, second), strict=True):
+    for found, expected in zip(
+        exported.call(x, first, second), jax.jit(gradients(jax_convolution()))(x, first, second), strict=True
+    ):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -168,30 +174,30 @@ def test_exported_with_any_batch_size():
     x, kernel, _ = operands()
     (batch,) = export.symbolic_shape("batch")
     shapes = (jax.ShapeDtypeStruct((batch, 6, 6, 8), jnp.float32), jax.ShapeDtypeStruct(kernel.shape, jnp.float32))
-    exported = export.export(jax.jit(ours()))(*shapes)
-    np.testing.assert_array_equal(exported.call(x[:5], kernel), jax.jit(xlas())(x[:5], kernel))
+    exported = export.export(jax.jit(network_convolution()))(*shapes)
+    np.testing.assert_array_equal(exported.call(x[:5], kernel), jax.jit(jax_convolution())(x[:5], kernel))
 
 
 def test_compiled_program_can_be_stored(tmp_path):
-    """JAX's cache on disk of compiled programs holds it, and what is found there computes the same."""
+    """A program that is stored, as in JAX's cache on disk, and loaded again computes the same numbers."""
     from jax.experimental import serialize_executable
 
     arrays = operands()
-    compiled = jax.jit(gradients(ours())).lower(*arrays).compile()
+    compiled = jax.jit(gradients(network_convolution())).lower(*arrays).compile()
     stored = serialize_executable.serialize(compiled)
     restored = serialize_executable.deserialize_and_load(*stored, execution_devices=jax.devices()[:1])
-    for one, other in zip(restored(*arrays), compiled(*arrays), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for actual, desired in zip(restored(*arrays), compiled(*arrays), strict=True):
+        np.testing.assert_array_equal(actual, desired)
 
 
 def test_programs_that_differ_in_padding_alone_differ_in_the_cache(mesh):
-    """JAX's cache of programs leaves out what is inside custom_partitioning."""
+    """The key of JAX's cache of compiled programs omits the content of custom_partitioning."""
     x, kernel, _ = operands()
     x = jax.device_put(x, NamedSharding(mesh, P("data")))
     kernel = jax.device_put(kernel, NamedSharding(mesh, P()))
     texts = []
     for padding in (((0, 2), (1, 1)), ((1, 1), (1, 1))):
-        text = jax.jit(ours(padding=padding)).lower(x, kernel).as_text()
+        text = jax.jit(network_convolution(padding=padding)).lower(x, kernel).as_text()
         assert "CustomSPMDPartitioning" in text
         texts.append("\n".join(line for line in text.splitlines() if "CustomSPMDPartitioning" not in line))
     assert texts[0] != texts[1]

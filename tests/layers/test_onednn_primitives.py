@@ -1,10 +1,10 @@
-"""oneDNN's convolutions against JAX's own: values, derivatives of every kind, transformations."""
+"""oneDNN's convolutions against JAX's own: values, derivatives of all orders, vmap, scan and remat."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.onednn_cases import assert_close, done_by, needs_onednn, normal, ours, xlas
+from common.onednn_cases import assert_close, call_and_count, jax_convolution, needs_onednn, network_convolution, normal
 
 pytestmark = [needs_onednn, pytest.mark.instruction_set]
 
@@ -14,21 +14,21 @@ CASES = {  # images, kernel, options
     "patches": ((2, 16, 16, 3), (4, 4, 3, 8), {"strides": (4, 4), "padding": "VALID"}),
     "1×1": ((2, 9, 11, 5), (1, 1, 5, 7), {}),
     "1×1, stride 2": ((2, 9, 11, 16), (1, 1, 16, 32), {"strides": (2, 2), "padding": "VALID"}),
-    # oneDNN's own strides write beyond their memory here: a wrong gradient, or none ever
+    # With strides oneDNN writes past the end of its memory here: the gradient is wrong, or its threads wait forever
     "1×1, stride 2, of three channels": ((2, 14, 32, 3), (1, 1, 3, 24), {"strides": (2, 2), "padding": "VALID"}),
     "1×7, strides differ": ((2, 9, 16, 8), (1, 7, 8, 8), {"strides": (1, 2)}),
-    "more padding behind": ((2, 10, 10, 8), (3, 3, 8, 8), {"strides": (2, 2), "padding": ((0, 1), (0, 2))}),
+    "more padding at the end": ((2, 10, 10, 8), (3, 3, 8, 8), {"strides": (2, 2), "padding": ((0, 1), (0, 2))}),
     "dilated": ((2, 10, 9, 8), (3, 3, 8, 16), {"padding": ((2, 2), (2, 2)), "rhs_dilation": (2, 2)}),
     "grouped": ((2, 14, 14, 12), (3, 3, 4, 24), {"feature_group_count": 3}),
     "grouped, dilated": ((2, 10, 9, 16), (3, 3, 8, 32), {"feature_group_count": 2, "rhs_dilation": (2, 1)}),
     "depthwise": ((2, 9, 9, 32), (3, 3, 1, 32), {"feature_group_count": 32}),
     "depthwise, twice the channels, stride 2": ((2, 9, 9, 16), (5, 5, 1, 32), {"strides": (2, 2), "feature_group_count": 16}),
-    "rows that no window sees": ((2, 8, 8, 8), (2, 2, 8, 8), {"strides": (3, 3), "padding": "VALID"}),
+    "rows that no window contains": ((2, 8, 8, 8), (2, 2, 8, 8), {"strides": (3, 3), "padding": "VALID"}),
 }
 
 
 def value_and_gradients(convolution):
-    """(x, kernel, dy) -> results, gradient of x, gradient of the kernel."""
+    """Returns (x, kernel, dy) -> results, gradient of x, gradient of the kernel."""
 
     def function(x, kernel, dy):
         results, pull = jax.vjp(convolution, x, kernel)
@@ -38,35 +38,35 @@ def value_and_gradients(convolution):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_values_and_both_gradients_are_those_of_lax(case):
+def test_values_and_both_gradients_equal_jaxs(case):
     x_shape, kernel_shape, options = CASES[case]
     x, kernel = normal(0, *x_shape), normal(1, *kernel_shape)
-    dy = normal(2, *jax.eval_shape(xlas(**options), x, kernel).shape)
-    found, done = done_by(value_and_gradients(ours(**options)), x, kernel, dy)
-    assert done == [(1, 2), (1, 2), (1, 2)], "oneDNN computed each once"
-    assert_close(found, jax.jit(value_and_gradients(xlas(**options)))(x, kernel, dy))
+    dy = normal(2, *jax.eval_shape(jax_convolution(**options), x, kernel).shape)
+    found, counts = call_and_count(value_and_gradients(network_convolution(**options)), x, kernel, dy)
+    assert counts == [(1, 2), (1, 2), (1, 2)], "one call of each operation"
+    assert_close(found, jax.jit(value_and_gradients(jax_convolution(**options)))(x, kernel, dy))
 
 
 @pytest.mark.parametrize("groups", [1, 16])
 def test_bfloat16_is_rounded_once(groups):
-    """As by float32 arithmetic on the same bfloat16 numbers, rounded to bfloat16: within half a unit in the last place."""
+    """The result is that of float32 arithmetic on the same bfloat16 numbers, to half a unit in the last place of bfloat16."""
     x, kernel = normal(0, 2, 9, 9, 16, dtype=jnp.bfloat16), normal(1, 3, 3, 16 // groups, 16, dtype=jnp.bfloat16)
     dy = normal(2, 2, 9, 9, 16, dtype=jnp.bfloat16)
-    found, done = done_by(value_and_gradients(ours(feature_group_count=groups)), x, kernel, dy)
-    assert done == [(1, 2), (1, 2), (1, 2)]
+    found, counts = call_and_count(value_and_gradients(network_convolution(feature_group_count=groups)), x, kernel, dy)
+    assert counts == [(1, 2), (1, 2), (1, 2)]
     assert [array.dtype for array in found] == [jnp.bfloat16] * 3
     wide = [array.astype(jnp.float32) for array in (x, kernel, dy)]
-    expected = jax.jit(value_and_gradients(xlas(feature_group_count=groups)))(*wide)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(np.asarray(one, np.float32), other, rtol=2**-8, atol=1e-4)
+    expected = jax.jit(value_and_gradients(jax_convolution(feature_group_count=groups)))(*wide)
+    for actual, desired in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(actual, np.float32), desired, rtol=2**-8, atol=1e-4)
 
 
 def energy(convolution):
-    """A loss whose derivatives of order 1 to 4 are all there."""
+    """Returns a loss with nonzero derivatives of order 1 to 4."""
     return lambda x, kernel: jnp.square(convolution(x, kernel)).sum()
 
 
-TWICE = {
+SECOND_DERIVATIVES = {
     "gradient of a gradient": lambda loss: jax.grad(
         lambda *a: sum(jnp.square(g).sum() for g in jax.grad(loss, (0, 1))(*a)), (0, 1)
     ),
@@ -77,44 +77,44 @@ TWICE = {
 }
 
 
-@pytest.mark.parametrize("how", TWICE)
-def test_second_derivatives_are_those_of_lax(how):
+@pytest.mark.parametrize("how", SECOND_DERIVATIVES)
+def test_second_derivatives_equal_jaxs(how):
     options = {"strides": (2, 2), "feature_group_count": 2}
     x, kernel = normal(0, 2, 7, 6, 8), normal(1, 3, 3, 4, 8) / 6
-    found, done = done_by(TWICE[how](energy(ours(**options))), x, kernel)
-    assert sum(calls for calls, _ in done) >= 3
-    assert_close(found, jax.jit(TWICE[how](energy(xlas(**options))))(x, kernel), 4e-6)
+    found, counts = call_and_count(SECOND_DERIVATIVES[how](energy(network_convolution(**options))), x, kernel)
+    assert sum(calls for calls, _ in counts) >= 3
+    assert_close(found, jax.jit(SECOND_DERIVATIVES[how](energy(jax_convolution(**options))))(x, kernel), 4e-6)
 
 
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (1, -1)])
 @pytest.mark.parametrize("order", ["vmap of gradient", "gradient of vmap"])
-def test_vmap_is_one_after_the_other(axes, order):
-    """Seeds trained at once: each on its own images, or all on the same; and one network on several batches."""
+def test_vmap_is_one_call_of_the_handler(axes, order):
+    """As for several seeds, each on its own images or all on the same ones, and for one network on several batches."""
     sizes = [3 if axis is not None else 1 for axis in axes]
     x, kernel = (
         jnp.stack([normal(10 * place + i, *shape) for i in range(size)], axis) if axis is not None else normal(place, *shape)
         for place, (axis, size, shape) in enumerate(zip(axes, sizes, ((2, 7, 6, 8), (3, 3, 8, 8)), strict=True))
     )
 
-    def both(convolution):
+    def derivatives(convolution):
         if order == "vmap of gradient":
             return jax.vmap(jax.grad(energy(convolution), (0, 1)), axes)
         return jax.grad(lambda *a: jax.vmap(energy(convolution), axes)(*a).sum(), (0, 1))
 
-    found, done = done_by(both(ours()), x, kernel)
-    assert done == [(1, 6), (1, 6), (1, 6)], "one call computes all three"
-    assert_close(found, jax.jit(both(xlas()))(x, kernel))
+    found, counts = call_and_count(derivatives(network_convolution()), x, kernel)
+    assert counts == [(1, 6), (1, 6), (1, 6)], "one call computes the stack of three convolutions"
+    assert_close(found, jax.jit(derivatives(jax_convolution()))(x, kernel))
 
 
 def test_vmap_in_vmap():
     x, kernel = normal(0, 2, 3, 2, 7, 6, 8), normal(1, 2, 3, 3, 8, 8)
 
-    def both(convolution):
+    def derivatives(convolution):
         return jax.vmap(jax.vmap(jax.grad(energy(convolution), (0, 1)), (0, None)), (0, 0))
 
-    found, done = done_by(both(ours()), x, kernel)
-    assert done == [(1, 12), (1, 12), (1, 12)]
-    assert_close(found, jax.jit(both(xlas()))(x, kernel))
+    found, counts = call_and_count(derivatives(network_convolution()), x, kernel)
+    assert counts == [(1, 12), (1, 12), (1, 12)]
+    assert_close(found, jax.jit(derivatives(jax_convolution()))(x, kernel))
 
 
 def test_scan_and_remat():
@@ -126,20 +126,23 @@ def test_scan_and_remat():
 
         return lambda x, kernels: jax.lax.scan(jax.checkpoint(layer), x, kernels)[0].sum()
 
-    found, done = done_by(jax.grad(loss(ours()), (0, 1)), x, kernels)
-    assert done == [(8, 16), (4, 8), (4, 8)], "the backward pass computes the activations again"
-    assert_close(found, jax.jit(jax.grad(loss(xlas()), (0, 1)))(x, kernels), 4e-6)
+    found, counts = call_and_count(jax.grad(loss(network_convolution()), (0, 1)), x, kernels)
+    assert counts == [(8, 16), (4, 8), (4, 8)], "the backward pass recomputes the activations"
+    assert_close(found, jax.jit(jax.grad(loss(jax_convolution()), (0, 1)))(x, kernels), 4e-6)
 
 
-def test_outside_jit_too():
+def test_gradients_outside_jit():
     x, kernel = normal(0, 2, 6, 6, 8), normal(1, 3, 3, 8, 8)
-    assert_close(jax.grad(energy(ours()), (0, 1))(x, kernel), jax.jit(jax.grad(energy(xlas()), (0, 1)))(x, kernel))
+    assert_close(
+        jax.grad(energy(network_convolution()), (0, 1))(x, kernel),
+        jax.jit(jax.grad(energy(jax_convolution()), (0, 1)))(x, kernel),
+    )
 
 
-def test_same_bits_each_time():
+def test_results_are_deterministic():
     x, kernel, dy = normal(0, 16, 14, 14, 32), normal(1, 3, 3, 32, 64), normal(2, 16, 14, 14, 64)
-    function = jax.jit(value_and_gradients(ours()))
-    first = [np.asarray(array) for array in function(x, kernel, dy)]
+    function = jax.jit(value_and_gradients(network_convolution()))
+    expected = [np.asarray(array) for array in function(x, kernel, dy)]
     for _ in range(20):
-        for one, again in zip(first, function(x, kernel, dy), strict=True):
-            np.testing.assert_array_equal(one, again)
+        for actual, desired in zip(function(x, kernel, dy), expected, strict=True):
+            np.testing.assert_array_equal(actual, desired)

@@ -1,4 +1,4 @@
-"""Random numbers by the handler: those of the paper's tables and of jax.random, bit for bit."""
+"""Random numbers by the handler equal those of Threefry's authors and of jax.random, bit for bit."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxcnn.layers.onednn.library import RANDOM_TARGET
 from jaxcnn.layers.onednn.self_test import threefry_by_definition
 
 pytestmark = needs_onednn
-# Random123's file kat_vectors: counter, key, result
+# Counter, key, result: from the file kat_vectors of the authors' library Random123
 KNOWN = [
     ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
@@ -22,7 +22,7 @@ KNOWN = [
 
 
 def draws(key):
-    """Of every kind: keys of keys, widths of 8 to 32 bits, one number and thousands, nothing."""
+    """Returns draws of all kinds: keys from keys, 8 to 32 bits, one number, thousands and none."""
     numbers, normals, parts, bits, batch = jax.random.split(jax.random.fold_in(key, 2**32 - 1), 5)
     return [
         *(jax.random.uniform(jax.random.fold_in(numbers, n), (n,)) for n in (1, 7, 8, 1000, 4099)),
@@ -38,17 +38,17 @@ def draws(key):
 
 
 def assert_same(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other, strict=True)
+    for actual, desired in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(actual, desired, strict=True)
 
 
 @pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
-def test_the_definition_is_the_papers(counter, key, result):
+def test_definition_equals_the_authors_results(counter, key, result):
     found = threefry_by_definition(np.array(key, np.uint32), *np.array(counter, np.uint32)[:, None])
     assert tuple(int(half[0]) for half in found) == result
 
 
-def test_bits_are_by_the_definition():
+def test_bits_equal_the_definition():
     for key, count in (((0, 0), 1), ((1, 2**31), 8), ((2**32 - 1, 12345), 70_001)):
         bits, key = np.zeros(count, np.uint32), np.array(key, np.uint32)
         library().run_random_bits(key, bits)
@@ -57,34 +57,34 @@ def test_bits_are_by_the_definition():
 
 
 @pytest.mark.slow
-def test_numbers_are_those_of_jax():
+def test_numbers_equal_jaxs():
     expected = jax.jit(lambda seed: draws(jax.random.key(seed)))(np.uint32(3))
-    ours = jax.jit(lambda seed: draws(random_key(seed))).lower(np.uint32(3))
-    assert ours.as_text().count(RANDOM_TARGET) > 15
-    assert_same(ours.compile()(np.uint32(3)), expected)
+    lowered = jax.jit(lambda seed: draws(random_key(seed))).lower(np.uint32(3))
+    assert lowered.as_text().count(RANDOM_TARGET) > 15
+    assert_same(lowered.compile()(np.uint32(3)), expected)
     assert_same(draws(random_key(3)), expected)
 
 
-def test_seeds_at_once():
+def test_vmap_over_seeds():
     seeds = np.arange(4, dtype=np.uint32)
     found = jax.jit(jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(random_key(seed), 1), (3,))))(seeds)
     expected = [jax.random.normal(jax.random.fold_in(jax.random.key(seed), 1), (3,)) for seed in seeds]
     np.testing.assert_array_equal(found, jnp.stack(expected))
 
 
-def test_several_devices_draw_the_same():
+def test_several_devices_draw_the_same_numbers():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
-    def several(seed):
+    def draw(seed):
         return jax.random.normal(random_key(seed), (16, 3))
 
     seed = jax.device_put(np.uint32(5), NamedSharding(mesh, P()))
-    lowered = jax.jit(several, out_shardings=NamedSharding(mesh, P("data"))).lower(seed)
-    assert RANDOM_TARGET not in lowered.as_text(), "each device draws its own share by XLA"
+    lowered = jax.jit(draw, out_shardings=NamedSharding(mesh, P("data"))).lower(seed)
+    assert RANDOM_TARGET not in lowered.as_text(), "XLA draws each device's shard"
     np.testing.assert_array_equal(lowered.compile()(seed), jax.random.normal(jax.random.key(5), (16, 3)))
 
 
-def test_where_jax_draws_other_numbers_so_do_we():
+def test_key_is_jaxs_own_if_jax_is_configured_to_draw_other_numbers():
     with jax.default_prng_impl("rbg"):
         assert random_key(1).dtype == jax.random.key(1).dtype
     with jax.threefry_partitionable(False):
@@ -92,16 +92,16 @@ def test_where_jax_draws_other_numbers_so_do_we():
     assert random_key(1).dtype != jax.random.key(1).dtype
 
 
-def test_wrong_calls_are_refused():
+def test_invalid_calls_raise():
     def call(result, *operands):
         return lambda: jax.jit(jax.ffi.ffi_call(RANDOM_TARGET, jax.ShapeDtypeStruct(*result)))(*operands)
 
     key, number = np.zeros(2, np.uint32), np.uint32(0)
     assert_refused(
         {
-            "key expected": call(((3,), np.uint32), key, number, number),
-            "types don't fit": call(((3,), np.float32), key),
-            "shapes don't fit": call(((3,), np.uint32), np.zeros(3, np.uint32)),
+            "expected a key and at most one number": call(((3,), np.uint32), key, number, number),
+            "types do not match": call(((3,), np.float32), key),
+            "shapes do not match": call(((3,), np.uint32), np.zeros(3, np.uint32)),
         }
     )
-    assert_refused({"shapes don't fit": call(((3,), np.uint32), key, number)})
+    assert_refused({"shapes do not match": call(((3,), np.uint32), key, number)})

@@ -3,18 +3,15 @@
 A few steps of a small network without kinks here; hundreds of ResNet-20 in experiments/compare_convolutions.py.
 """
 
-import sys
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from common.onednn_cases import CHEAP, library, needs_onednn, normal
+from common.onednn_cases import CHEAP, library, needs_onednn, normal, use_xla
 from common.rounding import nudged
 
-from jaxcnn.layers.onednn.decide import Choice
 from jaxcnn.models import resnet_cifar
 
 STEPS = 8
@@ -77,7 +74,7 @@ def test_both_train_the_same_within_a_last_digit_of_the_parameters(network, monk
     by_onednn = train(compile_step(network, variables), variables)
     computed = sum(library().counters().calls) - before
     assert computed == STEPS * (7 + 6 + 7), "7 convolutions; images take no gradient"
-    monkeypatch.setattr(sys.modules["jaxcnn.layers.conv"], "choice", lambda: Choice(None))
+    use_xla(monkeypatch)
     step = compile_step(network, variables)
     by_xla = train(step, variables)
     assert sum(library().counters().calls) - before == computed

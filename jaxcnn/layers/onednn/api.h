@@ -1,17 +1,17 @@
-/* The part of oneDNN's public C API (version 3) that is used here, declared by hand: neither its headers nor linking to it is
-   needed, for `load` takes the functions from the shared library at the path that Python found. */
+/* The part of the public C API of oneDNN 3 that is used here, declared manually. Neither oneDNN's headers nor linking to it are
+   needed: `load_onednn` looks up the functions in the shared library at the path that Python found. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-typedef void* Handle; /* of an engine, stream, memory descriptor, memory, primitive descriptor, primitive or attributes */
+typedef void* Handle; /* an engine, stream, memory descriptor, memory, primitive descriptor, primitive or set of attributes */
 typedef const int64_t* Dims;
 typedef struct { int arg; Handle memory; } Arg;
-typedef struct { int major, minor, patch; } Version; /* more follows in dnnl_version_t */
+typedef struct { int major, minor, patch; } Version; /* the first fields of dnnl_version_t */
 
 enum { SUCCESS = 0, CPU = 1, IN_ORDER = 1, BF16 = 2, F32 = 3, ANY_LAYOUT = 1, MAX_DIMS = 12 };
-enum { AVX2 = 0x7 }; /* of dnnl_cpu_isa_t */
+enum { AVX2 = 0x7 }; /* a value of dnnl_cpu_isa_t */
 enum { FORWARD_TRAINING = 64, DIRECT = 1, USER_SCRATCHPAD = 1 };
 enum { QUERY_IMPLEMENTATION = 8, QUERY_WEIGHTS = 131, QUERY_DIFF_WEIGHTS = 132, QUERY_SCRATCHPAD = 136 };
 enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DST = 145, DIFF_WEIGHTS = 161 };
@@ -55,46 +55,50 @@ enum { SRC = 1, DST = 17, WEIGHTS = 33, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DS
 static struct { ONEDNN_FUNCTIONS(MEMBER) } dnnl;
 static Handle engine, stream, attributes;
 
-/* Work in shares, which `in_shares` gives to the threads of oneDNN. */
+/* Work that `run_on_team` divides among threads: each part is `part(work, index, parts)` with an index below `parts`. */
 typedef struct {
-  void (*share)(void* work, int index, int shares);
+  void (*part)(void* work, int index, int parts);
   void* work;
-  int shares;
-} Shares;
+  int parts;
+} TeamWork;
 
-/* The threads of oneDNN, which are OpenMP's: of the library that it is linked to, found by way of it (its manual: "The libgomp
-   ABI"). None of them are there where it has others. */
+/* The OpenMP functions of oneDNN, from the library that it is linked to (libgomp's manual: "The libgomp ABI"), so that the code
+   here runs on the same threads. All are 0 if oneDNN uses another threading library. */
 static struct {
-  void (*run)(void (*share)(void*), void* data, unsigned threads, unsigned flags);
-  int (*number)(void), (*count)(void), (*most)(void);
-  void (*set_dynamic)(int), (*set_most)(int);
+  void (*parallel)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+  int (*thread_num)(void), (*num_threads)(void), (*max_threads)(void);
+  void (*set_dynamic)(int), (*set_num_threads)(int);
 } omp;
-static int team = 1; /* the number of threads that compute */
+static int team_size = 1; /* the number of threads that compute */
 
-static int has_threads(void) { return omp.run && omp.number && omp.count && omp.most && omp.set_dynamic && omp.set_most; }
-
-static void do_shares(void* given) {
-  const Shares* s = given;
-  for (int index = omp.number(); index < s->shares; index += omp.count()) s->share(s->work, index, s->shares);
+static int has_openmp(void) {
+  return omp.parallel && omp.thread_num && omp.num_threads && omp.max_threads && omp.set_dynamic && omp.set_num_threads;
 }
 
-static void in_shares(void (*share)(void*, int, int), void* work) {
-  Shares all = {share, work, team};
-  omp.run(do_shares, &all, (unsigned)team, 0);
+static void run_parts(void* team_work) {
+  const TeamWork* t = team_work;
+  for (int index = omp.thread_num(); index < t->parts; index += omp.num_threads()) t->part(t->work, index, t->parts);
 }
 
-static void count_team(void* given) {
-  if (!omp.number()) *(int*)given = omp.count();
+/* Calls `part(work, index, team_size)` for each index below team_size, each on one thread, and returns after the last. */
+static void run_on_team(void (*part)(void*, int, int), void* work) {
+  TeamWork team_work = {part, work, team_size};
+  omp.parallel(run_parts, &team_work, (unsigned)team_size, 0);
 }
 
-/* Settles how many threads compute. oneDNN relies on getting as many as omp_get_max_threads() promises: its threads wait for each
-   other at barriers, forever if one is missing. The promise leaves out OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS and OMP_DYNAMIC,
-   so the threads of a first team are counted. OpenMP keeps these settings per calling thread: only the worker calls this. */
-static void settle_team(void) {
-  if (!has_threads()) return;
+static void count_threads(void* result) {
+  if (!omp.thread_num()) *(int*)result = omp.num_threads();
+}
+
+/* Determines how many threads compute. oneDNN relies on getting as many threads as omp_get_max_threads() returns: they wait
+   for each other at barriers, forever if one is missing. That number ignores OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS and
+   OMP_DYNAMIC, so the threads of a first team are counted. OpenMP stores these settings per calling thread, and only the
+   worker calls this. */
+static void determine_team_size(void) {
+  if (!has_openmp()) return;
   omp.set_dynamic(0);
-  omp.run(count_team, &team, (unsigned)omp.most(), 0);
-  omp.set_most(team);
+  omp.parallel(count_threads, &team_size, (unsigned)omp.max_threads(), 0);
+  omp.set_num_threads(team_size);
 }
 
 static const char* status_name(int status) {
@@ -103,8 +107,8 @@ static const char* status_name(int status) {
   return status >= 0 && status < 7 ? names[status] : "unknown status";
 }
 
-/* Opens the library and makes the engine. Returns 0, or 1 with the reason in `error`. */
-static int load(const char* path, char* error, size_t size) {
+/* Opens the library and creates the engine, stream and attributes. Returns 0, or 1 with the reason in `error`. */
+static int load_onednn(const char* path, char* error, size_t size) {
   void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) return snprintf(error, size, "%s", dlerror()), 1;
 #define FIND(result, name, arguments) \
@@ -112,17 +116,17 @@ static int load(const char* path, char* error, size_t size) {
   ONEDNN_FUNCTIONS(FIND)
   if (dnnl.version()->major != 3)
     return snprintf(error, size, "%s is version %d of oneDNN, not 3", path, dnnl.version()->major), 1;
-  *(void**)&omp.run = dlsym(library, "GOMP_parallel");
-  *(void**)&omp.number = dlsym(library, "omp_get_thread_num");
-  *(void**)&omp.count = dlsym(library, "omp_get_num_threads");
-  *(void**)&omp.most = dlsym(library, "omp_get_max_threads");
+  *(void**)&omp.parallel = dlsym(library, "GOMP_parallel");
+  *(void**)&omp.thread_num = dlsym(library, "omp_get_thread_num");
+  *(void**)&omp.num_threads = dlsym(library, "omp_get_num_threads");
+  *(void**)&omp.max_threads = dlsym(library, "omp_get_max_threads");
   *(void**)&omp.set_dynamic = dlsym(library, "omp_set_dynamic");
-  *(void**)&omp.set_most = dlsym(library, "omp_set_num_threads");
+  *(void**)&omp.set_num_threads = dlsym(library, "omp_set_num_threads");
   int status = dnnl.engine_create(&engine, CPU, 0);
   if (!status) status = dnnl.stream_create(&stream, engine, IN_ORDER);
   if (!status) status = dnnl.primitive_attr_create(&attributes);
   if (!status) status = dnnl.primitive_attr_set_scratchpad_mode(attributes, USER_SCRATCHPAD);
-  if (!status) status = dnnl.set_primitive_cache_capacity(0); /* plans.h keeps them, and forgets them in time */
-  if (status) return snprintf(error, size, "oneDNN doesn't start: %s", status_name(status)), 1;
+  if (!status) status = dnnl.set_primitive_cache_capacity(0); /* plans.h keeps primitives instead */
+  if (status) return snprintf(error, size, "oneDNN cannot be initialized: %s", status_name(status)), 1;
   return 0;
 }

@@ -1,4 +1,4 @@
-"""Compiles the handler, once for each version of its source and of jaxlib, into the user's cache folder."""
+"""Compiles the handler once per version of its source and of jaxlib, into the user's cache folder."""
 
 import contextlib
 import hashlib
@@ -27,43 +27,43 @@ FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fopenmp-simd")
 
 
 class Unavailable(Exception):
-    """Why oneDNN's convolutions can't be used, in one line."""
+    """oneDNN cannot be used; the message states the reason in one line."""
 
 
 def handler() -> Path:
-    """The compiled handler, in the cache or, where that can't be written, in a folder of this process.
+    """Returns the compiled handler: a file in the cache folder, or in a temporary folder if the cache is not writable.
 
-    A cached file that is damaged, which would crash the process or compute wrong numbers, is built again.
+    A damaged file in the cache is replaced, because loading it could crash the process or compute wrong numbers.
 
     Raises:
-      Unavailable: there is no compiler, or it fails.
+      Unavailable: no C compiler is installed, or compilation fails.
     """
     cached = cache_folder() / f"onednn-{_key()}.so"
     if _is_intact(cached):
         return cached
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if not compiler:
-        raise Unavailable("no C compiler (cc, gcc or clang) to build its handler with")
+        raise Unavailable("building the handler needs a C compiler (cc, gcc or clang), but none was found")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=cached.parent, suffix=".so", delete=False) as file:
-            own = Path(file.name)
-    except OSError:  # read-only
+            temporary = Path(file.name)
+    except OSError:  # a read-only folder
         return _compile(compiler, Path(tempfile.mkdtemp(prefix="jaxcnn-")) / "handler.so")
     try:
-        _compile(compiler, own)
-        _seal(own)
-        os.replace(own, cached)  # at once, so that another process sees all of it or nothing
-    except OSError:  # a full disk, or a folder where the file should be
+        _compile(compiler, temporary)
+        _append_checksum(temporary)
+        os.replace(temporary, cached)  # atomic: another process sees the complete file or none
+    except OSError:  # a full disk, or a folder with the name of the file
         return _compile(compiler, Path(tempfile.mkdtemp(prefix="jaxcnn-")) / "handler.so")
     finally:
         with contextlib.suppress(FileNotFoundError):
-            own.unlink()
+            temporary.unlink()
     return cached
 
 
-def _seal(path: Path) -> None:
-    """Appends the SHA-256 of the library, which the loader does not read, and has the file written to the disk."""
+def _append_checksum(path: Path) -> None:
+    """Appends the SHA-256 of a shared library, which the dynamic loader ignores, and flushes the file to the disk."""
     digest = hashlib.sha256(path.read_bytes()).digest()
     with path.open("ab") as file:
         file.write(digest)
@@ -72,7 +72,7 @@ def _seal(path: Path) -> None:
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether the file is there and ends with its SHA-256."""
+    """Returns whether the file exists and ends with the SHA-256 of the rest."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -82,7 +82,7 @@ def _is_intact(path: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where programs keep what they can make again."""
+    """Returns the folder for files that can be rebuilt: jaxcnn in $XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcnn"
 
 
@@ -90,16 +90,17 @@ def _compile(compiler: str, target: Path) -> Path:
     folder = Path(__file__).parent
     command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", str(folder / SOURCES[0]), "-o", str(target), "-ldl"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{compiler} does not run: {error}") from error
-    if done.returncode:
-        lines = done.stderr.splitlines() or [f"exit code {done.returncode}"]
-        raise Unavailable(f"{compiler} can't build its handler: {next((line for line in lines if 'error' in line), lines[0])}")
+        raise Unavailable(f"cannot run {compiler}: {error}") from error
+    if process.returncode:
+        lines = process.stderr.splitlines() or [f"exit code {process.returncode}"]
+        raise Unavailable(f"{compiler} cannot build the handler: {next((line for line in lines if 'error' in line), lines[0])}")
     return target
 
 
 def _key() -> str:
+    """Returns a hash of all that the compiled handler depends on, 16 hexadecimal digits."""
     digest = hashlib.sha256(repr((jaxlib.__version__, FLAGS)).encode())
     for name in SOURCES:
         digest.update((Path(__file__).parent / name).read_bytes())

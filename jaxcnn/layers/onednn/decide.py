@@ -1,4 +1,4 @@
-"""Whether oneDNN computes the convolutions on this CPU, decided once a process when the first one is traced."""
+"""Decides whether oneDNN is used in this process, when the first operation is traced."""
 
 import dataclasses
 import functools
@@ -10,6 +10,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+import jax
+
 from jaxcnn.errors import UserError
 from jaxcnn.layers.onednn import library, self_test
 from jaxcnn.layers.onednn.build import Unavailable
@@ -17,73 +19,81 @@ from jaxcnn.layers.onednn.library import Library
 
 VARIABLE = "JAXCNN_CPU_CONV"
 SELF_TEST_SECONDS = 30.0
-"""Time limit of the self-test, which takes milliseconds. Threads that wait for a missing one would wait forever."""
+"""Time limit of the self-test, which takes milliseconds, but never ends if oneDNN's threads wait for one that is missing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """oneDNN, or None and why not; the reason is "" where nobody expects it: not installed, or XLA asked for."""
+    """oneDNN, or None and the reason; the reason is "" if oneDNN is not installed, or if the user chose XLA."""
 
     library: Library | None
     reason: str = ""
 
     def __str__(self) -> str:
-        """What a run's log and summary say."""
+        """Returns the text for a run's log and summary."""
         return str(self.library) if self.library else "xla" + (f" (not onednn: {self.reason})" if self.reason else "")
 
 
 @functools.cache
 def choice() -> Choice:
-    """What JAXCNN_CPU_CONV says, "onednn" or "xla"; without it, oneDNN where it is installed and works.
+    """Returns the choice of the environment variable JAXCNN_CPU_CONV; without it, oneDNN if it is installed and works.
 
     Raises:
-      UserError: the variable has another value, or asks for oneDNN where that can't be.
+      UserError: JAXCNN_CPU_CONV has an unknown value, or is "onednn" and oneDNN cannot be used.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "onednn", "xla"):
-        raise UserError(f"{VARIABLE}={wanted}: should be onednn, xla, or not set")
+        raise UserError(f"{VARIABLE}={wanted}: expected onednn or xla, or leave it unset")
     if wanted == "xla" or not (wanted or library.installed()):
         return Choice(None)
     try:
-        return Choice(_working())
-    except Unavailable as why:
+        return Choice(_load_and_test())
+    except Unavailable as reason:
         if wanted:
-            raise UserError(f"{VARIABLE}=onednn: {why}") from None
-        return Choice(None, str(why))
+            raise UserError(f"{VARIABLE}=onednn: {reason}") from None
+        return Choice(None, str(reason))
 
 
-_told = False
+_reason_shown = False
 
 
-def described() -> str:
-    """The choice in words, for a log that says it; `warn_once` says nothing more then."""
-    global _told
-    _told = True
+def cpu_convolution() -> str:
+    """Returns what computes convolutions: "onednn 3.2 (avx2)", "xla", or "xla (not onednn: reason)"; "" if not on a CPU.
+
+    The caller shows it to the user: the warning that would state the reason is omitted afterwards.
+
+    Raises:
+      UserError: JAXCNN_CPU_CONV has an unknown value, or is "onednn" and oneDNN cannot be used.
+    """
+    global _reason_shown
+    if jax.default_backend() != "cpu":
+        return ""
+    _reason_shown = True
     return str(choice())
 
 
 def warn_once() -> None:
-    """Says why oneDNN is not used, where it is installed and nobody asked."""
-    global _told
-    if choice().reason and not _told:
-        logging.getLogger("jaxcnn").warning("convolutions by XLA, not oneDNN: %s", choice().reason)
-    _told = True
+    """Logs why oneDNN is not used although it is installed, unless this was shown before (see `cpu_convolution`)."""
+    global _reason_shown
+    if choice().reason and not _reason_shown:
+        logging.getLogger("jaxcnn").warning("XLA computes the convolutions, because oneDNN cannot be used: %s", choice().reason)
+    _reason_shown = True
 
 
-def _working() -> Library:
+def _load_and_test() -> Library:
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise Unavailable(f"only on Linux and x86-64, not on {sys.platform} and {platform.machine()}")
+        raise Unavailable(f"it needs Linux on x86-64, but this is {sys.platform} on {platform.machine()}")
     loaded = library.load()
     _finish_within(SELF_TEST_SECONDS, lambda: self_test.check(loaded))
     return loaded
 
 
 def _finish_within(seconds: float, check: Callable[[], None]) -> None:
-    """Calls `check` in a daemon thread, which is abandoned at the time limit together with the arrays that it uses.
+    """Calls `check` in a daemon thread, which is abandoned at the time limit. Its arrays are never freed then.
 
     Raises:
-      Unavailable: the time limit is reached.
-      Exception: what `check` raises.
+      Unavailable: the time limit was reached.
+      Exception: any exception of `check`.
     """
     outcomes: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
 
@@ -99,6 +109,6 @@ def _finish_within(seconds: float, check: Callable[[], None]) -> None:
     try:
         error = outcomes.get(timeout=seconds)
     except queue.Empty:
-        raise Unavailable(f"its self-test did not finish within {seconds:g} s") from None
+        raise Unavailable(f"the self-test did not finish within {seconds:g} s") from None
     if error is not None:
         raise error

@@ -1,102 +1,110 @@
-/* The gradient of the kernel by matrix products: up to 5 times as fast as oneDNN's own program for AVX2 (docs/performance.md).
+/* The gradient of the kernel as matrix products, up to 5 times as fast as oneDNN's own implementation for AVX2
+   (docs/performance.md).
 
-   It is the product of what each position of the results saw, (positions × pixels of the kernel · inputs) transposed, and of the
-   results' gradient, (positions × outputs). Each thread copies what a block of its positions saw, one behind the other, and adds
-   the block's product to its sums. A kernel of one pixel is one product, of images as they lie. */
+   The gradient, (kernel_height · kernel_width · inputs) × outputs, is the transpose of the matrix of patches times the
+   results' gradient, positions × outputs. A position is a pixel of the results. Its patch, a row of the matrix, is the
+   inputs that the kernel covers there. Each thread copies the patches of a block of positions into its part of the workspace
+   and adds the product to its own sums. For a kernel of one pixel the images already are this matrix, and a single product
+   suffices. */
 #pragma once
 #include "plans.h"
 
-/* What threads add up, each its own `each` floats of space; the first one's sums are where the result shall be. */
+/* A sum over positions. Each thread uses its own `floats_per_thread` of the workspace. The first adds to the result
+   directly. */
 typedef struct {
   const Convolution* c;
   const float *x, *y;
-  float *kernel, *space;
-  int64_t width, sums, each; /* floats: that a position sees, of a kernel, of a thread */
+  float *kernel, *workspace;
+  int64_t row_floats, kernel_size, floats_per_thread; /* floats of a patch or padded line, of the kernel, of a thread */
   int status;
 } Products;
 
-enum { POSITIONS = 192, MOST_BYTES = 1 << 27 };
+enum { POSITIONS_PER_BLOCK = 192, MAX_WORKSPACE_BYTES = 1 << 27 };
 
 static Products products(const Convolution* c) {
-  Products p = {.c = c, .width = c->kernel_height * c->kernel_width * c->inputs};
-  p.sums = p.width * c->outputs;
-  p.each = (POSITIONS * p.width + p.sums + 15) & ~(int64_t)15;
+  Products p = {.c = c, .row_floats = c->kernel_height * c->kernel_width * c->inputs};
+  p.kernel_size = p.row_floats * c->outputs;
+  p.floats_per_thread = (POSITIONS_PER_BLOCK * p.row_floats + p.kernel_size + 15) & ~(int64_t)15;
   return p;
 }
 
-static int single(const Convolution* c) {
+/* Returns whether the kernel has one pixel and a stride of 1, so that each position uses the pixel at the same place. */
+static int is_pointwise(const Convolution* c) {
   return c->kernel_height == 1 && c->kernel_width == 1 && c->height == c->output_height && c->width == c->output_width &&
          !(c->top | c->left);
 }
 
-/* Whether it is faster so, as measured on two cores. */
-static int by_products(const Convolution* c) {
+/* Returns whether this is faster than oneDNN, as measured on two cores. */
+static int uses_matrix_products(const Convolution* c) {
   if (c->kind != KERNEL_GRADIENT || c->type != F32 || c->groups > 1 || dnnl.get_effective_cpu_isa() != AVX2) return 0;
-  if (single(c)) return c->inputs >= 16 && c->outputs >= 16;
-  return c->outputs >= 32 && has_threads() && products(c).each * team * 4 <= MOST_BYTES;
+  if (is_pointwise(c)) return c->inputs >= 16 && c->outputs >= 16;
+  return c->outputs >= 32 && has_openmp() && products(c).floats_per_thread * team_size * 4 <= MAX_WORKSPACE_BYTES;
 }
 
-/* What positions see, one behind the other. */
-static void copy_seen(const Convolution* c, const float* x, float* to, int64_t first, int64_t last) {
-  const int64_t run = c->dilation[1] == 1 ? c->kernel_width : 1; /* pixels of a line of the kernel that see neighbours */
+/* Copies the patches of the positions `first` to `last` - 1, one after the other. Pixels outside the image are zero. */
+static void copy_patches(const Convolution* c, const float* x, float* to, int64_t first, int64_t last) {
+  const int64_t run = c->dilation[1] == 1 ? c->kernel_width : 1; /* neighboring pixels that are copied at once */
   for (int64_t at = first; at < last; at++) {
     const int64_t line = at / c->output_width, j = at % c->output_width;
     for (int64_t a = 0; a < c->kernel_height; a++) {
       const int64_t row = line % c->output_height * c->stride[0] + a * c->dilation[0] - c->top;
       const float* from = x + (line / c->output_height * c->height + row) * c->width * c->inputs;
       for (int64_t b = 0; b < c->kernel_width; b += run, to += run * c->inputs) {
-        const int64_t column = j * c->stride[1] + b * c->dilation[1] - c->left, over = column + run - c->width;
-        const int64_t before = column < 0 ? -column : 0, seen = run - before - (over > 0 ? over : 0);
-        if (row < 0 || row >= c->height || seen < run) memset(to, 0, (size_t)(run * c->inputs) * sizeof *to);
-        if (row >= 0 && row < c->height && seen > 0)
-          memcpy(to + before * c->inputs, from + (column + before) * c->inputs, (size_t)(seen * c->inputs) * sizeof *to);
+        const int64_t column = j * c->stride[1] + b * c->dilation[1] - c->left, beyond = column + run - c->width;
+        const int64_t before = column < 0 ? -column : 0, inside = run - before - (beyond > 0 ? beyond : 0);
+        if (row < 0 || row >= c->height || inside < run) memset(to, 0, (size_t)(run * c->inputs) * sizeof *to);
+        if (row >= 0 && row < c->height && inside > 0)
+          memcpy(to + before * c->inputs, from + (column + before) * c->inputs, (size_t)(inside * c->inputs) * sizeof *to);
       }
     }
   }
 }
 
-/* Where a thread adds up. */
-static float* sums_of(const Products* p, int thread) { return thread ? p->space + (thread + 1) * p->each - p->sums : p->kernel; }
+/* Returns where a thread sums, kernel_size floats: at the end of its part of the workspace. */
+static float* sums_of_thread(const Products* p, int thread) {
+  return thread ? p->workspace + (thread + 1) * p->floats_per_thread - p->kernel_size : p->kernel;
+}
 
-static void multiply(void* given, int thread, int threads) {
-  Products* p = given;
+static void add_products(void* work, int thread, int threads) {
+  Products* p = work;
   const Convolution* c = p->c;
-  const int64_t all = c->images * c->output_height * c->output_width, last = all * (thread + 1) / threads;
-  float *seen = p->space + thread * p->each, *sums = sums_of(p, thread);
-  memset(sums, 0, (size_t)p->sums * sizeof *sums);
-  for (int64_t from = all * thread / threads; from < last; from += POSITIONS) {
-    const int64_t to = from + POSITIONS < last ? from + POSITIONS : last;
-    copy_seen(c, p->x, seen, from, to);
-    int status = dnnl.sgemm('T', 'N', p->width, c->outputs, to - from, 1, seen, p->width, p->y + from * c->outputs, c->outputs, 1,
-                            sums, c->outputs);
+  const int64_t positions = c->images * c->output_height * c->output_width, last = positions * (thread + 1) / threads;
+  float *patches = p->workspace + thread * p->floats_per_thread, *sums = sums_of_thread(p, thread);
+  memset(sums, 0, (size_t)p->kernel_size * sizeof *sums);
+  for (int64_t from = positions * thread / threads; from < last; from += POSITIONS_PER_BLOCK) {
+    const int64_t to = from + POSITIONS_PER_BLOCK < last ? from + POSITIONS_PER_BLOCK : last;
+    copy_patches(c, p->x, patches, from, to);
+    int status = dnnl.sgemm('T', 'N', p->row_floats, c->outputs, to - from, 1, patches, p->row_floats, p->y + from * c->outputs,
+                            c->outputs, 1, sums, c->outputs);
     if (status) p->status = status;
   }
 }
 
-/* All threads' sums. */
-static void add_up(void* given, int thread, int threads) {
-  const Products* p = given;
+/* Adds the sums of all other threads to those of the first, which are the result. Each thread does a part of the kernel. */
+static void add_sums_of_threads(void* work, int thread, int threads) {
+  const Products* p = work;
   for (int other = 1; other < threads; other++) {
-    const float* restrict sums = sums_of(p, other);
-    for (int64_t i = p->sums * thread / threads; i < p->sums * (thread + 1) / threads; i++) p->kernel[i] += sums[i];
+    const float* restrict sums = sums_of_thread(p, other);
+    for (int64_t i = p->kernel_size * thread / threads; i < p->kernel_size * (thread + 1) / threads; i++)
+      p->kernel[i] += sums[i];
   }
 }
 
-/* Has all threads add up, by `add` and each in its space. Returns oneDNN's status. */
-static int in_sums(void (*add)(void*, int, int), Products* p, const void* x, void* kernel, const void* y) {
+/* Computes a kernel's gradient as the sum over threads of what `add` adds to `sums_of_thread`. Returns oneDNN's status. */
+static int sum_on_team(void (*add)(void*, int, int), Products* p, const void* x, void* kernel, const void* y) {
   p->x = x, p->y = y, p->kernel = kernel;
-  p->space = (float*)work((size_t)(p->each * team) * sizeof(float));
-  if (!p->space) return 1;
-  in_shares(add, p);
-  in_shares(add_up, p);
+  p->workspace = (float*)reserve_workspace((size_t)(p->floats_per_thread * team_size) * sizeof(float));
+  if (!p->workspace) return 1;
+  run_on_team(add, p);
+  run_on_team(add_sums_of_threads, p);
   return p->status;
 }
 
-/* Computes; returns oneDNN's status. The lock is held. */
-static int multiply_out(const Convolution* c, const void* x, void* kernel, const void* y) {
-  if (single(c))
-    return dnnl.sgemm('T', 'N', c->inputs, c->outputs, c->images * c->height * c->width, 1, x, c->inputs, y, c->outputs, 0, kernel,
-                      c->outputs);
+/* Computes the kernel's gradient. Returns oneDNN's status. The caller holds the lock. */
+static int kernel_gradient_by_products(const Convolution* c, const void* x, void* kernel, const void* y) {
+  if (is_pointwise(c))
+    return dnnl.sgemm('T', 'N', c->inputs, c->outputs, c->images * c->height * c->width, 1, x, c->inputs, y, c->outputs, 0,
+                      kernel, c->outputs);
   Products p = products(c);
-  return in_sums(multiply, &p, x, kernel, y);
+  return sum_on_team(add_products, &p, x, kernel, y);
 }

@@ -1,4 +1,4 @@
-"""The compiled handler together with oneDNN, for Python: what it can do, what it did, and a call without JAX."""
+"""Python's interface to the compiled handler and oneDNN: loading, queries, counters, and calls without JAX."""
 
 import contextlib
 import ctypes
@@ -16,6 +16,7 @@ import numpy as np
 from jaxcnn.layers.onednn.build import Unavailable, handler
 
 PACKAGE = "onednn-cpu-gomp"
+# Functions of the handler, registered in XLA by the same names
 TARGETS = TARGET, NORM_TARGET, LAYER_NORM_TARGET, POOL_TARGET, RANDOM_TARGET = (
     "jaxcnn_convolution",
     "jaxcnn_norm",
@@ -24,12 +25,12 @@ TARGETS = TARGET, NORM_TARGET, LAYER_NORM_TARGET, POOL_TARGET, RANDOM_TARGET = (
     "jaxcnn_random",
 )
 KINDS = FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = 0, 1, 2
-AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: sets of bits, each with those before
+AVX2, AVX512_BF16 = 0x7, 0xE7  # dnnl_cpu_isa_t: bit sets, each of which contains the smaller ones
 _SETS = {"avx512_core_amx": 0xFEF, "avx512_core_bf16": AVX512_BF16, "avx512_core": 0x27, "avx2": AVX2}
 
 
 class Shape(NamedTuple):
-    """A convolution's sizes, as plans.h has them; images are N×H×W×C, kernels H×W×I×O."""
+    """All sizes of a convolution, as in plans.h; images are (N, H, W, C), kernels (h, w, C / groups, features)."""
 
     images: int
     height: int
@@ -45,81 +46,87 @@ class Shape(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What this process computed: calls and images of each kind; plans there are, were made and forgotten; norms; pools."""
+    """What the handler has computed in this process."""
 
-    calls: tuple[int, int, int]
-    images: tuple[int, int, int]
-    plans: int
-    made: int
-    forgotten: int
-    norms: int
-    pools: int
+    calls: tuple[int, int, int]  # of convolutions, input gradients and kernel gradients
+    images: tuple[int, int, int]  # in these calls
+    plans: int  # convolutions that are prepared now (see plans.h)
+    created: int  # plans, since the process started
+    evicted: int  # plans, since the process started
+    norms: int  # batch norms, layer norms and their gradients
+    pools: int  # maximum pools and their gradients
 
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """oneDNN, loaded; its handlers are known to XLA by the names TARGETS."""
+    """oneDNN and the handler, loaded into this process."""
 
     version: str
-    instructions: str  # the best set that it uses here
-    native_bfloat16: bool
+    instructions: str  # the largest instruction set that oneDNN uses on this CPU
+    native_bfloat16: bool  # the CPU has instructions for bfloat16
     _handler: ctypes.CDLL = dataclasses.field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"onednn {self.version} ({self.instructions})"
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019  one library a process
+    @functools.lru_cache(maxsize=4096)  # noqa: B019  one library per process
     def implementation(self, kind: int, dtype: np.dtype, shape: Shape) -> str:
-        """Which of its programs oneDNN takes, such as "jit:avx2"; "ref:any" is a plain loop, "" none."""
+        """Returns the name of the implementation, such as "jit:avx2"; "ref:any" is an unoptimized loop, "" means none."""
         name = ctypes.create_string_buffer(128)
         self._handler.jaxcnn_implementation(_convolution(kind, dtype, shape), name, ctypes.c_size_t(128))
         return name.value.decode()
 
     def run(self, kind: int, shape: Shape, images: np.ndarray, kernel: np.ndarray, results: np.ndarray) -> int:
-        """Computes one of the three from the others, in place, float32; returns oneDNN's status, 0 where all is well."""
+        """Computes one of the three float32 arrays from the others, in place; returns oneDNN's status, 0 for success."""
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in (images, kernel, results)]
         return self._handler.jaxcnn_run(_convolution(kind, np.dtype("float32"), shape), *pointers)
 
-    def has_threads(self, channels: int) -> bool:
-        """Whether the handler computes more than convolutions, for images of so many channels."""
-        return bool(self._handler.jaxcnn_has_threads(ctypes.c_int64(channels)))
+    def supports_norms(self, channels: int) -> bool:
+        """Returns whether the handler computes norms and maximum pools of arrays with this many channels."""
+        return bool(self._handler.jaxcnn_supports_norms(ctypes.c_int64(channels)))
 
     def run_norm(self, settings: tuple[float, float, float], arrays: Sequence[np.ndarray]) -> int:
-        """A batch norm in place: (x, scale, bias, mean, var, y), or its gradient: those of y, mean, var, x, scale, bias more.
+        """Computes a batch norm, or its gradient, in place; returns oneDNN's status.
 
-        Settings are epsilon and bounds. y is not looked at for the gradient. Returns oneDNN's status.
+        Args:
+          settings: epsilon and the bounds of y.
+          arrays: float32: x (…, C), scale, bias, mean, var (C,) and y (…, C), of which mean, var and y are written. For the
+            gradient, those of y, mean, var, x, scale and bias follow, the last three are written, and y is ignored.
         """
         x = arrays[0]
         norm = _Norm(x.size // x.shape[-1], x.shape[-1], *settings, *(array.ctypes.data for array in arrays))
         return self._handler.jaxcnn_run_norm(ctypes.byref(norm))
 
     def run_layer_norm(self, epsilon: float, arrays: Sequence[np.ndarray]) -> int:
-        """A layer norm in place: (x, scale, bias, y), or its gradient: those of y, x, scale, bias more. As run_norm."""
+        """Computes a layer norm of (x, scale, bias, y), which writes y, or its gradient, which takes four arrays more.
+
+        These are the gradients of y, x, scale and bias; the last three are written. Otherwise as `run_norm`.
+        """
         x = arrays[0]
         norm = _LayerNorm(x.size // x.shape[-1], x.shape[-1], epsilon, *(array.ctypes.data for array in arrays))
         return self._handler.jaxcnn_run_layer_norm(ctypes.byref(norm))
 
     def run_random_bits(self, key: np.ndarray, bits: np.ndarray) -> None:
-        """Fills bits (n,) with what jax.random.bits draws with the key (2,); all uint32."""
+        """Fills `bits` (n,) with the numbers that jax.random.bits draws with `key` (2,); both are uint32."""
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in (key, bits)]
         self._handler.jaxcnn_run_random_bits(pointers[0], ctypes.c_int64(bits.size), pointers[1])
 
     def counters(self) -> Counters:
-        """The counters of this process."""
+        """Returns the counters of this process."""
         c = (ctypes.c_int64 * 11)()
         self._handler.jaxcnn_counters(c)
         return Counters((c[0], c[1], c[2]), (c[3], c[4], c[5]), *c[6:])
 
-    def keep(self, plans: int) -> None:
-        """Keeps that many plans at most, and forgets those of now."""
-        self._handler.jaxcnn_keep(ctypes.c_int64(plans))
+    def set_plan_capacity(self, plans: int) -> None:
+        """Deletes all plans and limits their number from now on."""
+        self._handler.jaxcnn_set_plan_capacity(ctypes.c_int64(plans))
 
 
 def load() -> Library:
-    """Builds the handler if need be, loads oneDNN into it and makes it known to XLA.
+    """Loads the handler, which is compiled if necessary, and oneDNN, and registers the handler in XLA.
 
     Raises:
-      Unavailable: with what is missing.
+      Unavailable: the message states what is missing or fails.
     """
     path = shared_library()
     so = ctypes.CDLL(str(handler()))
@@ -133,18 +140,19 @@ def load() -> Library:
     *version, isa = about
     if isa & AVX2 != AVX2:
         raise Unavailable("this CPU has no AVX2")
-    jax.local_devices(backend="cpu")  # before it is there, what it does not take is no error here but makes it fail later
+    # XLA's CPU client has to exist: before, a handler that it rejects is no error here but makes the client fail later.
+    jax.local_devices(backend="cpu")
     try:
         for target in TARGETS:
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(so, target)), platform="cpu")
-    except Exception as error:  # jaxlib's, of no documented kind, where its interface has another version
-        raise Unavailable(f"jaxlib does not take its handler: {' '.join(str(error).split())}") from error
+    except Exception as error:  # of an undocumented type, if the version of jaxlib's interface differs
+        raise Unavailable(f"jaxlib rejects the handler: {' '.join(str(error).split())}") from error
     instructions = next(name for name, bits in _SETS.items() if isa & bits == bits)
     return Library(".".join(map(str, version[:2])), instructions, isa & AVX512_BF16 == AVX512_BF16, so)
 
 
 def installed() -> bool:
-    """Whether the package that brings oneDNN is there."""
+    """Returns whether the package that contains oneDNN is installed."""
     try:
         return bool(metadata.distribution(PACKAGE))
     except metadata.PackageNotFoundError:
@@ -152,7 +160,11 @@ def installed() -> bool:
 
 
 def shared_library() -> Path:
-    """The file of oneDNN in the installed package."""
+    """Returns oneDNN's shared library in the installed package.
+
+    Raises:
+      Unavailable: the package is not installed, or does not contain the file.
+    """
     try:
         distribution = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError:
@@ -165,10 +177,11 @@ def shared_library() -> Path:
 
 @contextlib.contextmanager
 def _quiet_openmp() -> Iterator[None]:
-    """What OpenMP reads as it is loaded, unless the user has set it, and no other program shall inherit.
+    """Makes OpenMP's threads sleep while they wait for each other, unless the user has set how they wait.
 
-    Its threads shall sleep when they wait for each other, for XLA's threads and the readers of data need the cores too. On 2
-    cores shared with other programs MobileNetV2 trained 3.1 images/s so, and 1.0 with threads that spin.
+    XLA's threads and the data readers need the cores too. On 2 cores shared with other programs MobileNetV2 trained at 3.1
+    images/s with threads that sleep, and at 1.0 with threads that spin. OpenMP reads the variable when it is loaded. It is
+    removed afterwards, so that child processes do not inherit it.
     """
     if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         yield
@@ -181,7 +194,7 @@ def _quiet_openmp() -> Iterator[None]:
 
 
 class _Norm(ctypes.Structure):
-    """As in norm.h."""
+    """`Norm` in norm.h."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("rows", "channels")),
@@ -192,7 +205,7 @@ class _Norm(ctypes.Structure):
 
 
 class _LayerNorm(ctypes.Structure):
-    """As in layer_norm.h."""
+    """`LayerNorm` in layer_norm.h."""
 
     _fields_ = (
         ("rows", ctypes.c_int64),
@@ -205,6 +218,7 @@ class _LayerNorm(ctypes.Structure):
 
 
 def _convolution(kind: int, dtype: np.dtype, s: Shape) -> ctypes.Array:
+    """Returns `Convolution` in plans.h, whose fields are all int64."""
     flat = [kind, 3 if dtype == np.dtype("float32") else 2, s.images, s.height, s.width, s.inputs, s.outputs, *s.kernel]
     flat += [*s.output, *s.strides, *s.padding[0], *s.padding[1], *s.dilation, s.groups]
     return (ctypes.c_int64 * len(flat))(*flat)

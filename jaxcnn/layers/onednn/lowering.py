@@ -1,4 +1,4 @@
-"""What the operations become when a program is compiled: a call of the handler on CPUs, XLA's convolution elsewhere."""
+"""Lowers the convolution and its gradients: to a call of the handler in programs for CPUs, to XLA's convolution in others."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -7,15 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.interpreters import mlir
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.layers.onednn.jax_private import LoweringRuleContext, lower_fun, placement, register_lowering, require_devices
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, KINDS, TARGET
 from jaxcnn.layers.onednn.primitives import PRIMITIVES, ConvSettings, reference, result_shape
 
 Function = Callable[[jax.Array, jax.Array], jax.Array]
-# Names of the axes of both operands and the result. Only "n" (and "v", in front) may be shared out among devices.
+# Names of the axes of both operands and the result. Only "n", the images, and "v", an axis of `jax.vmap` in front of them, can
+# be partitioned among devices.
 _AXES = {
     FORWARD: ("n h w c", "a b i o", "n p q f"),
     INPUT_GRADIENT: ("n p q f", "a b i o", "n h w c"),
@@ -23,29 +24,15 @@ _AXES = {
 }
 
 
-try:  # JAX tells a lowering rule which devices it is for only where the operation is in this set, which has no public name
-    from jax._src.dispatch import prim_requires_devices_during_lowering as told_the_devices
-except ImportError:  # then programs for several devices have XLA's convolution
-    told_the_devices = set()
-
-
-def alone(context: mlir.LoweringRuleContext) -> bool:
-    """Whether the program is for one device, here and now."""
-    module, axis_context = context.module_context, context.module_context.axis_context
-    if module.lowering_parameters.for_export or isinstance(axis_context, mlir.SPMDAxisContext):
-        return False
-    return axis_context.num_devices == 1
-
-
 def by_xla(kind: int, a: jax.Array, b: jax.Array, *, settings: ConvSettings) -> jax.Array:
-    """By jax.lax."""
-    one = functools.partial(reference, kind, settings)
+    """Computes the operation by jax.lax."""
+    convolution = functools.partial(reference, kind, settings)
     axes = tuple(0 if array.ndim == 5 else None for array in (a, b))
-    return one(a, b) if axes == (None, None) else jax.vmap(one, axes)(a, b)
+    return convolution(a, b) if axes == (None, None) else jax.vmap(convolution, axes)(a, b)
 
 
 def by_onednn(kind: int, a: jax.Array, b: jax.Array, *, settings: ConvSettings) -> jax.Array:
-    """By the handler, on the device where this runs."""
+    """Computes the operation by the handler, on one device."""
     s = settings
     result = jax.ShapeDtypeStruct(result_shape(kind, s, a.shape, b.shape), s.compute)
     numbers = [kind, *s.strides, *s.padding[0], *s.padding[1], *s.dilation, s.groups]
@@ -53,25 +40,30 @@ def by_onednn(kind: int, a: jax.Array, b: jax.Array, *, settings: ConvSettings) 
     return call(a.astype(s.compute), b.astype(s.compute), settings=np.asarray(numbers, np.int64)).astype(a.dtype)
 
 
-def shared_out(kind: int, a: Any, b: Any, settings: ConvSettings) -> Function:
-    """By the handler on several devices, each on its share of the images; gradients of the kernel are summed over them."""
+def partitioned(kind: int, a: Any, b: Any, settings: ConvSettings) -> Function:
+    """Returns the operation on several devices, each of which calls the handler for its own shard of the images.
+
+    Gradients of the kernel are summed over the devices. `a` and `b` are the operands' abstract values.
+    """
     compute = functools.partial(by_onednn, kind, settings=settings)
     stacked = (a.ndim == 5, b.ndim == 5, a.ndim == 5 or b.ndim == 5)
     axes = [["v"] * stack + names.split() for stack, names in zip(stacked, _AXES[kind], strict=True)]
 
     def partition(mesh: Mesh, operands: Sequence[Any], result: Any) -> tuple:
-        places = {name: _places(mesh, name, axes, (*operands, result)) for name in ("v", "n")}
-        if set(places["v"]) & set(places["n"]):
-            places["n"] = ()
-        *given, out = (NamedSharding(mesh, P(*(places.get(name) or None for name in names))) for names in axes)
+        mesh_axes = {name: _mesh_axes(mesh, name, axes, (*operands, result)) for name in ("v", "n")}
+        if set(mesh_axes["v"]) & set(mesh_axes["n"]):
+            mesh_axes["n"] = ()
+        *operand_shardings, result_sharding = (
+            NamedSharding(mesh, P(*(mesh_axes.get(name) or None for name in names))) for names in axes
+        )
 
-        def share(a, b):
-            part = compute(a, b)
-            return jax.lax.psum(part, places["n"]) if kind == KERNEL_GRADIENT and places["n"] else part
+        def compute_shard(a, b):
+            shard = compute(a, b)
+            return jax.lax.psum(shard, mesh_axes["n"]) if kind == KERNEL_GRADIENT and mesh_axes["n"] else shard
 
-        return mesh, share, out, tuple(given)
+        return mesh, compute_shard, result_sharding, tuple(operand_shardings)
 
-    # XLA's cache of programs takes no note of what is inside custom_partitioning, but of the names of functions
+    # The key of JAX's cache of compiled programs omits the content of custom_partitioning, but has the names of functions.
     name = "_".join(["convolution", *(c if c.isalnum() else "_" for c in repr((kind, settings[:-1])))])
     function = custom_partitioning(lambda a, b: compute(a, b))
     function.def_partition(
@@ -85,35 +77,30 @@ def shared_out(kind: int, a: Any, b: Any, settings: ConvSettings) -> Function:
     return jax.jit(named)
 
 
-def _places(mesh: Mesh, name: str, axes: Sequence[Sequence[str]], arrays: Sequence[Any]) -> tuple[str, ...]:
-    """The axes of the mesh that share out `name`, by the first array that is; none where it can't be shared evenly."""
+def _mesh_axes(mesh: Mesh, name: str, axes: Sequence[Sequence[str]], arrays: Sequence[Any]) -> tuple[str, ...]:
+    """Returns the axes of the mesh over which the first partitioned array divides its axis `name`; () if not evenly."""
     for names, array in zip(axes, arrays, strict=True):
         spec = array.sharding.spec
-        place = names.index(name) if name in names else len(spec)
-        if place < len(spec) and spec[place] is not None:
-            found = spec[place] if isinstance(spec[place], tuple) else (spec[place],)
-            if array.shape[place] % np.prod([mesh.shape[axis] for axis in found]) == 0:
-                return found
+        axis = names.index(name) if name in names else len(spec)
+        if axis < len(spec) and spec[axis] is not None:
+            mesh_axes = spec[axis] if isinstance(spec[axis], tuple) else (spec[axis],)
+            if array.shape[axis] % np.prod([mesh.shape[mesh_axis] for mesh_axis in mesh_axes]) == 0:
+                return mesh_axes
     return ()
 
 
-def _lower_on_cpu(kind: int, context: mlir.LoweringRuleContext, *operands: Any, settings: ConvSettings) -> Any:
-    module, axis_context = context.module_context, context.module_context.axis_context
-    function: Function = functools.partial(by_onednn, kind, settings=settings)
-    if module.lowering_parameters.for_export:  # the exported program runs where this package is not
+def _lower_on_cpu(kind: int, context: LoweringRuleContext, *operands: Any, settings: ConvSettings) -> Any:
+    where = placement(context)
+    if where in ("one device", "shard_map"):
+        function: Function = functools.partial(by_onednn, kind, settings=settings)
+    elif where == "mesh":
+        function = partitioned(kind, context.avals_in[0], context.avals_in[1], settings)
+    else:  # the handler is missing where an exported program runs, and the others cannot be partitioned here
         function = functools.partial(by_xla, kind, settings=settings)
-    elif isinstance(axis_context, mlir.SPMDAxisContext):
-        if set(axis_context.manual_axes) != set(axis_context.mesh.axis_names):  # shard_map over some axes of several
-            function = functools.partial(by_xla, kind, settings=settings)
-    elif axis_context.num_devices > 1:
-        if axis_context.abstract_mesh is None:
-            function = functools.partial(by_xla, kind, settings=settings)
-        else:
-            function = shared_out(kind, context.avals_in[0], context.avals_in[1], settings)
-    return mlir.lower_fun(function, multiple_results=False)(context, *operands)
+    return lower_fun(function, multiple_results=False)(context, *operands)
 
 
 for _kind in KINDS:
-    told_the_devices.add(PRIMITIVES[_kind])
-    mlir.register_lowering(PRIMITIVES[_kind], mlir.lower_fun(functools.partial(by_xla, _kind), multiple_results=False))
-    mlir.register_lowering(PRIMITIVES[_kind], functools.partial(_lower_on_cpu, _kind), platform="cpu")
+    require_devices(PRIMITIVES[_kind])
+    register_lowering(PRIMITIVES[_kind], lower_fun(functools.partial(by_xla, _kind), multiple_results=False))
+    register_lowering(PRIMITIVES[_kind], functools.partial(_lower_on_cpu, _kind), platform="cpu")

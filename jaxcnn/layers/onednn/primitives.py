@@ -1,11 +1,11 @@
 """The convolution and its two gradients as operations of JAX.
 
-These are F(x, kernel), the convolution, D(dy, kernel), the gradient of x, and W(x, dy), the gradient of the kernel. All are
-linear in each operand, and an operand's gradient is one of the three again: so there are derivatives of every order, forward
-and reverse, as of JAX's own convolution.
+These are FORWARD(x, kernel), INPUT_GRADIENT(dy, kernel) and KERNEL_GRADIENT(x, dy), where dy is the gradient of the result.
+Each is linear in both operands, and the gradient of each operand is again one of the three. Therefore derivatives of every
+order exist, in forward and reverse mode, as for JAX's own convolution.
 
-Each operand may have one more axis in front, and then the result has it: as many convolutions, one after the other, each
-on its own slice; an operand without it serves them all. `jax.vmap` makes such an axis, without copying anything.
+An operand may have one more axis in front, which the result has then too: it is a stack of convolutions, which are computed
+one after the other. An operand without this axis is used by all of them. `jax.vmap` creates such an axis and copies nothing.
 """
 
 import functools
@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxcnn.layers.onednn.jax_private import Primitive, defbilinear, primitive_batchers, varying_axes
 from jaxcnn.layers.onednn.library import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, Shape
 
 
 class ConvSettings(NamedTuple):
-    """What the operands' shapes do not say."""
+    """Settings of a convolution, the same for its gradients."""
 
     strides: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
@@ -31,12 +30,12 @@ class ConvSettings(NamedTuple):
     groups: int
     image: tuple[int, int]  # height and width of x
     kernel: tuple[int, int]  # height and width
-    compute: Any  # dtype in which oneDNN computes; operands and result may be bfloat16 where this is float32
-    precision: jax.lax.PrecisionLike = None  # for XLA, where it computes after all
+    compute: Any  # dtype in which oneDNN computes; float32 is possible for bfloat16 operands, the result is bfloat16 then
+    precision: jax.lax.PrecisionLike = None  # for XLA, if it computes
 
     @property
     def output(self) -> tuple[int, int]:
-        """Height and width of y."""
+        """Height and width of the result."""
         return tuple(
             (size + sum(pads) - (kernel - 1) * dilation - 1) // stride + 1
             for size, pads, kernel, dilation, stride in zip(
@@ -46,19 +45,22 @@ class ConvSettings(NamedTuple):
 
 
 def shape_of(x: Sequence[int], outputs: int, settings: ConvSettings) -> Shape:
-    """All sizes of the convolution of images of shape `x`, (N, H, W, C)."""
+    """Returns all sizes of a convolution of images of shape `x`, (N, H, W, C), with `outputs` features."""
     images, height, width, inputs = x
     s = settings
     return Shape(images, height, width, inputs, outputs, s.kernel, s.output, s.strides, s.padding, s.dilation, s.groups)
 
 
 def convolution(x: jax.Array, kernel: jax.Array, settings: ConvSettings) -> jax.Array:
-    """(N, H, W, C), (h, w, C / groups, features) -> (N, H', W', features), all of one dtype."""
+    """Returns the convolution of x (N, H, W, C) and kernel (h, w, C / groups, features): (N, H', W', features).
+
+    All are float32 or all bfloat16.
+    """
     return _bind(FORWARD, x, kernel, settings)
 
 
 def reference(kind: int, settings: ConvSettings, a: jax.Array, b: jax.Array) -> jax.Array:
-    """The same by jax.lax: its convolution and what its own differentiation makes of that. No axis in front."""
+    """Computes an operation by JAX's own convolution, or the transpose that JAX derives from it; without an axis in front."""
 
     def forward(x, kernel):
         return jax.lax.conv_general_dilated(
@@ -81,7 +83,7 @@ def reference(kind: int, settings: ConvSettings, a: jax.Array, b: jax.Array) -> 
 
 
 def result_shape(kind: int, settings: ConvSettings, a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    """Of operands of shapes a and b."""
+    """Returns the shape of the result for operands of shapes a and b."""
     stack = a[:-4] or b[:-4]
     a, b = a[-4:], b[-4:]
     if kind == FORWARD:
@@ -99,8 +101,8 @@ def _abstract(kind: int, a: Any, b: Any, *, settings: ConvSettings) -> Any:
 
 
 def _bind(kind: int, a: jax.Array, b: jax.Array, settings: ConvSettings) -> jax.Array:
-    # Inside shard_map both must be said to differ over the same axes of the mesh.
-    over_a, over_b = (jax.typeof(array).mat.varying for array in (a, b))
+    # Inside shard_map JAX requires that both operands vary over the same axes of the mesh.
+    over_a, over_b = (varying_axes(array) for array in (a, b))
     if over_b - over_a:
         a = jax.lax.pcast(a, tuple(over_b - over_a), to="varying")
     if over_a - over_b:
@@ -108,8 +110,8 @@ def _bind(kind: int, a: jax.Array, b: jax.Array, settings: ConvSettings) -> jax.
     return PRIMITIVES[kind].bind(a, b, settings=settings)
 
 
-# (operation, operand) -> which operation gives that operand's gradient, of the result's gradient and of the other operand; and
-# whether it takes the result's gradient as its second
+# (operation, operand): the operation that computes the operand's gradient from the result's gradient and the other operand,
+# and whether the result's gradient is its second operand
 _GRADIENTS = {
     (FORWARD, 0): (INPUT_GRADIENT, False),
     (FORWARD, 1): (KERNEL_GRADIENT, True),
@@ -121,18 +123,18 @@ _GRADIENTS = {
 
 
 def _gradient(kind: int, operand: int, gradient: jax.Array, a: Any, b: Any, *, settings: ConvSettings) -> jax.Array:
-    """That of operand 0 or 1 of an operation, by the gradient of its result."""
-    of, other = (b, a) if operand else (a, b)
-    by, second = _GRADIENTS[kind, operand]
-    first, last = (other, gradient) if second else (gradient, other)
-    result = _bind(by, first, last, settings)
-    return result.sum(0) if result.ndim > of.aval.ndim else result  # where one operand served several convolutions
+    """Returns the gradient of operand 0 or 1 of an operation, from the gradient of its result."""
+    undefined, other = (b, a) if operand else (a, b)
+    gradient_kind, gradient_is_second = _GRADIENTS[kind, operand]
+    first, second = (other, gradient) if gradient_is_second else (gradient, other)
+    result = _bind(gradient_kind, first, second, settings)
+    return result.sum(0) if result.ndim > undefined.aval.ndim else result  # the operand was used by several convolutions
 
 
 def _batch(
     kind: int, operands: Sequence[jax.Array], axes: Sequence[int | None], *, settings: ConvSettings
 ) -> tuple[jax.Array, int]:
-    """`jax.vmap` of an operation: its axis goes to the front, merged with the one that a vmap within has put there."""
+    """The rule for `jax.vmap`: moves its axis to the front and merges it with the axis of an inner vmap, if one exists."""
     mapped = [axis is not None for axis in axes]
     a, b = (array if axis is None else jnp.moveaxis(array, axis, 0) for array, axis in zip(operands, axes, strict=True))
     stacked = [array.ndim - outer == 5 for array, outer in zip((a, b), mapped, strict=True)]
@@ -140,8 +142,8 @@ def _batch(
         return _bind(kind, a, b, settings), 0
     size, inner = (a if mapped[0] else b).shape[0], (a if stacked[0] else b).shape[-5]
 
-    def merged(array: jax.Array, outer: bool, there: bool) -> jax.Array:
-        array = jnp.expand_dims(array, [axis for axis, has in enumerate((outer, there)) if not has])
+    def merged(array: jax.Array, has_outer: bool, has_inner: bool) -> jax.Array:
+        array = jnp.expand_dims(array, [axis for axis, exists in enumerate((has_outer, has_inner)) if not exists])
         rest = array.shape[2:]
         return jnp.broadcast_to(array, (size, inner, *rest)).reshape(size * inner, *rest)
 
@@ -158,8 +160,8 @@ def _make(kind: int, name: str) -> Primitive:
     primitive = Primitive(name)
     primitive.def_abstract_eval(functools.partial(_abstract, kind))
     primitive.def_impl(lambda a, b, *, settings: _compiled(kind, settings)(a, b))
-    ad.defbilinear(primitive, functools.partial(_gradient, kind, 0), functools.partial(_gradient, kind, 1))
-    batching.primitive_batchers[primitive] = functools.partial(_batch, kind)
+    defbilinear(primitive, functools.partial(_gradient, kind, 0), functools.partial(_gradient, kind, 1))
+    primitive_batchers[primitive] = functools.partial(_batch, kind)
     return primitive
 
 

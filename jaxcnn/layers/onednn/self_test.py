@@ -1,4 +1,7 @@
-"""Whether the numbers are right on this machine: convolutions, norms and their gradients, against float64; random bits."""
+"""Tests on this machine whether oneDNN and the handler compute correct numbers.
+
+Convolutions, norms and their gradients are compared with formulas in float64, random bits with Threefry in NumPy.
+"""
 
 from collections.abc import Sequence
 
@@ -20,10 +23,10 @@ NORM_SETTINGS = (1e-3, 0.0, 1.0)
 
 
 def check(library: Library) -> None:
-    """A few milliseconds.
+    """Runs the test, which takes a few milliseconds.
 
     Raises:
-      Unavailable: a number is wrong.
+      Unavailable: a result is wrong.
     """
     random = np.random.default_rng(0)
     for shape in SHAPES:
@@ -40,7 +43,7 @@ def check(library: Library) -> None:
             arrays[position] = np.full_like(arrays[position], np.nan)
             status = library.run(kind, shape, *arrays)
             _compare(f"{what} of {shape}", status, [arrays[position]], [expected[kind]])
-    for dims in NORMS if library.has_threads(1) else ():
+    for dims in NORMS if library.supports_norms(1) else ():
         operands = norm_operands(random, dims)
         x, scale, bias, y_gradient, *_ = operands
         mean, var, y, *gradients = (np.full_like(array, np.nan) for array in (scale, scale, x, x, scale, scale))
@@ -60,18 +63,18 @@ def check(library: Library) -> None:
     key, bits = np.array([2**32 - 1, 7], np.uint32), np.zeros(37, np.uint32)
     library.run_random_bits(key, bits)
     if (bits != np.bitwise_xor(*threefry_by_definition(key, np.zeros_like(bits), np.arange(bits.size, dtype=np.uint32)))).any():
-        raise Unavailable("its self-test fails: random bits are not those of JAX")
+        raise Unavailable("the self-test failed: random bits differ from JAX's")
 
 
 def _compare(what: str, status: int, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
     pairs = zip(found, expected, strict=True)
     error = np.max([np.abs(ours.reshape(right.shape) - right).max() / np.abs(right).max() for ours, right in pairs])
-    if status or not error < 1e-4:  # 1e-6 as a rule; NaN is wrong too
-        raise Unavailable(f"its self-test fails: {what} is off by {error:.2g} of the largest value")
+    if status or not error < 1e-4:  # usually 1e-6; NaN is an error too
+        raise Unavailable(f"the self-test failed: {what} is off by {error:.2g} of the largest value")
 
 
 def norm_operands(random: np.random.Generator, dims: tuple[int, ...]) -> list[np.ndarray]:
-    """x, scale, bias, and the gradients of y, mean and var."""
+    """Returns random x (…, C), scale and bias (C,), and gradients of y, mean and var, all float32; `dims` is the shape of x."""
     shapes = dims, dims[-1:], dims[-1:], dims, dims[-1:], dims[-1:]
     return [random.standard_normal(shape).astype(np.float32) for shape in shapes]
 
@@ -86,7 +89,11 @@ def norm_by_definition(
     *,
     settings: tuple[float, float, float],
 ) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    """y, mean and var; and the gradients of x, scale and bias: in float64, of y by x through the matrix of all derivatives."""
+    """Returns (y, mean, var) and the gradients of (x, scale, bias) of a batch norm, in float64; y and x are (rows, C).
+
+    The gradient of x comes from the Jacobian of the normalized values, not from the formula that norm.h uses.
+    `settings` are epsilon and the bounds of y.
+    """
     epsilon, low, high = settings
     x, y_gradient = (array.astype(np.float64).reshape(-1, array.shape[-1]) for array in (x, y_gradient))
     n, mean, var = len(x), x.mean(0), x.var(0)
@@ -104,7 +111,10 @@ def norm_by_definition(
 def layer_norm_by_definition(
     x: np.ndarray, scale: np.ndarray, bias: np.ndarray, y_gradient: np.ndarray, *, epsilon: float
 ) -> Sequence[np.ndarray]:
-    """y, and the gradients of x, scale and bias, in float64: of a row as of a batch norm's channel, by itself."""
+    """Returns y (rows, C) and the gradients of x, scale and bias of a layer norm, in float64.
+
+    It is the batch norm of the transposed array, whose channels are the rows here.
+    """
     rows, y_gradient = (array.reshape(-1, array.shape[-1]).T for array in (x, y_gradient))
     ones, zeros = np.ones(rows.shape[1]), np.zeros(rows.shape[1])
     settings = (epsilon, -np.inf, np.inf)
@@ -114,7 +124,7 @@ def layer_norm_by_definition(
 
 
 def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The results of (x, kernel), the gradient of x by (kernel, y), the gradient of the kernel by (x, y), in float64."""
+    """Returns the convolution of (x, kernel), the gradients of x from (kernel, y) and of the kernel from (x, y), in float64."""
     x, kernel, y = (array.astype(np.float64) for array in (x, kernel, y))
     (top, bottom), (left, right) = shape.padding
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -126,7 +136,7 @@ def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray
             slice(at * dilation, at * dilation + (length - 1) * stride + 1, stride)
             for at, dilation, length, stride in zip((row, column), shape.dilation, shape.output, shape.strides, strict=True)
         )
-        seen = (slice(None), rows, columns, i)  # what this pixel of the kernel sees, for each result
+        seen = (slice(None), rows, columns, i)  # the inputs that this pixel of the kernel is multiplied by, per result
         results[..., o] += padded[seen] @ kernel[row, column, :, o]
         x_gradient[seen] += y[..., o] @ kernel[row, column, :, o].T
         kernel_gradient[row, column, :, o] = np.einsum("nhwi,nhwo->io", padded[seen], y[..., o])
@@ -134,13 +144,16 @@ def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray
 
 
 def threefry_by_definition(key: np.ndarray, high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Threefry-2x32-20 (Salmon et al. 2011) of counters (n,) in two halves with a key (2,): (n,) each, all uint32."""
+    """Returns both halves (n,) of Threefry-2x32-20 (Salmon et al. 2011) of counters, whose halves are `high` and `low` (n,).
+
+    `key` is (2,); all are uint32.
+    """
     keys = *key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
     high, low = high + keys[0], low + keys[1]
-    for round_, turn in enumerate(np.tile(np.array([13, 15, 26, 6, 17, 29, 16, 24], np.uint32), 3)[:20]):
+    for round_, rotation in enumerate(np.tile(np.array([13, 15, 26, 6, 17, 29, 16, 24], np.uint32), 3)[:20]):
         high = high + low
-        low = (low << turn | low >> 32 - turn) ^ high
+        low = (low << rotation | low >> 32 - rotation) ^ high
         if round_ % 4 == 3:
-            four = round_ // 4 + 1
-            high, low = high + keys[four % 3], low + keys[(four + 1) % 3] + np.uint32(four)
+            injection = round_ // 4 + 1
+            high, low = high + keys[injection % 3], low + keys[(injection + 1) % 3] + np.uint32(injection)
     return high, low
