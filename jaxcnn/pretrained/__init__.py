@@ -1,4 +1,4 @@
-"""Trained networks: read, adapted to other classes and images, and written, with their preprocessing and class names."""
+"""Reads, adapts and writes trained networks together with their preprocessing and class names."""
 
 from jaxcnn.pretrained.adapt import (
     class_difference,

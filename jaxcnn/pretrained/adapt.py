@@ -1,4 +1,4 @@
-"""Weights brought to other images and classes than those that they are for."""
+"""Adapts weights to images and classes that differ from those of their training."""
 
 import dataclasses
 import json
@@ -23,72 +23,75 @@ if TYPE_CHECKING:
 def fit(
     origin: "Pretrained",
     variables: dict[str, Any],
-    has: int,
+    source_outputs: int,
     outputs: int,
     input_shape: tuple[int, int, int],
     class_names: Sequence[str] = (),
     **arguments: Any,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Variables of a model with `has` outputs, for `outputs` and images of `input_shape`; and what was done.
+    """Adapts the variables of a model with `source_outputs` outputs to `outputs` outputs and images of `input_shape`.
 
-    Where `class_names` are given, and the source's are known, a head for other classes is fresh, and one for the same
-    classes in another order is reordered.
+    Returns the adapted variables and a description of each change. If both the source's class names and `class_names` are
+    known, the head is reordered for the same classes in another order, and newly initialized for other classes.
     """
-    changes, takes, channels = [], stem_channels(origin, variables), input_shape[2]
-    if takes != channels:
+    changes, source_channels, channels = [], stem_channels(origin, variables), input_shape[2]
+    if source_channels != channels:
         if "stem_conv" not in variables["params"]:
-            raise UserError(f"{origin.source}: {origin.name} has no stem_conv to adapt from {takes} channels to {channels}")
+            raise UserError(
+                f"{origin.source}: {origin.name} has no stem_conv to adapt from {source_channels} channels to {channels}"
+            )
         variables = weights.adapt_stem(variables, channels)
-        changes.append(f"stem_conv/kernel adapted from {takes} channels to {channels}")
-    if origin.arguments is not None:  # models that no other library has may have parameters that depend on the size
+        changes.append(f"stem_conv/kernel adapted from {source_channels} channels to {channels}")
+    if origin.arguments is not None:  # models that only this package has may have parameters that depend on the image size
         flat = flax.traverse_util.flatten_dict(variables)
-        weights.check_shapes(origin.name, flat, input_shape, **arguments | {"num_classes": has})
-    order = head_order(origin, has, outputs, class_names)
+        weights.check_shapes(origin.name, flat, input_shape, **arguments | {"num_classes": source_outputs})
+    order = head_order(origin, source_outputs, outputs, class_names)
     if order == list(range(outputs)):
         return variables, changes
-    what = f"{outputs} classes instead of {has}"
-    if has == outputs:
-        what, axes = class_difference(origin.named(has), class_names), weights.class_axes(origin.name, input_shape, **arguments)
+    difference = f"{outputs} classes instead of {source_outputs}"
+    if source_outputs == outputs:
+        difference = class_difference(origin.named(outputs), class_names)
+        axes = weights.class_axes(origin.name, input_shape, **arguments)
         if order:
-            changes.append("its head is brought to the data set's order of the classes")
+            changes.append("its head is reordered to the class order of the data set")
             return weights.reordered(variables, axes, order), changes
         variables = weights.without_classes(variables, axes)
     arguments |= {"num_classes": outputs}
     variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, **arguments)
-    return variables, [*changes, f"fresh for {what}: {', '.join(fresh)}"] if fresh else changes
+    return variables, [*changes, f"newly initialized for {difference}: {', '.join(fresh)}"] if fresh else changes
 
 
-def head_order(origin: "Pretrained", has: int, outputs: int, class_names: Sequence[str]) -> list[int] | None:
-    """Which of the source's outputs each of `outputs` is; None: its classes are others, and a head has to be fresh.
+def head_order(origin: "Pretrained", source_outputs: int, outputs: int, class_names: Sequence[str]) -> list[int] | None:
+    """Returns the index of the source's output for each of `outputs`, None if the classes differ and need a new head.
 
-    The number alone decides where the names of the classes, the source's or `class_names`, are not known.
+    If the source's class names or `class_names` are not known, only the number of classes is compared.
     """
     same = list(range(outputs))
-    theirs, ours = ([normalize("NFC", name.strip()) for name in names] for names in (origin.named(has), class_names))
-    if has != outputs:
+    theirs, ours = ([normalize("NFC", name.strip()) for name in names] for names in (origin.named(source_outputs), class_names))
+    if source_outputs != outputs:
         return None
     if not (theirs and ours) or theirs == ours or (published.is_imagenet(theirs) and published.is_imagenet(ours)):
         return same
     if Counter(theirs) != Counter(ours) or len(set(theirs)) < len(theirs) or outputs != len(theirs):
-        return None  # two classes that share one output have no order
+        return None  # the two classes of a binary model share one output, which cannot be reordered
     return [theirs.index(name) for name in ours]
 
 
 def class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
-    """The text 'ours instead of theirs', without the names that both have."""
+    """Returns the text "ours instead of theirs" without the names that both have."""
     new, gone = ([name for name in some if name not in others] or some for some, others in ((ours, theirs), (theirs, ours)))
     return f"{_listed(new)} instead of {_listed(gone)}"
 
 
 def known_differences(
-    origin: "Pretrained", task: LabelKind, arguments: Mapping[str, Any], has: int, class_names: Sequence[str]
+    origin: "Pretrained", task: LabelKind, arguments: Mapping[str, Any], source_outputs: int, class_names: Sequence[str]
 ) -> list[str]:
-    """What a user should know who takes these weights, with their head, for this task and these arguments of the model."""
+    """Returns warnings for a user who keeps the head of these weights for this task and these arguments of the model."""
     lines = []
-    if not (origin.named(has) and class_names):
-        lines.append("its head is kept, for it has as many classes as the data set; whether they are the same is not known")
+    if not (origin.named(source_outputs) and class_names):
+        lines.append("its head is kept because the data set has as many classes; whether they are the same is not known")
     if origin.task not in (None, task):
-        lines.append(f"its head was trained for a {origin.task} task, this one is {task}")
+        lines.append(f"its head was trained for a {origin.task} task, but this one is {task}")
     given = {key: value for key, value in (origin.arguments or {}).items() if key != "dtype"}
     if origin.arguments is not None and json.dumps(given, sort_keys=True) != json.dumps(dict(arguments), sort_keys=True):
         lines.append(f"its model.arguments were {given}")
@@ -96,7 +99,7 @@ def known_differences(
 
 
 def other_preprocessing(origin: "Pretrained", preprocessing: Preprocessing) -> list[str]:
-    """How the source states that its images were brought to their size, where `preprocessing` does it otherwise."""
+    """Returns how the source's stated resizing and cropping differ from `preprocessing`, as at most one line of text."""
     fields = {"size": "input size", "fit": "data.fit", "crop_ratio": "data.crop_ratio", "interpolation": "data.interpolation"}
     theirs, ours = dataclasses.asdict(origin.preprocessing), dataclasses.asdict(preprocessing)
     different = [
@@ -106,32 +109,32 @@ def other_preprocessing(origin: "Pretrained", preprocessing: Preprocessing) -> l
 
 
 def stem_channels(origin: "Pretrained", variables: Mapping[str, Any]) -> int:
-    """How many channels the images of these weights have."""
-    if origin.arguments is not None:  # ours, which say it; a stem may be depthwise, or have another name
+    """Returns the number of image channels that these weights are for."""
+    if origin.arguments is not None:  # written by this package, which states it; the stem may be depthwise or have another name
         return origin.preprocessing.image_shape[2]
     return variables["params"]["stem_conv"]["kernel"].shape[2]
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    """The same for images of `channels` channels: for grey the average of mean and std, for others those in turn."""
+    """Adapts mean and std to `channels` channels: their averages for one channel, else their values repeated in turn."""
 
-    def values(of: tuple[float, ...]) -> tuple[float, ...]:
-        return (float(np.mean(of)),) if channels == 1 else tuple(of[channel % len(of)] for channel in range(channels))
+    def adapted(old: tuple[float, ...]) -> tuple[float, ...]:
+        return (float(np.mean(old)),) if channels == 1 else tuple(old[channel % len(old)] for channel in range(channels))
 
     if channels == preprocessing.image_shape[2]:
         return preprocessing
     shape = (*preprocessing.image_shape[:2], channels)
-    mean, std = values(preprocessing.mean), values(preprocessing.std)
+    mean, std = adapted(preprocessing.mean), adapted(preprocessing.std)
     return dataclasses.replace(preprocessing, image_shape=shape, mean=mean, std=std)
 
 
 def stated_names(data_name: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of a data set's classes; () where they are only numbers, as for arrays without class names."""
+    """Returns the class names of a data set, () if they are only numbers, as for arrays without class names."""
     return () if data_name == "arrays" and names == tuple(map(str, range(len(names)))) else names
 
 
 def outputs_of(task: LabelKind | None, names: Sequence[str]) -> int:
-    """How many outputs a head for these classes has."""
+    """Returns the number of outputs of a head for these classes."""
     return 1 if task == "binary" else len(names)
 
 

@@ -1,12 +1,12 @@
-"""Trained networks: architecture, weights and preprocessing, from a file, a run's folder or the Hugging Face hub.
+"""Loads trained networks with their preprocessing from a file, a run's folder or the Hugging Face hub.
 
     model, variables, preprocessing = jaxcnn.load_pretrained("hf:timm/resnet50.tv_in1k")
     model, variables, preprocessing = jaxcnn.load_pretrained("resnet50.pth", "resnet50", num_classes=10)
     model, variables, preprocessing = jaxcnn.load_pretrained("runs/flowers")
 
-A source is a file (see jaxcnn.weights.read), a run's folder, a folder with a model in timm's form (config.json and
-model.safetensors), or "hf:OWNER/NAME[@REVISION]", such a model on the hub. What save_pretrained writes carries its
-preprocessing and class names, and so does a file beside which there is a config.json in timm's form.
+A source is a file (see jaxcnn.weights.read), a run's folder, a folder with a model in timm's format (config.json and
+model.safetensors), or "hf:OWNER/NAME[@REVISION]", such a model on the hub. Preprocessing and class names are read from the
+metadata that save_pretrained writes, or from a config.json in timm's format in the file's folder.
 """
 
 import dataclasses
@@ -41,22 +41,22 @@ def _is_caffe(name: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Weights that are known to exist; those in a file have not been read yet."""
+    """A source of weights. If they are in a file, it has not been read yet."""
 
     source: str
     name: str
-    """the model's, as create_model takes it"""
+    """name of the model, as for create_model"""
     file: Path
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = ()
-    """() where the source does not say"""
+    """() if the source does not specify them"""
     assumed: str = ""
-    """what the preprocessing is assumed to be, where the source does not say"""
+    """description of the assumed preprocessing, "" if the source specifies it"""
     imagenet: bool = False
-    """whether these are known to be published weights; if they have 1,000 classes, those are ImageNet's"""
+    """True if these are known to be published weights, whose classes are ImageNet's if there are 1,000"""
     task: LabelKind | None = None
     arguments: Mapping[str, Any] | None = None
-    """create_model's, beyond num_classes; None where the source does not say"""
+    """arguments of create_model other than num_classes; None if the source does not specify them"""
     run: "Trained | None" = None
 
     def __str__(self) -> str:
@@ -65,39 +65,40 @@ class Pretrained:
         return f"{self.source}, step {self.run.step:,}" + (", averaged" if self.run.config.ema.decay else "")
 
     def variables(self, **arguments: Any) -> tuple[Variables, int]:
-        """{"params", "batch_stats"} of create_model(name, **arguments), and how many outputs its head has; 0: no head.
+        """Reads the variables {"params", "batch_stats"} of create_model(name, **arguments).
 
-        Raises UserError unless all that this network has is there, and nothing else.
+        Returns them with the number of outputs of their head, 0 if they have no head. Raises UserError if the source does not
+        have exactly the variables of this model.
         """
         try:
             if self.run:
                 flat = flax.traverse_util.flatten_dict(self.run.variables)
-                return self._fitting(flat, outputs_of(self.task, self.run.class_names), **arguments)
+                return self._checked(flat, outputs_of(self.task, self.run.class_names), **arguments)
             tensors = weights.read(self.file)
             if any(key.startswith("params/") for key in tensors):
-                return self._of_own_names(tensors, **arguments)
+                return self._with_our_names(tensors, **arguments)
             outputs = weights.number_of_classes(self.name, tensors, **arguments)
             found = weights.convert(self.name, tensors, **arguments, num_classes=outputs)
         except UserError as error:
             raise UserError(f"{self.source}: {error}".replace(f"{self.source}: {self.source}", self.source)) from error
-        published_for_blue_first = self.arguments is None and _is_caffe(self.name)
-        return _blue_last(found) if published_for_blue_first else found, outputs
+        is_bgr = self.arguments is None and _is_caffe(self.name)
+        return _to_rgb(found) if is_bgr else found, outputs
 
     def named(self, outputs: int) -> tuple[str, ...]:
-        """The names of the classes of a head with so many outputs, () where they are not known."""
+        """Returns the class names for a head with this number of outputs, () if they are not known."""
         names = published.imagenet_names() if self.imagenet and not self.class_names else self.class_names
         return names if outputs == outputs_of(self.task, names) else ()
 
-    def _of_own_names(self, tensors: Mapping[str, np.ndarray], **arguments: Any) -> tuple[Variables, int]:
+    def _with_our_names(self, tensors: Mapping[str, np.ndarray], **arguments: Any) -> tuple[Variables, int]:
         try:
             flat = {tuple(key.split("/")): np.asarray(tensor, np.float32) for key, tensor in tensors.items()}
         except (TypeError, ValueError) as error:
-            raise UserError(f"it holds tensors that are not numbers ({first_line(error)})") from error
+            raise UserError(f"it has tensors that are not numeric ({first_line(error)})") from error
         axes = weights.class_axes(self.name, self.preprocessing.input_shape, **arguments)
         outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat and flat[path].ndim > of[0]), 0)
-        return self._fitting(flat, outputs, **arguments)
+        return self._checked(flat, outputs, **arguments)
 
-    def _fitting(self, flat: Mapping[tuple[str, ...], Any], outputs: int, **arguments: Any) -> tuple[Variables, int]:
+    def _checked(self, flat: Mapping[tuple[str, ...], Any], outputs: int, **arguments: Any) -> tuple[Variables, int]:
         shape = self.preprocessing.input_shape
         weights.check_shapes(self.name, flat, shape, **arguments | {"num_classes": outputs})
         return flax.traverse_util.unflatten_dict({path: np.asarray(array) for path, array in flat.items()}), outputs
@@ -112,22 +113,22 @@ def load_pretrained(
     say: Callable[[str], None] = print,
     **arguments: Any,
 ) -> tuple[nn.Module, dict[str, Any], Preprocessing]:
-    """A trained network: (model, variables, preprocessing).
+    """Loads a trained network. Returns (model, variables, preprocessing).
 
         images = preprocessing.read("cat.jpg")[None]                                    # (1, H, W, C) uint8
         logits = model.apply(variables, preprocessing(images), train=False)
 
-    `name` is the model's, for a file that does not say it. Another `num_classes` than the source's gives a fresh head (0:
-    none, and the pooled features), another number of `channels` (None: as the source's preprocessing says, else 3) an adapted
-    first convolution (see weights.adapt_stem); `say` is called with a line that names what is not the source's. The other
-    arguments are create_model's; their defaults are the source's, where it says them.
+    `name` is the name of the model, required for a file that does not specify it. If `num_classes` differs from the source, the
+    head is newly initialized; 0 removes it, and the model returns the pooled features. If `channels` differs from the source,
+    the first convolution is adapted (see weights.adapt_stem). `say` is called with a line that lists these changes. The other
+    arguments are those of create_model; their defaults are the source's, if it specifies them.
 
-    The preprocessing is the source's. For a file without one it is assumed from the library whose names the weights have:
-    of this very file where torchvision publishes one of its name, else of the first weights of this model that it or timm
-    published; `say` is called with a line that says so.
+    The preprocessing is the source's. If the source does not specify it, it is assumed from the library whose names the weights
+    have: the preprocessing of the published file of the same name, else of the first file that torchvision or timm published
+    for this model. `say` is called with a line that states an assumption.
 
     Raises:
-      UserError: no such source or model, a damaged file, weights of another network.
+      UserError: the source or model does not exist, the file is damaged, or the weights belong to another network.
     """
     return load_origin(find_pretrained(source, name, say=say), num_classes=num_classes, channels=channels, say=say, **arguments)
 
@@ -140,25 +141,26 @@ def load_origin(
     say: Callable[[str], None],
     **arguments: Any,
 ) -> tuple[nn.Module, dict[str, Any], Preprocessing]:
-    """`load_pretrained` of a source that was found."""
+    """Loads the network of a source that `find_pretrained` returned, see `load_pretrained`."""
     arguments = {**(origin.arguments or {}), **arguments}
     variables, outputs = origin.variables(**arguments)
     if not outputs and num_classes is None:
-        raise UserError(f"{origin.source}: holds no head; num_classes=0 gives the features, another number a fresh head")
-    wanted = outputs if num_classes is None else num_classes
+        raise UserError(f"{origin.source}: has no head; num_classes=0 returns the features, another number adds a new head")
+    num_classes = outputs if num_classes is None else num_classes
     channels = channels or origin.preprocessing.image_shape[2]
-    variables, changes = fit(origin, variables, outputs, wanted, (*origin.preprocessing.size, channels), **arguments)
+    variables, changes = fit(origin, variables, outputs, num_classes, (*origin.preprocessing.size, channels), **arguments)
     changes += [f"assumed: {origin.assumed}"] if origin.assumed else []
     if changes:
         say(f"{origin.name} from {origin.source}: {'; '.join(changes)}")
     preprocessing = for_channels(origin.preprocessing, channels)
-    return create_model(origin.name, num_classes=wanted, **arguments), variables, preprocessing
+    return create_model(origin.name, num_classes=num_classes, **arguments), variables, preprocessing
 
 
 def find_pretrained(source: str, name: str | None = None, *, say: Callable[[str], None] = lambda line: None) -> Pretrained:
-    """What `source` is; from the hub it is fetched, or taken from its cache. `say` is told of a run's damaged checkpoints.
+    """Finds a source of weights. A model on the hub is downloaded unless it is in the cache.
 
-    Raises UserError if it says that it is of another model than `name`.
+    `say` is called with warnings about damaged checkpoints of a run. Raises UserError if the source does not exist or states
+    another model than `name`.
     """
     if source.startswith("hf:"):
         return _from_hub(source, name)
@@ -173,30 +175,30 @@ def find_pretrained(source: str, name: str | None = None, *, say: Callable[[str]
     if config and (name or config.get("architecture")):
         return _from_timm(source, name, config, path)
     if not name:
-        raise UserError(f'{source}: name the model that these weights are of, "resnet50" or so; a file does not say it')
+        raise UserError(f'{source}: the file does not specify its model; name it, for example "resnet50"')
     find(name)
     preprocessing, assumed = published.preprocessing_of_file(path, name)
     return Pretrained(source, name, path, preprocessing, assumed=assumed, imagenet=not assumed)
 
 
 def class_names(origin: Pretrained, outputs: int) -> tuple[str, ...]:
-    """The source's; ImageNet's for 1,000 classes; else their numbers."""
+    """Returns the source's class names, else ImageNet's for 1,000 outputs, else the numbers of the outputs."""
     names = published.imagenet_names() if outputs == 1000 and not origin.class_names else origin.class_names
     return names if outputs == outputs_of(origin.task, names) else tuple(map(str, range(outputs)))
 
 
-def _blue_last(variables: dict[str, Any]) -> dict[str, Any]:
-    """The network for RGB whose own images have blue first: its first convolution's channels, turned around."""
+def _to_rgb(variables: dict[str, Any]) -> dict[str, Any]:
+    """Adapts a network for BGR images to RGB images, by reversing the input channels of its first convolution."""
     stem = variables["params"]["stem_conv"]
-    turned = stem | {"kernel": np.ascontiguousarray(stem["kernel"][:, :, ::-1])}
-    return variables | {"params": variables["params"] | {"stem_conv": turned}}
+    reversed_stem = stem | {"kernel": np.ascontiguousarray(stem["kernel"][:, :, ::-1])}
+    return variables | {"params": variables["params"] | {"stem_conv": reversed_stem}}
 
 
 # ── Sources ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], None]) -> Pretrained:
-    from jaxcnn.tasks.classification import Classification  # not above: these import this module
+    from jaxcnn.tasks.classification import Classification  # here because these modules import this one
     from jaxcnn.train.trained import load_trained
 
     try:
@@ -204,7 +206,7 @@ def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], No
     except UserError as error:
         raise UserError(str(error).removeprefix("--workdir: ")) from error
     if not isinstance(run.task, Classification):
-        raise UserError(f"{source}: holds a run of the task {run.config.task.name}, not of a classifier")
+        raise UserError(f"{source}: holds a run of the task {run.config.task.name}, not of a classification task")
     _check_model(source, name, run.config.model.name)
     names = stated_names(run.config.data.name, run.class_names)
     arguments = run.config.model.arguments | {"dtype": run.config.model.dtype}
@@ -213,7 +215,7 @@ def _from_run(source: str, name: str | None, path: Path, say: Callable[[str], No
 
 
 def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[str, Any]) -> Pretrained:
-    """A file that save_pretrained wrote."""
+    """Returns the source for a file that save_pretrained wrote, from the file's metadata."""
     try:
         model, task, names = metadata["model"], metadata["task"], tuple(map(str, metadata["class_names"]))
         preprocessing = Preprocessing.from_json(metadata["preprocessing"])
@@ -230,10 +232,10 @@ def _from_metadata(source: str, name: str | None, file: Path, metadata: Mapping[
 
 def _check_model(source: str, name: str | None, stored: str) -> None:
     try:
-        right = find(stored) == find(name or stored)
+        is_same = find(stored) == find(name or stored)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    if not right:
+    if not is_same:
         raise UserError(f"{source}: holds weights of {stored}, but model.name is {name}")
 
 
@@ -241,14 +243,14 @@ def _from_folder(source: str, name: str | None, path: Path) -> Pretrained:
     config, file = _timm_config(path), path / "model.safetensors"
     if not (config and file.is_file()):
         raise UserError(
-            f"{source}: a folder that holds neither a run (checkpoints/) nor a model in timm's form (config.json and "
+            f"{source}: this folder holds neither a run (checkpoints/) nor a model in timm's format (config.json and "
             "model.safetensors)"
         )
     return _from_timm(source, name, config, file)
 
 
 def _timm_config(folder: Path, name: str | None = None) -> dict[str, Any]:
-    """The config.json in `folder`; {} if there is none, it is none of a model's, or of another architecture than `name`."""
+    """Returns the config.json in `folder`, {} if it is missing, does not describe a model, or describes another than `name`."""
     path = folder / "config.json"
     if not path.is_file():
         return {}
@@ -256,13 +258,13 @@ def _timm_config(folder: Path, name: str | None = None) -> dict[str, Any]:
         config = weights.parse_json(path, path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {first_line(error)}") from error
-    known = {"architecture", "pretrained_cfg", "label_names", "id2label"} & config.keys()
-    of_another = name and config.get("architecture", name.rpartition("/")[2]) != name.rpartition("/")[2]
-    return config if known and not of_another else {}
+    is_timm = {"architecture", "pretrained_cfg", "label_names", "id2label"} & config.keys()
+    is_other = name and config.get("architecture", name.rpartition("/")[2]) != name.rpartition("/")[2]
+    return config if is_timm and not is_other else {}
 
 
 def _from_timm(source: str, name: str | None, config: Mapping[str, Any], file: Path) -> Pretrained:
-    """Weights beside a config.json of timm's form; perhaps they are save_pretrained's, and say the same."""
+    """Returns the source for weights with a config.json in timm's format, which must agree with any metadata in the weights."""
     preprocessing, names, assumed = published.from_timm(source, config)
     if metadata := weights.read_metadata(file):
         origin = _from_metadata(source, name, file, metadata)
@@ -278,17 +280,17 @@ def _from_timm(source: str, name: str | None, config: Mapping[str, Any], file: P
 
 def _from_hub(source: str, name: str | None) -> Pretrained:
     if not (match := re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source)):
-        raise UserError(f'{source}: write it as hf:OWNER/NAME or hf:OWNER/NAME@REVISION, "hf:timm/resnet50.tv_in1k"')
+        raise UserError(f"{source}: write it as hf:OWNER/NAME or hf:OWNER/NAME@REVISION, for example hf:timm/resnet50.tv_in1k")
     path = weights.fetch(source, match[1], match[2], "config.json")
     config = weights.parse_json(Path(source), path.read_text(encoding="utf-8"))
     if not config.get("architecture"):
-        raise UserError(f"{source}: its config.json is not one of timm's (it has no architecture)")
+        raise UserError(f"{source}: its config.json is not in timm's format (it has no architecture)")
     name = name or _architecture(source, str(config["architecture"]))
     return _from_timm(source, name, config, weights.fetch(source, match[1], match[2], "model.safetensors"))
 
 
 def _architecture(source: str, architecture: str) -> str:
-    """The model of this name: in timm's flavour, or else in torchvision's."""
+    """Returns the name of the model with this architecture: timm's variant, else torchvision's, else without a prefix."""
     for name in (f"timm/{architecture}", f"torchvision/{architecture}", architecture):
         try:
             find(name)
@@ -296,4 +298,4 @@ def _architecture(source: str, architecture: str) -> str:
             continue
         return name
     hint = did_you_mean(f"timm/{architecture}", list_models()) or did_you_mean(architecture, list_models())
-    raise UserError(f'{source}: no model "{architecture}" here{hint}')
+    raise UserError(f'{source}: no model "{architecture}"{hint}')

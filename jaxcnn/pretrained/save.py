@@ -1,4 +1,4 @@
-"""Weights for others, and for load_pretrained: with the preprocessing and the class names that belong to them."""
+"""Writes weights with their preprocessing and class names, for load_pretrained and for other libraries."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def save_pretrained(
     task: LabelKind,
     **arguments: Any,
 ) -> None:
-    """Writes the weights of create_model(name, num_classes=…, **arguments), as load_pretrained and model.pretrained take them.
+    """Writes the weights of create_model(name, num_classes=…, **arguments), for load_pretrained and model.pretrained.
 
         trained = jaxcnn.train.load_trained("runs/flowers")
         model = trained.config.model
@@ -36,25 +36,26 @@ def save_pretrained(
             task=trained.task.kind, **model.arguments,
         )
 
-    `path` is a .safetensors or .npz file, or else a folder, for the Hugging Face hub: model.safetensors and config.json in
-    timm's form. The tensors have the names and layouts of the library whose flavour the model is, ours where there is none;
-    preprocessing, class names, task and arguments are stored beside them. A binary task has two class names and one output.
+    `path` is a .safetensors or .npz file, or else a folder for the Hugging Face hub (model.safetensors, and config.json in
+    timm's format). The tensors have the names and layouts of the library whose variant the model is, or ours if no library has
+    the model. Preprocessing, class names, task and arguments are stored with them. A binary task has two class names and one
+    output.
 
     Raises:
-      UserError: the variables are not the model's, not as many outputs as classes, or the file cannot be written.
+      UserError: the variables are not the model's, the number of outputs does not match the classes, or writing fails.
     """
     class_names = [str(class_name) for class_name in class_names]
     arguments |= {"dtype": jnp.dtype(arguments["dtype"]).name} if "dtype" in arguments else {}
     flat = {where: np.asarray(array) for where, array in flax.traverse_util.flatten_dict(variables).items()}
     shape = preprocessing.input_shape
     axes = weights.class_axes(name, shape, **arguments)
-    outputs = next((flat[where].shape[of[0]] for where, of in axes.items() if where in flat), 0)
+    outputs = next((flat[where].shape[along[0]] for where, along in axes.items() if where in flat), 0)
     weights.check_shapes(name, flat, shape, **arguments | {"num_classes": outputs})
     if class_names and outputs != outputs_of(task, class_names):
         raise UserError(f"{path}: {len(class_names)} class names for a {task} model with {outputs} outputs")
     try:
         tensors = weights.export(name, variables)
-    except (UserError, LookupError):  # no library has this model, or has its layers one by one
+    except (UserError, LookupError):  # no table of names for this model, or not for all its layers
         tensors = {"/".join(where): array for where, array in flat.items()}
     metadata = {
         "model": {"name": name, "arguments": arguments},
@@ -63,11 +64,11 @@ def save_pretrained(
         "preprocessing": preprocessing.to_json(),
     }
     path = Path(path)
-    if path.suffix in (".safetensors", ".npz", ".pth", ".pt", ".bin", ".h5", ".keras", ".ckpt"):  # some of which it refuses
+    if path.suffix in (".safetensors", ".npz", ".pth", ".pt", ".bin", ".h5", ".keras", ".ckpt"):  # write refuses some of these
         weights.write(path, tensors, metadata)
         return
     if (path / "config.json").exists() and not (path / "model.safetensors").exists():
-        raise UserError(f"{path}: holds the config.json of something else, a run perhaps; name another folder")
+        raise UserError(f"{path}: holds the config.json of something else, perhaps of a run; choose another folder")
     weights.write(path / "model.safetensors", tensors, metadata)
     layers = {"num_classes": outputs, **_layers(name, flat, axes)}
     config = published.to_timm(name, preprocessing, class_names, **layers)
@@ -75,7 +76,7 @@ def save_pretrained(
 
 
 def _layers(name: str, flat: Mapping[tuple[str, ...], np.ndarray], axes: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """What timm's config calls the first convolution and the classifier, by the names of the file's tensors."""
+    """Returns first_conv and classifier for timm's config, as the names of these layers in the file."""
 
     def theirs(path: tuple[str, ...]) -> str:
         try:

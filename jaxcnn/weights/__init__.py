@@ -1,4 +1,4 @@
-"""Other people's parameters."""
+"""Reads, converts and writes weights in the formats of other libraries."""
 
 from jaxcnn.weights.convert import adapt_stem, convert, export, library, load, number_of_classes
 from jaxcnn.weights.files import parse_json, read, read_metadata, write, write_bytes

@@ -1,4 +1,4 @@
-"""Files of tensors, and the metadata that those written here carry."""
+"""Reads and writes files of tensors. Files that this package writes contain metadata."""
 
 import contextlib
 import io
@@ -19,33 +19,33 @@ from jaxcnn.weights.hdf5 import read_hdf5
 from jaxcnn.weights.pytorch import read_pytorch
 
 METADATA = "jaxcnn.json"
-"""The key of the metadata of a .safetensors file, or the array of an .npz file, that holds ours as JSON."""
+"""Name of the JSON metadata: a metadata key in a .safetensors file, an array in a .npz file."""
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a file by name, as stored. Never executes what a file holds.
+    """Returns the tensors of a file by name, with their stored dtypes. Code in a file is never executed.
 
-    Its name ends in .npz, .safetensors, .pth or .pt (PyTorch, since 1.6), .weights.h5 or .h5 (Keras).
-    Raises UserError if there is no such file, it is of another kind, or it is damaged.
+    The file name ends in .npz, .safetensors, .pth or .pt (PyTorch since 1.6), .weights.h5 or .h5 (Keras).
+    Raises UserError if the file does not exist, has another format, or is damaged.
     """
     path = Path(path)
     if path.suffix not in _READERS:
-        raise UserError(f'{path}: unknown kind of weights file "{path.suffix}"; {", ".join(_READERS)}')
+        raise UserError(f'{path}: unknown kind of weights file "{path.suffix}"; expected {", ".join(_READERS)}')
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    with _one_line(path):
+    with _as_user_error(path):
         return _READERS[path.suffix](path)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """The metadata that `write` stored in a .npz or .safetensors file; {} if it has none, or there is no such file.
+    """Returns the metadata that `write` stored in a .npz or .safetensors file, {} if it has none or the file does not exist.
 
     Raises UserError if the file or its metadata are damaged.
     """
     path, text = Path(path), ""
     if not path.is_file():
         return {}
-    with _one_line(path):
+    with _as_user_error(path):
         if path.suffix == ".npz":
             with path.open("rb") as file:
                 archive = np.load(file, allow_pickle=False)
@@ -57,7 +57,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def parse_json(path: Path, text: str) -> dict[str, Any]:
-    """The JSON object in `text`, which is in the file `path`. Raises UserError, which names the file, if it is none."""
+    """Returns the JSON object in `text`, the content of the file `path`. Raises UserError if it is not valid JSON."""
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -68,13 +68,13 @@ def parse_json(path: Path, text: str) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Writes a .npz or .safetensors file of these tensors, with `metadata` as JSON; the whole file, or none.
+    """Writes the tensors and, as JSON, `metadata` to a .npz or .safetensors file, atomically.
 
-    Raises UserError if the name ends in neither, or the file cannot be written.
+    Raises UserError if the name has another suffix or the file cannot be written.
     """
-    path, text = Path(path), json.dumps(metadata, ensure_ascii=False, default=float)  # NumPy's numbers too
+    path, text = Path(path), json.dumps(metadata, ensure_ascii=False, default=float)  # default: NumPy scalars
     if path.suffix == ".safetensors":
-        # safetensors stores an array's memory as it lies, whatever its strides
+        # safetensors stores an array's memory in order and ignores its strides
         contents = safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in tensors.items()}, {METADATA: text})
     elif path.suffix == ".npz":
         arrays: dict[str, Any] = {**tensors, METADATA: np.array(text)}
@@ -86,7 +86,7 @@ def write(path: str | os.PathLike, tensors: Mapping[str, np.ndarray], metadata: 
 
 
 def write_bytes(path: Path, contents: bytes) -> None:
-    """Writes a whole file or, if that fails, none. Raises UserError if it cannot be written."""
+    """Writes a file atomically. Raises UserError if it cannot be written."""
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,14 +99,14 @@ def write_bytes(path: Path, contents: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """Whatever a reader raises, as a UserError that names the file."""
+def _as_user_error(path: Path) -> Iterator[None]:
+    """Reports the exceptions of a reader as a UserError that names the file."""
     try:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: damaged, or no {path.suffix} file of plain tensors ({error})") from error
+        raise UserError(f"{path}: damaged, or not a {path.suffix} file of plain tensors ({error})") from error
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The arrays of a model whose shapes follow the number of classes."""
+"""Arrays of a model whose shapes depend on the number of classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +18,11 @@ Path = tuple[str, ...]
 def with_fresh(
     name: str, variables: Mapping[str, Any], /, *, input_shape: Shape | None = None, **arguments: Any
 ) -> tuple[dict[str, Any], list[str]]:
-    """`variables` for create_model(name, **arguments), and the names of the arrays that they do not have in its shapes.
+    """Completes `variables` for create_model(name, **arguments) with initial values, and returns the names of the new arrays.
 
-    Those, a head for other classes, are fresh: as the model initialises them, always the same. What it lacks is left out.
-    The model is initialised for images of `input_shape`, (height, width, C); 224×224 if it is None.
+    An array that is missing in `variables` or has another shape, such as a head for other classes, is initialized by the model
+    from a fixed key. Arrays that the model does not have are dropped.
+    The model is initialized for images of `input_shape`, (height, width, C), by default 224×224.
     """
     model, loaded = create_model(name, **arguments), flax.traverse_util.flatten_dict(variables)
     input_shape = input_shape or (224, 224, variables["params"]["stem_conv"]["kernel"].shape[2])
@@ -39,7 +40,8 @@ def with_fresh(
 
 
 def class_axes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[Path, tuple[int, ...]]:
-    """The variables of create_model(name, **arguments) that have an entry per class, and the axes along which they have it."""
+    """Returns the axes along the classes, for each variable of create_model(name, **arguments) that has such axes."""
+    # An axis along the classes is one whose length changes with their number.
     seven, eight = (variable_shapes(name, input_shape, **arguments | {"num_classes": number}) for number in (7, 8))
     axes = {
         path: tuple(axis for axis, sizes in enumerate(zip(shape, eight[path], strict=True)) if sizes == (7, 8))
@@ -50,13 +52,13 @@ def class_axes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[Path,
 
 
 def without_classes(variables: Mapping[str, Any], axes: Mapping[Path, tuple[int, ...]]) -> dict[str, Any]:
-    """`variables` without the arrays that have an entry per class, see `class_axes`."""
+    """Returns `variables` without the arrays that have an entry per class, see `class_axes`."""
     flat = flax.traverse_util.flatten_dict(variables)
     return flax.traverse_util.unflatten_dict({path: array for path, array in flat.items() if path not in axes})
 
 
 def reordered(variables: Mapping[str, Any], axes: Mapping[Path, tuple[int, ...]], order: Sequence[int]) -> dict[str, Any]:
-    """`variables` of a network whose class i is class order[i] of the given one; for `axes` see `class_axes`."""
+    """Reorders the classes: class i of the result is class order[i] of `variables`. For `axes` see `class_axes`."""
     flat = flax.traverse_util.flatten_dict(variables)
     for path in axes.keys() & flat.keys():
         for axis in axes[path]:
@@ -65,7 +67,7 @@ def reordered(variables: Mapping[str, Any], axes: Mapping[Path, tuple[int, ...]]
 
 
 def variable_shapes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[Path, tuple[int, ...]]:
-    """The shape of each variable of create_model(name, **arguments) for images of `input_shape`, (height, width, C)."""
+    """Returns the variables' shapes of create_model(name, **arguments) for images of `input_shape`, (height, width, C)."""
     model = create_model(name, **arguments)
     images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
@@ -73,13 +75,13 @@ def variable_shapes(name: str, input_shape: Shape, /, **arguments: Any) -> dict[
 
 
 def check_shapes(name: str, flat: Mapping[Path, Any], input_shape: Shape, /, **arguments: Any) -> None:
-    """Raises UserError unless `flat` has the variables of create_model(name, **arguments) for images of `input_shape`."""
+    """Raises UserError unless `flat` has exactly the variables of create_model(name, **arguments), in their shapes."""
     expected, found = variable_shapes(name, input_shape, **arguments), {path: np.shape(array) for path, array in flat.items()}
     different = [path for path in sorted(expected.keys() | found.keys()) if expected.get(path) != found.get(path)]
     if different:
         path, (height, width, channels) = different[0], input_shape
         given = "".join(f", {argument}={value}" for argument, value in arguments.items() if argument != "dtype")
         raise UserError(
-            f"weights do not fit {name}{given} for images of {height}×{width}×{channels}: {len(different)} arrays differ; the "
-            f"shape of {'/'.join(path[1:])} is {found.get(path, 'missing')} instead of {expected.get(path, 'none')}"
+            f"weights do not fit {name}{given} for images of {height}×{width}×{channels}: {len(different)} arrays differ; "
+            f"{'/'.join(path[1:])}: expected {expected.get(path, 'no such array')}, got {found.get(path, 'none')}"
         )

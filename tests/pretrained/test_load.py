@@ -1,4 +1,4 @@
-"""Networks that others trained: what load_pretrained, a config and predict.py make of them, and of what is wrong with them."""
+"""Loading published weights with load_pretrained, a config and predict.py, and the errors for invalid sources."""
 
 import csv
 import json
@@ -26,12 +26,12 @@ from jaxcnn.train.experiment import prepare
 
 RNG = np.random.default_rng(0)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-ASSUMED = "assumed: preprocessing of ImageNet, for these weights state none"
+ASSUMED = "assumed: preprocessing of ImageNet, because these weights do not specify it"
 
 
 @pytest.fixture(scope="module")
 def state():
-    """Random weights of ResNet-20 for ten classes, with variances that are above 0."""
+    """Random weights of ResNet-20 for ten classes, with positive variances."""
     return {name: abs(value) if "var" in name else value for name, value in reference_weights.resnet20().items()}
 
 
@@ -46,7 +46,7 @@ def leaves(variables):
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(variables)}
 
 
-def test_model_weights_and_preprocessing_come_as_they_are_and_an_assumption_is_said(file, state, capsys):
+def test_model_weights_and_preprocessing_are_loaded_unchanged_and_an_assumption_is_printed(file, state, capsys):
     model, variables, preprocessing = load_pretrained(file, "resnet20")
     assert model == create_model("resnet20", num_classes=10)
     expected = leaves(weights.convert("resnet20", state))
@@ -57,61 +57,61 @@ def test_model_weights_and_preprocessing_come_as_they_are_and_an_assumption_is_s
 
 
 @pytest.mark.slow
-def test_new_head_is_fresh_the_same_each_time_and_said(file, state):
-    said = []
-    model, variables, _ = load_pretrained(file, "resnet20", num_classes=3, say=said.append)
+def test_new_head_is_initialized_reproducibly_and_reported(file, state):
+    lines = []
+    model, variables, _ = load_pretrained(file, "resnet20", num_classes=3, say=lines.append)
     assert model.num_classes == 3
-    assert said == [f"resnet20 from {file}: fresh for 3 classes instead of 10: head/bias, head/kernel; {ASSUMED}"]
+    assert lines == [f"resnet20 from {file}: newly initialized for 3 classes instead of 10: head/bias, head/kernel; {ASSUMED}"]
     head = variables["params"]["head"]
     assert head["kernel"].shape == (64, 3)
     assert np.std(head["kernel"]) > 0
-    again = load_pretrained(file, "resnet20", num_classes=3, say=said.append)[1]
+    again = load_pretrained(file, "resnet20", num_classes=3, say=lines.append)[1]
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, again, variables)))
     ten = leaves(weights.convert("resnet20", state))
     assert all((ten[name] == value).all() for name, value in leaves(variables).items() if "head" not in name)
 
 
-def test_no_head_gives_features_and_a_file_without_one_takes_any(file, state, tmp_path):
+def test_model_without_head_returns_features_and_a_file_without_head_fits_any_number_of_classes(file, state, tmp_path):
     model, variables, _ = load_pretrained(file, "resnet20", num_classes=0)
     assert "head" not in variables["params"]
     images = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
     assert jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, images).shape == (2, 64)
     np.savez(tmp_path / "features.npz", **{name: value for name, value in state.items() if "linear" not in name})
-    with pytest.raises(UserError, match=r"features\.npz: holds no head; num_classes=0 gives the features"):
+    with pytest.raises(UserError, match=r"features\.npz: has no head; num_classes=0 returns the features"):
         load_pretrained(str(tmp_path / "features.npz"), "resnet20")
     variables = load_pretrained(str(tmp_path / "features.npz"), "resnet20", num_classes=3, say=lambda line: None)[1]
     assert variables["params"]["head"]["bias"].shape == (3,)
 
 
-def test_grey_images_get_an_adapted_stem_and_the_average_of_mean_and_std(file):
-    said = []
-    _, variables, preprocessing = load_pretrained(file, "resnet20", channels=1, say=said.append)
+def test_gray_images_get_an_adapted_stem_and_the_average_of_mean_and_std(file):
+    lines = []
+    _, variables, preprocessing = load_pretrained(file, "resnet20", channels=1, say=lines.append)
     assert variables["params"]["stem_conv"]["kernel"].shape == (3, 3, 1, 16)
-    assert said == [f"resnet20 from {file}: stem_conv/kernel adapted from 3 channels to 1; {ASSUMED}"]
+    assert lines == [f"resnet20 from {file}: stem_conv/kernel adapted from 3 channels to 1; {ASSUMED}"]
     assert preprocessing.input_shape == (32, 32, 1)
     assert preprocessing.mean == pytest.approx([np.mean(IMAGENET[0])])
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"),  # ours: keras.applications' preprocess_input, of RGB pixels 0…255
+    ("name", "expected"),  # expected: keras.applications' preprocess_input, for RGB pixels 0…255
     [
         ("keras/MobileNet", lambda x: x / 127.5 - 1),
         ("keras/ResNet50V2", lambda x: x / 127.5 - 1),
         ("keras/DenseNet121", lambda x: (x / 255 - IMAGENET[0]) / IMAGENET[1]),
         ("keras/EfficientNetB0", lambda x: x),
         ("keras/MobileNetV3Small", lambda x: x),
-        ("keras/VGG16", lambda x: x - (123.68, 116.779, 103.939)),  # its weights' channels are turned around
+        ("keras/VGG16", lambda x: x - (123.68, 116.779, 103.939)),  # the channels of its weights are reversed
         ("keras/ResNet50", lambda x: x - (123.68, 116.779, 103.939)),
     ],
 )
-def test_keras_networks_get_the_pixels_that_they_were_trained_with(name, ours):
+def test_keras_networks_get_the_pixels_that_they_were_trained_with(name, expected):
     images = RNG.integers(0, 256, (1, 224, 224, 3), np.uint8)
     found = find_pretrained("weights.h5", name).preprocessing(images)
-    np.testing.assert_allclose(found, ours(images.astype(np.float64)), atol=1e-3, rtol=1e-5)
+    np.testing.assert_allclose(found, expected(images.astype(np.float64)), atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("file", "name", "expected"),  # the figures of torchvision's documentation, and of timm's default weights
+    ("file", "name", "expected"),  # values from torchvision's documentation and timm's default weights
     [
         ("resnet50-0676ba61.pth", "resnet50", (224, 256, "bilinear")),
         ("resnet50-11ad3fa6.safetensors", "resnet50", (224, 232, "bilinear")),  # version 2
@@ -125,24 +125,24 @@ def test_preprocessing_is_that_of_the_published_weights(file, name, expected):
     assert (found.size[0], round(found.size[0] / found.crop_ratio), found.interpolation) == expected
 
 
-def test_every_published_preprocessing_is_of_a_model_that_is_here():
-    for library, many in (("torchvision", 97), ("timm", 84)):
+def test_every_published_preprocessing_is_found_for_a_registered_model():
+    for library, count in (("torchvision", 97), ("timm", 84)):
         rows = list(csv.DictReader(third_party_lines(f"preprocessing/{library}.csv")))
-        assert len(rows) == many
+        assert len(rows) == count
         for row in rows:
             found = find_pretrained(row["weights"], f"{library}/{row['model']}").preprocessing
             assert (found.size[0], found.interpolation) == (int(row["size"]), row["interpolation"])
             assert round(found.size[0] / found.crop_ratio) == int(row["resize"])
 
 
-def test_blue_comes_first_in_the_weights_of_some_keras_networks(file, state, monkeypatch):
+def test_bgr_weights_of_some_keras_networks_are_adapted_to_rgb(file, state, monkeypatch):
     plain = weights.convert("resnet20", state)["params"]["stem_conv"]["kernel"]
     monkeypatch.setattr("jaxcnn.pretrained.load._is_caffe", lambda name: True)
-    turned = load_pretrained(file, "resnet20")[1]["params"]["stem_conv"]["kernel"]
+    adapted = load_pretrained(file, "resnet20")[1]["params"]["stem_conv"]["kernel"]
     rgb = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
     ours, theirs = (
         jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        for x, k in ((rgb, turned), (rgb[..., ::-1], plain))
+        for x, k in ((rgb, adapted), (rgb[..., ::-1], plain))
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -151,7 +151,7 @@ def test_blue_comes_first_in_the_weights_of_some_keras_networks(file, state, mon
 
 
 def prepared(file, classes, **changes):
-    """An experiment on images of so many classes that starts from the file."""
+    """Returns an experiment that starts from the file, on images with `classes` classes."""
     images, labels = RNG.integers(0, 256, (40, 16, 16, 3), np.uint8), np.arange(40) % classes
     np.savez(f"{file}.data.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     config = small_config(**{
@@ -161,26 +161,26 @@ def prepared(file, classes, **changes):
     return prepare(validate(config))
 
 
-def test_training_on_other_classes_starts_with_a_new_head_and_the_weights_own_mean_and_std(file):
-    said = []
+def test_training_on_other_classes_starts_with_a_new_head_and_the_mean_and_std_of_the_weights(file):
+    lines = []
     experiment = prepared(file, 4)
-    state = experiment.initial_state(said.append)
+    state = experiment.initial_state(lines.append)
     assert state.variables["params"]["head"]["kernel"].shape == (64, 4)
     assert (experiment.preprocessing.mean, experiment.preprocessing.std) == IMAGENET
-    assert said == [
-        f"starts from {file}; fresh for 4 classes instead of 10: head/bias, head/kernel; "
+    assert lines == [
+        f"starts from {file}; newly initialized for 4 classes instead of 10: head/bias, head/kernel; "
         "pixels as it takes them, mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225",
         f"{ASSUMED}; --config.data.mean and --config.data.std change it",
     ]
 
 
-def test_mean_and_std_of_the_config_come_first(file):
-    said = []
+def test_mean_and_std_of_the_config_have_priority(file):
+    lines = []
     experiment = prepared(file, 10, **{"data.mean": (0.1, 0.2, 0.3), "data.std": (1.0, 1.0, 1.0)})
-    experiment.task.pretrained(experiment.setup, said.append)
+    experiment.task.pretrained(experiment.setup, lines.append)
     assert experiment.preprocessing.mean == (0.1, 0.2, 0.3)
-    kept = "its head is kept, for it has as many classes as the data set; whether they are the same is not known"
-    assert said == [f"starts from {file}; {kept}"]
+    kept = "its head is kept because the data set has as many classes; whether they are the same is not known"
+    assert lines == [f"starts from {file}; {kept}"]
 
 
 def test_weights_of_other_classes_are_not_evaluated(file):
@@ -193,7 +193,7 @@ def test_weights_of_other_classes_are_not_evaluated(file):
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    """A function that puts files into the hub's cache, which alone can be reached."""
+    """A function that writes files to the hub's cache. The hub itself is offline."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
@@ -208,7 +208,7 @@ def cached(tmp_path, monkeypatch):
     return put
 
 
-def test_model_of_the_hub_brings_name_weights_and_preprocessing(cached, state):
+def test_model_of_the_hub_has_name_weights_and_preprocessing(cached, state):
     settings = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 160, 192]}
     settings |= {"crop_pct": 0.95, "interpolation": "bicubic"}
     config = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": settings, "label_names": list("abcdefghij")}
@@ -221,21 +221,21 @@ def test_model_of_the_hub_brings_name_weights_and_preprocessing(cached, state):
     np.testing.assert_array_equal(variables["params"]["head"]["bias"], np.float32(state["linear.bias"]))
 
 
-def test_what_the_hub_cannot_give_is_said_in_one_line(cached):
+def test_missing_or_unsuitable_hub_models_are_reported_in_one_line(cached):
     cached("timm/some.thing", {"architecture": "resnet19"})
     cached("someone/else", {"architectures": ["BertModel"]})
     for source, message in (
         ("hf:resnet50", "hf:resnet50: write it as hf:OWNER/NAME"),
         ("hf:timm/absent", "hf:timm/absent: config.json is not in the cache, and HF_HUB_OFFLINE is set"),
-        ("hf:timm/some.thing", 'hf:timm/some.thing: no model "resnet19" here (did you mean "'),
-        ("hf:someone/else", "hf:someone/else: its config.json is not one of timm's"),
+        ("hf:timm/some.thing", 'hf:timm/some.thing: no model "resnet19" (did you mean "'),
+        ("hf:someone/else", "hf:someone/else: its config.json is not in timm's format"),
     ):
         with pytest.raises(UserError, match=re.escape(message)) as error:
             load_pretrained(source)
         assert "\n" not in str(error.value)
 
 
-def test_hub_out_of_reach_is_said_at_once(cached, monkeypatch):
+def test_unreachable_hub_is_reported_at_once(cached, monkeypatch):
     def unreachable(*_, **__):
         raise socket.gaierror("no such host")
 
@@ -260,9 +260,9 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(file, state, tmp_path):
         (file, "resnet56", f"{file}: weights do not fit resnet56, num_classes=10: "),
         (file, "resnet18", f"{file}: weights do not fit resnet18, num_classes=0: "),
         (missing, "resnet20", f"{missing}: weights do not fit resnet20, num_classes=10: 1 missing: linear.weight"),
-        (shape, "resnet20", "1 of another shape: bn1.weight has (7,) instead of (16,)"),
+        (shape, "resnet20", "1 of the wrong shape: bn1.weight has (7,), expected (16,)"),
         (file, "resnet21", 'no model "resnet21" (did you mean "resnet'),
-        (file, None, f"{file}: name the model that these weights are of"),
+        (file, None, f"{file}: the file does not specify its model; name it"),
         (f"{tmp_path}/absent.pth", "resnet20", f"{tmp_path}/absent.pth: no such file"),
     ):
         with pytest.raises(UserError, match=re.escape(message)) as error:
@@ -272,7 +272,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(file, state, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_predict_by_weights_names_pictures(file, tmp_path):
+def test_predict_with_weights_names_classes(file, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), RNG.integers(0, 256, (40, 60, 3), np.uint8))
     arguments = ("--model=resnet20", f"--pretrained={file}", "--json", tmp_path / "a.png")
     code, out, err = finish(experiment("predict.py", *arguments))
@@ -282,7 +282,7 @@ def test_predict_by_weights_names_pictures(file, tmp_path):
     assert {row["name"] for row in result["classes"]} <= set("0123456789")  # not ImageNet's 1,000
 
 
-def test_imagenet_names_are_there():
+def test_imagenet_names_are_in_label_order():
     from jaxcnn.pretrained import class_names
 
     names = class_names(find_pretrained("weights.pth", "resnet18"), 1000)

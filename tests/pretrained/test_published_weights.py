@@ -1,4 +1,4 @@
-"""Published weights give their published accuracy: model, loading, preprocessing and evaluation at once."""
+"""Published weights reach their published accuracy, which tests model, loading, preprocessing and evaluation together."""
 
 import os
 from pathlib import Path
@@ -22,19 +22,19 @@ def test_cifar_resnets_reach_their_published_accuracy_exactly(depth, correct):
         [
             f"--config.data.root={DATA}",
             f"--config.model.pretrained={next(WEIGHTS.glob(f'resnet{depth}-*.npz'))}",
-            "--config.data.mean=0.485,0.456,0.406",  # ImageNet's, which these weights were trained with
+            "--config.data.mean=0.485,0.456,0.406",  # of ImageNet, with which these weights were trained
             "--config.data.std=0.229,0.224,0.225",
             "--config.devices=1",
         ],
     )
-    figures = train.evaluate(train.load_weights(config))
-    assert figures["test_examples"] == 10_000
-    assert figures["test_accuracy"] * 10_000 == pytest.approx(correct, abs=1e-6)
+    metrics = train.evaluate(train.load_weights(config))
+    assert metrics["test_examples"] == 10_000
+    assert metrics["test_accuracy"] * 10_000 == pytest.approx(correct, abs=1e-6)
 
 
 @pytest.mark.skipif(not MOBILENET.is_file(), reason="JAXCNN_TEST_DATA names no folder with pretrained/mobilenet_v1_075_224")
-def test_mobilenet_of_imagenet_names_what_is_in_a_photo_with_the_probabilities_that_it_came_with():
-    """The three figures are those that its source states, from Pillow's resizing to 256 and the centre of 224."""
+def test_imagenet_mobilenet_classifies_photos_with_the_published_probabilities():
+    """The source of the weights states these probabilities, for images resized to 256 by Pillow and cropped to 224."""
     expected = {"dog": ("Samoyed", 0.86), "cat": ("tiger cat", 0.52), "fish-bike": ("tricycle", 0.58)}
     trained = train.from_pretrained(str(MOBILENET), "mobilenet_v1_075")
     results, unreadable = train.predict_files(trained, [DATA / "photos" / f"{photo}.jpg" for photo in expected])

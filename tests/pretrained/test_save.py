@@ -1,4 +1,4 @@
-"""Weights that are written: with their preprocessing and class names, for load_pretrained and for other libraries."""
+"""Written weights can be loaded by load_pretrained and by other libraries, with their preprocessing and class names."""
 
 import dataclasses
 import functools
@@ -21,12 +21,12 @@ from jaxcnn.weights.files import METADATA
 save = functools.partial(save_pretrained, task="multiclass")
 NAMES = ("ant", "bee", "cow")
 COLOR = Preprocessing((32, 36, 3), (32, 36), "bilinear", (0.2, 0.3, 0.4), (0.5, 0.6, 0.1), "stretch", 0.9, "bicubic")
-GREY = Preprocessing((8, 8, 1), (32, 32), "pad", (1 / 3,), (0.1,))
+GRAY = Preprocessing((8, 8, 1), (32, 32), "pad", (1 / 3,), (0.1,))
 FORMS = ("weights.npz", "weights.safetensors", "folder")
 
 
 def random_variables(name, preprocessing, **arguments):
-    """As model.init's, but without a program to compile."""
+    """Returns a model and random variables in the shapes of model.init, without compiling it."""
     rng, model = np.random.default_rng(0), create_model(name, **arguments)
     images = jax.ShapeDtypeStruct((1, *preprocessing.input_shape), np.float32)
     shapes = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
@@ -46,9 +46,9 @@ def assert_equal(found, expected):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("name", "preprocessing"), [("resnet20", COLOR), ("lenet5_relu", GREY), ("squeezenet1_1", COLOR), ("inception_bn", COLOR)]
+    ("name", "preprocessing"), [("resnet20", COLOR), ("lenet5_relu", GRAY), ("squeezenet1_1", COLOR), ("inception_bn", COLOR)]
 )
-def test_what_is_written_comes_back_whole(tmp_path, form, name, preprocessing):
+def test_written_weights_are_loaded_unchanged(tmp_path, form, name, preprocessing):
     model, variables = random_variables(name, preprocessing, num_classes=3)
     save(tmp_path / form, name, variables, preprocessing, NAMES)
     found = load_pretrained(str(tmp_path / form), say=pytest.fail)  # nothing is assumed or adapted
@@ -57,43 +57,43 @@ def test_what_is_written_comes_back_whole(tmp_path, form, name, preprocessing):
     assert find_pretrained(str(tmp_path / form)).class_names == NAMES
 
 
-def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
-    _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    numpy = dataclasses.replace(GREY, mean=tuple(np.float32([0.25])), std=tuple(np.float32([0.5])))
+def test_numpy_scalars_are_written_as_numbers(tmp_path):
+    _, variables = random_variables("lenet5_relu", GRAY, num_classes=3)
+    numpy = dataclasses.replace(GRAY, mean=tuple(np.float32([0.25])), std=tuple(np.float32([0.5])))
     for form in FORMS:
         save(tmp_path / form, "lenet5_relu", variables, numpy, np.array(NAMES))
         assert load_pretrained(str(tmp_path / form))[2] == numpy
         assert find_pretrained(str(tmp_path / form)).class_names == NAMES
 
 
-def test_logits_are_the_same_to_the_bit(tmp_path):
-    model, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    save(tmp_path / "a.npz", "lenet5_relu", variables, GREY, NAMES)
+def test_logits_are_bitwise_equal(tmp_path):
+    model, variables = random_variables("lenet5_relu", GRAY, num_classes=3)
+    save(tmp_path / "a.npz", "lenet5_relu", variables, GRAY, NAMES)
     images = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 1), np.uint8)
     again, loaded, preprocessing = load_pretrained(str(tmp_path / "a.npz"))
-    expected, found = model.apply(variables, GREY(images), train=False), again.apply(loaded, preprocessing(images), train=False)
+    expected, found = model.apply(variables, GRAY(images), train=False), again.apply(loaded, preprocessing(images), train=False)
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_binary_and_multilabel_heads_come_back_as_such(tmp_path, form):
-    _, variables = random_variables("lenet5_relu", GREY, num_classes=1)
-    save(tmp_path / form, "lenet5_relu", variables, GREY, ("cat", "dog"), task="binary")
+def test_binary_and_multilabel_heads_keep_their_task(tmp_path, form):
+    _, variables = random_variables("lenet5_relu", GRAY, num_classes=1)
+    save(tmp_path / form, "lenet5_relu", variables, GRAY, ("cat", "dog"), task="binary")
     trained = train.from_pretrained(str(tmp_path / form))
     assert (trained.task.kind, trained.class_names, trained.task.model.num_classes) == ("binary", ("cat", "dog"), 1)
-    _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    save(tmp_path / form, "lenet5_relu", variables, GREY, NAMES, task="multilabel")
+    _, variables = random_variables("lenet5_relu", GRAY, num_classes=3)
+    save(tmp_path / form, "lenet5_relu", variables, GRAY, NAMES, task="multilabel")
     assert train.from_pretrained(str(tmp_path / form)).task.kind == "multilabel"
 
 
-def test_arguments_and_dtype_of_the_model_come_back(tmp_path):
+def test_arguments_and_dtype_of_the_model_are_restored(tmp_path):
     model, variables = random_variables("resnet18", COLOR, num_classes=3, stem="small", dtype="bfloat16")
     save(tmp_path / "a.safetensors", "resnet18", variables, COLOR, NAMES, stem="small", dtype="bfloat16")
     assert load_pretrained(str(tmp_path / "a.safetensors"), say=pytest.fail)[0] == model
     assert load_pretrained(str(tmp_path / "a.safetensors"), dtype="float32")[0].dtype == np.float32
 
 
-def test_tensors_of_16_bits_keep_their_metadata(tmp_path):
+def test_file_converted_to_16_bits_keeps_its_metadata(tmp_path):
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
     variables = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float32), variables)
     save(path := tmp_path / "a.safetensors", "resnet20", variables, COLOR, NAMES)
@@ -107,7 +107,7 @@ def test_tensors_of_16_bits_keep_their_metadata(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_other_libraries_find_their_own_names_and_layouts(tmp_path, suffix):
+def test_tensors_have_the_names_and_layouts_of_the_other_library(tmp_path, suffix):
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
     save(path := tmp_path / f"a{suffix}", "resnet20", variables, COLOR, NAMES)
     found = safetensors.numpy.load_file(path) if suffix == ".safetensors" else dict(np.load(path))
@@ -118,7 +118,7 @@ def test_other_libraries_find_their_own_names_and_layouts(tmp_path, suffix):
         np.testing.assert_array_equal(found[name], value, strict=True, err_msg=name)
 
 
-def test_config_of_a_folder_says_what_timm_writes(tmp_path):
+def test_config_of_a_folder_equals_what_timm_writes(tmp_path):
     _, variables = random_variables("resnet18", COLOR, num_classes=3)
     save(tmp_path, "torchvision/resnet18", variables, COLOR, NAMES)
     assert json.loads((tmp_path / "config.json").read_text()) == {
@@ -150,8 +150,8 @@ def test_folder_that_contradicts_itself_is_refused(tmp_path):
         load_pretrained(str(tmp_path))
 
 
-def test_channels_of_what_is_written_are_in_its_own_order(tmp_path, monkeypatch):
-    """Keras's published weights of some networks have blue first, and are turned around; these are for RGB already."""
+def test_channels_of_written_weights_are_not_reversed(tmp_path, monkeypatch):
+    """Only the BGR weights that Keras published are reversed; weights that this package wrote are for RGB."""
     monkeypatch.setattr("jaxcnn.pretrained.load._is_caffe", lambda name: True)
     _, variables = random_variables("resnet20", COLOR, num_classes=3)
     save(tmp_path / "a.npz", "resnet20", variables, COLOR, NAMES)
@@ -169,15 +169,15 @@ def test_channels_of_what_is_written_are_in_its_own_order(tmp_path, monkeypatch)
         ({"class_names": 3}, "its metadata are damaged (TypeError"),
         ({"preprocessing": {"mean": [0.5]}}, "its metadata are damaged (TypeError"),
         ({"preprocessing": dataclasses.asdict(COLOR) | {"mean": "abc"}}, "its metadata are damaged (TypeError"),
-        ({"preprocessing": dataclasses.asdict(COLOR) | {"mean": (0.5,)}}, "mean is (0.5,), which can't be used for 3 channels"),
-        ({"preprocessing": dataclasses.asdict(COLOR) | {"std": (0.5, 0, 1)}}, "std is (0.5, 0, 1), which can't be used"),
+        ({"preprocessing": dataclasses.asdict(COLOR) | {"mean": (0.5,)}}, "mean is (0.5,), which is not valid for 3 channels"),
+        ({"preprocessing": dataclasses.asdict(COLOR) | {"std": (0.5, 0, 1)}}, "std is (0.5, 0, 1), which is not valid"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_damaged_metadata_are_refused_in_one_line(tmp_path, suffix, change, message):
-    right = {"model": {"name": "resnet20", "arguments": {}}, "task": "multiclass", "class_names": NAMES}
-    right["preprocessing"] = COLOR.to_json()
-    text = change if isinstance(change, str) else json.dumps(right | change)
+    valid = {"model": {"name": "resnet20", "arguments": {}}, "task": "multiclass", "class_names": NAMES}
+    valid["preprocessing"] = COLOR.to_json()
+    text = change if isinstance(change, str) else json.dumps(valid | change)
     path, tensors = tmp_path / f"a{suffix}", {"a": np.zeros(1, np.float32)}
     if suffix == ".npz":
         np.savez(path, **tensors, **{METADATA: np.array(text)})
@@ -188,21 +188,21 @@ def test_damaged_metadata_are_refused_in_one_line(tmp_path, suffix, change, mess
     assert "\n" not in str(error.value)
 
 
-def test_weights_of_another_model_are_refused_by_both_names(tmp_path):
-    _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
-    save(path := tmp_path / "a.npz", "lenet5_relu", variables, GREY, NAMES)
+def test_weights_of_another_model_are_refused_and_both_models_are_named(tmp_path):
+    _, variables = random_variables("lenet5_relu", GRAY, num_classes=3)
+    save(path := tmp_path / "a.npz", "lenet5_relu", variables, GRAY, NAMES)
     with pytest.raises(UserError, match=re.escape(f"{path}: holds weights of lenet5_relu, but model.name is resnet20")):
         load_pretrained(str(path), "resnet20")
     load_pretrained(str(path), "lenet5_relu")
 
 
-def test_what_does_not_belong_together_is_not_written(tmp_path):
-    _, variables = random_variables("lenet5_relu", GREY, num_classes=3)
+def test_inconsistent_weights_are_not_written(tmp_path):
+    _, variables = random_variables("lenet5_relu", GRAY, num_classes=3)
     for arguments, message in (
-        (("lenet5_relu", variables, GREY, ("a", "b")), "2 class names for a multiclass model with 3 outputs"),
-        (("lenet5_relu", variables, GREY, ("a", "b"), "binary"), "2 class names for a binary model with 3 outputs"),
-        (("lenet5", variables, GREY, NAMES), "weights do not fit lenet5"),
-        (("lenet5_relu", variables, dataclasses.replace(GREY, size=(28, 28)), NAMES), "28×28 is too small for lenet5_relu"),
+        (("lenet5_relu", variables, GRAY, ("a", "b")), "2 class names for a multiclass model with 3 outputs"),
+        (("lenet5_relu", variables, GRAY, ("a", "b"), "binary"), "2 class names for a binary model with 3 outputs"),
+        (("lenet5", variables, GRAY, NAMES), "weights do not fit lenet5"),
+        (("lenet5_relu", variables, dataclasses.replace(GRAY, size=(28, 28)), NAMES), "28×28 is too small for lenet5_relu"),
     ):
         task = {"task": arguments[4]} if arguments[4:] else {}
         with pytest.raises(UserError, match=re.escape(message)):
@@ -210,12 +210,12 @@ def test_what_does_not_belong_together_is_not_written(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"run: holds the config\.json of something else"):
-        save(tmp_path / "run", "lenet5_relu", variables, GREY, NAMES)
+        save(tmp_path / "run", "lenet5_relu", variables, GRAY, NAMES)
     with pytest.raises(UserError, match=re.escape('weights are written as .safetensors or .npz, not as ".pth"')):
-        save(tmp_path / "a.pth", "lenet5_relu", variables, GREY, NAMES)
+        save(tmp_path / "a.pth", "lenet5_relu", variables, GRAY, NAMES)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/model.safetensors: cannot be written"):
-        save(tmp_path / "file", "lenet5_relu", variables, GREY, NAMES)
+        save(tmp_path / "file", "lenet5_relu", variables, GRAY, NAMES)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "run"}
 
 
@@ -224,7 +224,7 @@ def test_what_does_not_belong_together_is_not_written(tmp_path):
 
 @pytest.fixture
 def timm(tmp_path):
-    """A folder as timm writes it, and a function that changes its config.json."""
+    """A function that changes the config.json of a folder in timm's format, and returns the folder."""
     _, variables = random_variables("resnet18", COLOR, num_classes=3)
     safetensors.numpy.save_file(weights.export("resnet18", variables), tmp_path / "model.safetensors", {"format": "pt"})
     settings = {"input_size": [3, 160, 192], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "crop_pct": 0.95}
@@ -241,12 +241,12 @@ def timm(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["", "model.safetensors"])
-def test_folder_of_timm_and_the_file_in_it_bring_preprocessing_and_names(timm, file):
+def test_folder_in_timm_format_and_the_file_in_it_have_preprocessing_and_names(timm, file):
     origin = find_pretrained(str(timm() / file))
-    seen = Preprocessing((160, 192, 3), (160, 192), "bilinear", (0.5,) * 3, (0.25,) * 3, "stretch", 0.95, "bicubic")
-    assert (origin.name, origin.preprocessing, origin.class_names) == ("torchvision/resnet18", seen, NAMES)
+    expected = Preprocessing((160, 192, 3), (160, 192), "bilinear", (0.5,) * 3, (0.25,) * 3, "stretch", 0.95, "bicubic")
+    assert (origin.name, origin.preprocessing, origin.class_names) == ("torchvision/resnet18", expected, NAMES)
     model, _, preprocessing = load_pretrained(str(timm() / file), say=pytest.fail)
-    assert (model.num_classes, preprocessing) == (3, seen)
+    assert (model.num_classes, preprocessing) == (3, expected)
 
 
 def test_class_names_may_be_numbered(timm):
@@ -256,12 +256,14 @@ def test_class_names_may_be_numbered(timm):
 
 
 def test_config_without_mean_and_std_is_an_assumption(timm):
-    said = []
-    load_pretrained(str(timm(pretrained_cfg={})), say=said.append)
-    assert said == [f"torchvision/resnet18 from {timm()}: assumed: preprocessing of ImageNet, for these weights state none"]
+    lines = []
+    load_pretrained(str(timm(pretrained_cfg={})), say=lines.append)
+    assert lines == [
+        f"torchvision/resnet18 from {timm()}: assumed: preprocessing of ImageNet, because these weights do not specify it"
+    ]
 
 
-def test_config_of_another_model_or_of_none_is_not_taken_for_that_of_a_file(timm):
+def test_config_of_another_model_or_of_a_run_is_ignored_for_a_file(timm):
     file = timm(architecture="resnet34") / "model.safetensors"
     assert find_pretrained(str(file), "resnet18").preprocessing.mean == (0.485, 0.456, 0.406)
     file = timm('{"model.name": "resnet18"}') / "model.safetensors"  # a run's settings
@@ -272,9 +274,9 @@ def test_config_of_another_model_or_of_none_is_not_taken_for_that_of_a_file(timm
     ("change", "message"),
     [
         ("{", "config.json: its metadata are damaged"),
-        ({"pretrained_cfg": {"mean": "abc"}}, "its config.json is not one of timm's (ValueError"),
+        ({"pretrained_cfg": {"mean": "abc"}}, "its config.json is not in timm's format (ValueError"),
         ({"pretrained_cfg": {"mean": [0.5, 0.5], "std": [0.5, 0.5]}}, "its config.json: mean is (0.5, 0.5)"),
-        ({"label_names": {"ant": 0}}, "its config.json is not one of timm's (ValueError"),
+        ({"label_names": {"ant": 0}}, "its config.json is not in timm's format (ValueError"),
         ({"architecture": "resnet19"}, 'no model "resnet19"'),
     ],
 )
@@ -284,6 +286,6 @@ def test_damaged_config_is_refused_in_one_line(timm, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_folder_that_holds_no_weights_says_what_is_meant(tmp_path):
-    with pytest.raises(UserError, match=r"a folder that holds neither a run \(checkpoints/\) nor a model in timm's form"):
+def test_folder_without_weights_is_refused_with_the_expected_content(tmp_path):
+    with pytest.raises(UserError, match=r"this folder holds neither a run \(checkpoints/\) nor a model in timm's format"):
         load_pretrained(str(tmp_path), "resnet20")

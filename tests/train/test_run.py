@@ -165,7 +165,7 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
         ({"total": "0steps"}, "total: 0steps is no step: training needs"),
         ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
         ({"data.augment": ("vertical_flop",)}, "data.augment: no operation 'vertical_flop' (did you mean \"vertical_flip\"?)"),
-        ({"model.pretrained": "nowhere.npz"}, "no weights from elsewhere are known"),
+        ({"model.pretrained": "nowhere.npz"}, "no weights of another library are known"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(tmp_path, changes, message):

@@ -1,4 +1,4 @@
-"""Files of tensors: read exactly, or refused with the file's name."""
+"""Files of tensors are read exactly, or refused with an error that names the file."""
 
 import re
 
@@ -53,22 +53,22 @@ def test_damaged_bytes_in_the_middle_of_an_archive_are_refused(tmp_path):
 
 
 class Code:
-    """Unpickling it raises; so a test fails if it is ever unpickled."""
+    """Raises SystemExit when it is unpickled, so that a test which unpickles it fails."""
 
     def __reduce__(self):
         return (exec, ("raise SystemExit",))
 
 
-def test_code_in_an_archive_is_refused_unexecuted(tmp_path):
+def test_code_in_an_archive_is_refused_and_not_executed(tmp_path):
     path = write(tmp_path / "weights.npz", {"a": np.array([Code()], object)})
-    with pytest.raises(UserError, match=r"damaged, or no \.npz file of plain tensors"):
+    with pytest.raises(UserError, match=r"damaged, or not a \.npz file of plain tensors"):
         read(path)
 
 
-def test_array_under_the_name_of_an_archive_is_refused(tmp_path):
+def test_npy_file_with_the_suffix_of_an_archive_is_refused(tmp_path):
     with (tmp_path / "weights.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(UserError, match=r"damaged, or no \.npz file of plain tensors"):
+    with pytest.raises(UserError, match=r"damaged, or not a \.npz file of plain tensors"):
         read(tmp_path / "weights.npz")
 
 
@@ -77,7 +77,7 @@ def test_missing_files_folders_and_unknown_kinds_are_refused(tmp_path):
     for name, message in (
         ("absent.npz", "absent.npz: no such file"),
         ("folder.npz", "folder.npz: no such file"),
-        ("weights.ckpt", 'weights.ckpt: unknown kind of weights file ".ckpt"; .npz, .safetensors, .pth, .pt, .h5'),
+        ("weights.ckpt", 'weights.ckpt: unknown kind of weights file ".ckpt"; expected .npz, .safetensors, .pth, .pt, .h5'),
         ("weights", 'unknown kind of weights file ""'),
     ):
         with pytest.raises(UserError, match=re.escape(message)):

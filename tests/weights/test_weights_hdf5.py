@@ -1,4 +1,4 @@
-"""Keras's files, by the names that Keras gives variables."""
+"""Tensors of Keras files are read by the names that Keras gives variables."""
 
 import contextlib
 import re
@@ -11,21 +11,21 @@ import pytest
 from jaxcnn.errors import UserError
 from jaxcnn.weights import read
 
-CONV = Path(__file__).parent / "data" / "conv.weights.h5"  # the README beside it says how it was made
+CONV = Path(__file__).parent / "data" / "conv.weights.h5"  # data/README.md states how it was made
 
 
-def test_reads_what_keras_3_wrote_with_layers_that_it_named_itself():
+def test_reads_keras_3_file_with_automatic_layer_names():
     tensors = read(CONV)
     order = ["stem/kernel", *(f"batch_normalization/{name}" for name in ("beta", "moving_mean", "moving_variance"))]
-    order += ["conv2d/kernel", "conv2d/bias"]  # conv2d_1 where it was made
+    order += ["conv2d/kernel", "conv2d/bias"]  # Keras had named it conv2d_1
     assert {name: float(tensor.flat[0]) for name, tensor in tensors.items()} == {name: i for i, name in enumerate(order)}
     assert tensors["stem/kernel"].shape == (3, 3, 3, 2)
 
 
-def legacy(path, inside=""):
-    """In the form of the files of keras.applications."""
+def write_legacy(path, group_name=""):
+    """Writes a file in the format of keras.applications."""
     with h5py.File(path, "w") as file:
-        root = file.require_group(inside) if inside else file
+        root = file.require_group(group_name) if group_name else file
         root.attrs["layer_names"] = [b"input_1", b"conv1_conv", b"conv2d_95", b"conv2d_94"]
         root.create_group("input_1").attrs["weight_names"] = []
         for number, layer in enumerate(("conv1_conv", "conv2d_95", "conv2d_94")):
@@ -36,36 +36,36 @@ def legacy(path, inside=""):
     return path
 
 
-@pytest.mark.parametrize("inside", ["", "model_weights"])
-def test_reads_the_older_form_of_weights_and_of_whole_models(tmp_path, inside):
-    tensors = read(legacy(tmp_path / "a.h5", inside))
+@pytest.mark.parametrize("group_name", ["", "model_weights"])
+def test_reads_the_older_format_of_weights_and_of_models(tmp_path, group_name):
+    tensors = read(write_legacy(tmp_path / "a.h5", group_name))
     kernels = {name: float(tensor.flat[0]) for name, tensor in tensors.items() if name.endswith("/kernel")}
-    assert kernels == {"conv1_conv/kernel": 0, "conv2d/kernel": 2, "conv2d_1/kernel": 1}  # counted from the first on
+    assert kernels == {"conv1_conv/kernel": 0, "conv2d/kernel": 2, "conv2d_1/kernel": 1}  # renumbered from 0
     assert len(tensors) == 6
 
 
-def test_names_that_were_not_stored_are_refused_with_what_to_do(tmp_path):
+def test_missing_names_are_refused_with_instructions(tmp_path):
     path = tmp_path / "a.weights.h5"
     path.write_bytes(CONV.read_bytes())
     with h5py.File(path, "a") as file:
         del file["layers/conv2d/vars"].attrs["name"]
-    with pytest.raises(UserError, match=r"a\.weights\.h5: holds no names of layers \(layers/conv2d has none\); load it in Ker"):
+    with pytest.raises(UserError, match=r"a\.weights\.h5: layers/conv2d has no name; load the model in Keras and save"):
         read(path)
     with h5py.File(path, "a") as file:
         del file["layers/conv2d"]
         file.move("layers/conv2d_1", "layers/group_normalization")
-    with pytest.raises(UserError, match=r"layers/group_normalization \(.*\) is of a kind unknown here"):
+    with pytest.raises(UserError, match=r"layers/group_normalization \(.*\) has an unsupported class"):
         read(path)
 
 
 def test_no_other_file_is_opened(tmp_path):
-    secret = legacy(tmp_path / "secret.h5")
-    with h5py.File(legacy(tmp_path / "a.h5"), "a") as file:
+    secret = write_legacy(tmp_path / "secret.h5")
+    with h5py.File(write_legacy(tmp_path / "a.h5"), "a") as file:
         file["conv1_conv/linked"] = h5py.ExternalLink(secret, "/conv1_conv/conv1_conv/kernel:0")
-    with h5py.File(legacy(tmp_path / "b.h5"), "a") as file:
+    with h5py.File(write_legacy(tmp_path / "b.h5"), "a") as file:
         file["conv1_conv"].create_dataset("outside", (2,), "u1", external=[(str(secret), 0, 2)])
     for name in ("a.h5", "b.h5"):
-        with pytest.raises(UserError, match=rf"{name}: conv1_conv/\w+ lies in another file; it was not opened"):
+        with pytest.raises(UserError, match=rf"{name}: conv1_conv/\w+ is stored in another file, which was not opened"):
             read(tmp_path / name)
 
 
@@ -77,12 +77,12 @@ def test_truncated_file_is_refused(tmp_path, share):
         read(path)
 
 
-def test_damaged_bytes_are_refused_or_left_unread(tmp_path):
-    whole = CONV.read_bytes()
+def test_damaged_bytes_raise_nothing_but_a_user_error(tmp_path):
+    original = CONV.read_bytes()
     for seed in range(30):
-        damaged = bytearray(whole)
-        for place in np.random.default_rng(seed).integers(0, len(whole), 200):
-            damaged[place] ^= 0xFF
+        damaged = bytearray(original)
+        for index in np.random.default_rng(seed).integers(0, len(original), 200):
+            damaged[index] ^= 0xFF
         path = tmp_path / f"{seed}.h5"
         path.write_bytes(damaged)
         with contextlib.suppress(UserError):
@@ -92,5 +92,5 @@ def test_damaged_bytes_are_refused_or_left_unread(tmp_path):
 def test_other_hdf5_files_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["a"] = np.zeros(3)
-    with pytest.raises(UserError, match=r"a\.h5: an HDF5 file, but no weights of Keras"):
+    with pytest.raises(UserError, match=r"a\.h5: an HDF5 file, but not Keras weights"):
         read(tmp_path / "a.h5")

@@ -1,4 +1,4 @@
-"""PyTorch's files: what PyTorch wrote is read, and what holds anything but tensors is refused unrun."""
+"""PyTorch files are read without PyTorch. Files with anything but tensors are refused, and their code is not run."""
 
 import collections
 import pickle
@@ -12,7 +12,7 @@ from common.pytorch_files import Global, Storage, tensor, write
 from jaxcnn.errors import UserError
 from jaxcnn.weights import read
 
-DATA = Path(__file__).parent / "data"  # its README says how they were made
+DATA = Path(__file__).parent / "data"  # its README.md states how the files were made
 
 
 def test_reads_a_checkpoint_that_pytorch_wrote():
@@ -45,7 +45,7 @@ def test_parameters_and_offsets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "taken"),
+    ("checkpoint", "expected"),
     [
         ({"epoch": 3, "state_dict": "this"}, "this"),
         ({"model": {"model_state_dict": "this"}}, "this"),
@@ -53,13 +53,13 @@ def test_parameters_and_offsets(tmp_path):
         ({"model_ema": "average", "epoch": 3}, "average"),
     ],
 )
-def test_checkpoints_are_unwrapped(tmp_path, checkpoint, taken):
+def test_checkpoints_are_unwrapped(tmp_path, checkpoint, expected):
     def filled(node):
         if isinstance(node, dict):
             return {key: filled(value) for key, value in node.items()}
         return {node: tensor()} if node in ("this", "average") else node
 
-    assert list(read(write(tmp_path / "a.pth", filled(checkpoint)))) == [taken]
+    assert list(read(write(tmp_path / "a.pth", filled(checkpoint)))) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_code_is_named_and_not_run(tmp_path, name):
     assert not proof.exists()
 
 
-def test_pickle_by_itself_is_not_opened(tmp_path):
+def test_plain_pickle_is_not_opened(tmp_path):
     proof = tmp_path / "ran"
 
     class Code:
@@ -81,45 +81,45 @@ def test_pickle_by_itself_is_not_opened(tmp_path):
             return (open, (str(proof), "w"))
 
     (tmp_path / "a.pth").write_bytes(pickle.dumps(Code()))
-    with pytest.raises(UserError, match=r"a\.pth: damaged, or no file of PyTorch's$"):
+    with pytest.raises(UserError, match=r"a\.pth: damaged, or not a PyTorch file$"):
         read(tmp_path / "a.pth")
     assert not proof.exists()
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.95])
 def test_truncated_file_is_refused(tmp_path, share):
-    whole = (DATA / "checkpoint.pth").read_bytes()
+    original = (DATA / "checkpoint.pth").read_bytes()
     path = tmp_path / "a.pth"
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(original[: int(share * len(original))])
     with pytest.raises(UserError, match=re.escape(f"{path}: damaged")):
         read(path)
 
 
-def test_old_form_and_other_archives_are_refused_with_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=r"legacy\.pth: in the form from before PyTorch 1\.6; save it again"):
+def test_old_format_and_other_archives_are_refused_with_instructions(tmp_path):
+    with pytest.raises(UserError, match=r"legacy\.pth: has the format used before PyTorch 1\.6; save it again"):
         read(DATA / "legacy.pth")
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     (tmp_path / "a.npz").rename(tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"a\.pth: a zip archive, but no file of PyTorch's"):
+    with pytest.raises(UserError, match=r"a\.pth: a zip archive, but not a PyTorch file"):
         read(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
     ("saved", "message"),
     [
-        ([1, 2], "no state dict: it holds a list"),
-        (tensor(), "no state dict: it holds a Tensor"),
-        ({"epoch": 3, "a": tensor()}, "no state dict: no tensors are epoch"),
-        ({"a": tensor((4, 3))}, "reaches beyond its storage"),
-        ({"a": tensor(offset=1)}, "reaches beyond its storage"),
+        ([1, 2], "not a state dict: expected tensors by name, got a list"),
+        (tensor(), "not a state dict: expected tensors by name, got a Tensor"),
+        ({"epoch": 3, "a": tensor()}, "not a state dict: it has values that are not tensors: epoch"),
+        ({"a": tensor((4, 3))}, "exceeds its storage"),
+        ({"a": tensor(offset=1)}, "exceeds its storage"),
         ({"a": tensor(strides=(-3, 1))}, "damaged"),
         ({"a": tensor(strides=(1,))}, "damaged"),
-        ({"a": tensor(length=7)}, "storage 0 is cut off"),
+        ({"a": tensor(length=7)}, "storage 0 is truncated"),
         ({"a": tensor(key="5")}, "damaged"),
         ({"a": Storage(("storage", "object", "0", "cpu", 6))}, "damaged"),
     ],
 )
-def test_what_is_no_tensor_is_refused_in_one_line(tmp_path, saved, message):
+def test_invalid_tensors_are_refused_in_one_line(tmp_path, saved, message):
     path = write(tmp_path / "a.pth", saved)
     with pytest.raises(UserError, match=re.escape(message)) as error:
         read(path)

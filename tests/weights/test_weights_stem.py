@@ -1,4 +1,4 @@
-"""Weights whose first convolution takes another number of channels than the images have."""
+"""The first convolution of weights is adapted to images with another number of channels."""
 
 import re
 
@@ -33,25 +33,25 @@ def logits(variables, images):
     return jax.jit(lambda v, x: create_model("resnet20").apply(v, x, train=False))(variables, images)
 
 
-def test_adapted_network_gives_grey_the_logits_that_the_original_gives_grey_repeated(variables):
-    grey = RNG.normal(size=(4, 16, 16, 1)).astype(np.float32)
-    expected = np.asarray(logits(variables, np.repeat(grey, 3, axis=3)))
-    found = np.asarray(logits(adapt_stem(variables, 1), grey))
+def test_adapted_network_gives_for_gray_the_logits_of_the_original_for_repeated_gray(variables):
+    gray = RNG.normal(size=(4, 16, 16, 1)).astype(np.float32)
+    expected = np.asarray(logits(variables, np.repeat(gray, 3, axis=3)))
+    found = np.asarray(logits(adapt_stem(variables, 1), gray))
     assert np.ptp(expected) > 0
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    assert variables["params"]["stem_conv"]["kernel"].shape == (3, 3, 3, 16), "the original is left alone"
+    assert variables["params"]["stem_conv"]["kernel"].shape == (3, 3, 3, 16), "the original is not modified"
 
 
-def test_more_channels_repeat_the_kernel_in_turn_and_keep_the_size_of_its_response(variables):
+def test_more_channels_repeat_the_kernel_in_turn_and_preserve_the_magnitude_of_its_response(variables):
     kernel = variables["params"]["stem_conv"]["kernel"]
     five = adapt_stem(variables, 5)["params"]["stem_conv"]["kernel"]
     assert (five.shape, five.dtype) == ((3, 3, 5, 16), np.float32)
     for channel, source in enumerate((0, 1, 2, 0, 1)):
         np.testing.assert_allclose(five[:, :, channel], kernel[:, :, source] * 3 / 5, rtol=1e-6)
-    six = adapt_stem(variables, 6)  # twice the same channels: the same response
-    colour = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
-    expected = np.asarray(logits(variables, colour))
-    found = logits(six, jnp.concatenate([colour, colour], axis=3))
+    six = adapt_stem(variables, 6)  # the same channels twice give the same response
+    color = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
+    expected = np.asarray(logits(variables, color))
+    found = logits(six, jnp.concatenate([color, color], axis=3))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -62,20 +62,20 @@ def pretrained(path, **changes):
 
 
 @pytest.mark.slow
-def test_config_says_which_side_is_adapted_or_both_ways_are_named(state, variables, tmp_path):
+def test_config_decides_whether_images_or_weights_are_adapted_and_the_error_names_both_settings(state, variables, tmp_path):
     np.savez(tmp_path / "rgb.npz", **state)
     kernel = variables["params"]["stem_conv"]["kernel"]
-    said = f"{tmp_path}/rgb.npz is for images of 3 channels, but these have 1; --config.data.channels=3 changes the images, "
-    with pytest.raises(UserError, match=re.escape(said + "--config.model.adapt_stem=True adapts its first convolution")):
-        pretrained(tmp_path / "rgb.npz")  # digits are grey
+    message = f"{tmp_path}/rgb.npz is for images of 3 channels, but these have 1; --config.data.channels=3 changes the images, "
+    with pytest.raises(UserError, match=re.escape(message + "--config.model.adapt_stem=True adapts its first convolution")):
+        pretrained(tmp_path / "rgb.npz")  # digits are gray
     np.testing.assert_array_equal(pretrained(tmp_path / "rgb.npz", **{"data.channels": 3}), kernel)
     summed = pretrained(tmp_path / "rgb.npz", **{"model.adapt_stem": True})
     np.testing.assert_array_equal(summed, kernel.sum(axis=2, keepdims=True))
-    both = {"data.channels": 3, "model.adapt_stem": True}  # nothing is left to adapt
+    both = {"data.channels": 3, "model.adapt_stem": True}  # the channels already match
     np.testing.assert_array_equal(pretrained(tmp_path / "rgb.npz", **both), kernel)
 
 
-def test_images_of_five_channels_can_only_be_met_by_the_first_convolution(state, tmp_path):
+def test_only_the_first_convolution_can_be_adapted_to_images_of_five_channels(state, tmp_path):
     np.savez(tmp_path / "rgb.npz", **state)
     images, labels = RNG.integers(0, 256, (40, 16, 16, 5), np.uint8), np.arange(40) % 10
     np.savez(tmp_path / "five.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)

@@ -1,10 +1,11 @@
-"""What other libraries call the layers of our models: a file a family, a table a library.
+"""Tables of the names that other libraries give the layers of our models: one file per family, one table per library.
 
-A table is lines (our layer, theirs). In ours, {x} is a number and {X} a word; theirs may count from elsewhere, {x-1}.
-The first line is the model's first convolution. Of a layer's arrays, PyTorch's "weight" and "bias" or Keras's "kernel",
-"gamma" and "beta" follow from what they are; a line that goes down to the array, "block{b}/layer_scale", names it whole.
-A third entry says how many axes of length 1 theirs has at the end and ours has not: 2 for a scale of shape (C, 1, 1).
-Where the names depend on the variant, a function of its fields (and its "name") gives the table.
+A table consists of lines (our layer, the library's layer). In our name {x} stands for a number and {X} for a word. The
+library's name may contain {x} and {X}, or a shifted number such as {x-1}. The first line is the model's first convolution.
+The names of a layer's arrays ("weight" and "bias" in PyTorch; "kernel", "gamma" and "beta" in Keras) follow from their kind. A
+line may instead name a single array on both sides, such as "block{b}/layer_scale".
+A third entry is the number of trailing axes of length 1 that only the library's array has: 2 for a scale of shape (C, 1, 1).
+If the names depend on the variant, the table is a function of the variant's fields (and its "name").
 """
 
 import importlib
@@ -17,9 +18,9 @@ import flax.linen as nn
 Table = tuple[tuple[str, str] | tuple[str, str, int], ...]
 
 TABLES: dict[tuple[type[nn.Module], str], Table | Callable[[Mapping[str, Any]], Table]] = {}
-"""{(module, library): table}; the library is the prefix of the model's name, "" where it has none."""
+"""Tables by (module, library). The library is the prefix of the model's name, "" if it has no prefix."""
 FORMS: dict[tuple[type[nn.Module], str], str] = {}
-"""The library in whose form the weights of others are: of networks from the paper that were published by its library."""
+"""The library whose tables apply to models without a prefix whose weights were published in that library's format."""
 for _file in pkgutil.iter_modules(__path__):
     _family = importlib.import_module(f"{__name__}.{_file.name}")
     TABLES |= getattr(_family, "TABLES", {})

@@ -1,4 +1,4 @@
-"""AlexNet."""
+"""Layer names of AlexNet."""
 
 from jaxcnn.models.alexnet import AlexNet
 

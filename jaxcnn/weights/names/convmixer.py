@@ -1,4 +1,4 @@
-"""ConvMixer."""
+"""Layer names of ConvMixer."""
 
 from jaxcnn.models.convmixer import ConvMixer
 

@@ -1,4 +1,4 @@
-"""ConvNeXts."""
+"""Layer names of ConvNeXt."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from jaxcnn.models.convnext import ConvNeXt, KerasConvNeXt
 
 
 def _timm(fields: dict[str, Any]) -> tuple:
-    """The smaller ones have their linear layers as 1×1 convolutions."""
+    # The smaller variants implement their linear layers as 1×1 convolutions.
     ones = 2 if fields["widths"][0] < 96 else 0
     return (
         ("stem_conv", "stem.0"),
@@ -26,7 +26,7 @@ def _timm(fields: dict[str, Any]) -> tuple:
 
 
 def _keras(fields: dict[str, Any]) -> tuple:
-    """Every layer's name starts with the model's; the scales are nameless variables, counted over the model."""
+    # Layer names start with the model's name. The layer scales are unnamed variables, numbered across the whole model.
     model = fields["name"].removeprefix("keras/").replace("ConvNeXt", "ConvNeXt_").lower()
     blocks = [(s, b) for s, depth in enumerate(fields["depths"], start=1) for b in range(1, depth + 1)]
     return (

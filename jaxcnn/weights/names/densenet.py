@@ -1,4 +1,4 @@
-"""DenseNets."""
+"""Layer names of DenseNet."""
 
 from jaxcnn.models.densenet import DenseNet
 

@@ -1,4 +1,4 @@
-"""GoogLeNet."""
+"""Layer names of GoogLeNet."""
 
 from jaxcnn.models.googlenet import GoogLeNet
 from jaxcnn.weights.names.units import units

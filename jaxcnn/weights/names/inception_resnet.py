@@ -1,4 +1,4 @@
-"""Inception-ResNet."""
+"""Layer names of Inception-ResNet."""
 
 from jaxcnn.models.inception_resnet import V2, InceptionResNet
 from jaxcnn.weights.names.units import convolutions, numbered, units

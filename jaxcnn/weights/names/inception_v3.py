@@ -1,4 +1,4 @@
-"""Inception v3."""
+"""Layer names of Inception v3."""
 
 from jaxcnn.models.inception_v3 import STAGES, STEM, InceptionV3
 from jaxcnn.weights.names.units import convolutions, numbered, units

@@ -1,4 +1,4 @@
-"""Inception v4."""
+"""Layer names of Inception v4."""
 
 from jaxcnn.models.inception_v4 import STAGES, InceptionV4
 from jaxcnn.weights.names.units import units

@@ -1,4 +1,4 @@
-"""The mobile families, from MobileNet v1 to EfficientNetV2: tables made from the blocks that a variant has."""
+"""Layer names of the mobile families, from MobileNet v1 to EfficientNetV2. The tables are built from a variant's blocks."""
 
 import flax.linen as nn
 
@@ -18,7 +18,7 @@ def _squeeze_excite(block, reduce, expand):
 
 
 def _torchvision(fields):
-    """MobileNet v2 and v3, where the blocks follow each other in one sequence, and EfficientNet, a sequence a stage."""
+    # MobileNet v2 and v3 have one sequence of blocks, EfficientNet has one sequence per stage.
     design = fields["design"]
     if design.activation is nn.relu:
         return _MNASNET
@@ -120,8 +120,8 @@ def _timm(fields):
                 lines += _layer(ours, f"{theirs}.conv", f"{theirs}.bn")
             else:
                 norms += 1
-                alone = block.parts == ("project",)
-                theirs = f"{place}.{'conv' if alone else _TIMM_CONVS[block.row.kind][part]}"
+                is_single = block.parts == ("project",)
+                theirs = f"{place}.{'conv' if is_single else _TIMM_CONVS[block.row.kind][part]}"
                 lines += _layer(ours, theirs, f"{place}.bn{norms}")
                 if block.row.parts != (1, 1) or isinstance(block.row.kernel, tuple):
                     lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))

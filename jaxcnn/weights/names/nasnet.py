@@ -1,4 +1,4 @@
-"""NASNet-A."""
+"""Layer names of NASNet-A."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from jaxcnn.weights.names.units import units
 
 
 def keras_cell(ours: str, kind: str, number: str) -> Iterator[tuple[str, str]]:
-    """Lines of one kind of cell, in whose names Keras repeats kind and number at each depth."""
+    """Yields the lines for one kind of cell. Keras repeats the kind and number of the cell at each level of a name."""
     cell = f"{kind}_A_block_{number}"
     yield f"{ours}/conv", f"{cell}/{kind}_conv_1_{number}"
     yield f"{ours}/norm", f"{cell}/{kind}_bn_1_{number}"

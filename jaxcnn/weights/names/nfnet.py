@@ -1,4 +1,4 @@
-"""NF-ResNets and NFNets."""
+"""Layer names of NF-ResNet and NFNet."""
 
 from jaxcnn.models.nfnet import NFNet, NFResNet
 

@@ -1,4 +1,4 @@
-"""RegNets."""
+"""Layer names of RegNet."""
 
 from jaxcnn.models.regnet import RegNet
 

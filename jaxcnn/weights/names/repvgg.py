@@ -1,4 +1,4 @@
-"""RepVGG, in training's form."""
+"""Layer names of RepVGG, for the multi-branch form that is used in training."""
 
 from jaxcnn.models.repvgg import RepVGG
 

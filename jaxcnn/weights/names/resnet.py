@@ -1,4 +1,4 @@
-"""ResNets of the first version, and their kin."""
+"""Layer names of ResNet v1 and its variants."""
 
 from jaxcnn.models.resnet import ResNet
 from jaxcnn.models.resnet_timm import BlurResNet, ResNetD
@@ -23,7 +23,7 @@ _SHORTCUT = (
     ("stage{s}_block{b}/shortcut_conv", "layer{s}.{b-1}.downsample.0"),
     ("stage{s}_block{b}/shortcut_norm", "layer{s}.{b-1}.downsample.1"),
 )
-_AVERAGE_SHORTCUT = (  # the pool is its first
+_AVERAGE_SHORTCUT = (  # downsample.0 is the average pooling
     ("stage{s}_block{b}/shortcut_conv", "layer{s}.{b-1}.downsample.1"),
     ("stage{s}_block{b}/shortcut_norm", "layer{s}.{b-1}.downsample.2"),
 )

@@ -1,4 +1,4 @@
-"""CIFAR's ResNets, as in github.com/akamaster/pytorch_resnet_cifar10."""
+"""Layer names of the CIFAR ResNets, as in github.com/akamaster/pytorch_resnet_cifar10."""
 
 from jaxcnn.models.resnet_cifar import CifarResNet
 

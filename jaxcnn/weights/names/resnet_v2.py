@@ -1,4 +1,4 @@
-"""Pre-activation ResNets."""
+"""Layer names of the pre-activation ResNets."""
 
 from jaxcnn.models.resnet_v2 import KerasResNetV2
 from jaxcnn.models.resnet_v2_timm import BiT, GroupNormResNetV2D, TimmResNetV2, TimmResNetV2D

@@ -1,4 +1,4 @@
-"""ShuffleNet V2."""
+"""Layer names of ShuffleNet V2."""
 
 from jaxcnn.models.shufflenet_v2 import ShuffleNetV2
 

@@ -1,4 +1,4 @@
-"""SqueezeNet; torchvision counts the poolings before a stage too."""
+"""Layer names of SqueezeNet. torchvision's numbers include the pooling layers."""
 
 from jaxcnn.models.squeezenet import SqueezeNet
 

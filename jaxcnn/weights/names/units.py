@@ -1,4 +1,4 @@
-"""Lines of tables for networks of many like units, each a convolution and its norm."""
+"""Table lines for networks that consist of units of a convolution and its normalization."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,14 +7,14 @@ from jaxcnn.layers.branches import LayerSpecs
 
 
 def units(*lines: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    """(our convolution, their unit) -> lines for {unit}.conv and {unit}.bn, as torchvision and timm call them."""
+    """Expands pairs (our convolution, unit) to lines for {unit}.conv and {unit}.bn, as named in torchvision and timm."""
     return tuple(
         line for ours, theirs in lines for line in ((ours, f"{theirs}.conv"), (ours.replace("conv", "norm"), f"{theirs}.bn"))
     )
 
 
 def numbered(convs: Iterator[str]) -> tuple[tuple[str, str], ...]:
-    """Lines for layers that Keras numbers as they are created: conv2d, conv2d_1, …, batch_normalization, …."""
+    """Returns the lines for layers that Keras numbers in the order of creation: conv2d, conv2d_1, …, batch_normalization, …"""
     lines = []
     for index, ours in enumerate(convs):
         number = f"_{index}" if index else ""
@@ -23,7 +23,7 @@ def numbered(convs: Iterator[str]) -> tuple[tuple[str, str], ...]:
 
 
 def convolutions(stem: LayerSpecs, modules: Mapping[str, tuple[LayerSpecs, ...]]) -> Iterator[str]:
-    """Our names of all convolutions of a stem and of modules of branches, in their order."""
+    """Yields our names of all convolutions of a stem and of modules with branches, in order."""
     for number in conv_numbers(stem):
         yield "stem_conv" if number == "1" else f"stem_conv{number}"
     for name, branches in modules.items():

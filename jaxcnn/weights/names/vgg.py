@@ -1,4 +1,4 @@
-"""VGG; torchvision numbers its layers through, pooling and activations too."""
+"""Layer names of VGG. torchvision's numbers include the activations and the pooling layers."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +8,7 @@ from jaxcnn.models.vgg import VGG, NormVGG, layer_name
 
 
 def torchvision(layers: tuple[str, ...], fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The table of the variant with these fields."""
+    """Returns the table of a variant whose convolutions consist of `layers`, from the variant's fields."""
     lines, position = [], 0
     for stage, depth in enumerate(fields["depths"], start=1):
         for index in range(1, depth + 1):

@@ -1,9 +1,9 @@
-"""Xception."""
+"""Layer names of Xception."""
 
 from jaxcnn.models.xception import AlignedXception, Xception
 from jaxcnn.weights.names.units import units
 
-SHORTCUTS = ("block1", "block2", "block3", "block12")  # Keras numbers these, and names the others
+SHORTCUTS = ("block1", "block2", "block3", "block12")  # Keras only numbers these layers; the others have names
 
 TABLES = {
     (Xception, "keras"): (
@@ -27,7 +27,7 @@ TABLES = {
         ("stem_norm", "bn1"),
         ("stem_conv2", "conv2"),
         ("stem_norm2", "bn2"),
-        *(  # ReLU, convolution, norm, and again; but block1 has no first ReLU
+        *(  # ReLU, convolution, norm, repeated; block1 has no first ReLU
             (f"{block}/{ours}", f"{block}.rep.{3 * n - 3 + place - (block == 'block1')}{part}")
             for block in ("block1", "block{b}")
             for n in (1, 2, 3)
