@@ -53,7 +53,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_with_the_same_bits(tmp_path):
         assert (code, len(err.splitlines())) == (1, 1), err
         assert err.startswith(f"error: {workdir}/checkpoints/")
         assert f"can't be written: {os.strerror(errno.EFBIG)} (" in err
-        assert f" MB are free); {kept}" in err
+        assert f" MB free); {kept}" in err
         code, out, err = run(workdir)
         assert (code, err) == (0, "")
         assert ("resumed at step 14" in out) == (at == 2)
@@ -74,10 +74,10 @@ def test_file_in_the_place_of_a_folder_is_one_line_and_does_not_hang(tmp_path):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), r"can't be written: No space .* \([\d,.]+ MB are free\)"),
+        (OSError(errno.ENOSPC, "No space left on device"), r"can't be written: No space .* \([\d,.]+ MB free\)"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "^/x/y: Permission denied; "),
         (ValueError("a local file \"/x/5.orbax-checkpoint-tmp/d\": failed [os_error_code='28']"), "^/x/5 can't be .*No space"),
-        (MemoryError(), "^out of memory; a smaller batch_size"),
+        (MemoryError(), "^out of memory; reduce batch_size"),
         (RuntimeError("can't start new thread"), "^out of memory .can't start new thread"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 9 bytes"), "^out of memory .*allocating 9 bytes"),
     ],
