@@ -33,7 +33,7 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
     if not _WORKDIR.value:
         raise UserError("--workdir: name the folder for the run, for example --workdir=runs/digits")
 
-    streams.go_on_without_stdout()  # the results are in the folder
+    streams.continue_without_stdout()  # the results are in the folder
     from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
     from jaxcnn.report import results_table
     from jaxcnn.tasks.registry import find_task

@@ -1,11 +1,11 @@
-"""Convolutional networks trained, checked and reproduced in JAX.
+"""Training, evaluation and reproduction of convolutional networks in JAX.
 
-jaxcnn.create_model and jaxcnn.list_models give architectures, jaxcnn.load_pretrained one with its weights and its
-preprocessing, which jaxcnn.save_pretrained writes; jaxcnn.train.run(config, workdir) trains one.
+jaxcnn.list_models lists the architectures and jaxcnn.create_model creates one. jaxcnn.load_pretrained loads a network with
+its weights and preprocessing, and jaxcnn.save_pretrained saves one. jaxcnn.train.run(config, workdir) trains a network.
 """
 
 import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports the names in __init__.pyi on first use

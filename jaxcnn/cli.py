@@ -1,4 +1,4 @@
-"""The command `jaxcnn`, which the package installs: `jaxcnn train …` is `python experiments/train.py …`."""
+"""The command `jaxcnn`, which the package installs: `jaxcnn train …` runs `python experiments/train.py …`."""
 
 import ast
 import runpy
@@ -13,7 +13,7 @@ PROGRAMS = ("train", "evaluate", "predict", "list_models", "show_data", "prepare
 
 
 def main() -> None:
-    """Runs the program that the first argument names with the other arguments; it ends the process."""
+    """Runs the program named by the first argument with the remaining arguments. The program ends the process."""
     _, *arguments = sys.argv
     name, *rest = arguments or ["--help"]
     if name in ("--help", "-help", "-h", "help"):
@@ -22,7 +22,7 @@ def main() -> None:
         print(f"jaxcnn {__version__}")
     elif name not in PROGRAMS:
         hint = did_you_mean(name, PROGRAMS) or f"; expected one of {', '.join(PROGRAMS)}"
-        print(f"error: no command {name!r}{hint}", file=sys.stderr)
+        print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
         sys.exit(UserError.exit_code)
     else:
         sys.argv = [f"jaxcnn {name}", *rest]
@@ -34,7 +34,7 @@ def _program(name: str) -> Path:
 
 
 def _usage() -> str:
-    """The programs, each with the first line of its docstring."""
+    """Returns the help text: all programs, each with the first line of its docstring."""
     lines = {name: (ast.get_docstring(ast.parse(_program(name).read_text("utf-8"))) or "").splitlines()[0] for name in PROGRAMS}
     commands = "\n".join(f"  {name:<12} {line.partition(':')[0].rstrip('.')}" for name, line in lines.items())
     return f"Usage: jaxcnn COMMAND [--flag=value …]\n\n{commands}\n\njaxcnn COMMAND --help shows a command's flags."

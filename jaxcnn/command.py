@@ -1,4 +1,4 @@
-"""What every command line shares: absl flags and an ml_collections config in, one line and an exit code for a mistake."""
+"""Code shared by all command-line programs: parsing of absl flags and configs, one-line error messages, and exit codes."""
 
 import ast
 import importlib.util
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from jaxcnn import signals
 
-signals.catch_early()  # before what takes a while to import
+signals.catch_early()  # before the imports that take long
 # ruff: noqa: E402
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -26,16 +26,16 @@ from jaxcnn.files import shipped
 _CONFIG = flags.DEFINE_string(
     "config",
     None,
-    "the experiment: FILE.py, or the name of a file in configs/; FILE.py:ARGUMENT or NAME:ARGUMENT; --config.NAME=VALUE "
-    "changes a setting of it",
+    "the experiment: FILE.py or the name of a file in configs/, optionally with an argument, FILE.py:ARGUMENT or "
+    "NAME:ARGUMENT; --config.SETTING=VALUE changes one of its settings",
 )
 
 
 def run(main: Callable[[Sequence[str], Config | None], int | None]) -> NoReturn:
-    """Parses the flags, calls `main(positional arguments, config or None)`, and exits with what it returns.
+    """Parses the flags, calls `main(positional arguments, config or None)`, and exits with the code that it returns.
 
-    Mistakes end in one line on stderr and the exit code of their `UserError` (2); a full disk, too little memory and signals
-    end in one line as well. Only other exceptions print a traceback. After an error no thread delays the end.
+    A `UserError` prints one line on stderr and sets its exit code (2). A full disk, a lack of memory and signals also print
+    one line. Only other exceptions print a traceback. After an error, running threads do not delay the exit.
     """
     try:
         streams.make_safe()
@@ -60,26 +60,26 @@ def _parse_and_call(main: Callable[[Sequence[str], Config | None], int | None]) 
     positional = flags.FLAGS(others)[1:]
     _expand_home()
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of what it raises, several times
+        logging.set_verbosity(logging.FATAL)  # orbax logs the traceback of each exception several times
     if overrides and not _CONFIG.value:
-        raise UserError(f"{overrides[0]}: there is no --config=FILE whose setting this could change")
+        raise UserError(f"{overrides[0]}: changes a setting of a config, but no config is given; add --config=FILE")
     return main(positional, load_config(_CONFIG.value, overrides) if _CONFIG.value else None) or 0
 
 
 def _report(error: BaseException) -> int:
-    """Prints what went wrong; returns the exit code."""
-    if signals.by is not None or isinstance(error, KeyboardInterrupt):
-        return signals.said()
+    """Prints the error and returns the exit code."""
+    if signals.stopped_by is not None or isinstance(error, KeyboardInterrupt):
+        return signals.report_stop()
     if isinstance(error, UserError):
         print(f"{error.label}: {error}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, flags.Error):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return UserError.exit_code
-    if isinstance(error, OSError) and (unwritten := streams.stdout_error()):
-        if isinstance(unwritten, BrokenPipeError):  # `| head` has seen enough
+    if isinstance(error, OSError) and (stdout_error := streams.stdout_error()):
+        if isinstance(stdout_error, BrokenPipeError):  # the reader, such as `| head`, has ended
             return 0
-        print(f"error: standard output: {unwritten.strerror}", file=sys.stderr)
+        print(f"error: standard output: {stdout_error.strerror}", file=sys.stderr)
     elif line := explained(error):
         print(f"error: {line}", file=sys.stderr)
     else:
@@ -88,19 +88,19 @@ def _report(error: BaseException) -> int:
 
 
 def _expand_home() -> None:
-    """A leading ~ in the values of flags is the home folder: a shell leaves the one in --workdir=~/runs as it is."""
+    """Replaces a leading ~ in the values of flags with the home folder, because shells do not expand it in --workdir=~/runs."""
     for name in flags.FLAGS:
         if isinstance(value := flags.FLAGS[name].value, str):
             flags.FLAGS[name].value = os.path.expanduser(value)
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
-    """The checked config of `FILE.py` or `FILE.py:ARGUMENT`, changed by overrides: `--config.seed=1`.
+    """Returns the validated config of `FILE.py` or `FILE.py:ARGUMENT`, with overrides such as `--config.seed=1` applied.
 
-    A name without ".py" and folder, "lenet5_digits", refers to a file in configs/, which the package contains.
+    A name without a folder and ".py", such as "lenet5_digits", refers to a file in configs/, which the package includes.
 
     Raises:
-      UserError: no such file, an error in it, an unknown setting, a value of the wrong type.
+      UserError: if the file does not exist or fails, if a setting is unknown, or if a value has the wrong type.
     """
     path, _, argument = file.partition(":")
     config = _get_config(_file(path), [argument] if argument else [])
@@ -109,32 +109,32 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
         name, equals, text = override.lstrip("-").removeprefix("config.").partition("=")
         if not equals:
             raise UserError(f"{override}: write it as --config.{name}=VALUE")
-        *rooms, leaf = name.split(".")
-        holder = config
-        for room in rooms:
-            if not isinstance(holder.get(room), ConfigDict):
+        *sections, field = name.split(".")
+        section = config
+        for section_name in sections:
+            if not isinstance(section.get(section_name), ConfigDict):
                 raise UserError(f"config: no setting {name!r}{did_you_mean(name, settings.declarations())}")
-            holder = holder[room]
-        with holder.ignore_type():  # validate() below says what is wrong with a type, and better
-            holder[leaf] = _value(text, defaults.get(name, holder.get(leaf)))
+            section = section[section_name]
+        with section.ignore_type():  # validate() below checks types with better messages
+            section[field] = _value(text, defaults.get(name, section.get(field)))
     return settings.validate(config)
 
 
 def _value(text: str, current: Any) -> Any:
-    """`text` as the Python value that it spells: 1e-3, True, 0.5,0.5 or (0.5, 0.5); else, or for a string, itself."""
+    """Parses `text` as a Python literal, such as 1e-3, True, 0.5,0.5 or (0.5, 0.5). Other text is returned unchanged."""
     if isinstance(current, str):
         return text
     if isinstance(current, bool) and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it can raise
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all exceptions of literal_eval
         value = tuple(text.split(",")) if isinstance(current, tuple) else text
     return (value,) if isinstance(current, tuple) and not isinstance(value, tuple | list) else value
 
 
 def _file(path: str) -> Path:
-    """The file itself, or the one of this name in configs/."""
+    """Returns the path of the config: `path` itself, or the file with this name in configs/."""
     if Path(path).is_file() or path != Path(path).stem:
         return Path(path)
     named = {file.stem: file for file in shipped("configs").glob("*.py")}
@@ -145,10 +145,10 @@ def _file(path: str) -> Path:
 
 
 def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
-    """What the file's `get_config(*arguments)` returns."""
+    """Executes the file and returns the result of its `get_config(*arguments)`."""
     if not path.is_file():
-        near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
-        raise UserError(f"--config: no file {str(path)!r}{near}")
+        hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
+        raise UserError(f"--config: no file {str(path)!r}{hint}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config: {str(path)!r} is not a Python file")
@@ -158,19 +158,19 @@ def _get_config(path: Path, arguments: list[str]) -> ConfigDict:
         try:
             inspect.signature(module.get_config).bind(*arguments)
         except TypeError:
-            wrong = "takes no argument after a colon" if arguments else "needs an argument: FILE.py:ARGUMENT"
-            raise UserError(f"--config: {path} {wrong}") from None
+            problem = "accepts no argument after a colon" if arguments else "needs an argument: FILE.py:ARGUMENT"
+            raise UserError(f"--config: {path} {problem}") from None
         config = module.get_config(*arguments)
     except UserError:
         raise
-    except Exception as error:  # whatever is wrong in the user's file is told by its place and its message
+    except Exception as error:  # any error in the user's file is reported with its line and message
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
             if Path(frame.filename).resolve() == path.resolve()
         ]
-        place = lines[-1] if lines else getattr(error, "lineno", 1)
-        raise UserError(f"--config: {path}:{place}: {first_line(error)}") from error
+        line = lines[-1] if lines else getattr(error, "lineno", 1)
+        raise UserError(f"--config: {path}:{line}: {first_line(error)}") from error
     if not isinstance(config, ConfigDict):
-        raise UserError(f"--config: {path}: get_config returns no ConfigDict, but {config!r}")
+        raise UserError(f"--config: {path}: get_config should return a ConfigDict, but returned {config!r}")
     return config

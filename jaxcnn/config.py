@@ -1,4 +1,4 @@
-"""Configs: the settings of all packages with values, checked.
+"""Configs: validated values for the settings of all packages.
 
 A file in configs/ starts from `default_config()` and changes what it needs:
 
@@ -7,8 +7,8 @@ A file in configs/ starts from `default_config()` and changes what it needs:
         config.model.name = "resnet18"
         return config
 
-`validate` makes a `Config` of it, which cannot be changed: names, types, choices and ranges have been checked, wherever the
-values came from, and every setting that was changed has an effect. `changed` makes another one.
+`validate` converts it to a `Config`, which is immutable: names, types, choices and ranges have been checked, and every
+setting that differs from its default has an effect. `changed` returns a copy with other values.
 """
 
 import json
@@ -60,12 +60,12 @@ class Config(RunSettings):
 
 
 def declarations() -> dict[str, Declaration]:
-    """All settings by name, in order."""
+    """Returns the declarations of all settings by name, in order."""
     return settings.declarations(Config)
 
 
 def default_config() -> ConfigDict:
-    """All settings at their defaults, to be changed by a file in configs/."""
+    """Returns all settings with their default values, to be changed by a file in configs/."""
     config = ConfigDict()
     for name, entry in declarations().items():
         section, _, leaf = name.rpartition(".")
@@ -73,13 +73,13 @@ def default_config() -> ConfigDict:
             config[section] = ConfigDict()
         holder, default = config[section] if section else config, entry.default
         holder[leaf] = ConfigDict(default) if isinstance(default, dict) else default
-        if name in ("data.image_size", "data.cache_side"):  # a ConfigDict that holds an int would refuse a pair
+        if name in ("data.image_size", "data.cache_side"):  # a ConfigDict would refuse to replace an int by a pair
             holder[leaf] = FieldReference(default, field_type=object)
     return config
 
 
 def flatten(config: ConfigDict | Section) -> dict[str, Any]:
-    """{"optimizer.learning_rate": 0.1, …}; model.arguments and task.arguments stay dicts."""
+    """Returns all values by full name, {"optimizer.learning_rate": 0.1, …}; model.arguments and task.arguments remain dicts."""
     if isinstance(config, Section):
         return settings.flatten(config)
     flat: dict[str, Any] = {}
@@ -97,23 +97,23 @@ def flatten(config: ConfigDict | Section) -> dict[str, Any]:
 
 
 def validate(config: ConfigDict | Config) -> Config:
-    """`config` with every name, type, choice and range checked.
+    """Returns `config` as a `Config`, with every name, type, choice and range checked.
 
     Raises:
-      UserError: names the first setting that is wrong, and what would be right; or one that was changed and has no effect.
+      UserError: if a name or value is invalid, or if a setting was changed that has no effect. Names the first such setting.
     """
     return changed(config, {})
 
 
 def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
-    """`validate` of `config` with other values for some settings: {"optimizer.learning_rate": 0.1, …}."""
+    """Returns the validated `config` with some values replaced: {"optimizer.learning_rate": 0.1, …}. Raises like `validate`."""
     values = flatten(config) | dict(changes)
     new = with_changes(Config(), values)
     for name in former.FORMER:
         for entry in flatten(new)[name]:
             former.refuse(name, entry)
     settings.refuse_without_effect(new)
-    group_settings(new.optimizer, new.schedule)  # refuses what is wrong in optimizer.groups
+    group_settings(new.optimizer, new.schedule)  # raises UserError for errors in optimizer.groups
     return new
 
 
@@ -121,53 +121,53 @@ def changed(config: ConfigDict | Config, changes: Mapping[str, Any]) -> Config:
 
 
 def describe(config: Config) -> str:
-    """Every setting, its value and its meaning, a line each."""
+    """Returns a text with one line per setting: its name, value and meaning."""
     lines = [(f"{name} = {value!r}", declarations()[name].about.meaning) for name, value in flatten(config).items()]
     width = max(len(left) for left, _ in lines if len(left) < 60)
     return "\n".join(f"{left:<{width}}  # {meaning}" for left, meaning in lines)
 
 
 def to_json(config: ConfigDict | Config) -> str:
-    """The config as config.json holds it: {"schema": 1, "optimizer.learning_rate": 0.1, …}."""
+    """Returns the content of config.json: {"schema": 1, "optimizer.learning_rate": 0.1, …}."""
     return json.dumps(to_saved(config), indent=2) + "\n"
 
 
 def from_json(text: str) -> Config:
-    """The inverse of `to_json`; see `from_saved`."""
+    """Returns the `Config` stored by `to_json`; see `from_saved`."""
     return from_saved(json.loads(text), "config.json")
 
 
 # ── In runs and checkpoints ─────────────────────────────────────────────────────────────────────────────────────────
 
 SCHEMA = 1
-"""The form of settings in runs and checkpoints. It grows with a change that older versions would misread; 0 had no number."""
+"""Version of the stored settings. A change that older versions would misread increments it. Version 0 stored no number."""
 
 RENAMED: dict[str, str] = {}
-"""Settings by their former names: {"old.name": "new.name"}. Those of operations in their values are in data/former.py."""
+"""Current names of renamed settings: {"old.name": "new.name"}. Renamed augmentation operations are in data/former.py."""
 
 
 class NewerSchemaError(UserError):
-    """A run or checkpoint of a later version."""
+    """The run or checkpoint was written by a newer, incompatible version."""
 
 
 def to_saved(config: ConfigDict | Config) -> dict[str, Any]:
-    """What a checkpoint and config.json hold of a config."""
+    """Returns a config in the form in which checkpoints and config.json store it."""
     return {"schema": SCHEMA, **flatten(config)}
 
 
 def from_saved(values: Mapping[str, Any], where: str) -> Config:
-    """The inverse of `to_saved`, for what earlier versions wrote too.
+    """Returns the `Config` of settings stored by `to_saved` of this or an earlier version. `where` is for error messages.
 
-    A setting that is newer than the values gets its default, and so does one that has no effect: earlier versions took any
-    value for it.
+    Settings that are missing in `values` get their defaults. So do settings without effect, for which earlier versions
+    accepted any value.
 
     Raises:
-      UserError: `where` is of a later version; an unknown setting, or a wrong value of one.
+      UserError: if a newer, incompatible version wrote the values, if a setting is unknown, or if a value is invalid.
     """
     values = dict(values)
     if not isinstance(schema := values.pop("schema", 0), int) or schema > SCHEMA:
         raise NewerSchemaError(
-            f"{where}: its settings have schema {schema}, but this jaxcnn knows those up to {SCHEMA}; use a newer jaxcnn"
+            f"{where}: schema {schema} of the settings is not supported (the latest is {SCHEMA}); use a newer jaxcnn"
         )
     new = _renamed(values) | {"optimizer.groups": _renamed(values.get("optimizer.groups", ()))}
     for name in former.FORMER:
@@ -177,15 +177,15 @@ def from_saved(values: Mapping[str, Any], where: str) -> Config:
 
 
 def _renamed(value: Any) -> Any:
-    """Dicts of settings, and lists of them, with the names that settings have now."""
+    """Replaces former names of settings in a dict of settings, or in a list that contains such dicts."""
     if isinstance(value, list | tuple):
         return [_renamed(item) for item in value]
     return {RENAMED.get(name, name): item for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _effective(config: Config) -> Config:
-    """`config` with settings that have no effect at their defaults."""
-    while unused := settings.without_effect(config):  # what is reset may have been the condition of another
+    """Returns `config` with all settings that have no effect reset to their defaults."""
+    while unused := settings.without_effect(config):  # a reset setting may have been the condition of another
         config = with_changes(config, {name: declarations()[name].default for name in unused})
     base = GroupSettings(config.optimizer, config.schedule)
     groups = [
@@ -196,18 +196,18 @@ def _effective(config: Config) -> Config:
 
 
 def differences(old: ConfigDict | Config, new: ConfigDict | Config) -> list[str]:
-    """What differs between two configs in settings that change a run's result: "seed: 0 -> 1"."""
+    """Returns the differences between two configs in settings that change a run's result: ["seed: 0 -> 1", …]."""
     before, after = (flatten(_effective(with_changes(Config(), flatten(config)))) for config in (old, new))
-    same_before, same_after = _as_compared(before), _as_compared(after)
+    canonical_before, canonical_after = _canonical(before), _canonical(after)
     return [
         f"{name}: {before[name]!r} -> {after[name]!r}"
         for name, entry in declarations().items()
-        if entry.about.changes_result and same_before[name] != same_after[name]
+        if entry.about.changes_result and canonical_before[name] != canonical_after[name]
     ]
 
 
-def _as_compared(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of settings, those equal that mean the same."""
+def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts values of settings to a canonical form, in which values with the same meaning are equal."""
     values = dict(values)
     for name, entry in declarations().items():
         if values[name] and is_duration(entry.hint):
@@ -215,7 +215,7 @@ def _as_compared(values: Mapping[str, Any]) -> dict[str, Any]:
     if weights := values["model.pretrained"]:
         values["model.pretrained"] = os.path.normpath(os.path.expanduser(weights))
     if not values["data.random_crop"]:
-        values["data.cache"] = "off"  # evaluation sees the same pixels
+        values["data.cache"] = "off"  # without random crops the cache does not change any pixels
     elif values["data.cache"] == "disk":
         values["data.cache"] = "memory"
     return values

@@ -1,4 +1,4 @@
-"""Mistakes of the person at the keyboard: one line that names what is wrong and what would be right."""
+"""Errors that users can correct: their messages state in one line what is wrong and what would be right."""
 
 import difflib
 import errno
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that its message alone explains; commands print it as one line and exit with 2, without a traceback."""
+    """An error that its message fully explains. Commands print it in one line without a traceback and exit with code 2."""
 
     exit_code = 2
     label = "error"
@@ -20,32 +20,32 @@ class UserError(Exception):
 
 
 class RunFailed(UserError):
-    """The settings were right but the run did not succeed: its loss is not finite, some inputs were unreadable."""
+    """A failure with valid settings, such as a loss that is not finite or a full disk. Commands exit with code 1."""
 
     exit_code = 1
 
 
 def printable(text: str) -> str:
-    r"""A file's name, or text with one, as any stream can write it: bytes that are not UTF-8 as \xe9."""
+    r"""Returns text that any stream can write: bytes of file names that are not UTF-8 are written like \xe9."""
     return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """The hint that ends an error about a wrong name: ' (did you mean "x"?)', or ''."""
-    near = difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.6)
-    quoted = " or ".join(f'"{n}"' for n in near)
-    return f" (did you mean {quoted}?)" if near else ""
+    """Returns the hint that ends a message about a wrong name: ' (did you mean "x"?)', or '' if no name is similar."""
+    matches = difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.6)
+    quoted = " or ".join(f'"{match}"' for match in matches)
+    return f" (did you mean {quoted}?)" if matches else ""
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, in one line, for an error that is not ours: 'ValueError: …'."""
+    """Returns an exception's type and the first line of its message: 'ValueError: …'."""
     return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def explained(error: BaseException, folder: str | Path = ".") -> str | None:
-    """One line for what the operating system or a lack of memory caused; None for all other errors.
+    """Returns a one-line explanation if the operating system or a lack of memory caused the error, else None.
 
-    An error that names no file happened somewhere in `folder`.
+    `folder` is named in the message if the error names no file.
     """
     text = " ".join(str(error).split())
     number, file, reason = None, "", ""
@@ -56,7 +56,7 @@ def explained(error: BaseException, folder: str | Path = ".") -> str | None:
         number, reason = int(code[1]), os.strerror(int(code[1]))
         file = next(iter(re.findall(r'local file "([^"]+)"', text)), "")
     elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "can't start new thread" in text:
-        return "out of memory" + (f" ({text[:200]})" if text else "") + "; a smaller batch_size needs less"
+        return "out of memory" + (f" ({text[:200]})" if text else "") + "; reduce batch_size"
     file = file.partition(".orbax-checkpoint-tmp")[0]  # checkpoints/STEP
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{file or folder} can't be written: {reason} ({free_space(file or folder)})"
@@ -64,8 +64,8 @@ def explained(error: BaseException, folder: str | Path = ".") -> str | None:
 
 
 def free_space(path: str | Path) -> str:
-    """How much a file system takes: "12.3 MB are free"."""
-    place = Path(path).absolute()
-    while not place.exists():
-        place = place.parent
-    return f"{shutil.disk_usage(place).free / 1e6:,.1f} MB are free"
+    """Returns the free space of the file system that contains `path`: "12.3 MB free"."""
+    existing = Path(path).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return f"{shutil.disk_usage(existing).free / 1e6:,.1f} MB free"

@@ -1,4 +1,4 @@
-"""Files that commands and runs read and write: whole or not at all."""
+"""Reading and writing of files; a file is written completely or not at all."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from jaxcnn.errors import UserError
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
-    """A path as a user writes it: a leading ~ is the home folder. A shell leaves the one in --workdir=~/runs as it is."""
-    return Path(os.path.expanduser(text))  # Path.expanduser raises RuntimeError where there is no such user
+    """Returns a path written by a user, with a leading ~ expanded: shells do not expand it in --workdir=~/runs."""
+    return Path(os.path.expanduser(text))  # Path.expanduser raises RuntimeError for an unknown user
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or, if it is interrupted, none; it is on the disk when this returns.
+    """Writes a file atomically: if interrupted, the old file remains. The data are synced to disk before this returns.
 
-    What UTF-8 can't hold (a file name that is none) becomes "?".
+    Characters that UTF-8 cannot encode (from file names that are not valid UTF-8) are replaced with "?".
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -32,21 +32,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Returns once the folder's list of names is on the disk."""
+    """Syncs the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError:  # some network file systems can't, and need not
+    except OSError:  # some network file systems do not support this and do not need it
         pass
     finally:
         os.close(descriptor)
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a file, or None where there is none. Bytes that are not UTF-8 become "\\ufffd".
+    """Returns the text of a file, or None if it does not exist. Bytes that are not UTF-8 become "\\ufffd".
 
     Raises:
-      UserError: it is a folder, or can't be read now.
+      UserError: if the path is a folder, or if the file cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -57,7 +57,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_values(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
-    """The JSON object in a file; {} where there is none. Anything else, or nothing, in the file counts as none, and is said."""
+    """Returns the JSON object in a file, or {} if there is no such file. Any other content is ignored with a warning."""
     text = read_text(path)
     if text is None:
         return {}
@@ -66,13 +66,13 @@ def read_values(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or not values:
-        warn(f"{path}: not what a run writes there (damaged, empty or another program's); it is ignored")
+        warn(f"{path}: ignored, because it is empty, damaged or was not written by a run")
         return {}
     return values
 
 
 def shipped(folder: str) -> Path:
-    """A folder that lies beside the package in the repository, and in it when it was installed from a wheel."""
+    """Returns the path of a folder that is next to the package in the repository, or inside the package in a wheel."""
     package = Path(__file__).parent
     inside = package / folder
     return inside if inside.is_dir() else package.parent / folder

@@ -1,4 +1,4 @@
-"""Validation of settings: what one may be, what it means, and when it has an effect, declared where it is used.
+"""Declaration and validation of settings: their types and ranges, their meanings, and the conditions of their effect.
 
 Each package declares its settings as frozen dataclasses, one per section of a config (jaxcnn/train/settings.py, …):
 
@@ -6,8 +6,8 @@ Each package declares its settings as frozen dataclasses, one per section of a c
     class EmaSettings(Section, section="ema"):
         decay: Annotated[Share, Setting("decay of the moving average of the weights; 0 = none")] = 0.0
 
-A section checks its values when it is made, so EmaSettings(decay=2) raises a UserError. msgspec decides what fits a type.
-Arguments of models and of augmentation operations are checked by the same function, `checked`.
+A section checks its values when it is created, so EmaSettings(decay=2) raises a UserError. Types are checked by msgspec.
+The same function, `checked`, checks the arguments of models and of augmentation operations.
 """
 
 import contextlib
@@ -38,30 +38,30 @@ Whole = Annotated[int, Meta(ge=0)]
 
 
 class LowHigh:
-    """Annotates a pair (low, high): low ≤ high."""
+    """Annotates a pair (low, high) that must satisfy low ≤ high."""
 
 
 # ── One value ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the annotation `hint` has it: lists become tuples, and an int becomes a float where a float is expected.
+    """Returns `value` converted to the type `hint`: lists become tuples, and an int becomes a float if a float is expected.
 
     Raises:
-      UserError: "NAME: expected …, got …".
+      UserError: if `value` does not match, with the message "NAME: expected …, got …".
     """
     try:
         return _converted(_plain(value), hint)
     except (msgspec.ValidationError, ValueError):
         choices = _choices(hint)
-        near = did_you_mean(value, map(str, choices)) if choices else ""
-        raise UserError(f"{name}: expected {in_words(hint)}{';' if choices else ','} got {value!r}{near}") from None
+        suggestion = did_you_mean(value, map(str, choices)) if choices else ""
+        raise UserError(f"{name}: expected {in_words(hint)}{';' if choices else ','} got {value!r}{suggestion}") from None
 
 
 def _converted(value: Any, hint: Any) -> Any:
     inner, annotations = _parts(hint)
     origin, arguments = typing.get_origin(inner), typing.get_args(inner)
-    if origin in (typing.Union, types.UnionType):  # msgspec 0.23 crashes where it holds a number with a range and a pair
+    if origin in (typing.Union, types.UnionType):  # msgspec 0.23 crashes for a union of a number with a range and a pair
         return _first_that_fits(value, arguments)
     if origin is tuple and Ellipsis in arguments and isinstance(value, tuple):
         return tuple(_converted(item, arguments[0]) for item in value)
@@ -81,7 +81,7 @@ def _first_that_fits(value: Any, hints: tuple[Any, ...]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists as tuples all the way down, as JSON has no tuples; NumPy's numbers as Python's."""
+    """Converts lists to tuples recursively, because JSON has no tuples, and NumPy numbers to Python numbers."""
     match value:
         case Mapping():
             return {name: _plain(v) for name, v in value.items()}
@@ -91,13 +91,13 @@ def _plain(value: Any) -> Any:
             return int(value)
         case numbers.Real() if type(value) not in (int, float, bool):
             return float(value)
-        case set() | frozenset():  # msgspec would take one for a list
+        case set() | frozenset():  # msgspec would accept it as a list
             raise ValueError
     return value
 
 
 def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The type and the annotations of Annotated[type, …]."""
+    """Splits Annotated[type, …] into the type and its annotations."""
     return (hint.__origin__, hint.__metadata__) if typing.get_origin(hint) is Annotated else (hint, ())
 
 
@@ -110,7 +110,7 @@ _WORDS = {int: "an int", float: "a finite number", bool: "True or False", str: "
 
 
 def in_words(hint: Any) -> str:
-    """What fits an annotation: "an int of at least 1"."""
+    """Describes the values that a type hint accepts: "an int of at least 1"."""
     hint, annotations = _parts(hint)
     ranges = [part for part in annotations if isinstance(part, Meta)]
     if described := next((part.description for part in ranges if part.description), None):
@@ -141,14 +141,14 @@ def _range_in_words(meta: Meta) -> str:
 
 
 class When(NamedTuple):
-    """A condition on another setting: its value is one of `values` (shell patterns) or, without those, is not "off"."""
+    """A condition on another setting: its value matches one of `values` (shell patterns); without `values`, it is not "off"."""
 
     setting: str
     values: tuple[str, ...]
     negated: bool = False
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether it does in a config; where the setting is not in it, nothing speaks against it."""
+        """Returns whether the condition is met by the values of a config, or the config does not contain the setting."""
         if self.setting not in values:
             return True
         value = values[self.setting]
@@ -156,7 +156,7 @@ class When(NamedTuple):
         return found != self.negated
 
     def why_not(self, values: Mapping[str, Any]) -> str:
-        """What is said where it does not hold: "with schedule.name=cosine, only with steps; "."""
+        """Explains in a message why the condition is not met: "with schedule.name=cosine, only with steps; "."""
         value = values[self.setting]
         found = f"with {self.setting}={str(value) or repr(value)}"
         if self.negated:
@@ -167,12 +167,12 @@ class When(NamedTuple):
 
 
 def when(setting: str, *values: str) -> When:
-    """Holds where `setting` has one of these values or, without values, where it is not 0, (), "", "off" or "none"."""
+    """Returns the condition that `setting` has one of these values or, without values, is not 0, (), "", "off" or "none"."""
     return When(setting, values)
 
 
 def unless(setting: str, *values: str) -> When:
-    """Holds where `when` does not."""
+    """Returns the negation of `when(setting, *values)`."""
     return When(setting, values, negated=True)
 
 
@@ -181,8 +181,10 @@ def _is_on(value: Any) -> bool:
 
 
 class Setting:
-    """Annotates a field of a section: its meaning, the conditions under which it has an effect, and whether it changes the
-    result of a run: if not, the run may be resumed with another value. All conditions have to hold; of a tuple of them, one.
+    """Annotates a field of a section with its meaning and the conditions under which it has an effect.
+
+    All conditions must be met; of a tuple of conditions, at least one. A run can be resumed with another value of a setting
+    only if `changes_result` is False.
     """
 
     def __init__(self, meaning: str, *used: When | tuple[When, ...], changes_result: bool = True) -> None:
@@ -190,17 +192,17 @@ class Setting:
 
 
 class Declaration(NamedTuple):
-    """A setting by its full name."""
+    """A setting with its full name, such as "optimizer.learning_rate"."""
 
     name: str
     hint: Any
     default: Any
     about: Setting
     used: tuple[When | tuple[When, ...], ...]
-    """its own conditions, and its section's"""
+    """the conditions of the setting and of its section"""
 
     def unmet(self, values: Mapping[str, Any]) -> When | None:
-        """The first condition that keeps it from having an effect in a config."""
+        """Returns the first condition that the values of a config do not meet, or None if the setting has an effect."""
         for condition in self.used:
             alternatives = (condition,) if isinstance(condition, When) else condition
             if not any(alternative.holds(values) for alternative in alternatives):
@@ -213,7 +215,7 @@ class Declaration(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Settings that belong together; its subclasses are frozen dataclasses. Fields may be sections themselves."""
+    """Base class of groups of settings. Subclasses are frozen dataclasses, and their fields may be sections as well."""
 
     section: ClassVar[str] = ""
 
@@ -221,17 +223,20 @@ class Section:
         cls.section = section
 
     def __post_init__(self) -> None:
-        """Checks every value. Raises UserError, which names the first that is wrong."""
+        """Checks and converts every value. Raises a UserError that names the first wrong one."""
         for name, hint in _fields(type(self)).items():
             if not _section_of(hint):
                 object.__setattr__(self, name, checked(_full(type(self), name), getattr(self, name), hint))
 
     def variants(self) -> list[Mapping[str, Any]]:
-        """Changes of settings that a part of what is configured has: a setting used there has an effect."""
-        return [variant for _, part in _sections_in(self) for variant in part.variants()]
+        """Returns the sets of changed settings that apply to a part of what is configured, such as a parameter group.
+
+        A setting that is used with any of these changes has an effect.
+        """
+        return [variant for _, inner in _sections_in(self) for variant in inner.variants()]
 
 
-_once_per_class: Callable[[F], F] = functools.cache  # type: ignore[assignment]  # typeshed takes no class of dataclasses
+_once_per_class: Callable[[F], F] = functools.cache  # type: ignore[assignment]  # typeshed does not accept dataclass types here
 
 
 @_once_per_class
@@ -257,7 +262,7 @@ def _sections_in(section: Section) -> Iterator[tuple[str, Section]]:
 
 @_once_per_class
 def declarations(cls: type[Section]) -> dict[str, Declaration]:
-    """All settings of a section and of the sections in it, by their full names, in order."""
+    """Returns all settings of a section and of its nested sections by their full names, in order."""
     found: dict[str, Declaration] = {}
     defaults = cls()
     for name, hint in _fields(cls).items():
@@ -271,7 +276,7 @@ def declarations(cls: type[Section]) -> dict[str, Declaration]:
 
 
 def flatten(section: Section) -> dict[str, Any]:
-    """{"optimizer.learning_rate": 0.1, …}; a setting that is a dict stays one."""
+    """Returns all values by full name, {"optimizer.learning_rate": 0.1, …}. Values that are dicts are kept as dicts."""
     flat: dict[str, Any] = {}
     for name in _fields(type(section)):
         value = getattr(section, name)
@@ -280,40 +285,40 @@ def flatten(section: Section) -> dict[str, Any]:
 
 
 def with_changes(section: S, changes: Mapping[str, Any]) -> S:
-    """`section` with other values for some settings: {"optimizer.learning_rate": 0.1, …}.
+    """Returns a copy of `section` with some values replaced: {"optimizer.learning_rate": 0.1, …}.
 
     Raises:
-      UserError: no such setting, or a wrong value of one.
+      UserError: if a setting does not exist, or if a value is invalid.
     """
     known = declarations(type(section))
     for name in changes:
         if name not in known:
             raise UserError(f"config: no setting {name!r}{did_you_mean(name, known)}")
     new: dict[str, Any] = {
-        name: with_changes(inner, own)
+        name: with_changes(inner, inner_changes)
         for name, inner in _sections_in(section)
-        if (own := {full: changes[full] for full in declarations(type(inner)) if full in changes})
+        if (inner_changes := {full: changes[full] for full in declarations(type(inner)) if full in changes})
     }
     new |= {name: changes[full] for name in _fields(type(section)) if (full := _full(type(section), name)) in changes}
     return dataclasses.replace(section, **new)
 
 
 def without_effect(section: Section) -> dict[str, str]:
-    """The settings that are not at their defaults and have no effect, each with the reason (see `When.why_not`)."""
+    """Returns the settings that differ from their defaults but have no effect, each with the reason (see `When.why_not`)."""
     values, variants = flatten(section), section.variants()
 
-    def in_a_variant(entry: Declaration) -> bool:
+    def used_in_variant(entry: Declaration) -> bool:
         return any(entry.name not in changes and not entry.unmet(values | dict(changes)) for changes in variants)
 
     return {
         name: reason.why_not(values)
         for name, entry in declarations(type(section)).items()
-        if values[name] != entry.default and (reason := entry.unmet(values)) and not in_a_variant(entry)
+        if values[name] != entry.default and (reason := entry.unmet(values)) and not used_in_variant(entry)
     }
 
 
 def refuse_without_effect(section: Section) -> None:
-    """Raises UserError where a setting was changed that has no effect, and says why it has none."""
+    """Raises a UserError with the reason if a setting was changed that has no effect."""
     if not isinstance(section, Section):
         raise TypeError(f"expected settings such as jaxcnn.config.validate(config).data, got a {type(section).__name__}")
     values, known = flatten(section), declarations(type(section))

@@ -1,7 +1,7 @@
-"""Signals that stop a command: at once and in one line, unless a run has steps to save first.
+"""Signals that stop a command: it ends immediately with one line on stderr, unless a run has steps to save first.
 
-Python runs signal handlers in the main thread only, between two of its instructions, and one call of the compiler can take
-minutes. A command therefore has a thread that the signals wake (`signal.set_wakeup_fd`).
+Python runs signal handlers only in the main thread, between two bytecode instructions, but one call of the compiler can take
+minutes. A command therefore has a separate thread that signals wake (`signal.set_wakeup_fd`).
 """
 
 import contextlib
@@ -22,26 +22,26 @@ STOPPING = tuple(
     if hasattr(signal, name)
 )
 GRACE = 1.0
-"""Seconds that the main thread has for its `finally` blocks; one that is inside the compiler needs more and gets no more."""
+"""Seconds after which the process ends even if the `finally` blocks of the main thread have not run, as during compilation."""
 
-by: signal.Signals | None = None
+stopped_by: signal.Signals | None = None
 """The signal that is ending this process."""
-ask: Callable[[signal.Signals], str | None] | None = None
-"""What a run in progress answers to a signal: None to end by itself, or what to print where the process may end at once."""
+on_signal: Callable[[signal.Signals], str | None] | None = None
+"""Set by a run in progress. Returns None if the run will stop by itself, or the message with which the process may end now."""
 _watched = False
-_interrupted = False  # the main thread has had its KeyboardInterrupt
+_interrupted = False  # KeyboardInterrupt was raised in the main thread
 
 
 def catch_early() -> None:
-    """Makes Ctrl-C during the imports of a command one line. `watch` is for everything after them."""
+    """Makes Ctrl-C during the imports of a command end it with one line. After the imports, `watch` takes over."""
     if "--multiprocessing-fork" in sys.orig_argv:
-        return  # a process that reads data for a command imports the script as well
+        return  # worker processes that read data import the script as well
     sys.excepthook = _excepthook
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `start.use_huge_pages` blocks it
 
 
 def watch() -> None:
-    """From now on the process ends by `STOPPING` in one line, with exit code 128 + number. Ignored signals stay ignored."""
+    """Makes the signals `STOPPING` end the process with one line and exit code 128 + number. Ignored signals stay ignored."""
     global _watched
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -53,18 +53,18 @@ def watch() -> None:
 
 
 def watched() -> bool:
-    """Whether this process is a command, and not a notebook."""
+    """Returns whether `watch` was called: this process is a command, not a notebook."""
     return _watched
 
 
 def handled() -> list[signal.Signals]:
-    """Those of `STOPPING` that are not ignored: nohup ignores SIGHUP."""
+    """Returns the signals of `STOPPING` that are not ignored; nohup, for example, ignores SIGHUP."""
     return [number for number in STOPPING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 @contextlib.contextmanager
 def blocked_in_children() -> Iterator[None]:
-    """Processes started within this block never get `STOPPING`, also where a whole group of processes does."""
+    """Blocks `STOPPING` in processes started within this context, even if the signal is sent to the whole process group."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -73,7 +73,7 @@ def blocked_in_children() -> Iterator[None]:
 
 
 def exit_now(code: int) -> NoReturn:
-    """Ends the process whatever threads it still has."""
+    """Ends the process without waiting for its threads."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -84,24 +84,24 @@ def _wait_for_signals(pipe: int) -> None:
     while True:
         (number,) = os.read(pipe, 1)
         if number in STOPPING:
-            answer = ask(signal.Signals(number)) if ask else ""
+            answer = on_signal(signal.Signals(number)) if on_signal else ""
             if answer is not None:
                 _end(signal.Signals(number), answer)
 
 
-def said(number: signal.Signals = signal.SIGINT, answer: str = "") -> int:
-    """The exit code of the process that a signal ends; the first call prints the line."""
-    global by
-    if by is None:
-        by = number
+def report_stop(number: signal.Signals = signal.SIGINT, answer: str = "") -> int:
+    """Returns the exit code for the signal that stopped the process. Only the first call prints a line and sets the signal."""
+    global stopped_by
+    if stopped_by is None:
+        stopped_by = number
         with contextlib.suppress(OSError):
-            os.write(2, f"stopped: by {number.name}{answer}\n".encode())
-    return 128 + by
+            os.write(2, f"stopped: received {number.name}{answer}\n".encode())
+    return 128 + stopped_by
 
 
 def _end(number: signal.Signals, answer: str) -> NoReturn:
-    code = said(number, answer)
-    with contextlib.suppress(OSError):  # nobody needs to know what the main thread was doing
+    code = report_stop(number, answer)
+    with contextlib.suppress(OSError):  # hides the traceback of the main thread
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
@@ -116,21 +116,22 @@ def _end(number: signal.Signals, answer: str) -> NoReturn:
 
 def _leave(code: int) -> NoReturn:
     if "multiprocessing" in sys.modules:
-        for child in sys.modules["multiprocessing"].active_children():  # else those that are starting end seconds later
+        # children that are still starting would outlive this process by seconds
+        for child in sys.modules["multiprocessing"].active_children():
             child.kill()
     os._exit(code)
 
 
 def _interrupt_if_ending(number: int, frame: types.FrameType | None) -> None:
     global _interrupted
-    writing = frame is not None and frame.f_code.co_filename == streams.__file__  # it would be written twice
-    if by is not None and not _interrupted and not writing:
+    writing = frame is not None and frame.f_code.co_filename == streams.__file__  # an interrupted write would be repeated
+    if stopped_by is not None and not _interrupted and not writing:
         _interrupted = True
         raise KeyboardInterrupt
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-    if by is None and not issubclass(kind, KeyboardInterrupt):
+    if stopped_by is None and not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
-        exit_now(said())
+        exit_now(report_stop())

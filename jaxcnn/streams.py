@@ -1,4 +1,4 @@
-"""Standard output and error as they may be: closed, full, cut off by `head`, or without Unicode."""
+"""Standard output and error that may be closed, full, piped into `head`, or unable to encode Unicode."""
 
 import codecs
 import contextlib
@@ -10,19 +10,19 @@ from typing import Any, TextIO
 
 
 class _Stream(io.FileIO):
-    """A file descriptor that remembers why it could not be written, and accepts everything afterwards."""
+    """A file descriptor that stores its first write error and then discards all further output."""
 
     error: OSError | None = None
-    needed = False
+    required = False
 
     def write(self, data: Any, /) -> int:
-        """The number of bytes accepted; raises the first error where the output is `needed`."""
+        """Returns the number of bytes accepted. Raises the first error if the output is `required`."""
         if self.error is None:
             try:
                 return super().write(data)
             except OSError as error:
                 self.error = error
-                if self.needed:
+                if self.required:
                     raise
         return len(data)
 
@@ -31,28 +31,29 @@ _stdout: _Stream | None = None
 
 
 def make_safe() -> None:
-    """Prepares both for a command: text that the encoding lacks is escaped (× as \\u00d7); a failing stderr is no error."""
+    """Prepares both streams for a command: characters that cannot be encoded are escaped; a failing stderr is ignored."""
     global _stdout
-    for descriptor in range(3):  # else the next file to be opened would receive what libraries write to a closed stderr
+    # Otherwise the next file opened would get the descriptor of a closed stderr, and libraries would write to it.
+    for descriptor in range(3):
         with contextlib.suppress(OSError):
             os.fstat(descriptor)
             continue
         os.open(os.devnull, os.O_RDWR)
     codecs.register_error("jaxcnn.escape", _escape)
     _stdout, stderr = _Stream(1, "wb", closefd=False), _Stream(2, "wb", closefd=False)
-    _stdout.needed = True
+    _stdout.required = True
     sys.stdout, sys.stderr = _text(_stdout, sys.stdout), _text(stderr, sys.stderr)
     sys.unraisablehook = _unraisable
 
 
-def go_on_without_stdout() -> None:
-    """From now on stdout, too, may fail: what follows is not shown."""
+def continue_without_stdout() -> None:
+    """Ignores errors of stdout from now on; further output may be lost."""
     if _stdout:
-        _stdout.needed = False
+        _stdout.required = False
 
 
 def stdout_error() -> OSError | None:
-    """Why stdout can't be written: BrokenPipeError where its reader has ended. None where it works."""
+    """Returns the error of stdout (BrokenPipeError if its reader has ended), or None if it works."""
     return _stdout.error if _stdout else None
 
 
@@ -63,12 +64,12 @@ def _text(raw: _Stream, stream: TextIO | None) -> TextIO:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """As JSON escapes it, so that JSON stays JSON."""
+    """Escapes characters as in JSON (× as \\u00d7), so that JSON output stays valid."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Prints what could not be raised, except what tensorstore's threads tell a loop that a failed write has ended."""
+    """Prints exceptions that cannot be raised, except those of tensorstore's threads after a failed write."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

@@ -128,7 +128,7 @@ def test_argument_after_the_colon_reaches_the_file(config_file):
         ("seed={[]: 1}", "seed: expected an int"),  # what no literal can be
         ("optimizer.nesterov=yes", "optimizer.nesterov: expected True or False, got 'yes'"),
         ("optimizer.learning_rate=1e999", "optimizer.learning_rate: expected a finite number of at least 0, got inf"),
-        ("total=10", "total: expected a duration, 5000steps, 10epochs or .*, got '10'"),
+        ("total=10", "total: expected a duration such as 5000steps, 10epochs or .*, got '10'"),
         ("data.image_size=192x256", r"data.image_size: expected pixels such as 224, or \(192, 256\), .*, got '192x256'"),
         ("data.image_size=192,", "data.image_size: expected pixels"),
         ("data.image_size=192,256,3", "data.image_size: expected pixels"),
@@ -155,7 +155,7 @@ def test_wrong_override_is_refused_by_name(config_file, override, message):
         ("def get_config():\n    raise ValueError('first\\nsecond')\n", "experiment.py:2: ValueError: first$"),
         ("def get_config():\n    assert False\n", "experiment.py:2: AssertionError$"),  # it has no message
         ("def get_configuration():\n    pass\n", "experiment.py:.*AttributeError: .*get_config"),
-        ("def get_config():\n    pass\n", "get_config returns no ConfigDict, but None"),
+        ("def get_config():\n    pass\n", "get_config should return a ConfigDict, but returned None"),
         (PLAIN + "x = get_config()\nx.optimzer.name = 'sgd'\n", "experiment.py:3: AttributeError: .*optimizer"),
         (PLAIN + "x = get_config()\nx.batch_size = 'many'\n", "experiment.py:3: TypeError: "),
     ],

@@ -121,7 +121,7 @@ def test_evaluate_prints_the_figures_of_the_summary(workdir):
          "error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\""),
         ("train.py", ["--config=configs/lenet5_mnist.py", "--workdir={tmp}", "--config.data.root={tmp}"],
          'error: data.root: no file or folder "{tmp}/train-images-idx3-ubyte.gz"'),
-        ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} holds no trained run"),
+        ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} contains no trained run"),
         ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: goes with --workdir"),
         ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no picture in this folder"),
         ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: not together with --json"),

@@ -117,7 +117,7 @@ def test_former_name_of_an_operation_is_refused_in_a_config(changes, message):
 
 @pytest.mark.parametrize("schema", [settings.SCHEMA + 1, "2.0", None])
 def test_config_of_a_later_version_is_refused_by_name(schema):
-    with pytest.raises(UserError, match=rf"^runs/new: its settings have schema {schema}, but this jaxcnn knows those up to 1"):
+    with pytest.raises(UserError, match=rf"^runs/new: schema {schema} of the settings is not supported"):
         from_saved(to_saved(Config()) | {"schema": schema, "future.setting": 1}, "runs/new")
 
 
@@ -153,11 +153,11 @@ def test_run_of_an_earlier_version_resumes_and_is_loaded(tmp_path, monkeypatch):
 def test_run_of_a_later_version_is_refused(tmp_path):
     begin(tmp_path, small_config())
     meta = rewritten(tmp_path, lambda values: values | {"schema": 99})
-    message = rf"^--workdir: {tmp_path}: its settings have schema 99, but this jaxcnn knows those up to 1; use a newer jaxcnn$"
+    message = rf"^--workdir: {tmp_path}: schema 99 of the settings is not supported .the latest is 1.; use a newer jaxcnn$"
     for read in (lambda: resume.earlier_config(tmp_path, meta, False, pytest.fail), lambda: load_trained(tmp_path)):
         with pytest.raises(UserError, match=message):
             read()
     config = tmp_path / "config.json"
     config.write_text(json.dumps(meta["config"]))
-    with pytest.raises(UserError, match=rf"^{config}: its settings have schema 99"):
+    with pytest.raises(UserError, match=rf"^{config}: schema 99 of the settings"):
         resume.earlier_config(tmp_path, None, True, pytest.fail)

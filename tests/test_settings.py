@@ -63,7 +63,7 @@ def test_value_that_fits_is_taken_with_the_type_of_the_annotation(value, hint, e
         ((0.5,), Pair, "expected (low, high), each a finite number from 0 to 1, got (0.5,)"),
         ((5, 0), Size, "expected an int of at least 1 or (an int of at least 1, an int of at least 1), got (5, 0)"),
         ("sgdd", Literal["sgd", "adam"], "expected one of sgd, adam; got 'sgdd' (did you mean \"sgd\"?)"),
-        ("10", Duration, "expected a duration, 5000steps, 10epochs or 1_000_000examples, got '10'"),
+        ("10", Duration, "expected a duration such as 5000steps, 10epochs or 1_000_000examples, got '10'"),
     ],
 )
 def test_value_that_does_not_fit_is_refused_with_what_would(value, hint, message):

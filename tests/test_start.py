@@ -128,30 +128,30 @@ TUNABLES = (
 
 
 def tunables(**environment):
-    inherited = {key: value for key, value in os.environ.items() if key not in ("GLIBC_TUNABLES", start._BY_US)}
+    inherited = {key: value for key, value in os.environ.items() if key not in ("GLIBC_TUNABLES", start._SET_BY_US)}
     return child_processes.run("-c", TUNABLES, "photo.png", env=inherited | environment)
 
 
 @pytest.mark.process
 def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
-    with_pages = start.HUGE_PAGES if start._huge_pages_are_there() else None
+    with_pages = start.HUGE_PAGES if start._huge_pages_available() else None
     assert tunables(JAXCNN_HUGE_PAGES="on").out == f"['-c', 'photo.png'] {with_pages}\n"
     assert tunables(JAXCNN_HUGE_PAGES="off").out == "['-c', 'photo.png'] None\n"
     own = "glibc.malloc.hugetlb=0"
     assert tunables(JAXCNN_HUGE_PAGES="on", GLIBC_TUNABLES=own).out == f"['-c', 'photo.png'] {own}\n"
     mistaken = tunables(JAXCNN_HUGE_PAGES="yes")
-    assert (mistaken.code, mistaken.err) == (2, 'error: JAXCNN_HUGE_PAGES: "yes" is neither on nor off\n')
+    assert (mistaken.code, mistaken.err) == (2, 'error: JAXCNN_HUGE_PAGES: expected on or off, got "yes"\n')
 
 
 @pytest.mark.parametrize("own", [{}, {"GLIBC_TUNABLES": "glibc.malloc.perturb=1"}])
 def test_programs_beside_ours_get_the_environment_of_before(clean, own):
-    for name in ("GLIBC_TUNABLES", start._BY_US):
+    for name in ("GLIBC_TUNABLES", start._SET_BY_US):
         clean.delenv(name, raising=False)
     for name, value in own.items():
         clean.setenv(name, value)
     before = dict(os.environ)
     assert start.without_our_huge_pages(os.environ) == before
-    clean.setattr(start, "_huge_pages_are_there", lambda: True)
+    clean.setattr(start, "_huge_pages_available", lambda: True)
     clean.setattr(os, "execv", lambda *_: None)
     clean.setenv("JAXCNN_HUGE_PAGES", "on")
     start.use_huge_pages()

@@ -55,8 +55,8 @@ def test_result_that_cannot_be_written_is_an_error_in_one_line():
 @FULL
 @pytest.mark.process
 @pytest.mark.parametrize("size", [1, 100_000])
-def test_command_with_results_elsewhere_goes_on_without_stdout(tmp_path, size):
-    body = f"streams.go_on_without_stdout(); print('x' * {size}, flush=True); print('y'); open({str(tmp_path / 'f')!r}, 'w')"
+def test_command_with_results_elsewhere_continues_without_stdout(tmp_path, size):
+    body = f"streams.continue_without_stdout(); print('x' * {size}, flush=True); print('y'); open({str(tmp_path / 'f')!r}, 'w')"
     with open("/dev/full", "w") as full:
         code, _, err = finish(command(body, stdout=full))
     assert (code, err) == (0, "")
@@ -85,6 +85,6 @@ def test_message_that_cannot_be_shown_leaves_the_exit_code():
 
 def test_library_calls_leave_the_streams_alone():
     before = sys.stdout, sys.stderr
-    streams.go_on_without_stdout()
+    streams.continue_without_stdout()
     assert (sys.stdout, sys.stderr) == before
     assert streams.stdout_error() is None

@@ -73,8 +73,8 @@ def test_installed_command_trains_evaluates_and_predicts(installed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("trian",), "error: no command 'trian' (did you mean \"train\"?)"),
-        (("benchmark",), "error: no command 'benchmark'; expected one of train, evaluate, "),
+        (("trian",), "error: unknown command 'trian' (did you mean \"train\"?)"),
+        (("benchmark",), "error: unknown command 'benchmark'; expected one of train, evaluate, "),
         (
             ("train", "--config=lenet5_digit"),
             "error: --config: no config is named 'lenet5_digit' (did you mean ",

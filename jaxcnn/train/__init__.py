@@ -1,5 +1,5 @@
-"""Training: `run(config, workdir)` is the whole of it; `load_trained(workdir)` gives back what it made."""
+"""Training: `run(config, workdir)` trains a network, and `load_trained(workdir)` loads it."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports the names in __init__.pyi on first use

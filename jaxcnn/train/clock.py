@@ -1,4 +1,4 @@
-"""Where the time of a run goes: all of it, compilation, initial parameters, training steps, the final test."""
+"""Measurement of the time that a run spends on compilation, initialization, training steps and the final test."""
 
 import contextlib
 import time
@@ -9,23 +9,23 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Seconds over all parts of a run, if it was resumed: `wall`, `compile`, and what else is named below."""
+    """Seconds that a run has spent, including the time before it was resumed. Only `wall` and `compile` include compilation."""
 
     def __init__(self) -> None:
         self.compile = 0.0
-        self.initial = 0.0  # making the initial state
+        self.initial = 0.0  # creation of the initial state
         self.training = 0.0
-        self.test = 0.0  # the test set through the network
+        self.test = 0.0  # evaluation of the test set
         self._earlier = 0.0
         self._started = time.perf_counter()
 
     @property
     def wall(self) -> float:
-        """Everything, from start to now."""
+        """The total time from the start until now."""
         return self._earlier + time.perf_counter() - self._started
 
     def each(self, part: Literal["training"], values: Iterable[T]) -> Iterator[T]:
-        """The values, counting what it takes to get each."""
+        """Yields `values`, adding the time that it takes to obtain each to `part`."""
         iterator = iter(values)
         while True:
             with self.counting(part):
@@ -36,18 +36,18 @@ class Clock:
 
     @contextlib.contextmanager
     def counting(self, part: Literal["initial", "training", "test"]) -> Iterator[None]:
-        """Adds what the block takes to `part`, but for compilation."""
+        """Adds the time that the block takes, without compilation, to `part`."""
         started, compiled = time.perf_counter(), self.compile
         yield
         elapsed = time.perf_counter() - started - (self.compile - compiled)
         setattr(self, part, getattr(self, part) + elapsed)
 
     def to_json(self) -> dict[str, float]:
-        """For a checkpoint."""
+        """Returns the values to be stored in a checkpoint."""
         return {"wall": self.wall, "compile": self.compile, "initial": self.initial, "training": self.training}
 
-    def go_on(self, seconds: dict[str, float]) -> None:
-        """Adds what the earlier parts of the run took, as `to_json` gave it."""
+    def resume(self, seconds: dict[str, float]) -> None:
+        """Adds the time before the run was resumed, as stored by `to_json`."""
         self._earlier += seconds["wall"]
         self.compile += seconds["compile"]
         self.initial += seconds["initial"]

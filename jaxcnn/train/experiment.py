@@ -1,4 +1,4 @@
-"""Everything that a config decides before the first step: data, task, optimizers, schedule, devices."""
+"""Preparation of a run from its config before the first step: data, task, optimizers, schedule and devices."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ from jaxcnn.train.step import Step, Update, init_state, make_train_step
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A config, resolved. Only shapes so far: no parameter is made and nothing is compiled."""
+    """The data, task, optimizers and devices of a config. No parameters are initialized and nothing is compiled yet."""
 
     config: Config
     dataset: data.Dataset
@@ -52,12 +52,12 @@ class Experiment:
 
     @property
     def preprocessing(self) -> data.Preprocessing:
-        """Of evaluation; training's images may have other sizes."""
+        """The preprocessing of evaluation. Training images may have other sizes."""
         return self.task.preprocessing
 
     @functools.cached_property
     def every(self) -> dict[str, int]:
-        """After how many steps a row, an evaluation and a checkpoint are due."""
+        """The intervals in steps between log rows ("log"), evaluations ("evaluate") and checkpoints ("checkpoint")."""
         sizes = {"batch_size": self.config.batch_size, "examples_per_epoch": len(self.dataset.train)}
         config = self.config
         durations = {"log": config.log.every, "evaluate": config.evaluate.every, "checkpoint": config.checkpoint.every}
@@ -65,36 +65,36 @@ class Experiment:
 
     @functools.cached_property
     def selection(self) -> Selection:
-        """How evaluations are compared."""
+        """The criterion by which evaluations are compared."""
         early_stop = self.config.early_stop
         quantity = selecting_quantity(self.task, self.config.evaluate.metric)
         return Selection(quantity, early_stop.patience, early_stop.min_delta)
 
     def order(self) -> data.Order | data.BalancedOrder:
-        """Which example stands where in training."""
+        """Returns the order of the examples in training."""
         if self.config.data.balanced:
             return data.BalancedOrder(self.dataset.train.column("label"), self.config.seed)
         return data.Order(len(self.dataset.train), self.config.seed, self.config.data.repeats)
 
     def reader(self, source: data.Source) -> data.Reader:
-        """Batches of `source`, resident or streamed as the config asks."""
+        """Returns a reader of batches of `source`, which is kept on the device or streamed, depending on the config."""
         return data.make_reader(source, self.mesh, self.reading)
 
     @functools.cached_property
     def validation(self) -> list[Callable[[], Iterator[data.Batch]]]:
-        """The validation set, and the parts that the task needs beside it: each gives its batches once when it is called."""
+        """The validation set, followed by the other splits that the task needs. Calling one iterates over its batches once."""
         return self.parts_of(self.dataset.validation, self.reading)
 
     def parts_of(self, source: data.Source | None, reading: data.Reading) -> list[Callable[[], Iterator[data.Batch]]]:
-        """`source`, and the parts that the task needs beside it."""
-        assert source is not None, "there is no such part of the data"
+        """Returns `source`, followed by the other splits that the task needs. Calling one iterates over its batches once."""
+        assert source is not None, "the data set does not have this split"
         sources = [source, *(self.dataset.parts()[part] for part in self.task.needs)]
-        return [batches_once(self.config, each, self.mesh, reading) for each in sources]
+        return [batches_once(self.config, source, self.mesh, reading) for source in sources]
 
     def initial_state(self, say: Callable[[str], None] = lambda line: None, clock: Clock | None = None) -> TrainState:
-        """Step 0, replicated over the devices: fresh parameters, or those of model.pretrained, of which `say` tells.
+        """Returns the state at step 0 on all devices, with random parameters or those of model.pretrained.
 
-        `clock` is told what was compilation.
+        `say` is called with lines about the loaded parameters, and `clock` counts the compilation time.
         """
         config, everywhere, clock = self.config, replicated(self.mesh), clock or Clock()
 
@@ -115,7 +115,7 @@ class Experiment:
         if config.model.pretrained:
             make, argument = self._start, jax.device_put(self.task.pretrained(self.setup, say), everywhere)
         elif on_cpu(self.mesh):
-            # Run once: LLVM's first level makes the same numbers and is compiled in a third of the time.
+            # Runs only once. LLVM's lowest optimization level gives the same numbers and compiles in a third of the time.
             options = {"xla_backend_optimization_level": 1}
         make = jax.jit(make, out_shardings=everywhere, compiler_options=options)
         return jax.block_until_ready(AheadOfTime(make, clock)(argument, seed))
@@ -124,15 +124,15 @@ class Experiment:
         return init_state(variables, seed, self.update)
 
     def state_template(self) -> TrainState:
-        """The shapes and shardings of the state."""
+        """Returns the shapes and shardings of the state."""
         return replicated_shapes(lambda key: self._start(self.task.init(key), 0), self.mesh)
 
     def train_step(self, size: tuple[int, int] | None = None) -> Step:
-        """The pure function of one step, with images of this (height, width) where it is given (see data.sizes)."""
+        """Returns the pure function of one step, for images of (height, width) `size` if given (see data.sizes)."""
         return make_train_step(self.task.at_size(size) if size else self.task, self.update, unroll=on_cpu(self.mesh))
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint carries so that it can be used alone; `load_trained` reads it."""
+        """Returns the metadata of a checkpoint with which `load_trained` can use it on its own."""
         name, module = self.config.model.name, next(iter(self.task.networks().values()))[0]
         arguments = self.setup.model_arguments | {"num_classes": getattr(module, "num_classes", 0)}
         return {
@@ -145,29 +145,28 @@ class Experiment:
 
 
 def prepare(config: Config) -> Experiment:
-    """Resolves a validated config.
+    """Loads the data and creates the task, the optimizers and the device mesh of a validated config.
 
     Raises:
-      UserError: whatever in the settings does not fit the data, the model, the devices or each other.
+      UserError: if the settings do not fit the data, the model, the devices or each other.
     """
     check_task(config)
     mesh = make_mesh(config.devices)
     if config.batch_size % (mesh.size * config.optimizer.accumulate):
         raise UserError(
-            f"batch_size: {config.batch_size} can't be shared evenly by {mesh.size} devices in "
-            f"{config.optimizer.accumulate} parts (optimizer.accumulate); "
-            f"take a multiple of {mesh.size * config.optimizer.accumulate}"
+            f"batch_size: {config.batch_size} can't be divided evenly by {mesh.size} devices × {config.optimizer.accumulate} "
+            f"parts (optimizer.accumulate); use a multiple of {mesh.size * config.optimizer.accumulate}"
         )
     dataset = data.load(config.data, config.seed)
     if config.early_stop.patience and not dataset.validation:
-        raise UserError("early_stop.patience: early stopping needs a validation set; data.validation cuts one off")
+        raise UserError("early_stop.patience: early stopping needs a validation set; set data.validation > 0")
     if config.data.balanced and dataset.train.column("label").ndim == 2:
-        raise UserError("data.balanced: takes one label per image, but these have several")
+        raise UserError("data.balanced: requires one label per image, but these images have several")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     if augment.mixes and config.batch_size < 2 * config.data.repeats:
         raise UserError(
-            f"data.repeats: a batch of {config.batch_size} with {config.data.repeats} of each image has no other image to mix "
-            f"it with; set batch_size to {2 * config.data.repeats} or more"
+            f"data.repeats: with {config.data.repeats} repeats, a batch of {config.batch_size} has no second image to mix; set "
+            f"batch_size to {2 * config.data.repeats} or more"
         )
     preprocessing = data.make_preprocessing(_with_statistics(config, dataset.train), dataset.train)
     sizes = _sizes(config, len(dataset.train), preprocessing.size)
@@ -185,23 +184,25 @@ def prepare(config: Config) -> Experiment:
     _check_whitening(config.model, params, len(dataset.train))
     total_steps = duration_in_steps("total", config.total, batch_size=config.batch_size, examples_per_epoch=len(dataset.train))
     if not total_steps:
-        raise UserError(f"total: {config.total} is no step: training needs at least one")
+        raise UserError(f"total: expected at least one step, got {config.total}")
     update = _make_update(config, task, params, total_steps, len(dataset.train))
     experiment = Experiment(config, dataset, setup, task, update, mesh, total_steps, reading(config), sizes)
     augment.check(preprocessing.input_shape)
     selection = experiment.selection
     if config.early_stop.patience and selection.quantity is None:
-        raise UserError(f"early_stop.patience: the task {config.task.name} has no quantity to compare evaluations by")
+        raise UserError(
+            f"early_stop.patience: the task {config.task.name} has no quantity by which evaluations can be compared"
+        )
     return experiment
 
 
 def _make_update(config: Config, task: Task, params: Any, total_steps: int, examples_per_epoch: int) -> Update:
-    """The optimizer of each phase, and what else changes the parameters."""
+    """Creates the optimizer of each phase, the schedule, and the further settings of parameter updates."""
     sizes = {"batch_size": config.batch_size, "examples_per_epoch": examples_per_epoch, "total_steps": total_steps}
 
     def schedule_of(phase: Phase, settings: ScheduleSettings, peak: float) -> optax.Schedule:
         schedule = make_schedule(settings, peak=peak, **sizes)
-        # an optimizer counts the updates of its phase
+        # an optimizer counts only the updates of its phase
         return schedule if phase.every == 1 else lambda count: schedule(phase.every * count)
 
     def optimizer(phase: Phase) -> optax.GradientTransformation:
@@ -217,28 +218,28 @@ def _make_update(config: Config, task: Task, params: Any, total_steps: int, exam
 
 
 def _check_phases(task: Task, config: Config) -> None:
-    """That the settings `optimizer.*` can do what the task asks for."""
+    """Checks that the settings `optimizer.*` support the task."""
     if config.optimizer.accumulate > 1 and not task.splits:
         raise UserError(
-            f"optimizer.accumulate: the loss of {config.task.name} compares the examples of a batch, so it can't be computed "
-            "in parts; leave it at 1"
+            f"optimizer.accumulate: the loss of {config.task.name} compares the examples of a batch, so a batch can't be "
+            "split into parts; leave it at 1"
         )
 
 
 def _check_some_readable(dataset: data.Dataset) -> None:
-    """That there will be something to evaluate: known before the training, not after it."""
+    """Checks before training that every split has at least one readable image."""
     for part, source in dataset.parts().items():
         if all(source.readable(index) is None for index in range(len(source))):
             raise UserError(f"the {part} set: {source.none_readable()}")
 
 
 def _with_statistics(config: Config, train: data.Source) -> DataSettings:
-    """The settings `data.*`; mean and std, where they are not given, are those that model.pretrained was trained with."""
+    """Returns the settings `data.*`. If mean and std are not set, they are those with which model.pretrained was trained."""
     settings = config.data
     if config.model.pretrained and not settings.mean and not settings.std:
-        assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+        assert train.image_shape is not None, "jaxcnn.data.load resizes images to one size"
         found = find_pretrained(config.model.pretrained, config.model.name)
-        if not found.file.exists():  # it may state them; a resumed run has to find the same
+        if not found.file.exists():  # needed to resume as well: it may contain mean and std
             raise UserError(f"model.pretrained: {found.file}: no such file")
         origin = for_channels(found.preprocessing, train.image_shape[2])
         settings = dataclasses.replace(settings, mean=origin.mean, std=origin.std)
@@ -254,7 +255,9 @@ def _sizes(config: Config, examples_per_epoch: int, evaluated: tuple[int, int]) 
             f"write pairs (height, width), such as ({max(1, height // 2)}, {max(1, width // 2)})"
         )
     if durations and len(durations) != len(sizes) - 1:
-        raise UserError(f"data.size_boundaries: {len(durations)} for {len(sizes)} sizes; one fewer than sizes, or none")
+        raise UserError(
+            f"data.size_boundaries: expected {len(sizes) - 1} for {len(sizes)} sizes, or none; got {len(durations)}"
+        )
     boundaries = durations_in_steps(
         "data.size_boundaries", durations, batch_size=config.batch_size, examples_per_epoch=examples_per_epoch
     )
@@ -262,36 +265,37 @@ def _sizes(config: Config, examples_per_epoch: int, evaluated: tuple[int, int]) 
 
 
 def _check_sizes(sizes: data.Sizes, task: Task, params: Any) -> None:
-    """That the task's networks take images of all sizes with the same parameters."""
+    """Checks that the task's networks have the same parameters for images of all sizes."""
     for size in sizes.sizes:
         of_size = jax.eval_shape(task.at_size(size).init, jax.random.key(0))["params"]
         if jax.tree.map(jnp.shape, of_size) != jax.tree.map(jnp.shape, params):
             height, width = task.preprocessing.size
             raise UserError(
-                f"data.sizes: the model has other parameters at {size[0]}×{size[1]} than at {height}×{width}; it takes one size"
+                f"data.sizes: the model has other parameters at {size[0]}×{size[1]} than at {height}×{width}, so it can be "
+                "trained at one size only"
             )
 
 
 def _check_whitening(config: ModelSettings, params: Any, examples: int) -> None:
-    """That model.whiten has a first layer to make, and images to make it from."""
+    """Checks that the model has a whitening layer, and that there are enough training images for model.whiten."""
     if not config.whiten:
         return
     kernel = params.get("stem_conv", {}).get("kernel")
     if kernel is None or kernel.shape[-1] != 2 * math.prod(kernel.shape[:-1]):
         raise UserError(f"model.whiten: the first layer of {config.name} is not a whitening layer; airbench94 has one")
     if config.whiten > examples:
-        raise UserError(f"model.whiten: {config.whiten:,} images, but there are {examples:,} to train on")
+        raise UserError(f"model.whiten: {config.whiten:,} images are needed, but the training set has {examples:,}")
 
 
 def reading(config: Config) -> data.Reading:
-    """How the settings `data.*` ask for examples to be read."""
+    """Returns how examples are read, from the settings `data.*`."""
     settings = config.data
     threads = settings.threads or (1 if settings.workers else data.cores())
     return data.Reading(settings.resident, threads, settings.workers, settings.on_error == "skip")
 
 
 def frozen_collections(task: Task, setup: Setup, mesh: Mesh) -> Variables:
-    """The collections that are in no checkpoint, as a run that starts makes them."""
+    """Creates the collections that are not stored in checkpoints, as at the start of a run."""
     if not task.frozen:
         return {}
     if setup.config.model.pretrained:
@@ -303,8 +307,8 @@ def frozen_collections(task: Task, setup: Setup, mesh: Mesh) -> Variables:
 
 
 def batches_once(config: Config, source: data.Source, mesh: Mesh, how: data.Reading) -> Callable[[], Iterator[data.Batch]]:
-    """Gives all of `source` once, each time that it is called; a batch is evaluate.batch_size, made to fit the devices."""
+    """Returns a function that iterates over `source` once, in batches of evaluate.batch_size rounded up to the devices."""
     source = data.as_evaluated(source)
-    how = dataclasses.replace(how, workers=0)  # processes take seconds to start, each time
+    how = dataclasses.replace(how, workers=0)  # processes would take seconds to start for every evaluation
     batch_size = -(-min(config.evaluate.batch_size, len(source)) // mesh.size) * mesh.size
     return functools.partial(data.batches_once, data.make_reader(source, mesh, how), len(source), batch_size)

@@ -1,4 +1,4 @@
-"""Frozen parameters: no gradient is computed for them, and batch norm whose parameters are frozen keeps its statistics."""
+"""Frozen parameters: no gradient is computed for them, and batch norm with frozen parameters keeps its statistics."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,16 +11,16 @@ from jaxcnn.layers import BatchNorm
 
 
 def without_gradient(params: Any, frozen: frozenset[str]) -> Any:
-    """`params`, of which those at the paths `frozen`, such as "stem_conv/kernel", are constants for differentiation."""
+    """Returns `params`, with gradients stopped for parameters whose path, such as "stem_conv/kernel", is in `frozen`."""
     return jax.tree.map_with_path(lambda path, leaf: jax.lax.stop_gradient(leaf) if _name(path) in frozen else leaf, params)
 
 
 @contextlib.contextmanager
 def keep_statistics(params: Any, frozen: frozenset[str]) -> Iterator[None]:
-    """Batch norm all of whose parameters are frozen uses its running statistics in training too.
+    """Makes batch norm layers whose parameters are all frozen use their running statistics in training as well.
 
-    So the frozen layers compute in training what they compute in evaluation. Of a task with several networks, the name of
-    a network's module is its name in `params`.
+    Frozen layers thus compute the same in training as in evaluation. If a task has several networks, the name of a network's
+    module must be its name in `params`.
     """
     names = [_name(path) for path, _ in jax.tree.leaves_with_path(params)]
 
@@ -28,9 +28,9 @@ def keep_statistics(params: Any, frozen: frozenset[str]) -> Iterator[None]:
         module = context.module
         if isinstance(module, BatchNorm) and context.method_name == "__call__":
             path = [_network(module), *module.path] if _network(module) in params else module.path
-            own = [name for name in names if name.startswith("/".join(path) + "/")]
-            if own and frozen.issuperset(own):
-                object.__setattr__(module, "use_running_average", True)  # a module in use is immutable to its user
+            layer_names = [name for name in names if name.startswith("/".join(path) + "/")]
+            if layer_names and frozen.issuperset(layer_names):
+                object.__setattr__(module, "use_running_average", True)  # bound modules refuse assignment
         return method(*arguments, **named)
 
     with nn.intercept_methods(call):
@@ -38,7 +38,7 @@ def keep_statistics(params: Any, frozen: frozenset[str]) -> Iterator[None]:
 
 
 def _network(module: nn.Module) -> str | None:
-    """The name of the network that a layer is in."""
+    """Returns the name of the network that contains a layer."""
     while isinstance(module.parent, nn.Module):
         module = module.parent
     return module.name

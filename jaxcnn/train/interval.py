@@ -1,4 +1,4 @@
-"""The training steps between two rows of metrics.jsonl, and the watch over their loss."""
+"""Metrics of the training steps between two rows of metrics.jsonl, and the detection of values that are not finite."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,37 +10,37 @@ import numpy as np
 from jaxcnn.tasks.task import Metrics
 from jaxcnn.train.log import Row
 
-_NOT_SUMMED = ("learning_rate",)  # the last value counts
+_NOT_SUMMED = ("learning_rate",)  # its last value is reported
 
 
 @dataclasses.dataclass
 class Interval:
-    """Sums over the training steps since the last row; goes into checkpoints, so that a resumed run's rows are equal."""
+    """Sums over the training steps since the last row. They are saved in checkpoints, so a resumed run writes the same rows."""
 
     steps: int = 0
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
-    """of each metric, over the steps that have it"""
+    """sum of each metric over the steps in which it is not NaN"""
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
-    """how many steps those are: a phase may be skipped"""
+    """number of those steps, which is smaller than `steps` for a phase that is skipped in some"""
     learning_rate: float = 0.0
     seconds: float = 0.0
     waited: float = 0.0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Interval":
-        """What a checkpoint holds; checkpoints of earlier versions have a classifier's sums at the top level."""
+        """Reads the interval stored in a checkpoint. Earlier versions stored the sums of a classifier at the top level."""
         if "sums" in values or not values:
             return cls(**values)
-        names, others = ("loss", "accuracy", "gradient_norm"), ("steps", "learning_rate", "seconds", "waited")
-        sums = {name: values[name] for name in names} if values["steps"] else {}
+        metrics, others = ("loss", "accuracy", "gradient_norm"), ("steps", "learning_rate", "seconds", "waited")
+        sums = {name: values[name] for name in metrics} if values["steps"] else {}
         return cls(**{name: values[name] for name in others}, sums=sums, counts=dict.fromkeys(sums, values["steps"]))
 
     def to_json(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the values to be stored in a checkpoint."""
         return dataclasses.asdict(self)
 
     def add(self, metrics: Mapping[str, np.ndarray]) -> None:
-        """Adds steps, by the values (n,) of their metrics."""
+        """Adds n steps, given the values (n,) of each metric."""
         self.steps += len(metrics["learning_rate"])
         self.learning_rate = float(metrics["learning_rate"][-1])
         for name in [name for name in metrics if name not in _NOT_SUMMED]:
@@ -49,7 +49,7 @@ class Interval:
             self.counts[name] = self.counts.get(name, 0) + len(present)
 
     def row(self, batch_size: int) -> Row:
-        """The row of metrics.jsonl: means over the steps; the learning rate of the last."""
+        """Returns the row of metrics.jsonl: means over the steps, and the learning rate of the last step."""
         means = {name: total / self.counts[name] if self.counts[name] else np.nan for name, total in self.sums.items()}
         norm = means.pop("gradient_norm")
         return {
@@ -62,36 +62,37 @@ class Interval:
 
 
 def metrics_of(calls: Sequence[tuple[Metrics, int]]) -> dict[str, np.ndarray]:
-    """The metrics (n,) float64 of all steps of some calls, each with its number of steps; waits for them.
+    """Waits for `calls`, pairs (metrics, number of steps), and returns each metric of all n steps as float64 (n,).
 
-    The arrays of a call may have room for more steps.
+    Only the first values of each array, as many as the call has steps, are valid.
     """
-    of_calls = [
+    counts = [count for _, count in calls]
+    valid = [
         {name: values[:count] for name, values in metrics.items()}
-        for metrics, count in zip(jax.device_get([metrics for metrics, _ in calls]), (count for _, count in calls), strict=True)
+        for metrics, count in zip(jax.device_get([metrics for metrics, _ in calls]), counts, strict=True)
     ]
-    return {name: np.concatenate([of_call[name] for of_call in of_calls]).astype(np.float64) for name in of_calls[0]}
+    return {name: np.concatenate([metrics[name] for metrics in valid]).astype(np.float64) for name in valid[0]}
 
 
 def first_not_finite(metrics: Mapping[str, np.ndarray], *, loss: bool = True) -> int | None:
-    """Which of the steps is the first whose gradient norm or (if `loss` is to be watched) loss is not finite."""
+    """Returns the index of the first step whose gradient norm (or loss, if `loss`) is not finite, or None if all are finite."""
     finite = np.isfinite(metrics["gradient_norm"])
     if loss and "loss" in metrics:
         finite &= np.isfinite(metrics["loss"])
     return None if finite.all() else int(np.argmin(finite))
 
 
-def not_finite(metrics: Mapping[str, np.ndarray], bad: int, step: int, history: Sequence[Row]) -> str:
-    """What to say of step number `step`, whose metrics are at `bad`: how they are, and what was last finite."""
+def describe_not_finite(metrics: Mapping[str, np.ndarray], index: int, step: int, history: Sequence[Row]) -> str:
+    """Describes step number `step`, whose metrics at `index` are not finite, and the last finite values before it."""
 
-    def text(at: int) -> str:
-        loss = f"the loss {{was}} {metrics['loss'][at]:.4g}, " if "loss" in metrics else ""
-        return f"{loss}the gradient's norm {{was}} {metrics['gradient_norm'][at]:.4g}"
+    def values(index: int, verb: str) -> str:
+        loss = f"the loss {verb} {metrics['loss'][index]:.4g} and " if "loss" in metrics else ""
+        return f"{loss}the gradient norm {verb} {metrics['gradient_norm'][index]:.4g}"
 
-    if bad:
-        last = f"at step {step - 1} {text(bad - 1).format(was='was')}"
+    if index:
+        before = f"at step {step - 1:,} {values(index - 1, 'was')}"
     elif rows := [row for row in history if "train_loss" in row]:
-        last = f"up to step {rows[-1]['step']} the mean loss was {rows[-1]['train_loss']:.4g}"
+        before = f"up to step {rows[-1]['step']:,} the mean loss was {rows[-1]['train_loss']:.4g}"
     else:
-        last = "it never was finite"
-    return f"step {step}: {text(bad).format(was='is')}; {last}"
+        before = "there is no earlier finite value"
+    return f"step {step:,}: {values(index, 'is')}; {before}"

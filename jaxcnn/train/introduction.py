@@ -1,33 +1,35 @@
-"""What a run says of itself before the first step."""
+"""The lines that a run prints before the first step."""
 
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.state import TrainState, count_parameters
 
 
 def introduction(experiment: Experiment, state: TrainState, convolutions: str) -> list[str]:
-    """Lines: the network, the data, the devices; and how the data were understood."""
+    """Returns lines that describe the network, the data set, the devices, and how the data are interpreted."""
     config, dataset, step = experiment.config, experiment.dataset, int(state.step)
     device = experiment.mesh.devices.flat[0]
     sizes = ", ".join(f"{len(source):,} {part}" for part, source in dataset.parts().items())
-    what = (
-        f"{_networks(experiment)}, {count_parameters(state.variables['params']):,} parameters, on {config.data.name} "
-        f"({sizes}), {experiment.total_steps:,} steps of {config.batch_size} on {experiment.mesh.size} × {device.device_kind}"
+    overview = (
+        f"{_networks(experiment)} with {count_parameters(state.variables['params']):,} parameters, data set {config.data.name} "
+        f"({sizes}), {experiment.total_steps:,} steps with batch size {config.batch_size} on {experiment.mesh.size} × "
+        f"{device.device_kind}"
         + (f", convolutions by {convolutions}" if convolutions else "")
         + (f"; resumed at step {step:,}" if step else "")
     )
-    names, seen = dataset.class_names, experiment.preprocessing
-    height, width, channels = seen.image_shape
-    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (seen.mean, seen.std))
+    names, preprocessing = dataset.class_names, experiment.preprocessing
+    height, width, channels = preprocessing.image_shape
+    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
+    resized = preprocessing.size != (height, width)
     images = (
         f"{len(names)} classes: {', '.join(names[:10])}{', …' if names[10:] else ''}; images of {height}×{width} pixels"
-        + (f", resized to {seen.size[0]}×{seen.size[1]}," if seen.size != (height, width) else "")
+        + (f", resized to {preprocessing.size[0]}×{preprocessing.size[1]}," if resized else "")
         + f" with {channels} channel{'s' if channels > 1 else ''}, mean {mean}, standard deviation {std}"
     )
-    return [what, images, *dataset.notes]
+    return [overview, images, *dataset.notes]
 
 
 def _networks(experiment: Experiment) -> str:
-    """What is trained, by name."""
+    """Returns the names of the task (unless it is classification) and of its networks."""
     config, task = experiment.config, experiment.task
     model = [config.model.name] if task.takes_model else [name for name in task.networks() if name]
     return ", ".join(([] if config.task.name == "classification" else [config.task.name]) + model)

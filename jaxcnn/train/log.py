@@ -1,4 +1,4 @@
-"""What a run says while it goes: progress on a terminal, plain lines elsewhere, metrics.jsonl, TensorBoard events."""
+"""Logging of a run: log lines, a progress bar on terminals, metrics.jsonl, and TensorBoard events."""
 
 import json
 import math
@@ -17,10 +17,10 @@ Row = Mapping[str, float]
 
 
 class RunLog:
-    """The rows of metrics.jsonl, on disk and as `history`; and everything else that follows a run."""
+    """Writes rows of metrics to metrics.jsonl, TensorBoard and the console, and keeps them in `history`."""
 
     def __init__(self, workdir: Path, *, total_steps: int, step: int, history: Sequence[Row], console: Console):
-        """Starts with the rows `history`, up to `step`."""
+        """Rewrites metrics.jsonl with the rows `history`, which lead up to `step`."""
         self.console = console
         self.history = list(history)
         path = workdir / "metrics.jsonl"
@@ -43,30 +43,32 @@ class RunLog:
         self._events.close()
 
     def row(self, row: Row) -> None:
-        """One row of metrics; {"step", "epoch", …}."""
+        """Adds a row of metrics: {"step", "epoch", …}."""
         self.history.append(dict(row))
         self._file.write(json.dumps(finite(row)) + "\n")
         self._file.flush()
         self._events.write(row)
         self.say(
             f"step {row['step']:>6}  epoch {row['epoch']:>6.2f}  "
-            + "  ".join(f"{_short(name)} {_figure(value)}" for name, value in row.items() if name not in ("step", "epoch"))
+            + "  ".join(
+                f"{_label(name)} {_formatted(name, value)}" for name, value in row.items() if name not in ("step", "epoch")
+            )
         )
 
     def progress(self, step: int) -> None:
-        """Moves the bar."""
+        """Updates the progress bar."""
         self._progress.update(self._task, completed=step)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Prints one line."""
         say(self.console, text)
 
 
 class _Events:
-    """The file for TensorBoard. The thread of a SummaryWriter would end with its first error, and its queue would block."""
+    """Writes TensorBoard events. After an error, a SummaryWriter would block the run: its thread ends and its queue fills."""
 
     def __init__(self, folder: Path, purge_step: int):
-        """Readers hide earlier events from `purge_step` on."""
+        """Makes readers discard events of earlier files from `purge_step` on."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.summary import scalar
@@ -79,8 +81,8 @@ class _Events:
     def write(self, row: Row) -> None:
         for name, value in row.items():
             if name not in ("step", "epoch"):
-                room = next((r for r in ("train", "validation") if name.startswith(r)), "run")
-                summary = self._scalar(f"{room}/{name.removeprefix(room + '_')}", value)
+                group = next((prefix for prefix in ("train", "validation") if name.startswith(prefix)), "run")
+                summary = self._scalar(f"{group}/{name.removeprefix(group + '_')}", value)
                 self._writer.write_event(self._event(wall_time=time.time(), step=int(row["step"]), summary=summary))
         self._writer.flush()
 
@@ -89,22 +91,22 @@ class _Events:
 
 
 def say(console: Console, text: str) -> None:
-    """One line, as it is: not wrapped, no markup read into it."""
+    """Prints one line verbatim, without wrapping, markup or highlighting."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def read_history(workdir: Path, warn: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl. Lines that are none are left out, and counted; a last one cut off by a kill is no loss."""
+    """Returns the rows of metrics.jsonl. Skips an incomplete last line and, with a warning, invalid lines."""
     path = workdir / "metrics.jsonl"
     lines = (read_text(path) or "").split("\n")[:-1]
     rows = [row for line in lines if (row := _row(line)) is not None]
     if len(rows) < len(lines):
-        warn(f"{path}: {len(lines) - len(rows)} of {len(lines)} lines are no rows of metrics; they are left out")
+        warn(f"{path}: ignored {len(lines) - len(rows)} of {len(lines)} lines that are not rows of metrics")
     return rows
 
 
 def _row(line: str) -> dict[str, Any] | None:
-    """{"step", "epoch", figures…} of one line; None where it is anything else."""
+    """Returns the row {"step", "epoch", metrics…} of one line, or None if the line is not valid."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -118,29 +120,37 @@ def _row(line: str) -> dict[str, Any] | None:
 def resumed_history(
     rows: Sequence[Row], step: int, evaluations: Sequence[Row] | None, warn: Callable[[str], None]
 ) -> list[Row]:
-    """The rows of metrics.jsonl for a run resumed at `step`; its evaluations are as its checkpoint has them, unless None.
+    """Returns the rows of metrics.jsonl up to `step`, at which a run is resumed. Rows of later steps will be written again.
 
-    Rows of later steps are forgotten: they will come again.
+    The evaluations are replaced by those stored in the checkpoint (earlier versions stored none: None).
     """
     rows = [row for row in rows if row["step"] <= step]
     if evaluations is None:
         return rows
     if missing := sum(row not in rows for row in evaluations):
-        warn(f"metrics.jsonl: {missing} evaluations are not there, and taken from the checkpoint")
+        warn(f"metrics.jsonl: {missing} missing evaluations were restored from the checkpoint")
     rows = [*(row for row in rows if not is_evaluation(row)), *evaluations]
     return sorted(rows, key=lambda row: (row["step"], is_evaluation(row)))
 
 
 def is_evaluation(row: Row) -> bool:
-    """Whether it is of an evaluation on the validation set, not of training."""
+    """Returns whether a row contains the metrics of an evaluation on the validation set, not of training steps."""
     return any(name.startswith("validation_") for name in row)
 
 
-def _short(name: str) -> str:
-    return {"learning_rate": "lr", "gradient_norm": "|g|", "images_per_second": "img/s", "data_wait_share": "wait"}.get(
-        name, name.replace("_", " ")
-    )
+_LABELS = {
+    "learning_rate": "lr",
+    "gradient_norm": "grad norm",
+    "images_per_second": "images/s",
+    "data_wait_share": "data wait",
+}
 
 
-def _figure(value: float) -> str:
+def _label(name: str) -> str:
+    return _LABELS.get(name, name.replace("_", " ").replace("top5", "top-5"))
+
+
+def _formatted(name: str, value: float) -> str:
+    if name == "data_wait_share":
+        return f"{value:.1%}"
     return f"{value:.0f}" if value >= 100 else f"{value:.4g}"

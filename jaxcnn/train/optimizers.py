@@ -1,6 +1,6 @@
-"""Optimisers by name, from optax's parts: clip, decay, the rule itself, factors a parameter, learning rate, freeze.
+"""Optimizers by name, composed of optax's transformations: clipping, weight decay, update rule, learning rate, freezing.
 
-Parameters may be of several groups, each with a rule, rates and a schedule of its own.
+Parameters can be divided into groups, each with a separate update rule, learning rate and schedule.
 """
 
 import math
@@ -19,11 +19,11 @@ from jaxcnn.train.settings import OptimizerSettings, ScheduleSettings, group_set
 
 Params = Any
 Rules = Sequence[tuple[str, float]]
-_COUPLED = ("sgd", "adam", "rmsprop")  # weight decay is part of the gradient (L2), elsewhere of the update
+_COUPLED = ("sgd", "adam", "rmsprop")  # weight decay is added to the gradient (L2), for other rules to the update
 
 
 def parameter_paths(params: Params) -> list[str]:
-    """The path of every leaf, "stage1_block1/conv1/kernel", in tree order."""
+    """Returns the path of every leaf, such as "stage1_block1/conv1/kernel", in tree order."""
     return [_name(path) for path, _ in jax.tree.leaves_with_path(params)]
 
 
@@ -32,7 +32,7 @@ def _name(path: Any) -> str:
 
 
 class Group(NamedTuple):
-    """Parameters whose path matches `pattern`, and the settings `optimizer.*` and the schedule that they have."""
+    """Parameters whose path matches `pattern`, with their settings `optimizer.*` and their schedule."""
 
     pattern: str
     config: OptimizerSettings
@@ -44,34 +44,34 @@ def make_groups(
     schedule: ScheduleSettings,
     make_schedule: Callable[[ScheduleSettings, float], optax.Schedule],
 ) -> list[Group]:
-    """The setting optimizer.groups: each group has its settings and the schedule, `make_schedule(settings, peak)`, of them.
+    """Returns the groups of the setting optimizer.groups. `make_schedule(settings, peak)` creates the schedule of a group.
 
     Raises:
-      UserError: a group has an unknown setting, a wrong value of one, or one without effect.
+      UserError: if a group has an unknown setting, an invalid value, or a setting without effect.
     """
     return [
-        Group(pattern, of_group.optimizer, make_schedule(of_group.schedule, of_group.optimizer.learning_rate))
-        for pattern, of_group in group_settings(optimizer, schedule)
+        Group(pattern, settings.optimizer, make_schedule(settings.schedule, settings.optimizer.learning_rate))
+        for pattern, settings in group_settings(optimizer, schedule)
     ]
 
 
 def make_optimizer(
     config: OptimizerSettings, schedule: optax.Schedule, params: Params, groups: Sequence[Group] = ()
 ) -> optax.GradientTransformation:
-    """The update rule that the settings `optimizer.*` ask for, and those of `groups`. `params` may be shapes.
+    """Returns the optimizer of the settings `optimizer.*`, and of `groups` for their parameters.
 
         optimizer = make_optimizer(OptimizerSettings(name="adamw"), schedule, params)
 
-    `schedule` gives the learning rate.
+    `schedule` maps the step to the learning rate. The leaves of `params` may be jax.ShapeDtypeStructs.
 
     Raises:
-      UserError: a regular expression that is none, or that matches no parameter; everything frozen.
+      UserError: if a regular expression is invalid or matches no parameter, or if all parameters are frozen.
     """
     refuse_without_effect(config)
     paths = parameter_paths(params)
-    for of_part in (config, *(group.config for group in groups)):
-        _check_factors("weight_decay_factors", of_part.weight_decay_factors, paths, must_match=False)
-        _check_factors("learning_rate_factors", of_part.learning_rate_factors, paths, must_match=True)
+    for settings in (config, *(group.config for group in groups)):
+        _check_factors("weight_decay_factors", settings.weight_decay_factors, paths, must_match=False)
+        _check_factors("learning_rate_factors", settings.learning_rate_factors, paths, must_match=True)
     _check_patterns("freeze", config.freeze, paths, must_match=True)
     _check_patterns("groups", [group.pattern for group in groups], paths, must_match=True)
     trained = _update(config, schedule)
@@ -87,12 +87,12 @@ def make_optimizer(
 
 
 def _label(groups: Sequence[Group], path: str) -> str:
-    """The first group that matches."""
+    """Returns the label of the first group whose pattern matches, or "rest"."""
     return next((f"group{i}" for i, group in enumerate(groups) if re.search(group.pattern, path)), "rest")
 
 
 def _update(config: OptimizerSettings, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """From the gradient to what is added to the parameters, of one group."""
+    """Returns the transformation of one group from the gradients to the updates that are added to the parameters."""
     decay = _add_decayed_weights(config.weight_decay, config.weight_decay_factors)
     rule = _rule(config)
     return optax.chain(
@@ -107,9 +107,9 @@ def _update(config: OptimizerSettings, schedule: optax.Schedule) -> optax.Gradie
 def _without_frozen(
     trained: optax.GradientTransformation, freeze: Sequence[str], paths: Sequence[str]
 ) -> optax.GradientTransformation:
-    """`trained` for the parameters that no pattern of `freeze` matches, zero updates for the others."""
+    """Returns `trained` for the parameters that match no pattern of `freeze`, and zero updates for the others."""
     if all(_matches(freeze, path) for path in paths):
-        raise UserError(f"optimizer.freeze: {freeze} matches every parameter; nothing is left to train")
+        raise UserError(f"optimizer.freeze: {freeze} matches every parameter, so there is nothing to train")
     return optax.partition(
         {"trained": trained, "frozen": optax.set_to_zero()},
         lambda params: jax.tree.map_with_path(lambda path, _: "frozen" if _matches(freeze, _name(path)) else "trained", params),
@@ -117,12 +117,12 @@ def _without_frozen(
 
 
 def frozen_paths(config: OptimizerSettings, params: Params) -> frozenset[str]:
-    """The paths of the parameters that a pattern of `optimizer.freeze` matches."""
+    """Returns the paths of the parameters that match a pattern of `optimizer.freeze`."""
     return frozenset(path for path in parameter_paths(params) if _matches(config.freeze, path))
 
 
 def _rule(config: OptimizerSettings) -> optax.GradientTransformation:
-    """The update rule before the learning rate."""
+    """Returns the update rule, without the learning rate."""
     adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
     momentum = optax.trace(config.momentum, config.nesterov) if config.momentum else optax.identity()
     rules: dict[str, Callable[[], optax.GradientTransformation]] = {
@@ -132,7 +132,7 @@ def _rule(config: OptimizerSettings) -> optax.GradientTransformation:
         "rmsprop": lambda: optax.chain(optax.scale_by_rms(config.b2, config.eps), momentum),
         "lamb": lambda: adam,
         "lion": lambda: optax.scale_by_lion(config.b1, config.b2),
-        # optax.adafactor turns the gradient round; here the learning rate does that
+        # optax.adafactor negates the update, but here scale_by_learning_rate does
         "adafactor": lambda: optax.chain(optax.adafactor(learning_rate=None), optax.scale(-1.0)),
         "muon": lambda: _muon(config, adam),
     }
@@ -140,39 +140,39 @@ def _rule(config: OptimizerSettings) -> optax.GradientTransformation:
 
 
 def _muon(config: OptimizerSettings, adam: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Muon for convolution kernels, as matrices (h·w·in, out); Adam for the rest.
+    """Returns Muon for convolution kernels, treated as matrices (h·w·in, out), and Adam for the other parameters.
 
     Jordan et al.: Muon: An optimizer for hidden layers in neural networks. 2024, kellerjordan.github.io/posts/muon.
-    SGD's momentum, orthogonalised; as there, the update of a matrix that widens is enlarged by √(out / in). Kernels of one
-    shape are orthogonalised as one batch. optax's scale_by_muon does it, without its own momentum: that is corrected for
-    the zeros it starts from, which the original's is not.
+    The momentum of SGD is orthogonalized and, as in the original, scaled by max(1, out / (h·w·in))^0.5. Kernels of the same
+    shape are orthogonalized as one batch. optax's scale_by_muon is used without its momentum, which has a bias correction
+    that the original lacks.
     """
     matrices = optax.contrib.MuonDimensionNumbers(reduction_axis=(1, 2, 3), output_axis=4)
     newton_schulz = optax.contrib.scale_by_muon(
         config.muon_coefficients, config.muon_steps, beta=0.0, nesterov=False, weight_dimension_numbers=matrices
     )
 
-    def orthogonalise(updates: Params, _: Params) -> Params:
+    def orthogonalize(updates: Params, _: Params) -> Params:
         kernels, structure = jax.tree.flatten(updates)
-        done = list(kernels)
+        orthogonalized = list(kernels)
         for shape in {kernel.shape for kernel in kernels}:
-            places = [place for place, kernel in enumerate(kernels) if kernel.shape == shape]
-            batch = jnp.stack([kernels[place] for place in places]).astype(config.muon_dtype)
+            indices = [index for index, kernel in enumerate(kernels) if kernel.shape == shape]
+            batch = jnp.stack([kernels[index] for index in indices]).astype(config.muon_dtype)
             batch, _ = newton_schulz.update(batch, newton_schulz.init(batch))
-            batch = batch.astype(kernels[places[0]].dtype) * max(1.0, shape[3] / math.prod(shape[:3])) ** 0.5
-            for place, kernel in zip(places, batch, strict=True):
-                done[place] = kernel
-        return jax.tree.unflatten(structure, done)
+            batch = batch.astype(kernels[indices[0]].dtype) * max(1.0, shape[3] / math.prod(shape[:3])) ** 0.5
+            for index, kernel in zip(indices, batch, strict=True):
+                orthogonalized[index] = kernel
+        return jax.tree.unflatten(structure, orthogonalized)
 
     momentum = optax.trace(config.momentum, config.nesterov) if config.momentum else optax.identity()
     return optax.partition(
-        {"convolution": optax.chain(momentum, optax.stateless(orthogonalise)), "rest": adam},
+        {"convolution": optax.chain(momentum, optax.stateless(orthogonalize)), "rest": adam},
         lambda params: jax.tree.map(lambda p: "convolution" if p.ndim == 4 else "rest", params),
     )
 
 
 def _rescale_filters(updates: Params, params: Params) -> Params:
-    """Updates that lead from a convolution kernel p to √filters · p / |p| + its update. Last in a chain: no rate scales it."""
+    """Changes updates so that a convolution kernel p becomes √filters · p / |p| + update. Must come after the learning rate."""
 
     def rescale(update: jax.Array, p: jax.Array) -> jax.Array:
         return update + p * (p.shape[3] ** 0.5 / jnp.maximum(jnp.linalg.norm(p), 1e-30) - 1) if p.ndim == 4 else update
@@ -181,7 +181,7 @@ def _rescale_filters(updates: Params, params: Params) -> Params:
 
 
 def _add_decayed_weights(weight_decay: float, rules: Rules) -> optax.GradientTransformation:
-    """optax.add_decayed_weights, with a factor for each parameter."""
+    """Returns optax.add_decayed_weights with a separate factor for each parameter."""
     if not weight_decay:
         return optax.identity()
 
@@ -202,7 +202,7 @@ def _scale_by_factors(rules: Rules) -> optax.GradientTransformation:
 
 
 def _factor(rules: Rules, path: str) -> float:
-    """The factor of the first rule (pattern, factor) that matches; 1 where none does."""
+    """Returns the factor of the first rule (pattern, factor) that matches, or 1 if none does."""
     return next((float(factor) for pattern, factor in rules if re.search(pattern, path)), 1.0)
 
 
@@ -221,5 +221,5 @@ def _check_patterns(setting: str, patterns: Sequence[str], paths: Sequence[str],
         except re.error as error:
             raise UserError(f"optimizer.{setting}: {pattern!r} is not a regular expression: {error}") from error
         if must_match and not found:
-            near = did_you_mean(pattern, paths) or f"; they are named like {paths[0]!r}"
-            raise UserError(f"optimizer.{setting}: {pattern!r} is found in no parameter's path{near}")
+            hint = did_you_mean(pattern, paths) or f"; an example of a path is {paths[0]!r}"
+            raise UserError(f"optimizer.{setting}: {pattern!r} matches no parameter's path{hint}")

@@ -1,4 +1,4 @@
-"""What a trained network predicts for picture files, in batches of one size: one program, and memory for one batch."""
+"""Predictions of a trained network for image files, in batches of constant size, so that only one program is compiled."""
 
 import collections
 import concurrent.futures
@@ -19,33 +19,33 @@ from jaxcnn.train.devices import sharded
 from jaxcnn.train.trained import Trained
 
 BATCH = 16
-"""Pictures that are predicted together; fewer are padded."""
+"""Number of images per batch, rounded up to a multiple of the devices. The last batch is padded."""
 
 
 class Prediction(NamedTuple):
-    """What was predicted for one picture, or why it can't be read."""
+    """The prediction for one image file, or the error if the file cannot be read."""
 
     file: str
     photo: Photo | None
     outputs: Outputs
-    """the task's for this picture, NumPy arrays without a batch axis"""
+    """outputs of the task for this image: NumPy arrays without a batch axis"""
     error: UserError | None = None
 
 
 def predict_each(trained: Trained, files: Iterable[str | Path]) -> Iterator[Prediction]:
-    """Each file, in order. Files are read while the results are taken."""
+    """Yields a prediction for each file, in order. Threads read the following files in the meantime."""
     predict = make_predict(trained.task, trained.mesh)
     size = -(-BATCH // trained.mesh.size) * trained.mesh.size
     read = _read_ahead(trained.preprocessing.photo, files, size)
-    while group := list(itertools.islice(read, size)):
-        photos = [photo for _, photo in group if isinstance(photo, Photo)]
+    while batch_files := list(itertools.islice(read, size)):
+        photos = [photo for _, photo in batch_files if isinstance(photo, Photo)]
         outputs: Outputs = None
         if photos:
             batch = np.zeros((1, size, *photos[0].image.shape), np.uint8)
             batch[0, : len(photos)] = [photo.image for photo in photos]
             outputs = jax.device_get(predict(trained.variables, {"image": jax.device_put(batch, sharded(trained.mesh))}))
         rows = itertools.count()
-        for file, photo in group:
+        for file, photo in batch_files:
             if isinstance(photo, UserError):
                 yield Prediction(file, None, None, photo)
             else:
@@ -56,9 +56,10 @@ def predict_each(trained: Trained, files: Iterable[str | Path]) -> Iterator[Pred
 def predict_files(
     trained: Trained, files: Sequence[str | Path], top: int | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """What is on pictures: [{"file", and what Task.describe returns for `top`}], and a line for each file that can't be read.
+    """Returns the predictions for image files, and an error message for each file that cannot be read.
 
-    A classifier's are [{"file", "classes": [{"name", "probability"}, the most probable first]}].
+    A prediction is a dict with "file" and the result of Task.describe. For a classifier these are the `top` most probable
+    classes in descending order: {"file", "classes": [{"name", "probability"}, …]}.
     """
     results, unreadable = [], []
     for prediction in predict_each(trained, files):
@@ -72,20 +73,20 @@ def predict_files(
 def _read_ahead(
     read: Callable[[str | Path], Photo], files: Iterable[str | Path], ahead: int
 ) -> Iterator[tuple[str, Photo | UserError]]:
-    """Each file, in order, with its photo or why it can't be read; threads read `ahead` ones before they are taken."""
+    """Yields each file, in order, with its image or the error of reading it. Threads read up to `ahead` files in advance."""
 
     def photo(file: str | Path) -> Photo | UserError:
         try:
             return read(file)
-        except UserError as mistake:
-            return mistake
+        except UserError as error:
+            return error
 
-    waiting: collections.deque[tuple[str, concurrent.futures.Future]] = collections.deque()
+    pending: collections.deque[tuple[str, concurrent.futures.Future]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(data.cores()) as pool:
         for file in files:
-            waiting.append((str(file), pool.submit(photo, file)))
-            if len(waiting) > ahead:
-                name, future = waiting.popleft()
+            pending.append((str(file), pool.submit(photo, file)))
+            if len(pending) > ahead:
+                name, future = pending.popleft()
                 yield name, future.result()
-        for name, future in waiting:
+        for name, future in pending:
             yield name, future.result()

@@ -1,4 +1,4 @@
-"""Programs: jitted functions, compiled before their first call, so that the clock can tell compilation from the rest."""
+"""Ahead-of-time compilation of jitted functions, so that compilation time is measured separately."""
 
 import concurrent.futures
 import contextlib
@@ -13,45 +13,45 @@ from jaxcnn.train.clock import Clock
 
 
 def compile_ahead(jitted: jax.stages.Wrapped, *arguments: Any) -> jax.stages.Compiled:
-    """The program of a jitted function for such arguments."""
+    """Compiles a jitted function for these arguments or their shapes."""
     return _compiled(jitted.lower(*arguments))
 
 
 def _compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Gives the memory that compiling took back to the system, where glibc would keep it: up to 0.8 GB beside what trains."""
+    """Compiles, and returns the memory used by the compiler to the system. glibc would keep up to 0.8 GB of it."""
     program = lowered.compile()
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # C libraries other than glibc
         ctypes.CDLL(None).malloc_trim(0)
     return program
 
 
 class AheadOfTime:
-    """A jitted function, compiled before its first call for each shape of its last argument; the clock says how long."""
+    """A jitted function that is compiled once for each shape of its last argument; `clock` counts the time."""
 
     def __init__(self, jitted: jax.stages.Wrapped, clock: Clock):
         self._jitted, self._clock = jitted, clock
         self._programs: dict[Any, Callable[..., Any]] = {}
-        self._begun: dict[Any, concurrent.futures.Future] = {}
+        self._compiling: dict[Any, concurrent.futures.Future] = {}
 
     def begin(self, *arguments: Any) -> None:
-        """Starts to compile for such arguments, or their shapes, beside what comes before their call.
+        """Starts to compile for these arguments, or their shapes, in the background.
 
-        They are traced at once; the compiler, which needs no lock of Python's, has a thread of its own.
+        Tracing takes place in this thread. The compiler, which does not need Python's global lock, has a separate thread.
         """
         started = time.perf_counter()
         lowered = self._jitted.lower(*arguments)
         self._clock.compile += time.perf_counter() - started
         thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._begun[_shape(arguments)] = thread.submit(_compiled, lowered)
+        self._compiling[_shape(arguments)] = thread.submit(_compiled, lowered)
         thread.shutdown(wait=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the jitted function returns."""
+        """Calls the compiled function, and compiles it first if necessary."""
         if (shape := _shape(arguments)) not in self._programs:
             started = time.perf_counter()
-            begun = self._begun.pop(shape, None)
-            self._programs[shape] = begun.result() if begun else compile_ahead(self._jitted, *arguments)
-            self._clock.compile += time.perf_counter() - started  # what the run waits for it
+            compiling = self._compiling.pop(shape, None)
+            self._programs[shape] = compiling.result() if compiling else compile_ahead(self._jitted, *arguments)
+            self._clock.compile += time.perf_counter() - started  # only the time for which the run waits
         return self._programs[shape](*arguments)
 
 

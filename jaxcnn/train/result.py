@@ -1,4 +1,4 @@
-"""What a finished run leaves: summary.json and report.html."""
+"""The results of a finished run: summary.json and report.html."""
 
 import dataclasses
 import json
@@ -23,25 +23,26 @@ _PACKAGES = ("jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gr
 
 
 def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
-    """Tests the selected parameters, this once, and writes summary.json and report.html; returns the summary."""
+    """Evaluates the selected parameters on the test set, writes summary.json and report.html, and returns the summary."""
     experiment, config, history, clock = run.experiment, run.config, run.log.history, run.clock
     dataset, test, task = experiment.dataset, experiment.dataset.test, experiment.task
-    assert test is not None, "data.load cuts one off"
+    assert test is not None, "data.load guarantees a test set"
     tested_step, variables = selected_variables(run.checkpoints, config, state.variables, run.best_step)
     reading = dataclasses.replace(experiment.reading, skipped=set())
     with clock.counting("test"):
-        ((tally, figures),) = measure(task, run.tally, [variables], experiment.parts_of(test, reading))
+        ((tally, metrics),) = measure(task, run.tally, [variables], experiment.parts_of(test, reading))
     tested_images = [index for index in range(len(test)) if test.name(index) not in reading.skipped]
     experiment.reading.skipped.update(reading.skipped)
-    counted = "validation_ema_" if config.ema.decay else "validation_"  # those of the parameters that are tested
-    tested = next((row for row in history if row["step"] == tested_step and any(name.startswith(counted) for name in row)), {})
+    prefix = "validation_ema_" if config.ema.decay else "validation_"  # of the parameters that are tested
+    rows = (row for row in history if row["step"] == tested_step and any(name.startswith(prefix) for name in row))
+    validated = next(rows, {})
     steps, skipped = int(state.step), sorted(experiment.reading.skipped)
     device = experiment.mesh.devices.flat[0]
 
     summary = {
-        **{f"test_{name}": value for name, value in finite(figures).items()},
+        **{f"test_{name}": value for name, value in finite(metrics).items()},
         "tested_step": tested_step,
-        **{name.replace("_ema", ""): value for name, value in finite(tested).items() if name.startswith(counted)},
+        **{name.replace("_ema", ""): value for name, value in finite(validated).items() if name.startswith(prefix)},
         "steps": steps,
         "epochs": steps * config.batch_size / len(dataset.train),
         "wall_seconds": clock.wall,
@@ -75,6 +76,6 @@ def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
         quantities=task.quantities,
         sections=sections,
     )
-    # last, for it says that the run is complete
+    # written last, because its existence marks the run as complete
     write_text(run.workdir / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary

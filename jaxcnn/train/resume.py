@@ -1,4 +1,4 @@
-"""What has to be as it was when a run goes on: its settings and its data; and what is said where the machine is another."""
+"""Checks before a run is resumed: settings and data must be unchanged; a different machine only causes a warning."""
 
 import os
 import platform
@@ -20,30 +20,32 @@ from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.fingerprint import data_differences, fingerprint
 
 
-class Earlier(NamedTuple):
-    """What an earlier run left in the folder."""
+class EarlierRun(NamedTuple):
+    """The state of an earlier run in the folder."""
 
     result: dict[str, Any]
-    """summary.json, where nothing is left to do; else {}"""
+    """content of summary.json if the run is finished and not extended, else {}"""
     meta: Meta | None
-    """the meta of its latest checkpoint"""
+    """meta of the latest checkpoint"""
     config: Config | None
     extends: bool
-    """whether it is trained for longer than it was to be"""
+    """True if the run is extended to a larger `total`"""
 
 
-def earlier_run(workdir: Path, config: Config, checkpoints: Checkpoints, extend: bool, warn: Callable[[str], None]) -> Earlier:
-    """What is in the folder. Refuses a run with other settings than `config`."""
+def earlier_run(
+    workdir: Path, config: Config, checkpoints: Checkpoints, extend: bool, warn: Callable[[str], None]
+) -> EarlierRun:
+    """Returns the earlier run in the folder. Raises UserError if its settings differ from `config`."""
     summary, meta = finished_summary(workdir, warn), checkpoints.latest_meta()
     before = earlier_config(workdir, meta, bool(summary), warn)
     if extend and not (before and meta):
-        raise UserError(f"--extend: {workdir} holds no run that could go on")
+        raise UserError(f"--extend: {workdir} contains no run with a checkpoint that could be extended")
     extends = before is not None and check_config(workdir, before, config, extend=extend)
-    return Earlier({} if extends else summary, meta, before, extends)
+    return EarlierRun({} if extends else summary, meta, before, extends)
 
 
-def check(workdir: Path, earlier: Earlier, experiment: Experiment, now: Meta) -> None:
-    """Refuses other data than the earlier run's, and no longer total where it is to be extended."""
+def check(workdir: Path, earlier: EarlierRun, experiment: Experiment, now: Meta) -> None:
+    """Raises UserError if the data differ from those of the earlier run, or if an extended run does not get longer."""
     if earlier.meta:
         check_data(workdir, earlier.meta, now)
         now["extended"] = earlier.meta.get("extended", [])
@@ -51,31 +53,31 @@ def check(workdir: Path, earlier: Earlier, experiment: Experiment, now: Meta) ->
         steps_before_extension(earlier, experiment)
 
 
-def extend(workdir: Path, earlier: Earlier, experiment: Experiment, now: Meta, step: int) -> str:
-    """Records that the run, resumed at `step`, is trained for longer; returns a line that says so."""
+def extend(workdir: Path, earlier: EarlierRun, experiment: Experiment, now: Meta, step: int) -> str:
+    """Records in `now` that the run is extended from `step`, deletes its old summary, and returns a line to print."""
     planned = steps_before_extension(earlier, experiment)
     now["extended"] = [*now["extended"], {"at_step": step, "from_steps": planned}]
     (workdir / "summary.json").unlink(missing_ok=True)
     return (
-        f"extended from {planned:,} steps: from here on the schedule is computed for the new total, so the "
-        "result differs from a run with this total from the beginning"
+        f"extended from {planned:,} to {experiment.total_steps:,} steps; from now on the schedule is that of the new total, so "
+        "the result differs from that of a run started with this total"
     )
 
 
 def finished_summary(workdir: Path, warn: Callable[[str], None]) -> dict[str, Any]:
-    """The content of summary.json; {} where there is none, or what stands there is none (it is written anew)."""
+    """Returns the content of summary.json, or {} if the file does not exist or (with a warning) is invalid."""
     path = workdir / "summary.json"
     summary = read_values(path, warn)
     if summary and not {"tested_step", "steps", "params_sha256"} <= summary.keys():
-        warn(f"{path}: not the summary of a run; it is ignored")
+        warn(f"{path}: ignored, because it is not the summary of a run")
         return {}
     return summary
 
 
 def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Callable[[str], None]) -> Config | None:
-    """The settings of the run in `workdir`: those in its latest checkpoint or, without one, in config.json.
+    """Returns the settings of the run in `workdir` from its latest checkpoint or, if that has none, from config.json.
 
-    None where neither has them, and for a run that came to no checkpoint: it holds nothing that could be lost.
+    Returns None if there are no settings, or if the run has neither a checkpoint nor a result that could be lost.
     """
     if meta and "config" in meta:
         return settings.from_saved(meta["config"], f"--workdir: {workdir}")
@@ -86,48 +88,48 @@ def earlier_config(workdir: Path, meta: Meta | None, finished: bool, warn: Calla
         return settings.from_saved(values, str(path))
     except settings.NewerSchemaError:
         raise
-    except UserError as mistake:
-        warn(f"{path}: not the settings of a run ({mistake}); it is ignored")
+    except UserError as error:
+        warn(f"{path}: ignored, because it does not contain valid settings ({error})")
         return None
 
 
 def check_config(workdir: Path, earlier: Config, config: Config, *, extend: bool) -> bool:
-    """Whether `total` is another. Refuses other settings than the run had, and says which; `total` too without `extend`."""
+    """Returns whether `total` differs. Raises UserError if other settings differ, or if `total` differs without `extend`."""
     different = settings.differences(earlier, config)
-    of_total = [line for line in different if line.startswith("total: ")]
-    if not different or (extend and different == of_total):
+    only_total = all(line.startswith("total: ") for line in different)
+    if not different or (extend and only_total):
         return bool(different)
     raise UserError(
-        f"--workdir: {workdir} holds a run with another config ({'; '.join(different)}). Take the same settings, or "
-        + ("--extend to train it for longer, or " if different == of_total else "")
-        + f"a new folder, where --config.model.pretrained={workdir} starts from the weights of this run"
+        f"--workdir: {workdir} contains a run with a different config ({'; '.join(different)}). Use the same settings, "
+        + ("or --extend to train it for longer, " if only_total else "")
+        + f"or a new folder; there, --config.model.pretrained={workdir} starts from the weights of this run"
     )
 
 
-def steps_before_extension(earlier: Earlier, experiment: Experiment) -> int:
-    """How many steps the run was to have. Refuses a total that is not larger than that one."""
+def steps_before_extension(earlier: EarlierRun, experiment: Experiment) -> int:
+    """Returns the total steps of the run before its extension. Raises UserError unless the new total is larger."""
     assert earlier.config is not None, "no run to extend"
     sizes = {"batch_size": earlier.config.batch_size, "examples_per_epoch": len(experiment.dataset.train)}
     before = duration_in_steps("total", earlier.config.total, **sizes)
     if experiment.total_steps <= before:
         raise UserError(
-            f"--extend: total is {experiment.config.total}, {experiment.total_steps:,} steps, but this run was to have "
-            f"{earlier.config.total}, {before:,} steps; give a larger one"
+            f"--extend: the new total, {experiment.config.total} ({experiment.total_steps:,} steps), must be larger than the "
+            f"total of this run, {earlier.config.total} ({before:,} steps)"
         )
     return before
 
 
 def check_data(workdir: Path, earlier: Meta, now: Meta) -> None:
-    """Refuses other examples or classes than the run was trained on, and says what differs."""
+    """Raises UserError if examples or classes differ from those on which the run was trained."""
     if different := data_differences(earlier, now):
         raise UserError(
-            f"--workdir: {workdir} holds a run on other data than there are now ({'; '.join(different)}). Bring the data back, "
-            f"or take a new folder, where --config.model.pretrained={workdir} starts from the weights of this run"
+            f"--workdir: {workdir} contains a run on different data ({'; '.join(different)}). Restore the data, or use a new "
+            f"folder; there, --config.model.pretrained={workdir} starts from the weights of this run"
         )
 
 
 def record(experiment: Experiment, convolutions: str) -> Meta:
-    """What a checkpoint carries so that a run goes on as it began."""
+    """Returns the metadata that checkpoints store to use the network and to resume the run."""
     return {
         **experiment.meta(),
         "config": settings.to_saved(experiment.config),
@@ -139,27 +141,27 @@ def record(experiment: Experiment, convolutions: str) -> Meta:
 
 
 def computed_by(mesh: Mesh, convolutions: str) -> dict[str, str]:
-    """What the last digits of a run's numbers depend on beside its settings and data."""
+    """Returns what, besides settings and data, influences the rounding of a run's results: devices, versions, threads."""
     device = mesh.devices.flat[0]
-    what = {"devices": f"{mesh.size} × {device.device_kind}", "jaxlib": metadata.version("jaxlib")}
+    environment = {"devices": f"{mesh.size} × {device.device_kind}", "jaxlib": metadata.version("jaxlib")}
     if device.platform == "cpu":
-        what |= {"processor": _processor(), "threads": str(data.cores()), "convolutions by": convolutions}
-        what |= {"threads of oneDNN": str(_openmp_threads())} if convolutions.startswith("onednn") else {}
-    return what
+        environment |= {"processor": _processor(), "threads": str(data.cores()), "convolutions by": convolutions}
+        environment |= {"threads of oneDNN": str(_openmp_threads())} if convolutions.startswith("onednn") else {}
+    return environment
 
 
-def warn_if_computed_otherwise(before: dict[str, str], now: dict[str, str], warn: Callable[[str], None]) -> None:
-    """One line for a run that goes on with other last digits."""
+def warn_if_environment_changed(before: dict[str, str], now: dict[str, str], warn: Callable[[str], None]) -> None:
+    """Warns if a resumed run will be computed with different rounding; see `computed_by`."""
     different = [f"{name}: {before[name]} -> {now.get(name, 'none')}" for name in before if before[name] != now.get(name)]
     if different:
         warn(
-            f"until now this run was computed otherwise ({'; '.join(different)}); from here on its numbers differ in the last "
-            "digits from the numbers of an uninterrupted run"
+            f"the earlier steps of this run were computed in a different environment ({'; '.join(different)}); from now on its "
+            "results differ by rounding from those of an uninterrupted run"
         )
 
 
 def _openmp_threads() -> int:
-    """As many as OpenMP starts, by its environment variables or else the cores."""
+    """Returns the number of threads that OpenMP starts, from its environment variables or the number of cores."""
 
     def number(name: str) -> int:
         text = os.environ.get(name, "").split(",")[0].strip()
@@ -169,7 +171,7 @@ def _openmp_threads() -> int:
 
 
 def _processor() -> str:
-    """Its model: XLA and oneDNN use the instructions that it has."""
+    """Returns the model of the processor, because XLA and oneDNN use the instructions that it supports."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

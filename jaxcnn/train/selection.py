@@ -1,4 +1,4 @@
-"""Which parameters of a run are the best, by the evaluations on the validation set; and whether it should stop early."""
+"""Selection of the best step by the evaluations on the validation set, and early stopping."""
 
 import math
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from jaxcnn.train.log import Row
 
 
 class Selection(NamedTuple):
-    """How the rows of evaluations are compared."""
+    """The criterion by which the rows of evaluations are compared."""
 
     quantity: Quantity | None
-    """None: no evaluation is better than another"""
+    """None: evaluations are not compared"""
     patience: int = 0
-    """evaluations without an improvement after which training stops; 0 = never"""
+    """number of evaluations without improvement after which training stops; 0 = never"""
     min_delta: float = 0.0
-    """the least improvement"""
+    """minimum improvement that counts"""
 
     def score(self, row: Row) -> float | None:
-        """The quantity of a row, the moving average's where it has one; larger is better. None for a row without it."""
+        """Returns the quantity of a row (of the moving average if present), negated if lower is better; None for other rows."""
         if self.quantity is None:
             return None
         name = self.quantity.name
@@ -29,12 +29,12 @@ class Selection(NamedTuple):
         return value if self.quantity.better == "higher" else -value
 
     def best_step(self, history: Sequence[Row]) -> int | None:
-        """The step of the best evaluation, the first of equals; None where there was none."""
+        """Returns the step of the best evaluation (the first of equal ones), or None without evaluations."""
         scores = [(score, -int(row["step"])) for row in history if (score := self.score(row)) is not None]
         return -max(scores)[1] if scores else None
 
     def stopped_early(self, history: Sequence[Row]) -> bool:
-        """Whether the last `patience` evaluations brought nothing better by more than `min_delta`."""
+        """Returns whether none of the last `patience` evaluations improved the best by more than `min_delta`."""
         best, since = -math.inf, 0
         for row in history:
             if (score := self.score(row)) is not None:

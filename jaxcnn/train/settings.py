@@ -29,23 +29,23 @@ Factors = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings(Section):
-    """How long, on what and from which seed."""
+    """The settings of the run as a whole: seed, duration, batch size and devices."""
 
     seed: Annotated[
         int,
         Meta(ge=0, le=2**32 - 1),
-        Setting(
-            "decides everything random: initial parameters, data order, augmentation, dropout",
-        ),
+        Setting("random seed of initial parameters, data order, augmentation and dropout"),
     ] = 0
-    total: Annotated[Duration, Setting("how long to train, as steps, epochs or examples")] = "10epochs"
-    batch_size: Annotated[Count, Setting("examples per step, over all devices")] = 128
-    devices: Annotated[Whole, Setting("how many of the devices found to use; 0 = all", changes_result=False)] = 0
+    total: Annotated[
+        Duration, Setting("duration of training in steps, epochs or examples: 5000steps, 10epochs, 1_000_000examples")
+    ] = "10epochs"
+    batch_size: Annotated[Count, Setting("number of examples per step, over all devices")] = 128
+    devices: Annotated[Whole, Setting("number of devices to use; 0 = all", changes_result=False)] = 0
     steps_per_dispatch: Annotated[
         Whole,
         Setting(
-            "most training steps per call to the device, fewer where their batches take more than 256 MiB; 0 = 1 on CPU, where "
-            "loops are slow, 32 elsewhere",
+            "maximum number of training steps per call of the device, reduced if their batches exceed 256 MiB; 0 = 1 on CPU, "
+            "where loops are slow, and 32 on other devices",
             changes_result=False,
         ),
     ] = 0
@@ -53,133 +53,136 @@ class RunSettings(Section):
 
 _MOMENTUM = when("optimizer.name", "sgd", "rmsprop", "muon")
 _MUON = when("optimizer.name", "muon")
-_OF_ALL = ("groups", "freeze", "clip_norm", "accumulate")  # settings optimizer.* that no group has for itself
+_GLOBAL = ("groups", "freeze", "clip_norm", "accumulate")  # settings optimizer.* that a parameter group cannot override
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings(Section, section="optimizer"):
-    """The update rule, and the rules of groups of parameters."""
+    """The optimizer, and its settings for groups of parameters."""
 
     name: Annotated[
         Literal["sgd", "adam", "adamw", "rmsprop", "lamb", "lion", "adafactor", "muon"],
-        Setting(
-            "update rule, from optax",
-        ),
+        Setting("update rule (from optax)"),
     ] = "sgd"
     learning_rate: Annotated[NotNegative, Setting("peak learning rate")] = 0.1
-    momentum: Annotated[Share, Setting("sgd, rmsprop, muon", _MOMENTUM)] = 0.9
-    nesterov: Annotated[bool, Setting("sgd, rmsprop, muon", _MOMENTUM, when("optimizer.momentum"))] = False
+    momentum: Annotated[Share, Setting("momentum coefficient of sgd, rmsprop and muon; 0 = none", _MOMENTUM)] = 0.9
+    nesterov: Annotated[
+        bool, Setting("use Nesterov momentum in sgd, rmsprop and muon", _MOMENTUM, when("optimizer.momentum"))
+    ] = False
     b1: Annotated[
         Share,
         Setting(
-            "decay of the first moment: adam, adamw, lamb, lion; muon's adam",
+            "decay rate of the first moment in adam, adamw, lamb and lion, and in the adam part of muon",
             when("optimizer.name", "adam", "adamw", "lamb", "lion", "muon"),
         ),
     ] = 0.9
     b2: Annotated[
         Share,
         Setting(
-            "decay of the second moment: the same and rmsprop",
+            "decay rate of the second moment in adam, adamw, lamb, lion and rmsprop, and in the adam part of muon",
             when("optimizer.name", "adam", "adamw", "lamb", "lion", "muon", "rmsprop"),
         ),
     ] = 0.999
     eps: Annotated[
         NotNegative,
         Setting(
-            "adam, adamw, rmsprop, lamb; muon's adam",
+            "constant added to the denominator in adam, adamw, lamb and rmsprop, and in the adam part of muon",
             when("optimizer.name", "adam", "adamw", "lamb", "muon", "rmsprop"),
         ),
     ] = 1e-8
     weight_decay: Annotated[
         NotNegative,
         Setting(
-            "added to the gradient (sgd, adam, rmsprop) or to the update before the learning rate (adamw, lamb, lion, "
-            "adafactor, muon)",
+            "weight decay; weight_decay × parameter is added to the gradient (sgd, adam, rmsprop) or to the update before the "
+            "learning rate is applied (adamw, lamb, lion, adafactor, muon)",
         ),
     ] = 0.0
     weight_decay_factors: Annotated[
         Factors,
         Setting(
-            "(regular expression over parameter paths, factor), the first that matches decides; 1 where none does",
+            "pairs (regular expression, factor) that scale the weight decay of parameters with a matching path; the first "
+            "match counts; without a match the factor is 1",
             when("optimizer.weight_decay"),
         ),
     ] = (("(^|/)(bias|scale)$", 0.0),)
-    learning_rate_factors: Annotated[Factors, Setting("the same form; multiplies the learning rate")] = ()
+    learning_rate_factors: Annotated[
+        Factors, Setting("pairs (regular expression, factor) that scale the learning rate likewise")
+    ] = ()
     groups: Annotated[
         tuple[tuple[str, dict[str, Any]], ...],
         Meta(description='a list of pairs ("regular expression", {"optimizer.learning_rate": value, …})'),
         Setting(
-            'parameters with settings optimizer.* and schedule.* of their own: (("bias$", {"optimizer.name": "sgd", '
-            '"schedule.total": "3epochs"}), …), regular expressions over paths, the first that matches',
+            "pairs (regular expression, settings) that change optimizer.* and schedule.* for parameters with a matching path; "
+            'the first match counts: (("bias$", {"optimizer.name": "sgd", "schedule.total": "3epochs"}), …)',
         ),
     ] = ()
-    muon_steps: Annotated[Count, Setting("muon: Newton-Schulz iterations", _MUON)] = 5
-    muon_coefficients: Annotated[tuple[float, float, float], Setting("muon: of x, x³ and x⁵ in them", _MUON)] = (
-        3.4445,
-        -4.775,
-        2.0315,
-    )
-    muon_dtype: Annotated[Literal["float32", "bfloat16"], Setting("muon: what they are computed in", _MUON)] = "float32"
+    muon_steps: Annotated[Count, Setting("number of Newton-Schulz iterations in muon", _MUON)] = 5
+    muon_coefficients: Annotated[
+        tuple[float, float, float], Setting("coefficients of x, x³ and x⁵ in the Newton-Schulz iterations of muon", _MUON)
+    ] = (3.4445, -4.775, 2.0315)
+    muon_dtype: Annotated[
+        Literal["float32", "bfloat16"], Setting("data type of the Newton-Schulz iterations of muon", _MUON)
+    ] = "float32"
     rescale_filters: Annotated[
         bool,
         Setting(
-            "brings each convolution kernel to the norm √filters before its update (airbench): a weight decay with a target",
+            "scale each convolution kernel to the norm √filters before its update (airbench)",
         ),
     ] = False
     freeze: Annotated[
         tuple[str, ...],
         Setting(
-            "regular expressions; the parameters that match are not trained, and batch norm all of whose parameters match "
-            "keeps and uses its running statistics",
+            "regular expressions; parameters with a matching path are not trained; batch norm layers whose parameters are all "
+            "frozen use their running statistics and do not update them",
         ),
     ] = ()
-    clip_norm: Annotated[NotNegative, Setting("gradients are scaled down to this global norm; 0 = not")] = 0.0
+    clip_norm: Annotated[NotNegative, Setting("maximum global norm to which gradients are clipped; 0 = no clipping")] = 0.0
     accumulate: Annotated[
         Count,
         Setting(
-            "parts that a batch is computed in, one after the other, to save memory",
+            "number of parts into which each batch is split to save memory; their gradients are averaged",
         ),
     ] = 1
 
     def __post_init__(self) -> None:
-        """Checks the settings of the groups too."""
+        """Also checks the settings of the groups."""
         super().__post_init__()
         known = declarations(GroupSettings) if self.groups else {}
         for pattern, changes in self.groups:
             for name in changes:
                 section, _, field = name.partition(".")
-                if section not in ("optimizer", "schedule") or field in _OF_ALL:
-                    raise UserError(f"optimizer.groups: {pattern!r}: {name!r} is not a setting that a group has for itself")
-                if name in known:  # with_changes says what there is instead of another
+                if section not in ("optimizer", "schedule") or field in _GLOBAL:
+                    raise UserError(f"optimizer.groups: {pattern!r}: {name!r} is not a setting that a group can change")
+                if name in known:  # with_changes rejects unknown names, with a suggestion
                     changes[name] = checked(f"optimizer.groups: {pattern!r}: {name}", changes[name], known[name].hint)
 
     def variants(self) -> list[Mapping[str, Any]]:
-        """What the groups change."""
+        """Returns the changed settings of each group."""
         return [changes for _, changes in self.groups]
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings(Section, section="schedule"):
-    """The course of the learning rate."""
+    """The learning rate schedule."""
 
     name: Annotated[
         Literal["constant", "steps", "cosine", "linear", "one_cycle"],
-        Setting(
-            "course of the learning rate after the warm-up",
-        ),
+        Setting("learning rate schedule after the warm-up"),
     ] = "cosine"
     total: Annotated[
         DurationOrNone,
         Setting(
-            "the rate has reached its end after this, and stays; '' = as training ends",
+            "duration after which the learning rate has reached its final value and stays constant; '' = the end of training",
             when("schedule.name", "cosine", "linear", "one_cycle"),
         ),
     ] = ""
-    warmup: Annotated[Duration, Setting("linear rise to the peak; one_cycle: its rising part, 30 % if 0")] = "0steps"
+    warmup: Annotated[
+        Duration, Setting("duration of the linear warm-up; for one_cycle, of the rising part, where 0 = 30 % of the total")
+    ] = "0steps"
     warmup_start: Annotated[
         Share,
         Setting(
-            "share of the peak at which the warm-up starts",
+            "learning rate at the start of the warm-up, as a fraction of the peak",
             when("schedule.name", "constant", "steps", "cosine", "linear"),
             when("schedule.warmup"),
         ),
@@ -187,14 +190,14 @@ class ScheduleSettings(Section, section="schedule"):
     boundaries: Annotated[
         tuple[Duration, ...],
         Setting(
-            "steps: durations after which the rate is multiplied by schedule.factor",
+            "durations after which the steps schedule multiplies the learning rate by schedule.factor",
             when("schedule.name", "steps"),
         ),
     ] = ()
     factor: Annotated[
         NotNegative,
         Setting(
-            "steps: that factor",
+            "factor applied to the learning rate at each of schedule.boundaries",
             when("schedule.name", "steps"),
             when("schedule.boundaries"),
         ),
@@ -202,7 +205,7 @@ class ScheduleSettings(Section, section="schedule"):
     final: Annotated[
         Share,
         Setting(
-            "cosine, linear: share of the peak at the end",
+            "final learning rate of the cosine and linear schedules, as a fraction of the peak",
             when("schedule.name", "cosine", "linear"),
         ),
     ] = 0.0
@@ -210,38 +213,38 @@ class ScheduleSettings(Section, section="schedule"):
 
 @dataclasses.dataclass(frozen=True)
 class EmaSettings(Section, section="ema"):
-    """The moving average of the weights."""
+    """The exponential moving average (EMA) of the weights."""
 
     decay: Annotated[
         Share,
         Setting(
-            "decay of the weights' moving average, which is evaluated too and used at the end; rises to it as "
-            "(1 + step) / (10 + step); 0 = no average",
+            "decay of the moving average of the weights, which is evaluated as well and used at the end; in early steps it is "
+            "limited to (1 + step) / (10 + step); 0 = no average",
         ),
     ] = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopSettings(Section, section="early_stop"):
-    """When a run ends before its total."""
+    """When a run ends before its total duration."""
 
-    patience: Annotated[Whole, Setting("stop after so many evaluations with no better validation; 0 = never")] = 0
-    min_delta: Annotated[NotNegative, Setting("by how much better it must be to count", when("early_stop.patience"))] = 0.0
+    patience: Annotated[Whole, Setting("number of evaluations without improvement after which training stops; 0 = never")] = 0
+    min_delta: Annotated[NotNegative, Setting("minimum improvement that counts", when("early_stop.patience"))] = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointSettings(Section, section="checkpoint"):
-    """When checkpoints are written and how many stay."""
+    """How often checkpoints are written and how many are kept."""
 
-    every: Annotated[Duration, Setting("interval of checkpoints", changes_result=False)] = "1epochs"
-    keep: Annotated[Count, Setting("latest checkpoints kept, beside the best", changes_result=False)] = 2
+    every: Annotated[Duration, Setting("interval between checkpoints", changes_result=False)] = "1epochs"
+    keep: Annotated[Count, Setting("number of latest checkpoints to keep, in addition to the best", changes_result=False)] = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class LogSettings(Section, section="log"):
-    """When training metrics are written."""
+    """How often training metrics are logged."""
 
-    every: Annotated[Duration, Setting("interval of lines of training metrics", changes_result=False)] = "50steps"
+    every: Annotated[Duration, Setting("interval between log lines of training metrics", changes_result=False)] = "50steps"
 
 
 # ── Groups of parameters ────────────────────────────────────────────────────────────────────────────────────────────
@@ -249,17 +252,17 @@ class LogSettings(Section, section="log"):
 
 @dataclasses.dataclass(frozen=True)
 class GroupSettings(Section):
-    """What an entry of optimizer.groups can have for itself."""
+    """The settings that an entry of optimizer.groups can change."""
 
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = dataclasses.field(default_factory=ScheduleSettings)
 
 
 def group_settings(optimizer: OptimizerSettings, schedule: ScheduleSettings) -> list[tuple[str, GroupSettings]]:
-    """Each entry of optimizer.groups as (pattern, all that holds for it): the given settings with the changes of the entry.
+    """Returns each entry of optimizer.groups as (pattern, settings): the given settings with the changes of the entry.
 
     Raises:
-      UserError: an entry names no setting, changes one to a wrong value, or one that has no effect in it.
+      UserError: if an entry contains an unknown setting, an invalid value, or a setting that has no effect in the group.
     """
     base = GroupSettings(optimizer, schedule)
     for pattern, changes in optimizer.groups:
@@ -269,7 +272,7 @@ def group_settings(optimizer: OptimizerSettings, schedule: ScheduleSettings) -> 
 
 
 def changes_without_effect(base: GroupSettings, changes: Mapping[str, Any]) -> dict[str, str]:
-    """The settings of a group that differ from `base` and have no effect in the group, each with the reason."""
+    """Returns the changes of a group that differ from `base` and have no effect in the group, each with the reason."""
     before, now = flatten(base), flatten(with_changes(base, changes))
     return {
         name: reason.why_not(now)

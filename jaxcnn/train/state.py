@@ -1,4 +1,4 @@
-"""The state of a training: everything that a resumed run needs beside its config."""
+"""The training state: everything that a resumed run needs in addition to its config."""
 
 import hashlib
 from typing import Any
@@ -11,10 +11,11 @@ from jaxcnn.tasks.task import Variables
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """A pytree. `opt_state` has the optimizer's state of each phase by its name; of a single phase, that state itself.
+    """The training state, a pytree.
 
-    `ema` is the moving average of "params" and "batch_stats", or None. The seed is in the state, and not in the step's code, so
-    that runs of other seeds need not be compiled again.
+    `opt_state` is the optimizer state of the task's only phase, or a dict with the optimizer state of each phase by name.
+    `ema` is the moving average of "params" and "batch_stats", or None. The seed is part of the state, not a constant of the
+    compiled step, so that runs with other seeds use the same program.
     """
 
     step: jax.Array
@@ -25,22 +26,22 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def averaged(self) -> Variables:
-        """The variables with the moving average in place of what is averaged."""
+        """The variables, with averaged collections replaced by their moving average."""
         return self.variables | (self.ema or {})
 
 
 def averaged_part(variables: Variables) -> Variables:
-    """The collections that the moving average is of."""
+    """Returns the collections of which a moving average is kept."""
     return {name: variables[name] for name in ("params", "batch_stats")}
 
 
 def count_parameters(params: Any) -> int:
-    """How many numbers are trained; batch statistics are not."""
+    """Returns the total number of elements of all parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def variables_sha256(variables: Variables) -> str:
-    """A hash of all variables: path and float32 bytes of each, in path order."""
+    """Returns the SHA-256 of all variables: the path and float32 bytes of each, in path order."""
     sha = hashlib.sha256()
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(variables)

@@ -1,4 +1,4 @@
-"""One training step of any task, as a pure function of (state, batch)."""
+"""The training step of any task, a pure function of (state, batch)."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +24,16 @@ class Update(NamedTuple):
     """step -> learning rate, for the metrics"""
     ema_decay: float = 0.0
     accumulate: int = 1
-    """parts of a batch whose gradients are averaged"""
+    """number of parts of a batch whose gradients are averaged"""
     frozen: frozenset[str] = frozenset()
-    """paths of parameters that get a gradient of zero, which costs nothing; the gradient norm covers the others"""
+    """paths of parameters whose gradient is zero and not computed, so the gradient norm covers only the others"""
 
 
 def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
-    """The step: a batch of B examples -> next state, and the metrics of this step (scalars, float32).
+    """Returns the function (state, batch of B examples) -> (next state, metrics of the step).
 
-    These are the task's, "gradient_norm" and "learning_rate". All randomness comes from step_keys(seed, step), so that a
-    resumed run draws the same numbers.
+    The metrics are float32 scalars: those of the task, "gradient_norm" and "learning_rate". All randomness is derived from
+    step_keys(seed, step), so that a resumed run draws the same numbers. For `unroll` see `scan`.
     """
 
     def run_phase(phase: Phase, inputs: Any, key: jax.Array, variables: Variables, opt_state: Any) -> AfterPhase:
@@ -64,13 +64,13 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
             run = functools.partial(run_phase, phase, inputs, key)
             if phase.every > 1:
                 run = functools.partial(_run_or_skip, run, (state.step + 1) % phase.every == 0)
-            variables, opt_states[phase], of_phase, norm = run(variables, opt_states[phase])
-            metrics |= of_phase
+            variables, opt_states[phase], phase_metrics, norm = run(variables, opt_states[phase])
+            metrics |= phase_metrics
             norms.append(norm)
         variables = task.after(variables, state.step)
         ema = None
         if update.ema_decay:
-            # rises to ema_decay, so that the average of a short run is not mostly its initial parameters
+            # rises to ema_decay, so that the initial parameters do not dominate the average of a short run
             count = state.step.astype(jnp.float32)
             decay = jnp.minimum(update.ema_decay, (1 + count) / (10 + count))
             ema = optax.incremental_update(averaged_part(variables), state.ema, 1 - decay)
@@ -82,61 +82,62 @@ def make_train_step(task: Task, update: Update, *, unroll: bool = True) -> Step:
 
 
 def init_state(variables: Variables, seed: int | jax.Array, update: Update) -> TrainState:
-    """Step 0 of a training that starts from `variables`."""
+    """Returns the state at step 0 of a training that starts from `variables`."""
     opt_states = {phase: rule.init(trained_by(phase, variables["params"])) for phase, rule in update.optimizers.items()}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),
         variables=variables,
         opt_state=of_phases(opt_states),
-        # a copy: the state is donated, and one buffer can't be given away twice
+        # a copy, because the state is donated and a buffer cannot be donated twice
         ema=jax.tree.map(jnp.copy, averaged_part(variables)) if update.ema_decay else None,
     )
 
 
 AfterPhase = tuple[Variables, Any, Metrics, jax.Array]
-"""Variables, the optimizer's state, metrics, gradient norm."""
+"""The result of a phase: variables, optimizer state, metrics, gradient norm."""
 
 
 def by_phase(phases: Sequence[Phase], opt_state: Any) -> dict[Phase, Any]:
-    """The optimizer's state of each phase."""
+    """Splits `TrainState.opt_state` into the optimizer states of the phases."""
     return {phase: opt_state if len(phases) == 1 else opt_state[phase.name] for phase in phases}
 
 
 def of_phases(opt_states: Mapping[Phase, Any]) -> Any:
-    """TrainState.opt_state; for one phase as in checkpoints of earlier versions."""
+    """Returns `TrainState.opt_state` of the optimizer states of the phases. For one phase, earlier versions stored the same."""
     if len(opt_states) == 1:
         return next(iter(opt_states.values()))
     return {phase.name: opt_state for phase, opt_state in opt_states.items()}
 
 
 def trained_by(phase: Phase, params: Mapping[str, Any]) -> Any:
-    """The parameters that a phase trains."""
+    """Returns the parameters that a phase trains."""
     return {name: params[name] for name in phase.trains} if phase.trains else params
 
 
 def _with(phase: Phase, params: Any, trained: Any) -> Any:
-    """All parameters, with those that a phase trains."""
+    """Returns all parameters, with those that a phase trains replaced by `trained`."""
     return params | trained if phase.trains else trained
 
 
 def averaged_over_parts(value_and_grad: Callable[..., Any], parts: int, *, unroll: bool) -> Callable[..., Any]:
-    """What jax.value_and_grad(objective, has_aux=True) returns, computed in parts of the batch one after the other.
+    """Returns a version of jax.value_and_grad(objective, has_aux=True) that processes a batch in parts, one after the other.
 
-    Metrics and gradient are the means, and there is no value. A part starts from the collections of the one before, so that
-    batch norm sees the parts. With class weights, these are means of weighted means.
+    It returns the means of the metrics and gradients over the parts, and None as the value. Each part starts from the
+    collections that the previous part returned, so batch norm normalizes each part separately. With class weights, the
+    results are means of weighted means.
     """
-    value_and_grad = jax.jit(value_and_grad, inline=True)  # traced once, for its shapes and for all parts
+    value_and_grad = jax.jit(value_and_grad, inline=True)  # traced only once for eval_shape and all parts
 
     def split(x: jax.Array) -> jax.Array:
-        """(B, …) -> (parts, B / parts, …): every n-th example in one part, so that each device computes on its own share."""
+        """Reshapes (B, …) to (parts, B / parts, …). Each part has every n-th example, so that no data move between devices."""
         return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
     def averaged(trained: Any, variables: Variables, inputs: Any, key: jax.Array) -> Any:
         def one_part(carry: tuple, numbered: tuple) -> tuple:
             (collections, sums), (number, inputs) = carry, numbered
-            of_part = value_and_grad(trained, variables | collections, inputs, jax.random.fold_in(key, number))
-            (_, (metrics, collections)), gradient = of_part
+            part_key = jax.random.fold_in(key, number)
+            (_, (metrics, collections)), gradient = value_and_grad(trained, variables | collections, inputs, part_key)
             return (collections, jax.tree.map(jnp.add, sums, (metrics, gradient))), None
 
         inputs = jax.tree.map(split, inputs)
@@ -152,7 +153,7 @@ def averaged_over_parts(value_and_grad: Callable[..., Any], parts: int, *, unrol
 
 
 def _run_or_skip(run: Callable[..., AfterPhase], turn: jax.Array, variables: Variables, opt_state: Any) -> AfterPhase:
-    """`run` if it is the phase's turn; else nothing changes, its metrics are NaN and its gradient norm is 0."""
+    """Calls `run` if it is the phase's turn. Otherwise nothing changes, the metrics are NaN and the gradient norm is 0."""
     metrics = jax.eval_shape(run, variables, opt_state)[2]
 
     def skip(variables: Variables, opt_state: Any) -> AfterPhase:
@@ -163,10 +164,10 @@ def _run_or_skip(run: Callable[..., AfterPhase], turn: jax.Array, variables: Var
 
 
 def scan(body: Callable, carry: Any, inputs: Any, *, unroll: bool) -> tuple[Any, Any]:
-    """jax.lax.scan, or as a Python loop where `unroll`.
+    """jax.lax.scan, or an equivalent Python loop if `unroll`.
 
-    On CPU a gradient inside XLA's while loop is many times slower, and lax.scan's own unroll=True leaves such a loop
-    (ResNet-20, batch 128: 15 s per step in it, 0.6 s without).
+    On CPU a gradient inside an XLA while loop is many times slower (ResNet-20, batch size 128: 15 s per step instead of
+    0.6 s), and lax.scan with unroll=True still creates such a loop.
     """
     if not unroll:
         return jax.lax.scan(body, carry, inputs)

@@ -1,4 +1,4 @@
-"""The training steps of a run: how many per call of the device, on which batches, by which compiled program."""
+"""Execution of the training steps of a run: their division into calls of the device, their batches and compiled programs."""
 
 import functools
 import itertools
@@ -21,29 +21,29 @@ from jaxcnn.train.programs import AheadOfTime
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import Step, scan
 
-_STEPS_PER_CALL = 32  # on accelerators, where a call of the device costs more than a small step
-_BYTES_PER_CALL = 256 * 2**20  # of the batches of one call
+_STEPS_PER_CALL = 32  # on accelerators, where the overhead of a call exceeds the time of a small step
+_BYTES_PER_CALL = 256 * 2**20  # maximum size of the batches of one call
 
 
 class Call(NamedTuple):
-    """What one call of the device did. Its arrays may still be under way."""
+    """The result of one call of the device. Its arrays may still be being computed."""
 
     state: TrainState
     step: int
-    """the number of the last one"""
+    """number of the last step of the call"""
     metrics: Metrics
-    """arrays, of which the first `steps` values count"""
+    """arrays of which only the first `steps` values are valid"""
     steps: int
-    """how many it made"""
+    """number of steps in the call"""
     waited: float
-    """seconds that the host waited for the batch"""
+    """seconds for which the host waited for the batches"""
 
 
 class Steps:
-    """The calls from step `start` to the last; iterate over `steps(state)`.
+    """The calls of the device from step `start` to the last step. Iterate over `steps(state)` to execute them.
 
-    There is one program for each size of images (see data.sizes): of one step, or of a loop over as many steps as a call
-    makes, on arrays that have room for the most that any call of the run makes.
+    There is one program for each image size (see data.sizes). It executes one step, or a loop over the steps of a call,
+    whose arrays have the size of the longest call of the run.
     """
 
     def __init__(self, experiment: Experiment, start: int, clock: Clock):
@@ -52,7 +52,7 @@ class Steps:
         limit = min(
             config.steps_per_dispatch or (1 if on_cpu(experiment.mesh) else _STEPS_PER_CALL), _most_that_fit(experiment)
         )
-        # of the whole run: a resumed one, which may start between two ends, has the same program and no longer calls
+        # Computed for the entire run, so that a resumed run, wherever it starts, uses the same program.
         most = max(plan(0, total, limit, intervals, sizes))
         self.counts = list(plan(start, total, most, intervals, sizes))
         read = experiment.reader(experiment.dataset.train)
@@ -63,24 +63,24 @@ class Steps:
         self._programs: dict[tuple[int, int] | None, AheadOfTime] = {}
 
     def compile_ahead(self, template: TrainState) -> None:
-        """Reads the first batch, and has the first program compiled while the state itself is made."""
+        """Reads the first batch, and starts to compile the first program in the background while the state is created."""
         first = next(self.batches)
         self.batches = itertools.chain([first], self.batches)
         self._program(self._experiment.sizes.at_step(self._start)).begin(*self._arguments(template, self.counts[0], first))
 
     def __call__(self, state: TrainState) -> Iterator[Call]:
-        """Every call, in order. The state of the one before is donated to the next."""
+        """Executes and yields the calls in order. The state of each call is donated to the next."""
         step, sizes, mesh = self._start, self._experiment.sizes, self._experiment.mesh
         virtual_devices = on_cpu(mesh) and mesh.size > 1
         for count in self.counts:
             started = time.perf_counter()
-            with jax.transfer_guard("disallow"):  # what goes to the device is put there by the reader, and nothing comes back
+            with jax.transfer_guard("disallow"):  # the reader transfers the batches, and no results are read here
                 batch = next(self.batches)
                 waited = time.perf_counter() - started
                 program = self._program(sizes.at_step(step) if sizes.sizes else None)
                 state, metrics = program(*self._arguments(state, count, batch))
             if virtual_devices:
-                jax.block_until_ready(metrics)  # they deadlock where their collectives are not waited for
+                jax.block_until_ready(metrics)  # otherwise their collectives can deadlock
             step += count
             yield Call(state, step, metrics, count, waited)
 
@@ -95,9 +95,9 @@ class Steps:
 
 
 def plan(step: int, total: int, most: int, intervals: Collection[int], sizes: Sizes) -> Iterator[int]:
-    """How many steps each call makes: at most `most`, and none past an interval's end or another size.
+    """Yields the number of steps of each call: at most `most`, ending at every interval and change of the image size.
 
-    What lies between two ends is shared out evenly, so that arrays for the longest call have little room to spare.
+    The steps between two such ends are divided evenly over the calls, to keep the padding of the arrays small.
     """
     while step < total:
         steps = min([sizes.until(step, total), *((step // n + 1) * n for n in intervals)]) - step
@@ -107,9 +107,9 @@ def plan(step: int, total: int, most: int, intervals: Collection[int], sizes: Si
 
 
 def jit_steps(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
-    """K steps in one call, one after the other: (state, K batches) -> (state, metrics of shape (K,)). The state is donated.
+    """Returns the program of K unrolled steps, (state, K batches) -> (state, metrics (K,)), which donates the state.
 
-    The batch is sharded over the mesh's axis "data", the state replicated; so batch norm sees the global batch.
+    Batches are sharded over the mesh's axis "data" and the state is replicated, so batch norm uses the global batch.
     """
     shardings = {"in_shardings": (replicated(mesh), sharded(mesh)), "out_shardings": (replicated(mesh), replicated(mesh))}
 
@@ -121,12 +121,12 @@ def jit_steps(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 def jit_loop(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
-    """The same in a loop, of `count` steps: (state, count, K batches) -> (state, metrics).
+    """Returns the program of a loop of up to K steps, (state, count, K batches) -> (state, metrics (K,)).
 
-    Steps are made on the first `count` () int32 of the K batches; of the metrics (K,) the rest is 0. One program serves
-    all counts. On CPU it is slow, see `scan`.
+    It executes steps on the first `count` (int32 scalar) batches, and the remaining metrics are 0. One program serves all
+    counts. On CPU it is slow, see `scan`.
     """
-    everywhere, step = replicated(mesh), jax.jit(step, inline=True)  # traced once, for its shapes and in the loop
+    everywhere, step = replicated(mesh), jax.jit(step, inline=True)  # traced only once for eval_shape and the loop
 
     @functools.partial(
         jax.jit, donate_argnums=0, in_shardings=(everywhere, everywhere, sharded(mesh)), out_shardings=(everywhere, everywhere)
@@ -137,8 +137,8 @@ def jit_loop(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
 
         def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = carry
-            state, of_step = step(state, batch_at(index))
-            return state, jax.tree.map(lambda of_call, value: of_call.at[index].set(value), metrics, of_step)
+            state, step_metrics = step(state, batch_at(index))
+            return state, jax.tree.map(lambda values, value: values.at[index].set(value), metrics, step_metrics)
 
         most = jax.tree.leaves(batches)[0].shape[0]
         metrics = jax.eval_shape(lambda state: step(state, batch_at(0))[1], state)
@@ -149,7 +149,7 @@ def jit_loop(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 def _most_that_fit(experiment: Experiment) -> int:
-    """How many batches take at most _BYTES_PER_CALL; one does in any case."""
+    """Returns the number of batches that fit into _BYTES_PER_CALL, but at least 1."""
     train = experiment.dataset.train
     assert train.image_shape is not None
     *stored, channels = train.image_shape

@@ -1,4 +1,4 @@
-"""A trained network, as its checkpoints give it back: with its preprocessing and class names, and nothing else needed."""
+"""Loading and evaluation of trained networks, with the preprocessing and class names stored in their checkpoints."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ def _to_stderr(line: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What prediction and evaluation take."""
+    """A trained network with everything that is needed for prediction and evaluation."""
 
     task: Task
     variables: Variables
@@ -44,67 +44,71 @@ class Trained:
     step: int
     mesh: Mesh
     data: dict[str, Any] | None = None
-    """which examples it was trained on, see fingerprint; None where that is not known"""
+    """fingerprint of the training data (see `fingerprint`); None if unknown"""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """From uint8 images to the network's input."""
+        """The preprocessing from uint8 images to the network's input."""
         return self.task.preprocessing
 
 
 def load_trained(workdir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = _to_stderr) -> Trained:
-    """The parameters that the run in `workdir` selected (evaluate.select; their average where ema.decay is set), or of `step`.
+    """Loads the network from the run in `workdir`, at the step that the run selected (evaluate.select) or at `step`.
+
+    With ema.decay > 0, the parameters are their moving average. `warn` is called with each warning.
 
     Raises:
-      UserError: no run there, no checkpoint that can be read, or not the selected one.
+      UserError: if there is no run, or if the checkpoint is missing or cannot be read.
     """
     workdir = user_path(workdir)
     if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"--workdir: {workdir} holds no trained run; experiments/train.py --workdir={workdir} makes one")
-    said: list[str] = []
-    checkpoints = Checkpoints(workdir / "checkpoints", warn=said.append)
+        raise UserError(
+            f"--workdir: {workdir} contains no trained run; train one with experiments/train.py --workdir={workdir}"
+        )
+    warnings: list[str] = []
+    checkpoints = Checkpoints(workdir / "checkpoints", warn=warnings.append)
     try:
         meta = checkpoints.latest_meta()
         if meta is None:
-            raise UserError(f"--workdir: {workdir} holds no checkpoint that can be read")
-        if said and step is None:  # the latest one may name another best step
-            raise UserError(f"--workdir: {workdir}: {said[0]}, so no step is selected; {_others(checkpoints)}")
+            raise UserError(f"--workdir: {workdir} contains no checkpoint that can be read")
+        if warnings and step is None:  # the damaged checkpoint may have named another best step
+            raise UserError(f"--workdir: {workdir}: {warnings[0]}, so the selected step is unknown; {_others(checkpoints)}")
         config = from_saved(meta["config"], f"--workdir: {workdir}")
         setup, mesh = _setup(config, meta), make_mesh(config.devices)
         task = make_task(setup)
         template = replicated_shapes(task.init, mesh)
-        wanted = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step
-        variables = _restored(checkpoints, config, template, wanted, task.frozen)
+        chosen = _selected_step(checkpoints, config, meta["best_step"]) if step is None else step
+        variables = _restored(checkpoints, config, template, chosen, task.frozen)
         if variables is None:
-            reason = said[-1] if wanted in checkpoints.steps() else f"there is no checkpoint of step {wanted}"
-            raise UserError(f"--workdir: {workdir}: {reason}; {_others(checkpoints, wanted)}")
+            reason = warnings[-1] if chosen in checkpoints.steps() else f"there is no checkpoint of step {chosen}"
+            raise UserError(f"--workdir: {workdir}: {reason}; {_others(checkpoints, chosen)}")
     finally:
         checkpoints.close()
-    for line in said:
+    for line in warnings:
         warn(f"warning: {line}")
     variables |= frozen_collections(task, setup, mesh)
-    return Trained(task, variables, tuple(meta["class_names"]), config, wanted, mesh, meta.get("data"))
+    return Trained(task, variables, tuple(meta["class_names"]), config, chosen, mesh, meta.get("data"))
 
 
 def _setup(config: Config, meta: dict[str, Any]) -> Setup:
-    """What a checkpoint's task is made from. Those of earlier versions are all of classifiers."""
+    """Returns the setup of a checkpoint's task. Checkpoints of early versions, without "fields", are of classifiers."""
     fields = meta["fields"] if "fields" in meta else {"label": "labels" if meta["task"] == "multilabel" else "label"}
     names, preprocessing = tuple(meta["class_names"]), Preprocessing.from_json(meta["preprocessing"])
     return Setup(config, names, fields, preprocessing, data.make_augmentation(config.data.augment, config.data.repeats))
 
 
 def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:
-    """How to choose another step than the one that can't be read, the latest if no other is said."""
+    """Returns a hint with the steps other than `unreadable` (default: the latest), any of which can be chosen."""
     steps = checkpoints.steps()
     others = ", ".join(str(step) for step in steps if step != (steps[-1] if unreadable is None else unreadable))
-    return f"choose one with --step=N: {others or 'there is no other'}"
+    return f"choose another step with --step=N: {others}" if others else "there is no other checkpoint"
 
 
 def load_weights(config: ConfigDict | Config, *, say: Callable[[str], None] = lambda line: None) -> Trained:
-    """The weights in model.pretrained, with the preprocessing and the classes that the config and its data give."""
+    """Loads the weights in model.pretrained, with the preprocessing and class names of the config and its data."""
     config = validate(config)
     if not config.model.pretrained:
-        raise UserError("model.pretrained: say which weights are meant, --config.model.pretrained=FILE")
+        raise UserError("model.pretrained: no weights are given; set --config.model.pretrained=FILE")
     experiment = prepare(config)
     task, mesh = experiment.task, experiment.mesh
     variables = jax.device_put(task.pretrained(experiment.setup, say, new_head=False), replicated(mesh))
@@ -112,7 +116,7 @@ def load_weights(config: ConfigDict | Config, *, say: Callable[[str], None] = la
 
 
 def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str], None] = _to_stderr) -> Trained:
-    """What jaxcnn.load_pretrained gives, with the names of its classes; for a run's folder, what load_trained gives."""
+    """Loads weights like jaxcnn.load_pretrained, with class names. For the folder of a run, returns load_trained(source)."""
     origin = find_pretrained(source, name, say=say)
     if origin.run:
         return origin.run
@@ -121,7 +125,7 @@ def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str]
     mesh = make_mesh()
     names = class_names(origin, model.num_classes)
     if model.num_classes == 1000 and not origin.named(1000):
-        say(f"{source}: assumed: the classes of ImageNet, for their number is the same")
+        say(f"{source}: no class names found; assuming the 1,000 classes of ImageNet, because the number is the same")
     variables = jax.device_put(variables, replicated(mesh))
     task = Classification(preprocessing, model, names, origin.task or "multiclass")
     return Trained(task, variables, names, config, 0, mesh)
@@ -134,42 +138,42 @@ def evaluate(
     data_root: str | None = None,
     say: Callable[[str], None] = _to_stderr,
 ) -> dict[str, float]:
-    """{"test_accuracy", "test_loss", "test_examples", perhaps "test_top5_accuracy"}, or so for another split.
+    """Evaluates a network and returns its metrics: {"test_accuracy", "test_loss", "test_examples", …} for the test split.
 
-    The data set is the one in the run's config, or the one at `data_root`. If the data there are not the training data
-    and have no parts, all of them are measured; their classes may be some of the network's. `say` tells how they
-    are taken, and which images were skipped.
+    The data set is that of the run's config, or the one at `data_root`. If this is not the training data and has no splits,
+    all of its images are evaluated. Its classes may be a subset of the network's. `say` is called with lines that describe
+    how the data are used and which images were skipped.
 
     Raises:
-      UserError: no such data or split; images or classes that are not the network's.
+      UserError: if the data or the split do not exist, or if the images or classes do not fit the network.
     """
     config, source = trained.config, None
     if data_root and config.data.name == "digits":
-        raise UserError("--data_root: the data of this run, digits, come with scikit-learn and lie nowhere else")
+        raise UserError("--data_root: not applicable to digits, the data of this run, which are part of scikit-learn")
     if data_root:
         config = changed(config, {"data.root": data_root})
     if data_root and config.data.name in foreign.SOURCES:
         source = _foreign(trained, config, split)
         if source is None:
-            say(f"{data_root}: data of the training, cut into the same parts")
+            say(f"{data_root}: the training data, with the same splits")
         else:
-            say(f"{data_root}: other data than in training; {len(source):,} images are measured")
+            say(f"{data_root}: different data than in training; evaluating {len(source):,} images")
     if source is None:
         source = _in_training(trained, config, split, say)
     if source.image_shape != trained.preprocessing.image_shape:
         raise UserError(
-            f"{config.data.name}: its images are {source.image_shape}, the network's {trained.preprocessing.image_shape}"
+            f"{config.data.name}: expected images of shape {trained.preprocessing.image_shape}, got {source.image_shape}"
         )
     tally, reader = make_tally(trained.task, trained.mesh), reading(config)
-    parts = [batches_once(config, each, trained.mesh, reader) for each in [source, *_needed(trained, config)]]
-    ((_, figures),) = measure(trained.task, tally, [trained.variables], parts)
+    sources = [batches_once(config, each, trained.mesh, reader) for each in [source, *_needed(trained, config)]]
+    ((_, metrics),) = measure(trained.task, tally, [trained.variables], sources)
     if reader.skipped:
         say(reader.skipped_line())
-    return {f"{split}_{name}": value for name, value in figures.items()}
+    return {f"{split}_{name}": value for name, value in metrics.items()}
 
 
 def _needed(trained: Trained, config: Config) -> list[data.Source]:
-    """The parts of the training data that the task needs beside the one that is measured."""
+    """Returns the splits of the training data that the task needs in addition to the evaluated one."""
     if not trained.task.needs:
         return []
     parts = data.load(trained.config.data, config.seed).parts()
@@ -177,37 +181,40 @@ def _needed(trained: Trained, config: Config) -> list[data.Source]:
 
 
 def _in_training(trained: Trained, config: Config, split: str, say: Callable[[str], None]) -> data.Source:
-    """The part of the data that had this name in training."""
+    """Returns the split that had this name in training."""
     dataset = data.load(config.data, config.seed)
     source = getattr(dataset, split)
     if source is None:
-        raise UserError(f"--split: there is no {split} set in this run; data.validation was 0")
+        raise UserError(f"--split: this run has no {split} set, because data.validation is 0")
     if dataset.class_names != trained.class_names:
-        raise UserError(f"{config.data.name}: its classes differ from the network's: {', '.join(trained.class_names[:10])}")
+        raise UserError(
+            f"{config.data.name}: its classes differ from those of the network: {', '.join(trained.class_names[:10])}"
+        )
     if trained.data:
         before, now = (
             {"class_names": dataset.class_names, "data": d, "preprocessing": {}} for d in (trained.data, fingerprint(dataset))
         )
         if different := data_differences(before, now):
-            say(f"warning: the data are others than in training ({'; '.join(different)})")
+            say(f"warning: the data differ from those in training ({'; '.join(different)})")
     return source
 
 
 def _foreign(trained: Trained, config: Config, split: str) -> data.Source | None:
-    """The examples to measure in data other than the training data; None if the data are the training data."""
-    if _was_moved(trained, config):
+    """Returns the examples to evaluate in data other than the training data, or None if these are the training data."""
+    if _is_training_data(trained, config):
         return None
-    how, root = trained.preprocessing, user_path(config.data.root)
+    preprocessing, root = trained.preprocessing, user_path(config.data.root)
     several = None if "label" not in trained.task.fields else getattr(trained.task, "kind", "") == "multilabel"
-    source = foreign.foreign(config.data.name, root, split, trained.class_names, how.image_shape[2], several)
+    source = foreign.foreign(config.data.name, root, split, trained.class_names, preprocessing.image_shape[2], several)
     if isinstance(source, FileSource):
-        source = dataclasses.replace(source, window=how.window)
-        return data.Resized(source, how.image_shape, how.fit, how.crop_ratio, how.interpolation)
+        source = dataclasses.replace(source, window=preprocessing.window)
+        shape, fit = preprocessing.image_shape, preprocessing.fit
+        return data.Resized(source, shape, fit, preprocessing.crop_ratio, preprocessing.interpolation)
     return source
 
 
-def _was_moved(trained: Trained, config: Config) -> bool:
-    """Whether the data are the training data, at the same place or at another."""
+def _is_training_data(trained: Trained, config: Config) -> bool:
+    """Returns whether the data are the training data, at the same path or moved."""
     before, now = (os.path.realpath(user_path(c.data.root)) for c in (trained.config, config))
     if before == now:
         return True
@@ -221,17 +228,20 @@ def _was_moved(trained: Trained, config: Config) -> bool:
 def selected_variables(
     checkpoints: Checkpoints, config: Config, latest: Variables, best_step: int | None
 ) -> tuple[int, Variables]:
-    """The step and the parameters that count at the end of training, whose `latest` variables these are: best or last,
-    averaged or not.
+    """Returns the selected step (evaluate.select) and its variables, at the end of a training with variables `latest`.
 
-    Where they can't be read, the latest ones that can are taken, and this is said on stderr.
+    With ema.decay > 0, the parameters are their moving average. If the selected checkpoint cannot be read, the latest one
+    that can is used, with a warning on stderr.
+
+    Raises:
+      UserError: if no checkpoint can be read.
     """
-    steps, wanted = checkpoints.steps(), _selected_step(checkpoints, config, best_step)
-    for step in [wanted, *(s for s in reversed(steps) if s != wanted)]:
-        variables = _restored(checkpoints, config, latest, step, checkpoints.left_out)
+    steps, selected = checkpoints.steps(), _selected_step(checkpoints, config, best_step)
+    for step in [selected, *(s for s in reversed(steps) if s != selected)]:
+        variables = _restored(checkpoints, config, latest, step, checkpoints.excluded)
         if variables is not None:
-            if step != wanted:
-                print(f"warning: step {step} is tested, for the selected one, {wanted}, can't be read", file=sys.stderr)
+            if step != selected:
+                print(f"warning: testing step {step}, because the selected step {selected} can't be read", file=sys.stderr)
             return step, latest | variables
     raise UserError(f"none of the checkpoints {steps} can be read")
 
@@ -243,9 +253,9 @@ def _selected_step(checkpoints: Checkpoints, config: Config, best_step: int | No
 def _restored(
     checkpoints: Checkpoints, config: Config, template: Variables, step: int, frozen: tuple[str, ...]
 ) -> Variables | None:
-    """The variables of a step but for the `frozen` collections, averaged where the run averages them.
+    """Returns the variables of a step without the `frozen` collections, with ema.decay > 0 the averaged ones.
 
-    None, and said, if they can't be read.
+    Returns None, with a warning, if they cannot be read.
     """
     template = {name: tree for name, tree in template.items() if name not in frozen}
     variables: Variables | None = {}

@@ -1,4 +1,4 @@
-"""The folder of a run: held by one live run at a time, with nothing else in the places that the run writes to."""
+"""The folder of a run: it is locked by the running process, and checked for files that are in the way of the run's files."""
 
 import contextlib
 import os
@@ -11,21 +11,24 @@ from jaxcnn.errors import UserError
 
 
 @contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
-    """Makes the folder and holds it; another live run's is refused. The lock goes with the process, however it ends.
+def locked(workdir: Path) -> Iterator[None]:
+    """Creates the folder if necessary and locks it. The lock is released when the process ends for any reason.
 
-    Of a run that is refused before it wrote anything, no new folder is left.
+    If the run fails before it has written anything, a new folder is removed.
+
+    Raises:
+      UserError: if another running process has locked the folder, or if the folder can't be written.
     """
     new, lock = not workdir.exists(), workdir / ".lock"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        held_lock = FileLock(lock, timeout=0).acquire()
+        acquired = FileLock(lock, timeout=0).acquire()
     except Timeout:
-        holder = lock.read_text().strip() or "unknown"
-        raise UserError(f"--workdir: {workdir} is in use by another run, process {holder}") from None
+        process = lock.read_text().strip() or "unknown"
+        raise UserError(f"--workdir: {workdir} is in use by another run (process {process})") from None
     except OSError as error:
         raise UserError(f"--workdir: {workdir} can't be written ({error.strerror})") from error
-    with held_lock:
+    with acquired:
         lock.write_text(str(os.getpid()))
         try:
             yield
@@ -37,15 +40,17 @@ def held(workdir: Path) -> Iterator[None]:
 
 
 def check_paths(workdir: Path) -> None:
-    """Refuses a folder in which something else stands where the run writes its files and folders."""
+    """Raises UserError if paths at which the run writes files or folders are of another type or not writable."""
     for name in ("config.json", "metrics.jsonl", "summary.json", "report.html"):
         if (workdir / name).is_dir():
-            raise UserError(f"--workdir: {workdir / name} is a folder, where the run writes a file; move it away")
+            raise UserError(f"--workdir: {workdir / name} is a folder, but the run writes a file with this name; move it away")
     for name in ("checkpoints", "tensorboard"):
         path = workdir / name
         if path.is_symlink() and not path.exists():
-            raise UserError(f"--workdir: {path} is a link to nothing; the run keeps a folder there")
+            raise UserError(
+                f"--workdir: {path} is a broken symbolic link, but the run needs a folder with this name; remove it"
+            )
         if path.exists() and not path.is_dir():
-            raise UserError(f"--workdir: {path} is a file, where the run keeps a folder; move it away")
+            raise UserError(f"--workdir: {path} is a file, but the run needs a folder with this name; move it away")
         if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(f"--workdir: {path} can't be written (permission denied)")

@@ -228,7 +228,7 @@ def test_run_for_images_of_other_channels_is_refused(run, tmp_path):
 
 def test_run_without_a_checkpoint_is_refused_in_one_line(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path} holds no checkpoint that can be read")):
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path} contains no checkpoint that can be read")):
         load_pretrained(str(tmp_path))
 
 

@@ -188,7 +188,7 @@ def test_checkpoint_that_can_not_be_read_now_is_refused_and_stays(folder, how, m
         patch.setattr(checkpoints._manager, "restore", fail)
         if how == "a file that can't be read":
             patch.setattr("pathlib.Path.open", lambda path, mode: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-        with pytest.raises(UserError, match=r"checkpoint 3 can't be read now \(.*nothing was changed"):
+        with pytest.raises(UserError, match=r"checkpoint 3 can't be read now \(.*\. Nothing was changed"):
             checkpoints.restore_latest(state_at(0))
     checkpoints.close()
     assert contents(folder) == before

@@ -92,10 +92,10 @@ def grey(root):
     ("change", "said"),
     [
         (remove, "train: 12 examples -> 11"),
-        (rename, 'classes gone: "b"; classes added: "bird"'),
-        (reorder, 'classes gone: "a"; classes added: "d"'),
+        (rename, 'classes removed: "b"; classes added: "bird"'),
+        (reorder, 'classes removed: "a"; classes added: "d"'),
         (add, 'classes added: "aa"; train: 12 examples -> 16; validation: 12 examples -> 16; test: 12 examples -> 16'),
-        (move_between_classes, "(test: 12 examples, but other ones, or in another order or with other labels)"),
+        (move_between_classes, "(test: 12 examples, but different ones, or in a different order or with different labels)"),
         (swap_parts, "train: 12 examples, but other ones"),
         (other_pixels, "mean of the images: "),
         (grey, "image_shape of the images: [32, 32, 3] -> [32, 32, 1]"),
@@ -105,7 +105,7 @@ def test_run_on_changed_data_is_refused_with_what_differs(pictures, tmp_path, ch
     begin(tmp_path / "run", config(pictures))
     before = (tmp_path / "run" / "config.json").read_bytes()
     change(pictures)
-    with pytest.raises(UserError, match="holds a run on other data") as refusal:
+    with pytest.raises(UserError, match="contains a run on different data") as refusal:
         train.run(config(pictures), tmp_path / "run", console=quiet()[0])
     assert said in str(refusal.value)
     assert "--config.model.pretrained=" in str(refusal.value)
@@ -121,7 +121,7 @@ def test_order_of_classes_counts(pictures, tmp_path):
     settings = {"data.name": "arrays"}
     begin(tmp_path / "run", config(npz, **settings))
     np.savez(npz, **arrays, class_names=["b", "a", "c"])
-    with pytest.raises(UserError, match='classes in another order: "a", "b", "c" -> "b", "a", "c"'):
+    with pytest.raises(UserError, match='classes in a different order: "a", "b", "c" -> "b", "a", "c"'):
         train.run(config(npz, **settings), tmp_path / "run", console=quiet()[0])
 
 

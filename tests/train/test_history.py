@@ -57,7 +57,7 @@ def test_evaluations_are_those_of_the_checkpoint_whatever_the_file_has(rows):
     assert [row for row in history if "train_loss" in row] == [row for row in rows if "train_loss" in row]
     assert Selection(Classification.quantities[0]).best_step(history) == 15
     assert len(said) == 1
-    assert "evaluations are not there" in said[0]
+    assert "missing evaluations were restored from the checkpoint" in said[0]
 
 
 def test_checkpoint_of_an_earlier_version_leaves_the_file_as_it_is():

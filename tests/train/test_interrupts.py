@@ -30,7 +30,7 @@ def test_signal_ends_a_command_in_one_line_also_inside_the_compiler(number):
     process = program(INSIDE_C)
     process.send_signal(number)
     code, out, err = finish(process, timeout=60)
-    assert (code, out, err) == (128 + number, "", f"stopped: by {number.name}\n")
+    assert (code, out, err) == (128 + number, "", f"stopped: received {number.name}\n")
 
 
 @pytest.mark.process
@@ -47,7 +47,7 @@ def test_signal_lets_python_clean_up_without_a_word(tmp_path):
     process = program(body)
     process.send_signal(signal.SIGTERM)
     code, _, err = finish(process, timeout=60)
-    assert (code, err) == (143, "stopped: by SIGTERM\n")
+    assert (code, err) == (143, "stopped: received SIGTERM\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -55,7 +55,7 @@ def test_signal_lets_python_clean_up_without_a_word(tmp_path):
 def test_ctrl_c_during_the_imports_is_one_line():
     text = "from jaxcnn import command\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(100)"
     code, out, err = child_processes.run("-c", text, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60)
-    assert (code, out, err) == (130, "", "stopped: by SIGINT\n")
+    assert (code, out, err) == (130, "", "stopped: received SIGINT\n")
 
 
 @pytest.mark.process
@@ -93,7 +93,7 @@ def test_second_ctrl_c_ends_a_run_that_is_saving():
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     code, _, err = finish(process, timeout=60)
-    assert (code, err) == (130, "stopped: by SIGINT; the steps since the last checkpoint are lost\n")
+    assert (code, err) == (130, "stopped: received SIGINT; the steps since the last checkpoint are lost\n")
 
 
 RUN = """
@@ -117,7 +117,7 @@ def test_run_does_not_wait_for_the_compiler_before_its_first_step(tmp_path, numb
     process = program(RUN.format(workdir=str(tmp_path / "run")), environment={"PYTHONPATH": paths})
     process.send_signal(number)
     code, _, err = finish(process, timeout=60)
-    assert (code, err) == (128 + number, f"stopped: by {number.name}; there was nothing to save\n")
+    assert (code, err) == (128 + number, f"stopped: received {number.name}; there was nothing to save\n")
 
 
 def send_ctrl_c():
@@ -160,6 +160,6 @@ def test_signal_to_the_group_lets_the_run_save_before_its_readers_end(tmp_path, 
     os.killpg(process.pid, number)
     code, _, err = finish(process)
     assert code == 128 + number
-    assert err.startswith(f"stopped: by {number.name} after step ")
+    assert err.startswith(f"stopped: received {number.name} after step ")
     assert len(err.splitlines()) == 1, err
     assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))

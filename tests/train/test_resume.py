@@ -81,7 +81,7 @@ def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, numb
     process.send_signal(number)
     stopped, out, err = finish(process)
     assert stopped == code, out + err
-    assert err.startswith(f"stopped: by {number.name} after step ")
+    assert err.startswith(f"stopped: received {number.name} after step ")
     assert len(err.splitlines()) == 1
     code, out, _ = finish(start(workdir))
     assert code == 0

@@ -78,8 +78,8 @@ def test_steps_a_call_do_not_change_a_run_with_drawn_sizes(config, tmp_path):
 def test_mistakes_are_named(config):
     for changes, message in (
         ({"data.sizes": (0, 16)}, "data.sizes"),
-        ({"data.sizes": (12, 16), "data.size_boundaries": ("1epochs", "2epochs")}, "one fewer"),
-        ({"data.sizes": (8, 12, 16), "data.size_boundaries": ("9steps", "9steps")}, "should grow"),
+        ({"data.sizes": (12, 16), "data.size_boundaries": ("1epochs", "2epochs")}, "expected 1 for 2 sizes, or none; got 2"),
+        ({"data.sizes": (8, 12, 16), "data.size_boundaries": ("9steps", "9steps")}, "strictly increasing"),
         ({"data.sizes": (24, 32), "data.resize": "pad"}, "data.resize"),
         (
             {"data.image_size": (16, 24), "data.sizes": (12, 16)},

@@ -57,7 +57,7 @@ def test_course_of_its_own_length_ends_there_and_stays(name):
     found = rates(name, warmup="10steps", total="5epochs")
     close(found[:51], rates(name, warmup="10steps", total_steps=50))
     close(found[51:], found[50])
-    with pytest.raises(UserError, match=r"schedule\.total: 0steps is no step: training needs at least one"):
+    with pytest.raises(UserError, match=r"schedule\.total: expected at least one step, got 0steps"):
         rates(name, total="0steps")
 
 
@@ -120,19 +120,23 @@ def test_end_of_a_very_long_training_is_reached():
             {"warmup": "200steps"},
             "schedule.warmup: 200steps are 200 steps, .*config.schedule.warmup=20steps",
         ),
-        ("one_cycle", {"warmup": "20epochs"}, "schedule.warmup: 20epochs are 200 steps"),
-        ("steps", {"boundaries": ("10steps", "1epochs")}, "schedule.boundaries: .* should grow"),
-        ("steps", {"boundaries": ("2epochs", "10steps")}, "schedule.boundaries: .* should grow"),
-        ("steps", {"boundaries": ("0steps",)}, "schedule.boundaries: .* from above 0"),
+        ("one_cycle", {"warmup": "20epochs"}, r"schedule.warmup: 20epochs \(200 steps\) must be shorter"),
+        ("steps", {"boundaries": ("10steps", "1epochs")}, "schedule.boundaries: expected positive, strictly increasing"),
+        ("steps", {"boundaries": ("2epochs", "10steps")}, "schedule.boundaries: expected positive, strictly increasing"),
+        (
+            "steps",
+            {"boundaries": ("0steps",)},
+            "schedule.boundaries: expected positive, strictly increasing durations, got .*0steps",
+        ),
         (
             "steps",
             {"boundaries": ("10steps",), "warmup": "20steps"},
-            "schedule.boundaries: 10steps is within the warm-up, 20steps",
+            "schedule.boundaries: 10steps is within the warm-up of 20steps",
         ),
         (
             "steps",
             {"boundaries": ("soon",)},
-            r"schedule.boundaries: expected a list, each item a duration, .* got \('soon',\)",
+            r"schedule.boundaries: expected a list, each item a duration such as .* got \('soon',\)",
         ),
     ],
 )

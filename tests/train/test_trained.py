@@ -76,7 +76,7 @@ def measured(trained, root, split="test"):
 def test_all_of_other_data_without_parts_are_measured(trained, tmp_path):
     assert train.evaluate(trained)["test_examples"] == cut_off(trained)
     other = fill(tmp_path / "other", {"blue": 7, "green": (4, "red"), "red": 11}, size=(9, 13))
-    assert measured(trained, other) == (22, 18, [f"{other}: other data than in training; 22 images are measured"])
+    assert measured(trained, other) == (22, 18, [f"{other}: different data than in training; evaluating 22 images"])
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -94,7 +94,7 @@ def test_classes_are_matched_by_name_where_there_are_fewer(trained, tmp_path, na
 
 
 def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
-    said = [f"{tmp_path / 'copy'}: data of the training, cut into the same parts"]
+    said = [f"{tmp_path / 'copy'}: the training data, with the same splits"]
     shutil.copytree(tmp_path / "training", tmp_path / "copy")
     assert measured(trained, tmp_path / "copy") == (cut_off(trained), cut_off(trained), said)
     shutil.rmtree(tmp_path / "training")
@@ -107,7 +107,7 @@ def test_data_that_have_changed_at_their_place_keep_their_parts_and_are_said(tra
     fill(tmp_path / "training", {"red": 20})
     examples, _, said = measured(trained, tmp_path / "training" / ".." / "training")
     assert cut_off(trained) <= examples < 20
-    assert any(line.startswith("warning: the data are others than in training (train: ") for line in said)
+    assert any(line.startswith("warning: the data differ from those in training (train: ") for line in said)
 
 
 def table(path, rows, header="path,label"):
@@ -179,7 +179,7 @@ def test_other_data_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, n
 
 def test_data_without_a_place_are_at_no_other(trained, tmp_path):
     trained = on(trained, "digits")
-    with pytest.raises(UserError, match=r"^--data_root: the data of this run, digits, come with scikit-learn"):
+    with pytest.raises(UserError, match=r"^--data_root: not applicable to digits, .* part of scikit-learn"):
         measured(trained, tmp_path)
 
 
@@ -206,8 +206,12 @@ def damaged(workdir, step, item):
 @pytest.mark.parametrize(
     ("step", "item", "message"),
     [
-        (10, "variables", r"checkpoint 10 is damaged .*; choose one with --step=N: 20, 30$"),
-        (30, "meta", r"checkpoint 30 is damaged .*, so no step is selected; choose one with --step=N: 10, 20$"),
+        (10, "variables", r"checkpoint 10 is damaged .*; choose another step with --step=N: 20, 30$"),
+        (
+            30,
+            "meta",
+            r"checkpoint 30 is damaged .*, so the selected step is unknown; choose another step with --step=N: 10, 20$",
+        ),
     ],
 )
 def test_selected_checkpoint_that_cannot_be_read_is_refused_and_another_is_taken_only_if_it_is_asked_for(
@@ -224,7 +228,7 @@ def test_selected_checkpoint_that_cannot_be_read_is_refused_and_another_is_taken
     trained = train.load_trained(tmp_path / "run", step=20, warn=warnings.append)
     assert trained.step == 20
     assert [line.startswith("warning: checkpoint 30 is damaged") for line in warnings] == [True] * (step == 30)
-    with pytest.raises(UserError, match=r"there is no checkpoint of step 15; choose one with --step=N: 10, 20, 30$"):
+    with pytest.raises(UserError, match=r"there is no checkpoint of step 15; choose another step with --step=N: 10, 20, 30$"):
         train.load_trained(tmp_path / "run", step=15)
 
 
@@ -240,10 +244,10 @@ def test_damage_elsewhere_changes_nothing(finished, tmp_path, capsys):
 def test_training_that_tests_another_step_than_the_selected_one_says_so(capsys, select, unreadable, taken):
     checkpoints = types.SimpleNamespace(
         steps=lambda: [10, 20, 30],
-        left_out=(),
+        excluded=(),
         restore_variables=lambda step, template: None if step == unreadable else {"of": step},
     )
     config = Config(evaluate=EvaluateSettings(select=select))
     assert selected_variables(checkpoints, config, {}, 10) == (taken, {"of": taken})
-    said = f"warning: step {taken} is tested, for the selected one, {unreadable}, can't be read\n"
+    said = f"warning: testing step {taken}, because the selected step {unreadable} can't be read\n"
     assert capsys.readouterr() == ("", "" if unreadable == 20 else said)

@@ -1,4 +1,4 @@
-"""What can end a run and is no mistake in its settings: a full disk, too little memory."""
+"""Failures of a run that are not caused by its settings: a full disk, a lack of memory, and other errors of the system."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from jaxcnn.errors import RunFailed, UserError, explained
 
 
 @contextlib.contextmanager
-def accidents_in(workdir: Path) -> Iterator[None]:
-    """Raises `RunFailed`, which says what is kept, for what the operating system or a lack of memory caused."""
+def explain_failures(workdir: Path) -> Iterator[None]:
+    """Converts errors of the operating system and a lack of memory to `RunFailed`, which names the latest checkpoint."""
     try:
         yield
     except UserError:
@@ -17,11 +17,11 @@ def accidents_in(workdir: Path) -> Iterator[None]:
     except Exception as error:
         if (reason := explained(error, workdir)) is None:
             raise
-        raise RunFailed(f"{reason}; {_kept(workdir)}") from error
+        raise RunFailed(f"{reason}; {_latest_checkpoint(workdir)}") from error
 
 
-def _kept(workdir: Path) -> str:
-    # orbax gives a checkpoint this name when all of it is written
+def _latest_checkpoint(workdir: Path) -> str:
+    # orbax gives a checkpoint this name only after it is completely written
     steps = [int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()]
     if not steps:
         return "no checkpoint had been written"
