@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data import Augmentation, Batch, View, make_views
+from jaxcnn.data import Augmentation, Batch, InferenceView, make_views
 from jaxcnn.data.fields import LabelKind
 from jaxcnn.data.photo import Photo
 from jaxcnn.report.overlays import draw_caption
@@ -35,7 +35,7 @@ class Classification(Task):
     """That of evaluation, without smoothing and class weights."""
     auxiliary_weight: float = 0.0
     """Of the loss of each auxiliary head that a model has, its logits sown in "auxiliary"."""
-    views: tuple[View, ...] = ()
+    views: tuple[InferenceView, ...] = ()
     """Those that predictions are averaged over; () for the image itself."""
 
     quantities = (
