@@ -71,7 +71,7 @@ def test_head_for_the_same_classes_is_kept(saved):
     path, variables = saved(("ant", "bee", "cow"))
     head, said = started(path, ("ant", "bee", "cow"))
     np.testing.assert_array_equal(head[0], variables["params"]["head"]["kernel"])
-    assert said == [f"starts from {path}; pixels as it takes them, mean 0.25, std 0.5"]
+    assert said == [f"starts from {path}; pixels normalized as it expects, mean 0.25, std 0.5"]
     assert starting(experiment(path, ("ant", "bee", "cow")))["batch_stats"] == {}  # as a state has it
 
 
@@ -206,7 +206,7 @@ def test_training_starts_from_a_run(run, tmp_path):
     np.testing.assert_array_equal(head[0], averages[3]["params"]["head"]["kernel"][:, [2, 0, 1]])
     assert said == [
         f"starts from {folder}, step 3, averaged; its head is brought to the data set's order of the classes; "
-        "pixels as it takes them, mean 0.25, std 0.5"
+        "pixels normalized as it expects, mean 0.25, std 0.5"
     ]
     four = started(folder, tuple("abcd"), folder=tmp_path, classes=4)
     assert four[0][0].shape == (84, 4)
