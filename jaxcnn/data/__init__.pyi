@@ -1,4 +1,4 @@
-from .augment import Augmentation, View, key_of_run, make_augmentation, make_views, step_keys
+from .augment import Augmentation, InferenceView, key_of_run, make_augmentation, make_views, step_keys
 from .fields import Field
 from .loading import load
 from .one_size import as_evaluated
@@ -19,6 +19,7 @@ __all__ = [
     "DataSettings",
     "Dataset",
     "Field",
+    "InferenceView",
     "Once",
     "Order",
     "Photo",
@@ -28,7 +29,6 @@ __all__ = [
     "Resized",
     "Sizes",
     "Source",
-    "View",
     "as_evaluated",
     "batches_once",
     "cores",

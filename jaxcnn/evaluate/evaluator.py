@@ -1,4 +1,4 @@
-"""Tallies of exactly N examples, whatever the batch size and the number of devices; and the figures that they give."""
+"""Evaluation of exactly N examples, independently of the batch size and the number of devices."""
 
 import functools
 import math
@@ -16,12 +16,18 @@ from jaxcnn.tasks.task import Tally, Task, Variables
 
 
 def make_tally(task: Task, mesh: Mesh) -> jax.stages.Wrapped:
-    """The jitted (variables, batch) -> tally of the B examples of a batch (K = 1), replicated over the mesh."""
+    """Returns the jitted function (variables, batch) -> tally of B examples, replicated over the mesh.
+
+    The batch has the leading axes (K, B) of jaxcnn.data.Batch with K = 1.
+    """
     return _jitted(task.tally, mesh)
 
 
 def make_predict(task: Task, mesh: Mesh) -> jax.stages.Wrapped:
-    """The jitted (variables, batch) -> outputs of the B images of a batch (K = 1), replicated over the mesh."""
+    """Returns the jitted function (variables, batch) -> outputs for B images, replicated over the mesh.
+
+    The batch has the leading axes (K, B) of jaxcnn.data.Batch with K = 1.
+    """
     return _jitted(task.predict, mesh)
 
 
@@ -34,40 +40,40 @@ def _jitted(function: Callable[[Variables, Batch], Any], mesh: Mesh) -> jax.stag
 
 
 def collect(tally: Callable[[Variables, Batch], Tally], networks: Sequence[Variables], batches: Iterable[Batch]) -> list[Tally]:
-    """For each network's variables the tally of the N examples in `batches`, which are read once. NumPy arrays (N, …).
+    """Returns, for each network's variables, the tally of all examples: NumPy arrays with leading axis N.
 
-    Padding (mask False) is left out.
+    The batches are read only once. Padding (rows with mask False) is dropped.
 
     Raises:
-      RunFailed: there are no examples, so there is nothing to average over.
+      RunFailed: there are no examples to evaluate.
     """
-    parts: list[list[Tally]] = [[] for _ in networks]
+    collected: list[list[Tally]] = [[] for _ in networks]
     for batch in batches:
         tallies, mask = jax.device_get(([tally(variables, batch) for variables in networks], batch["mask"]))
-        for of_network, of_batch in zip(parts, tallies, strict=True):
+        for of_network, of_batch in zip(collected, tallies, strict=True):
             of_network.append(jax.tree.map(lambda x: x[mask[0]], of_batch))  # noqa: B023
-    if not any(len(jax.tree.leaves(of_batch)[0]) for of_batch in parts[0]):
+    if not any(len(jax.tree.leaves(of_batch)[0]) for of_batch in collected[0]):
         raise RunFailed("evaluation: there are no examples to evaluate")
-    return [jax.tree.map(lambda *arrays: np.concatenate(arrays), *of_network) for of_network in parts]
+    return [jax.tree.map(lambda *arrays: np.concatenate(arrays), *of_network) for of_network in collected]
 
 
 def measure(
     task: Task,
     tally: Callable[[Variables, Batch], Tally],
     networks: Sequence[Variables],
-    parts: Sequence[Callable[[], Iterable[Batch]]],
+    splits: Sequence[Callable[[], Iterable[Batch]]],
 ) -> list[tuple[Tally, dict[str, float]]]:
-    """For each network's variables the tally of the first part of the data, and the task's figures.
+    """Returns, for each network's variables, the tally and the metrics of a split.
 
-    `parts` give their batches when they are called: the part to measure, then those in task.needs.
+    `splits` are functions that return the batches of a split: first of the one to evaluate, then of those in task.needs.
     """
-    measured, *beside = [collect(tally, networks, batches()) for batches in parts]
+    evaluated, *needed = [collect(tally, networks, batches()) for batches in splits]
     return [
         (of_network, task.figures(of_network, dict(zip(task.needs, others, strict=True))))
-        for of_network, *others in zip(measured, *beside, strict=True)
+        for of_network, *others in zip(evaluated, *needed, strict=True)
     ]
 
 
-def finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """The same for JSON, which has no NaN and no infinity: None in their place."""
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()}
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Returns the metrics for JSON, with None in place of NaN and infinity, which JSON does not support."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,5 +1,5 @@
-"""Tasks: what is learned, how its loss and its results are computed."""
+"""Tasks define what is learned, and how the loss and the metrics are computed."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports the names in __init__.pyi on first use

@@ -1,4 +1,4 @@
-"""Classification: one class of many, one of two by a single logit, or several labels per image."""
+"""Classification: one of several classes, one of two classes by a single logit, or several labels per image."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data import Augmentation, Batch, View, make_views
+from jaxcnn.data import Augmentation, Batch, InferenceView, make_views
 from jaxcnn.data.fields import LabelKind
 from jaxcnn.data.photo import Photo
 from jaxcnn.report.overlays import draw_caption
@@ -23,24 +23,24 @@ from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Varia
 
 @dataclasses.dataclass(frozen=True)
 class Classification(Task):
-    """Logits from images (Krizhevsky et al. 2012), by any network of the registry."""
+    """Image classification (Krizhevsky et al. 2012) with any network that returns logits."""
 
     model: nn.Module
     class_names: tuple[str, ...]
     kind: LabelKind
     augment: Augmentation = dataclasses.field(default_factory=lambda: Augmentation(()))
     loss: Loss | None = None
-    """The training loss of a batch; None for a network that is only evaluated."""
+    """The training loss: (logits, labels or targets) -> scalar. None if the network is only evaluated."""
     loss_name: str = "softmax_cross_entropy"
-    """That of evaluation, without smoothing and class weights."""
+    """The loss reported by evaluation, without label smoothing and class weights: a key of LOSSES."""
     auxiliary_weight: float = 0.0
-    """Of the loss of each auxiliary head that a model has, its logits sown in "auxiliary"."""
-    views: tuple[View, ...] = ()
-    """Those that predictions are averaged over; () for the image itself."""
+    """The weight of the loss of each auxiliary head. Models sow the logits of these heads in "auxiliary"."""
+    views: tuple[InferenceView, ...] = ()
+    """The views over which predictions are averaged (test-time augmentation); () for the image alone."""
 
     quantities = (
         Quantity("accuracy", "accuracy", "{:.2%}", "higher"),
-        Quantity("top5_accuracy", "top-5 accuracy", "{:.2%}"),  # of more than 5 classes, so nothing can be selected by it
+        Quantity("top5_accuracy", "top-5 accuracy", "{:.2%}"),  # can't select checkpoints: only reported for > 5 classes
         Quantity("loss", "loss", "{:.4f}", "lower"),
         Quantity("examples", "examples", "{:,}"),
     )
@@ -48,7 +48,7 @@ class Classification(Task):
 
     @classmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:
-        """As the settings `model.*`, `loss.*` and `evaluate.views` ask for."""
+        """Returns the task with the settings `model.*`, `loss.*` and `evaluate.views`."""
         config, names, train = setup.config, setup.class_names, setup.train
         labels = None if train is None else train.column("label")
         kind = kind_of(setup.fields["label"], len(names), config.loss.name, labels)
@@ -66,21 +66,25 @@ class Classification(Task):
         )
 
     def init(self, key: jax.Array) -> Variables:
-        """Those of the network."""
+        """Returns the initial variables of the network."""
         return init_network(self.model, self.preprocessing.input_shape, key)
 
     def pretrained(self, setup: Setup, say: Callable[[str], None], *, new_head: bool = True) -> Variables:
-        """With a fresh head where the data have other classes, unless `new_head` is False: then it is refused."""
+        """Returns the weights in model.pretrained, with a new head if the data set has other classes.
+
+        Raises:
+          UserError: the weights do not fit, or they have other classes and `new_head` is False.
+        """
         return starting_variables(setup, self.kind, say, new_head=new_head)
 
     # In the jitted training step
 
     def inputs(self, batch: Batch, keys: Keys) -> tuple[jax.Array, jax.Array]:
-        """Images (B, height, width, C) float32, and labels; where images are mixed, targets (B, K) float32."""
-        places = {}
+        """Returns images (B, height, width, C) float32 and labels, or targets (B, K) float32 if the policy mixes images."""
+        arguments = {}
         if self.augment.by_epoch:
-            places = {"run_key": keys.run, "index": batch["index"], "epoch": batch["epoch"]}
-        images = self.preprocessing(batch["image"], lambda images: self.augment(images, keys.augment, **places))
+            arguments = {"run_key": keys.run, "index": batch["index"], "epoch": batch["epoch"]}
+        images = self.preprocessing(batch["image"], lambda images: self.augment(images, keys.augment, **arguments))
         labels = batch["label"]
         if self.augment.mixes:
             targets = targets_of(labels, num_outputs(self.kind, len(self.class_names)))
@@ -90,8 +94,8 @@ class Classification(Task):
     def objective(
         self, variables: Variables, inputs: tuple[jax.Array, jax.Array], key: jax.Array, phase: Phase
     ) -> tuple[jax.Array, tuple[Metrics, Variables]]:
-        """The loss of a batch, including the weighted losses of auxiliary heads; its metrics are loss and accuracy."""
-        assert self.loss is not None, "make() was not told of training data"
+        """Returns the loss of a batch, including the weighted losses of auxiliary heads. Metrics are loss and accuracy."""
+        assert self.loss is not None, "the task was made without a training set"
         images, labels = inputs
         rngs = {"dropout": key}
         logits, updates = self.model.apply(variables, images, train=True, mutable=["batch_stats", "auxiliary"], rngs=rngs)
@@ -103,20 +107,20 @@ class Classification(Task):
     # In the jitted evaluation and prediction
 
     def predict(self, variables: Variables, batch: Batch) -> jax.Array:
-        """Logits (B, K) float32, averaged over the views."""
+        """Returns logits (B, K) float32, averaged over the views; (B, 1) for binary labels."""
         images = self.preprocessing(batch["image"])
         views = [(view.weight, view(images)) for view in self.views] or [(1.0, images)]
         logits = (weight * jnp.asarray(self.model.apply(variables, view, train=False)) for weight, view in views)
         return functools.reduce(jnp.add, logits)
 
     def tally(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        """Logits and labels."""
+        """Returns {"logits": (B, K) float32, "label": (B,) or (B, K) int32}."""
         return {"logits": self.predict(variables, batch), "label": batch["label"]}
 
     # On the host
 
-    def figures(self, tally: dict[str, np.ndarray], beside: Mapping[str, Any]) -> dict[str, float]:
-        """Accuracy, loss, examples; and top-5 accuracy where there are more than 5 classes to choose from."""
+    def figures(self, tally: dict[str, np.ndarray], needed: Mapping[str, Any]) -> dict[str, float]:
+        """Returns accuracy, loss, number of examples and, for more than 5 classes, top-5 accuracy."""
         logits, labels = tally["logits"], tally["label"]
         figures = {
             "accuracy": accuracy(logits, labels, self.kind),
@@ -128,36 +132,39 @@ class Classification(Task):
         return figures
 
     def sections(self, tally: dict[str, np.ndarray], image_at: Callable[[int], np.ndarray]) -> Sequence[str]:
-        """Confusion matrix, classes, worst mistakes."""
+        """Returns the confusion matrix, the per-class metrics and the most confident mistakes."""
         return classification_sections.sections(tally, self.kind, self.class_names, image_at)
 
-    def describe(self, one: np.ndarray, top: int | None = None) -> dict[str, Any]:
-        """{"classes": [{"name", "probability"}, the most probable first]}."""
-        row = self.probabilities(one)
+    def describe(self, output: np.ndarray, top: int | None = None) -> dict[str, Any]:
+        """Returns {"classes": [{"name", "probability"}, …]}, the most probable class first."""
+        row = self.probabilities(output)
         ranked = np.argsort(-row, kind="stable")[:top]
         return {"classes": [{"name": self.class_names[i], "probability": float(row[i])} for i in ranked]}
 
     def lines(self, described: Mapping[str, Any]) -> Sequence[str]:
-        """One line per class."""
+        """Returns one line per class: probability and name."""
         return [f"{row['probability']:7.2%}  {row['name']}" for row in described["classes"]]
 
-    def cells(self, one: np.ndarray) -> dict[str, str]:
-        """Class, its probability, and the probability of each class. Several labels: those above 50 %, separated by "|"."""
-        row = self.probabilities(one).tolist()
-        each = {f"p({name})": f"{p:.6g}" for name, p in zip(self.class_names, row, strict=True)}
-        if self.kind == "multilabel":
-            return {"class": "|".join(name for name, p in zip(self.class_names, row, strict=True) if p > 0.5), **each}
-        best = self.describe(one, 1)["classes"][0]
-        return {"class": best["name"], "probability": f"{best['probability']:.6g}", **each}
+    def cells(self, output: np.ndarray) -> dict[str, str]:
+        """Returns the predicted class, its probability, and the probability of each class.
 
-    def draw(self, one: np.ndarray, photo: Photo) -> np.ndarray:
-        """The photo, and the three most probable classes below it."""
-        return draw_caption(photo.original(), self.lines(self.describe(one, 3)))
+        For several labels per image, "class" has those with a probability above 50%, separated by "|".
+        """
+        row = self.probabilities(output).tolist()
+        columns = {f"p({name})": f"{p:.6g}" for name, p in zip(self.class_names, row, strict=True)}
+        if self.kind == "multilabel":
+            return {"class": "|".join(name for name, p in zip(self.class_names, row, strict=True) if p > 0.5), **columns}
+        best = self.describe(output, 1)["classes"][0]
+        return {"class": best["name"], "probability": f"{best['probability']:.6g}", **columns}
+
+    def draw(self, output: np.ndarray, photo: Photo) -> np.ndarray:
+        """Returns the photo with the three most probable classes below it."""
+        return draw_caption(photo.original(), self.lines(self.describe(output, 3)))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(K,) float32 of one image's logits."""
+        """Returns the probabilities of all classes, float32, from one image's logits (K,) or (1,)."""
         return probabilities(logits[None], self.kind)[0]
 
     def networks(self) -> Mapping[str, tuple[nn.Module, tuple[int, int, int]]]:
-        """One."""
+        """Returns the network and the shape of its input."""
         return {"": (self.model, self.preprocessing.input_shape)}

@@ -1,10 +1,10 @@
-"""Losses of classification: one number per example from logits and labels.
+"""Classification losses, one value per example from logits and labels.
 
-What labels and logits mean decides which loss can be used:
+The kind of labels determines their shape and that of the logits:
 
     "multiclass"  labels (N,) int32, logits (N, K)
-    "binary"      labels (N,) in {0, 1}, logits (N, 1), sigmoid
-    "multilabel"  labels (N, K) of zeros and ones, logits (N, K), sigmoid
+    "binary"      labels (N,) int32, 0 or 1, logits (N, 1), sigmoid
+    "multilabel"  labels (N, K) int32, zeros and ones, logits (N, K), sigmoid
 """
 
 from collections.abc import Callable, Sequence
@@ -24,26 +24,33 @@ Losses = Callable[..., jax.Array]
 
 
 def kind_of(field: str, num_classes: int, loss: str, labels: np.ndarray | None = None) -> LabelKind:
-    """What labels of a field's kind ("label" or "labels") and the setting loss.name mean together."""
+    """Returns the kind of labels that a field ("label" or "labels") and the setting loss.name determine together.
+
+    Raises:
+      UserError: there are several labels per image, but the loss needs one.
+    """
     if field == "labels":
         if loss != "sigmoid_binary_cross_entropy":
-            rows = labels is not None and (labels.sum(axis=1) == 1).all()
-            one_hot = "; if these are one-hot rows, store labels.argmax(axis=1)" if rows else ""
+            are_one_hot = labels is not None and (labels.sum(axis=1) == 1).all()
+            hint = "; if these are one-hot rows, store labels.argmax(axis=1)" if are_one_hot else ""
             raise UserError(
-                f"loss.name: {loss} takes one label per image, but these have several: use "
-                f"sigmoid_binary_cross_entropy{one_hot}"
+                f"loss.name: {loss} needs one label per image, but this data set has several; use "
+                f"sigmoid_binary_cross_entropy{hint}"
             )
         return "multilabel"
     return "binary" if num_classes == 2 and loss == "sigmoid_binary_cross_entropy" else "multiclass"
 
 
 def num_outputs(kind: LabelKind, num_classes: int) -> int:
-    """How many logits a network for such labels has."""
+    """Returns the number of logits of a network for labels of this kind."""
     return 1 if kind == "binary" else num_classes
 
 
 def targets_of(labels: jax.Array, outputs: int) -> jax.Array:
-    """(N,) or (N, K) labels -> (N, K) float32: zeros and ones, or the shares of several classes that a mixture has."""
+    """Converts labels (N,) or (N, K) to targets (N, `outputs`) float32: one-hot, or as given if they have two axes.
+
+    The latter are multilabel zeros and ones, or the class shares of mixed examples.
+    """
     if labels.ndim == 2:
         return labels.astype(jnp.float32)
     return labels[:, None].astype(jnp.float32) if outputs == 1 else jax.nn.one_hot(labels, outputs)
@@ -52,7 +59,7 @@ def targets_of(labels: jax.Array, outputs: int) -> jax.Array:
 def softmax_cross_entropy(
     logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0, focal_gamma: float = 0.0
 ) -> jax.Array:
-    """(N,) float32: -Σ target · log softmax(logits). Label smoothing: Szegedy et al. 2016, section 7."""
+    """Returns -Σ target · log softmax(logits) per example, (N,) float32. Label smoothing: Szegedy et al. 2016, section 7."""
     targets = optax.smooth_labels(targets_of(labels, logits.shape[-1]), label_smoothing)
     return focal(optax.softmax_cross_entropy(logits, targets), focal_gamma)
 
@@ -60,7 +67,7 @@ def softmax_cross_entropy(
 def sigmoid_binary_cross_entropy(
     logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0, focal_gamma: float = 0.0
 ) -> jax.Array:
-    """(N,) float32: the binary cross entropies (or focal losses) of an example's K logits, averaged over them.
+    """Returns the mean of the binary cross entropies (or focal losses) of each example's K logits, (N,) float32.
 
     Smoothed targets are y · (1 - s) + s / 2.
     """
@@ -69,15 +76,19 @@ def sigmoid_binary_cross_entropy(
 
 
 def focal(losses: jax.Array, gamma: float) -> jax.Array:
-    """(1 - p)^gamma · loss, where p = exp(-loss) is the probability of the truth (Lin et al. 2017, equation 4)."""
+    """Returns (1 - p)^gamma · loss, where p = exp(-loss) is the probability of the label (Lin et al. 2017, equation 4)."""
     if not gamma:
         return losses
-    # at a loss of 0 the gradient of 0^gamma would be infinite for gamma < 1, and 0 · infinity is NaN
+    # At a loss of 0, the gradient of 0^gamma would be infinite for gamma < 1, and 0 · infinity is NaN.
     return losses * jnp.maximum(1 - jnp.exp(-losses), jnp.finfo(losses.dtype).tiny) ** gamma
 
 
 def balanced_class_weights(labels: np.ndarray, names: Sequence[str], kind: str) -> tuple[float, ...]:
-    """A weight for each class, 1 on average: by its number n of examples, "inverse" 1/n or "effective" (Cui et al., eq. 4)."""
+    """Returns a weight per class, 1 on average, from the number n of its examples.
+
+    `kind` is "inverse" for 1 / n, or "effective" for (1 - β) / (1 - β^n) with β = 0.999 (Cui et al. 2019, equation 4).
+    Raises UserError if a class has no examples.
+    """
     counts = np.bincount(labels, minlength=len(names))
     if not counts.all():
         raise UserError(f'loss.balance: the training set has no example of the class "{names[int(np.argmin(counts))]}"')
@@ -86,25 +97,28 @@ def balanced_class_weights(labels: np.ndarray, names: Sequence[str], kind: str) 
 
 
 def given_class_weights(entries: Sequence[float | str], names: Sequence[str]) -> tuple[float, ...]:
-    """The weight of each class, from the setting loss.class_weights: numbers in the order of the classes, or "NAME=WEIGHT".
+    """Returns the weight of each class from the setting loss.class_weights.
+
+    `entries` are numbers in the order of the classes `names`, or texts "NAME=WEIGHT" in any order.
 
     Raises:
-      UserError: too few or too many, a name that is unknown, missing or given twice, a weight that is not a number from 0.
+      UserError: the number of weights is wrong, a class is unknown, missing or given twice, or a weight is negative or not
+        a finite number, or all are 0.
     """
     if any(isinstance(entry, str) for entry in entries):
-        found: dict[str, str] = {}
+        by_name: dict[str, str] = {}
         for entry in entries:
             name, equals, weight = str(entry).rpartition("=")
             if not equals:
                 raise UserError(f'loss.class_weights: {entry!r}; write all of them as "NAME=WEIGHT", or all as numbers')
             if name not in names:
                 raise UserError(f'loss.class_weights: no class "{name}"{did_you_mean(name, names)}')
-            if name in found:
+            if name in by_name:
                 raise UserError(f'loss.class_weights: two weights for the class "{name}"')
-            found[name] = weight
-        if missing := [name for name in names if name not in found]:
+            by_name[name] = weight
+        if missing := [name for name in names if name not in by_name]:
             raise UserError(f'loss.class_weights: no weight for the class "{missing[0]}"; give one for each class')
-        entries = [found[name] for name in names]
+        entries = [by_name[name] for name in names]
     elif len(entries) != len(names):
         raise UserError(f"loss.class_weights: {len(entries)} weights do not fit {len(names)} classes")
     try:
@@ -129,13 +143,17 @@ def make_loss(
     train_labels: np.ndarray | None = None,
     class_names: Sequence[str] = (),
 ) -> Loss:
-    """The mean training loss of a batch, as the settings `loss.*` ask for: (logits, labels) -> scalar.
+    """Returns the training loss of a batch for the settings `loss.*`: a function (logits, labels) -> scalar float32.
 
         loss = make_loss(LossSettings(label_smoothing=0.1), "multiclass", num_classes=10)
 
-    With class weights, the weighted mean Σ w·loss / Σ w, as PyTorch's cross entropy has it; with smoothing too, w is
-    that of the example's class, where PyTorch weighs each term of the smoothed sum by its own class. The w of a mixed
-    example is the mean of its classes' weights by their shares: (1 - t)·w[0] + t·w[1] for a binary target t.
+    The loss is the mean over examples. With class weights it is the weighted mean Σ w·loss / Σ w, as in PyTorch's cross
+    entropy. With label smoothing too, w is the weight of the example's class, whereas PyTorch weights each term of the smoothed
+    sum by its own class. The w of a mixed example is the mean of its classes' weights by their shares:
+    (1 - t)·w[0] + t·w[1] for a binary target t.
+
+    Raises:
+      UserError: the class weights or loss.balance do not fit the labels, or a changed setting has no effect.
     """
     refuse_without_effect(config)
     weights: tuple[float, ...] = ()
@@ -167,10 +185,10 @@ def make_loss(
 
 
 def correct(logits: jax.Array, labels: jax.Array, kind: LabelKind) -> jax.Array:
-    """(N,) float32: 1 where the prediction is right; for several labels the share of an image's that is.
+    """Returns 1 for each correct prediction, else 0, (N,) float32; for multilabel, the share of the example's correct labels.
 
-    A mixed example has the class of its largest share, the first of equals; a binary target is positive above 0.5, so that
-    exactly 0.5 is negative, as a logit of 0 (a probability of 0.5) is.
+    The label of a mixed example is the class with the largest share, the first one if shares are equal. A binary target is
+    positive above 0.5; exactly 0.5 is negative, as is a logit of 0.
     """
     if kind == "multiclass":
         labels = labels if labels.ndim == 1 else labels.argmax(axis=-1)

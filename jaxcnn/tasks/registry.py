@@ -1,4 +1,4 @@
-"""Tasks by name."""
+"""Finds tasks by name and makes them from settings."""
 
 import dataclasses
 import typing
@@ -15,38 +15,38 @@ TASKS: dict[str, type[Task]] = {"classification": Classification}
 
 
 def find_task(name: str) -> type[Task]:
-    """The task of this name, or the class "package.module:Class".
+    """Returns the task with this name, or the class at the import path "package.module:Class".
 
     Raises:
-      UserError: there is none; or it lacks a method, or its quantities.
+      UserError: the task does not exist, or the class lacks `quantities` or a required method.
     """
     if ":" in name:
         task = import_class("task.name", name, Task)
         missing = sorted(getattr(task, "__abstractmethods__", ())) + ([] if hasattr(task, "quantities") else ["quantities"])
         if missing:
-            raise UserError(f"task.name: {name} does not define {', '.join(missing)}, which jaxcnn.tasks.Task asks for")
+            raise UserError(f"task.name: {name} does not define {', '.join(missing)}, which jaxcnn.tasks.Task requires")
         return task
     if name not in TASKS:
-        raise UserError(f"task.name: no task {name!r}{did_you_mean(name, TASKS)}; there are {', '.join(TASKS)}")
+        raise UserError(f"task.name: no task {name!r}{did_you_mean(name, TASKS)}; available: {', '.join(TASKS)}")
     return TASKS[name]
 
 
 def check_task(config: Config) -> tuple[type[Task], dict[str, Any]]:
-    """The task of the settings `task.*` and its arguments, before the data are known.
+    """Returns the class and the validated arguments of the settings `task.*`. This needs no data set.
 
     Raises:
-      UserError: no such task; an argument that it lacks or does not have, or of another type; changed settings `model.*` that
-        it does not use.
+      UserError: the task does not exist, an argument is unknown, missing or of the wrong type, or settings `model.*` were
+        changed although the task does not use them.
     """
     name, task = config.task.name, find_task(config.task.name)
     if not task.takes_model and (different := _changed_model_settings(config)):
-        raise UserError(f"{different[0]}: has no effect, as the task {name} has networks of its own; leave it out")
+        raise UserError(f"{different[0]}: has no effect, as the task {name} defines its own networks; leave it out")
     known = {field.name: field for field in dataclasses.fields(task) if field.kw_only}
     hints = typing.get_type_hints(task, include_extras=True) if known else {}
     for argument in config.task.arguments:
         if argument not in known:
             near, valid = did_you_mean(argument, known), ", ".join(known) or "none"
-            raise UserError(f"task.arguments.{argument}: {name} has no such argument{near}; it takes {valid}")
+            raise UserError(f"task.arguments.{argument}: {name} has no such argument{near}; available: {valid}")
     for field in known.values():
         if field.name not in config.task.arguments and _is_required(field):
             setting = f"task.arguments.{field.name}"
@@ -56,7 +56,7 @@ def check_task(config: Config) -> tuple[type[Task], dict[str, Any]]:
 
 
 def make_task(setup: Setup) -> Task:
-    """The task of the settings `task.*`. Raises UserError where it or its settings do not fit the data."""
+    """Returns the task of the settings `task.*`. Raises UserError if its settings are wrong or do not fit the data set."""
     task, arguments = check_task(setup.config)
     if missing := sorted(task.fields - set(setup.fields)):
         name, available = setup.config.task.name, ", ".join(setup.fields) or "images only"
@@ -74,12 +74,13 @@ def _is_required(field: dataclasses.Field) -> bool:
 
 
 def selecting_quantity(task: Task, metric: str) -> Quantity | None:
-    """The quantity that selects checkpoints and stops early: `metric` (the setting evaluate.metric), or the task's first.
+    """Returns the quantity that selects checkpoints and triggers early stopping.
 
-    None where no quantity of the task is better higher or lower. Raises UserError where the task does not report `metric`.
+    This is `metric` (the setting evaluate.metric) or, if that is empty, the first quantity of the task whose `better` is set.
+    None if no quantity can select checkpoints. Raises UserError if `metric` can't.
     """
-    able = {quantity.name: quantity for quantity in task.quantities if quantity.better}
-    if metric and metric not in able:
-        valid = ", ".join(able) or "none"
-        raise UserError(f"evaluate.metric: the task has no {metric!r} to select by{did_you_mean(metric, able)}; it has {valid}")
-    return able[metric] if metric else next(iter(able.values()), None)
+    selecting = {quantity.name: quantity for quantity in task.quantities if quantity.better}
+    if metric and metric not in selecting:
+        near, valid = did_you_mean(metric, selecting), ", ".join(selecting) or "none"
+        raise UserError(f"evaluate.metric: the task can't select checkpoints by {metric!r}{near}; available: {valid}")
+    return selecting[metric] if metric else next(iter(selecting.values()), None)

@@ -1,7 +1,8 @@
-"""The interface of a task: what a batch's targets are, what is minimized, and how results are measured and shown.
+"""The interface of a task: the targets of a batch, the objective, and how results are measured and presented.
 
-The training loop, evaluation, prediction and the report page know this interface and no specific task. A task is a frozen
-dataclass of pure functions: it holds networks, preprocessing and settings, but no state. Subclasses override what differs.
+The training loop, evaluation, prediction and the report page use only this interface. A task is a frozen dataclass of pure
+functions: it holds networks, preprocessing and settings, but no state. In shapes, B is the number of examples in a batch,
+N the number of examples that are evaluated, and (H, W, C) are the height, width and channels of an image.
 """
 
 import abc
@@ -22,30 +23,31 @@ from jaxcnn.models import create_model
 from jaxcnn.report import Quantity
 
 Variables = dict[str, Any]
-"""{"params", "batch_stats", and the collections that a task adds, such as "target" or "queue"}: nested dicts of arrays. Several
-networks are names within "params" and "batch_stats"."""
+"""Collection name -> nested dict of arrays: "params", "batch_stats", and collections that a task adds, such as "target" or
+"queue". A task with several networks has one entry per network in "params" and in "batch_stats"."""
 Inputs = Any
-"""A pytree of arrays whose axis 0 is the batch: what an objective takes."""
+"""The inputs of an objective: a pytree of arrays with leading axis B."""
 Outputs = Any
-"""A pytree of arrays whose axis 0 is the batch: what prediction shows."""
+"""The predictions for a batch: a pytree of arrays with leading axis B, or without it for a single image."""
 Tally = Any
-"""A pytree of arrays whose axis 0 is the examples: what evaluation keeps of each, so that N examples are exactly N."""
+"""A summary per example, from which the metrics are computed: a pytree of arrays with leading axis B or N. Padding is removed
+before batches are concatenated, so that the metrics cover each of the N examples exactly once."""
 Metrics = dict[str, jax.Array]
-"""Scalars, float32."""
+"""Name -> scalar, float32."""
 
 
 class Phase(NamedTuple):
-    """One gradient and one update within a step."""
+    """One gradient computation and one parameter update within a step."""
 
     name: str = ""
     trains: tuple[str, ...] = ()
-    """The names in "params" that it trains; () for all of them."""
+    """The entries of "params" that are updated; () for all of them."""
     every: int = 1
-    """It is skipped but in every n-th step; its metrics are NaN in the others."""
+    """The phase runs in every n-th step. In other steps it is skipped, and its metrics are NaN."""
 
 
 class Keys(NamedTuple):
-    """The randomness of a step: functions of (seed, step), and of the seed alone for `run`."""
+    """The random keys of a step. `run` is derived from the seed alone, the others from the seed and the step."""
 
     augment: jax.Array
     dropout: jax.Array
@@ -54,12 +56,12 @@ class Keys(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What a task is made from: by a run from its settings and data, by evaluation and prediction from a checkpoint."""
+    """The arguments of `Task.make`, from the settings and data of a run, or from a checkpoint for evaluation and prediction."""
 
     config: Config
     class_names: tuple[str, ...]
     fields: Mapping[str, str]
-    """Name -> kind of what the data hold beside images: {"label": "labels"}, see data.Field."""
+    """Name -> kind of each target in the data set, such as {"label": "labels"}; see jaxcnn.data.Field."""
     preprocessing: Preprocessing
     augment: Augmentation
     train: Source | None = None
@@ -67,66 +69,117 @@ class Setup(NamedTuple):
 
     @property
     def model_arguments(self) -> dict[str, Any]:
-        """The setting model.arguments. Raises UserError where it has what another setting decides."""
+        """Returns the setting model.arguments. Raises UserError if it has `num_classes` or `dtype`, which are set elsewhere."""
         arguments = dict(self.config.model.arguments)
-        for name, setting in (("num_classes", "the data set decides it"), ("dtype", "it is the setting model.dtype")):
+        origins = {"num_classes": "the data set determines it", "dtype": "use the setting model.dtype"}
+        for name, origin in origins.items():
             if name in arguments:
-                raise UserError(f"model.arguments.{name}: not set here; {setting}")
+                raise UserError(f"model.arguments.{name}: can't be set here; {origin}")
         return arguments
 
     def network(self, num_classes: int) -> nn.Module:
-        """The network of the settings `model.*`; num_classes = 0 returns pooled features."""
+        """Returns the network of the settings `model.*` with `num_classes` outputs; 0 for pooled features without a head."""
         model = self.config.model
         return create_model(model.name, **self.model_arguments, num_classes=num_classes, dtype=model.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """What is learned. Fields after `dataclasses.KW_ONLY` are the settings task.arguments; `make` fills in the others."""
+    """Base class of all tasks. Fields after `dataclasses.KW_ONLY` are the settings task.arguments; `make` sets the others."""
 
     preprocessing: Preprocessing
 
     phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
+    """The updates within a step, in order."""
     quantities: ClassVar[tuple[Quantity, ...]]
-    """What `figures` returns; the first that is better higher or lower selects checkpoints, unless evaluate.metric does."""
+    """The metrics that `figures` returns. The first whose `better` is set selects checkpoints, unless evaluate.metric does."""
     takes_model: ClassVar[bool] = True
-    """Whether it trains the network of the settings `model.*`."""
+    """True if the task trains the network of the settings `model.*`."""
     fields: ClassVar[frozenset[str]] = frozenset()
-    """The kinds of fields that it needs of the data: {"label"}, {"map"}, {"boxes"}."""
+    """The targets that the data set must have: {"label"}, {"map"}, {"boxes"}."""
     splits: ClassVar[bool] = True
-    """Whether the objective is a mean over examples, so that optimizer.accumulate may compute it in parts."""
+    """True if the objective is a mean over examples, so that optimizer.accumulate may compute it in parts of a batch."""
     frozen: ClassVar[tuple[str, ...]] = ()
-    """Collections that never change, such as a teacher. They are in no checkpoint: `init` or `pretrained` makes them again."""
+    """Collections that never change, such as a teacher. Checkpoints omit them; `init` or `pretrained` recreates them."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Parts of the data that are tallied beside the one that is evaluated: ("train",) for a nearest-neighbor classifier."""
+    """Additional splits to tally in every evaluation, such as ("train",) for a nearest-neighbor classifier."""
 
     @classmethod
     @abc.abstractmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:
-        """The task for a data set, with the settings task.arguments. Raises UserError where settings and data do not fit."""
+        """Returns the task for the settings and data set in `setup`.
+
+        Args:
+          setup: the settings, the classes and fields of the data set, the preprocessing and the augmentation.
+          **arguments: the settings task.arguments, checked against the annotations of the keyword-only fields.
+
+        Raises:
+          UserError: the settings do not fit the data set.
+        """
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Variables:
-        """Initial variables."""
+        """Returns the initial variables: "params", "batch_stats" ({} if there are none) and further collections. It is jitted.
+
+        Args:
+          key: a scalar key array, from the setting seed.
+        """
 
     def pretrained(self, setup: Setup, say: Callable[[str], None], *, new_head: bool = True) -> Variables:
-        """The weights in model.pretrained instead, for this data; `say` is called with lines that tell what was changed."""
-        raise UserError(f"model.pretrained: the task {setup.config.task.name} starts from fresh parameters; leave it empty")
+        """Returns the variables to start from if the setting model.pretrained is given, with the structure that `init` returns.
+
+        Args:
+          setup: as in `make`.
+          say: is called with each line that describes the weights and how they were changed for this data set.
+          new_head: False if the weights must be used with their own head, as in evaluation without training.
+
+        Raises:
+          UserError: the weights can't be found or do not fit, or (as here) the task does not support them.
+        """
+        raise UserError(f"model.pretrained: the task {setup.config.task.name} does not support it; leave it empty")
 
     # In the jitted training step
 
     @abc.abstractmethod
     def inputs(self, batch: Batch, keys: Keys) -> Inputs:
-        """What the objective takes of a batch (B examples, uint8): augmented and normalized images, targets."""
+        """Returns the inputs of the objective: augmented, normalized images and the targets.
+
+        Args:
+          batch: "image" (B, H, W, C) uint8, "index" and "epoch" (B,) int32, and the targets in `fields`: "label" (B,) or
+            (B, K) int32, "map" (B, H, W) uint8, "boxes" (B, M, 4) float32 with "classes" (B, M) int32.
+          keys: the random keys of the step.
+
+        Returns:
+          A pytree of arrays with leading axis B, typically images (B, height, width, C) float32 and targets.
+        """
 
     @abc.abstractmethod
     def objective(
         self, variables: Variables, inputs: Inputs, key: jax.Array, phase: Phase
     ) -> tuple[jax.Array, tuple[Metrics, Variables]]:
-        """The loss of a phase (a scalar), its metrics, and the collections that it changes, such as "batch_stats"."""
+        """Returns the loss of a phase, which is differentiated with respect to the parameters in `phase.trains`.
+
+        Args:
+          variables: all variables, as changed by the phases before.
+          inputs: as returned by `inputs`; with optimizer.accumulate, a part of the batch.
+          key: a random key for dropout, different for each step, phase and part.
+          phase: one of `phases`.
+
+        Returns:
+          (loss, (metrics, collections)). The loss is a scalar, float32. Metrics are scalars, logged as train_NAME. Collections
+          are those that replace others in the variables, such as {"batch_stats": …}; "params" is not among them.
+        """
 
     def after(self, variables: Variables, step: jax.Array) -> Variables:
-        """The variables after all phases of a step: what follows no gradient, such as a moving target network."""
+        """Returns the variables at the end of a step, for updates without a gradient such as a moving-average target network.
+
+        Args:
+          variables: all variables, as updated by all phases of the step.
+          step: the number of the step, a scalar int32 that starts at 0.
+
+        Returns:
+          Variables of the same structure, shapes and dtypes.
+        """
         del step
         return variables
 
@@ -134,50 +187,89 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def predict(self, variables: Variables, batch: Batch) -> Outputs:
-        """What the network says of a batch's images. The batch may have no other field."""
+        """Returns the predictions for a batch of images.
+
+        Args:
+          variables: all variables.
+          batch: "image" (B, H, W, C) uint8. Other fields must not be required.
+
+        Returns:
+          A pytree of arrays with leading axis B, such as logits (B, K).
+        """
 
     @abc.abstractmethod
     def tally(self, variables: Variables, batch: Batch) -> Tally:
-        """The smallest summary of each example from which `figures` can be computed."""
+        """Returns a summary of each example of a batch, as small as possible, from which `figures` computes the metrics.
+
+        Args:
+          variables: all variables.
+          batch: as in `inputs`, with "mask" (B,) bool. Rows where the mask is False are padding and are dropped afterwards.
+
+        Returns:
+          A pytree of arrays with leading axis B, such as {"logits": (B, K), "label": (B,)}.
+        """
 
     # On the host
 
     @abc.abstractmethod
-    def figures(self, tally: Tally, beside: Mapping[str, Tally]) -> dict[str, float]:
-        """The quantities, from the tally of exactly N examples; `beside` has the tallies of the parts in `needs`."""
+    def figures(self, tally: Tally, needed: Mapping[str, Tally]) -> dict[str, float]:
+        """Returns the metrics of N examples, by the names in `quantities`.
+
+        Args:
+          tally: the tallies of all batches, concatenated: a pytree of NumPy arrays with leading axis N.
+          needed: the same for each split in `needs`, by the name of the split.
+        """
 
     def sections(self, tally: Tally, image_at: Callable[[int], np.ndarray]) -> Sequence[str]:
-        """The task's own sections of the report page, as HTML; `image_at` gives image i as (H, W, C) uint8."""
+        """Returns the task's sections of the report page as HTML, made with jaxcnn.report.html.section.
+
+        Args:
+          tally: that of the test set, as in `figures`.
+          image_at: returns the image (H, W, C) uint8 of example i of the tally.
+        """
         del tally, image_at
         return ()
 
     @abc.abstractmethod
-    def describe(self, one: Outputs, top: int | None = None) -> dict[str, Any]:
-        """What was predicted for one image, as JSON: at most `top` classes, boxes, … (None: all); `one` has no batch axis."""
+    def describe(self, output: Outputs, top: int | None = None) -> dict[str, Any]:
+        """Returns the prediction for one image as a dict that can be written as JSON.
+
+        Args:
+          output: the result of `predict` for one image: a pytree of NumPy arrays without the axis B.
+          top: the maximum number of classes, boxes or other entries; None for all.
+        """
 
     def lines(self, described: Mapping[str, Any]) -> Sequence[str]:
-        """What `describe` returned, as lines for a person."""
+        """Returns the lines that predict.py prints for one image, from the result of `describe`."""
         return [f"{name}: {value}" for name, value in described.items()]
 
-    def cells(self, one: Outputs) -> dict[str, str]:
-        """The columns of prediction's table for one image."""
-        return {name: str(value) for name, value in self.describe(one, 1).items() if not isinstance(value, list | dict)}
+    def cells(self, output: Outputs) -> dict[str, str]:
+        """Returns one image's row in the table that predict.py writes, as column name -> text; `output` as in `describe`."""
+        return {name: str(value) for name, value in self.describe(output, 1).items() if not isinstance(value, list | dict)}
 
-    def draw(self, one: Outputs, photo: Photo) -> np.ndarray | None:
-        """The photo with the prediction drawn on it, (height, width, 3) uint8 RGB; None where the task draws nothing."""
-        del one, photo
+    def draw(self, output: Outputs, photo: Photo) -> np.ndarray | None:
+        """Returns the photo with the prediction drawn on it, (height, width, 3) uint8 RGB, or None if the task draws nothing.
+
+        Args:
+          output: as in `describe`.
+          photo: the photo and its position in the network's input, to convert points and maps to pixels of the photo.
+        """
+        del output, photo
         return None
 
     @abc.abstractmethod
     def networks(self) -> Mapping[str, tuple[nn.Module, tuple[int, int, int]]]:
-        """Each network by its name within "params" ("" for all of them), and the shape (H, W, C) of its input."""
+        """Returns each network and the shape (H, W, C) of its input, by the network's name in "params".
+
+        The name is "" if "params" holds the parameters of a single network directly.
+        """
 
     def at_size(self, size: tuple[int, int]) -> Self:
-        """The same for images of this (height, width), see data.sizes."""
+        """Returns the task for network inputs of another size (height, width); see jaxcnn.data.sizes."""
         return dataclasses.replace(self, preprocessing=dataclasses.replace(self.preprocessing, size=size))
 
 
 def init_network(model: nn.Module, input_shape: tuple[int, int, int], key: jax.Array) -> Variables:
-    """Initial variables of a network for images (1, height, width, C)."""
+    """Returns the initial variables {"params", "batch_stats"} of a network for images of `input_shape` (H, W, C)."""
     variables = model.init(key, jnp.zeros((1, *input_shape), jnp.float32), train=False)
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

@@ -96,7 +96,7 @@ def test_resized_pictures_of_floats_stay_floats():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("vertical_flpi", r"no operation 'vertical_flpi' \(did you mean \"vertical_flip\"\?\); there are horizontal"),
+        ("vertical_flpi", r"no operation 'vertical_flpi' \(did you mean \"vertical_flip\"\?\); available: horizontal"),
         ("colour_jitter", "'colour_jitter' is named 'color_jitter'$"),
         (("flip", {"p": 0.7}), "'flip' is named 'horizontal_flip'$"),
         (("flip", {"axis": "vertical", "p": 0.7}), "'flip' is named 'vertical_flip'$"),

@@ -228,7 +228,7 @@ def test_an_operation_either_moves_maps_or_leaves_them_alone_or_is_refused():
         if name == "aug_mix":
             continue
         before, after = outputs(name)
-        moves = name in policy.MOVING or name in policy.BY_EPOCH
+        moves = name in policy.GEOMETRIC or name in policy.BY_EPOCH
         assert (before != after) == moves, name
         assert moves or operation.__module__ not in moving_modules, name
 

@@ -169,7 +169,7 @@ def test_affine_warp_is_pillows(name, interpolation):
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_resized_part_is_pillows_resize_of_a_box(interpolation):
     top, left, height, width = 3, 7, 20, 31
-    resized = functools.partial(geometry.resized_part, size=(18, 40), interpolation=interpolation)
+    resized = functools.partial(geometry.resized_crop, size=(18, 40), interpolation=interpolation)
     found = ours(lambda images, *part: resized(images, part), top, left, height, width)
     resample = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}[interpolation]
     expected = with_pillow(lambda photo: photo.resize((40, 18), resample, box=(left, top, left + width, top + height)))

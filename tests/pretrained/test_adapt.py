@@ -71,7 +71,7 @@ def test_head_for_the_same_classes_is_kept(saved):
     path, variables = saved(("ant", "bee", "cow"))
     head, lines = initial_head(path, ("ant", "bee", "cow"))
     np.testing.assert_array_equal(head[0], variables["params"]["head"]["kernel"])
-    assert lines == [f"starts from {path}; pixels as it takes them, mean 0.25, std 0.5"]
+    assert lines == [f"starts from {path}; pixels normalized as it expects, mean 0.25, std 0.5"]
     assert initial_variables(experiment(path, ("ant", "bee", "cow")))["batch_stats"] == {}  # as in a training state
 
 
@@ -205,7 +205,7 @@ def test_training_starts_from_a_run(run, tmp_path):
     np.testing.assert_array_equal(head[0], averages[3]["params"]["head"]["kernel"][:, [2, 0, 1]])
     assert lines == [
         f"starts from {folder}, step 3, averaged; its head is reordered to the class order of the data set; "
-        "pixels as it takes them, mean 0.25, std 0.5"
+        "pixels normalized as it expects, mean 0.25, std 0.5"
     ]
     four = initial_head(folder, tuple("abcd"), folder=tmp_path, classes=4)
     assert four[0][0].shape == (84, 4)

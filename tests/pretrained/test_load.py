@@ -169,7 +169,7 @@ def test_training_on_other_classes_starts_with_a_new_head_and_the_mean_and_std_o
     assert (experiment.preprocessing.mean, experiment.preprocessing.std) == IMAGENET
     assert lines == [
         f"starts from {file}; newly initialized for 4 classes instead of 10: head/bias, head/kernel; "
-        "pixels as it takes them, mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225",
+        "pixels normalized as it expects, mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225",
         f"{ASSUMED}; --config.data.mean and --config.data.std change it",
     ]
 

@@ -180,8 +180,12 @@ def test_frozen_batch_norm_keeps_its_statistics_in_its_own_network_alone():
     [
         ("Gan", {"optimizer.accumulate": 2}, None),
         ("MovingTarget", {"optimizer.accumulate": 2}, r"^optimizer.accumulate: the loss of common.toy_tasks:MovingTarget "),
-        ("Gan", {"model.name": "resnet18"}, r"^model.name: has no effect, as the task common.toy_tasks:Gan has networks of"),
-        ("Gan", {"evaluate.metric": "accuracy"}, r"^evaluate.metric: the task has no 'accuracy' to select by; it has distance"),
+        ("Gan", {"model.name": "resnet18"}, r"^model.name: has no effect, as the task common.toy_tasks:Gan defines its own"),
+        (
+            "Gan",
+            {"evaluate.metric": "accuracy"},
+            r"^evaluate.metric: the task can't select checkpoints by 'accuracy'; available: distance$",
+        ),
         ("Gan", {"model.pretrained": "x.npz"}, r"^model.pretrained: has no effect"),
     ],
 )
@@ -205,7 +209,7 @@ def test_mixing_is_refused_for_maps_and_a_missing_field_is_named(scenes):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("clasification", {}, r"^task.name: no task 'clasification' \(did you mean .classification.\?\); there are classif"),
+        ("clasification", {}, r"^task.name: no task 'clasification' \(did you mean .classification.\?\); available: classif"),
         ("common.toy_tasks:Distillation", {}, r"^task.arguments.temperature: .* needs this argument; set --config.task.arg"),
         (
             "common.toy_tasks:Gan",

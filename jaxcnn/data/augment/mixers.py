@@ -1,14 +1,15 @@
-"""Images mixed with another one of their batch, `shift` places before, and their targets with them.
+"""Mixers combine each image, and its target, with the one that is `shift` places earlier in the batch.
 
-Images (N, H, W, C) of any range, targets (N, K) float32 that sum to 1. The share is drawn once a batch, as in the papers' code,
-or for each example. The batch may be sharded: the partners of a device's first examples are its neighbor's last.
+Images are (N, H, W, C) with any value range, targets (N, K) float32 that sum to 1. The mixing weight is drawn once per batch,
+as in the papers' code, or per example (`per_example`). The batch may be sharded over devices: the partners of a device's first
+examples are then on the neighboring device.
 """
 
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.data.augment.erasing import box
-from jaxcnn.data.augment.pixels import each, is_whole
+from jaxcnn.data.augment.pixels import is_integer, per_image
 from jaxcnn.data.augment.settings import Probability
 from jaxcnn.settings import Positive
 
@@ -18,20 +19,21 @@ Mixed = tuple[jax.Array, jax.Array]
 def mixup(
     images: jax.Array, targets: jax.Array, key: jax.Array, shift: int = 1, *, alpha: Positive = 0.2, per_example: bool = False
 ) -> Mixed:
-    """A weighted mean of two images, the weight from Beta(alpha, alpha).
+    """Returns the weighted mean of two images and of their targets; the weight is drawn from Beta(alpha, alpha).
 
     Zhang et al.: mixup: Beyond Empirical Risk Minimization. ICLR 2018, arXiv:1710.09412, section 2.
     """
     share = _share(key, images, alpha, per_example)
-    return _mixed(images, targets, each(share), share, shift)
+    return _mixed(images, targets, per_image(share), share, shift)
 
 
 def cutmix(
     images: jax.Array, targets: jax.Array, key: jax.Array, shift: int = 1, *, alpha: Positive = 1.0, per_example: bool = False
 ) -> Mixed:
-    """A box of one image pasted into the other; its share of the area, from Beta(alpha, alpha), before the border cuts it.
+    """Pastes a box of one image into the other. The box's share of the area is 1 - Beta(alpha, alpha).
 
-    Yun et al.: CutMix. ICCV 2019, arXiv:1905.04899, section 3.1. The targets have the share of the pixels that are left.
+    Yun et al.: CutMix. ICCV 2019, arXiv:1905.04899, section 3.1. The box is clipped at the border; the targets are weighted by
+    the exact shares of pixels.
     """
     kept, share = _box(key, images, alpha, per_example)
     return _mixed(images, targets, kept, share, shift)
@@ -48,7 +50,7 @@ def mixup_or_cutmix(
     switch: Probability = 0.5,
     per_example: bool = False,
 ) -> Mixed:
-    """Either, with their alphas: cutmix with probability `switch`, drawn once a batch (or for each example).
+    """Applies cutmix with probability `switch`, else mixup, with the alphas `cutmix` and `mixup`.
 
     Wightman, Touvron, Jégou: ResNet strikes back. arXiv:2110.00476, section 3 (its A1: 0.2 and 1.0; A2, A3: 0.1 and 1.0).
     """
@@ -56,16 +58,16 @@ def mixup_or_cutmix(
     share = _share(mixup_key, images, mixup, per_example)
     kept, area = _box(cutmix_key, images, cutmix, per_example)
     cut = jax.random.bernoulli(which_key, switch, share.shape)
-    return _mixed(images, targets, jnp.where(each(cut), kept, each(share)), jnp.where(cut, area, share), shift)
+    return _mixed(images, targets, jnp.where(per_image(cut), kept, per_image(share)), jnp.where(cut, area, share), shift)
 
 
 def _share(key: jax.Array, images: jax.Array, alpha: float, per_example: bool) -> jax.Array:
-    """(N,), or (1,) for all."""
+    """Returns the weight of the first image: (N,) if `per_example`, else (1,)."""
     return jax.random.beta(key, alpha, alpha, images.shape[:1] if per_example else (1,))
 
 
 def _box(key: jax.Array, images: jax.Array, alpha: float, per_example: bool) -> Mixed:
-    """What stays of the first image: 0 or 1 a pixel (N or 1, H, W, 1) float32, and its exact share of them (N or 1,)."""
+    """Returns the mask of the pixels kept of the first image, (N or 1, H, W, 1) float32, and their share, (N or 1,)."""
     share_key, row_key, column_key = jax.random.split(key, 3)
     side = jnp.sqrt(1 - _share(share_key, images, alpha, per_example))
     height, width = images.shape[1:3]
@@ -82,5 +84,5 @@ def _box(key: jax.Array, images: jax.Array, alpha: float, per_example: bool) -> 
 def _mixed(images: jax.Array, targets: jax.Array, weights: jax.Array, share: jax.Array, shift: int) -> Mixed:
     first, second = images.astype(jnp.float32), jnp.roll(images, shift, axis=0).astype(jnp.float32)
     mixed = weights * first + (1 - weights) * second
-    mixed = (jnp.round(mixed) if is_whole(images) else mixed).astype(images.dtype)
+    mixed = (jnp.round(mixed) if is_integer(images) else mixed).astype(images.dtype)
     return mixed, share[:, None] * targets + (1 - share[:, None]) * jnp.roll(targets, shift, axis=0)

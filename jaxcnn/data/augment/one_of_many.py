@@ -1,8 +1,8 @@
-"""A different operation for each example: what AutoAugment and its kin are made of.
+"""Applies a different operation to each example of a batch, as AutoAugment and similar policies require.
 
-All operations are computed for all examples, and each keeps its own: no branches, so that it runs on any device and is shared
-between devices like anything else. It is cheap, as geometry is one warp whose matrix depends on the operation, and
-the four enhancements are one blend.
+All operations are computed for all examples, and each example's result is selected. Without branches, this compiles for every
+device and can be sharded. It is cheap: the geometric operations are one warp whose matrix depends on the operation, and the
+four enhancements (brightness, contrast, color, sharpness) are one blend.
 """
 
 import math
@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from jaxcnn.data.augment import color
 from jaxcnn.data.augment.geometry import affine
-from jaxcnn.data.augment.pixels import each
+from jaxcnn.data.augment.pixels import per_image
 from jaxcnn.data.augment.scene import Moved, moved
 
-# Cubuk et al.: AutoAugment. CVPR 2019, arXiv:1805.09501, table 6, under the names of the tables of its policies
+# Cubuk et al.: AutoAugment. CVPR 2019, arXiv:1805.09501, table 6; the names are those in the tables of its policies.
 NAMES = (
     "Identity",
     "ShearX",
@@ -40,24 +40,24 @@ _GEOMETRY, _ENHANCEMENTS = NAMES[1:6], NAMES[6:10]
 
 
 class Span(NamedTuple):
-    """Strengths of an operation, linear in its level."""
+    """The range of an operation's strength, which is linear in its level."""
 
     low: float
     high: float
-    whole: bool = False
-    """in whole steps from `low`, the fraction cut off"""
+    integer: bool = False
+    """True if the difference from `low` is truncated to an integer."""
     signed: bool = False
-    """either way, at random"""
+    """True if the strength is negated at random."""
 
     def at(self, level: jax.Array, top: float) -> jax.Array:
-        """`low` at level 0, `high` at level `top`."""
-        way = level * (self.high - self.low) / top
-        return self.low + (jnp.trunc(way) if self.whole else way)
+        """Returns the strength at `level`: `low` at level 0, `high` at level `top`."""
+        difference = level * (self.high - self.low) / top
+        return self.low + (jnp.trunc(difference) if self.integer else difference)
 
 
 Space = Mapping[str, Span]
-"""the operations of a policy, with their strengths"""
-NOTHING = Span(0, 0)
+"""The operations of a policy with the ranges of their strengths."""
+NO_STRENGTH = Span(0, 0)
 
 
 def space(
@@ -70,32 +70,42 @@ def space(
     solarize: Span,
     invert: bool = False,
 ) -> Space:
-    """The operations that all policies share: `shear` in pixels a pixel, translation by up to `pixels` (down, across), …"""
+    """Returns the operations that all policies share, with the given ranges.
+
+    Args:
+      shear: the largest shear, in pixels per pixel.
+      pixels: the largest translation in pixels, vertical and horizontal.
+      degrees: the largest rotation.
+      enhance: the factors of brightness, contrast, color and sharpness.
+      bits: the numbers of bits that Posterize keeps.
+      solarize: the thresholds of Solarize.
+      invert: True to include Invert.
+    """
     spans = {
-        "Identity": NOTHING,
+        "Identity": NO_STRENGTH,
         "ShearX": Span(0, shear, signed=True),
         "ShearY": Span(0, shear, signed=True),
-        "TranslateX": Span(0, pixels[1], whole=True, signed=True),
-        "TranslateY": Span(0, pixels[0], whole=True, signed=True),
+        "TranslateX": Span(0, pixels[1], integer=True, signed=True),
+        "TranslateY": Span(0, pixels[0], integer=True, signed=True),
         "Rotate": Span(0, degrees, signed=True),
         **dict.fromkeys(_ENHANCEMENTS, enhance),
         "Posterize": bits,
         "Solarize": solarize,
-        "AutoContrast": NOTHING,
-        "Equalize": NOTHING,
+        "AutoContrast": NO_STRENGTH,
+        "Equalize": NO_STRENGTH,
     }
-    return spans | ({"Invert": NOTHING} if invert else {})
+    return spans | ({"Invert": NO_STRENGTH} if invert else {})
 
 
 def strengths(space: Space, codes: jax.Array, level: jax.Array, top: float, key: jax.Array) -> jax.Array:
-    """The strength of each operation at its level, with its sign drawn. codes and level: int32 and float32 of one shape."""
+    """Returns the strengths of the operations `codes` (int32) at `level` (float32, same shape), with random signs if signed."""
     values = jnp.select([codes == CODES[n] for n in space], [span.at(level, top) for span in space.values()], 0.0)
     signed = jnp.any(jnp.stack([codes == CODES[n] for n, span in space.items() if span.signed]), axis=0)
     return jnp.where(signed & jax.random.bernoulli(key, shape=codes.shape), -values, values)
 
 
 def draw(space: Space, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Operations of `space`, all alike probable: int32 codes."""
+    """Draws operations of `space` with equal probability. Returns int32 codes of the given shape."""
     codes = jnp.array([CODES[name] for name in space], jnp.int32)
     return codes[jax.random.randint(key, shape, 0, len(space))]
 
@@ -109,50 +119,59 @@ def apply(
     interpolation: str = "nearest",
     fill: int = 128,
 ) -> jax.Array:
-    """Operation `codes` at `strength`, (N,) each, on each image (N, H, W, C); only those of `names` occur."""
+    """Applies one operation to each image (N, H, W, C): that of `codes` at `strength`, (N,) each.
+
+    `names` are the operations that can occur in `codes`; no others are computed.
+    """
     chosen = {name: codes == code for name, code in CODES.items()}
     height, width = images.shape[1:3]
     result = images
 
-    def take(name: str, values: jax.Array) -> None:
+    def select(name: str, values: jax.Array) -> None:
         nonlocal result
         if name in names:
-            result = jnp.where(each(chosen[name]), values, result)
+            result = jnp.where(per_image(chosen[name]), values, result)
 
     if not set(_GEOMETRY).isdisjoint(names):
-        moved = jnp.stack([chosen[name] for name in _GEOMETRY]).any(axis=0)
+        is_geometric = jnp.stack([chosen[name] for name in _GEOMETRY]).any(axis=0)
         warped = affine(images, _matrices(chosen, strength, height, width), interpolation=interpolation, fill=fill)
-        result = jnp.where(each(moved), warped, result)
+        result = jnp.where(per_image(is_geometric), warped, result)
     if not set(_ENHANCEMENTS).isdisjoint(names):
         color.check_colors(images)
-        degenerate = jnp.where(each(chosen["Contrast"]), color.mean_gray(images), 0.0)
-        degenerate = jnp.where(each(chosen["Color"]), color.gray_levels(images), degenerate)
-        degenerate = jnp.where(each(chosen["Sharpness"]), color.smooth(images), degenerate)
+        degenerate = jnp.where(per_image(chosen["Contrast"]), color.mean_gray(images), 0.0)
+        degenerate = jnp.where(per_image(chosen["Color"]), color.gray_levels(images), degenerate)
+        degenerate = jnp.where(per_image(chosen["Sharpness"]), color.smooth(images), degenerate)
         enhanced = jnp.stack([chosen[name] for name in _ENHANCEMENTS]).any(axis=0)
-        result = jnp.where(each(enhanced), color.blend(degenerate, images, strength), result)
-    take("Posterize", color.posterize(images, strength))
-    take("Solarize", color.solarize(images, strength))
-    take("AutoContrast", color.autocontrast(images))
-    take("Equalize", color.equalize(images))
-    take("Invert", color.invert(images))
+        result = jnp.where(per_image(enhanced), color.blend(degenerate, images, strength), result)
+    select("Posterize", color.posterize(images, strength))
+    select("Solarize", color.solarize(images, strength))
+    select("AutoContrast", color.autocontrast(images))
+    select("Equalize", color.equalize(images))
+    select("Invert", color.invert(images))
     return result
 
 
-def in_turn(images: Moved, codes: jax.Array, strength: jax.Array, **settings) -> Moved:
-    """`apply` once for each row of `codes` and `strength`, (K, N) each. Of a Scene, maps and boxes move with the pixels."""
+def apply_sequence(images: Moved, codes: jax.Array, strength: jax.Array, **settings) -> Moved:
+    """Calls `apply` for each row of `codes` and `strength`, (K, N) each, one after the other.
 
-    def one(images, inputs):  # one body for all rows: the program stays small
+    The maps and boxes of a Scene are transformed with its pixels. `settings` are keyword arguments of `apply`.
+    """
+
+    def apply_row(images, inputs):  # one body for all rows keeps the compiled program small
         def matrices():
             codes, strength = inputs
             return _matrices({name: codes == CODES[name] for name in _GEOMETRY}, strength, *images.shape[1:3])
 
         return moved(images, matrices, lambda pixels: apply(pixels, *inputs, **settings)), None
 
-    return jax.lax.scan(one, images, (codes, strength))[0]
+    return jax.lax.scan(apply_row, images, (codes, strength))[0]
 
 
 def _matrices(chosen: Mapping[str, jax.Array], strength: jax.Array, height: int, width: int) -> jax.Array:
-    """(N, 2, 3): what Pillow's Image.rotate makes, or a shear about the top left corner, or a shift; else the identity."""
+    """Returns the matrices (N, 2, 3) of the geometric operations; those of all other operations are the identity.
+
+    Rotations are as in Pillow's Image.rotate, shears are about the top left corner.
+    """
     angle = jnp.where(chosen["Rotate"], strength, 0.0) * (math.pi / 180)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x, y = width / 2, height / 2

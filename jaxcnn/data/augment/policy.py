@@ -1,4 +1,4 @@
-"""The tables of all operations, and the policy that a config's list makes of them."""
+"""The tables of all operations, and the augmentation policy that a config describes as a list of them."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from jaxcnn.data.augment.settings import Operation, parse
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 
-# (images, key, **settings) -> images: (N, H, W, C) of values 0…255 and of any real dtype, which stays
+# (images, key, **settings) -> images: (N, H, W, C) with values 0…255, of any real dtype, which the result keeps
 OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "horizontal_flip": geometry.horizontal_flip,
     "vertical_flip": geometry.vertical_flip,
@@ -46,12 +46,12 @@ OPERATIONS: dict[str, Callable[..., jax.Array]] = {
     "aug_mix": recipes.aug_mix,
     "three_augment": recipes.three_augment,
 }
-MOVING = frozenset(
+GEOMETRIC = frozenset(
     ("horizontal_flip", "vertical_flip", "random_crop", "random_resized_crop", "translate", "rotate", "scale", "shear",
      "affine", "auto_augment", "rand_augment", "trivial_augment")
 )  # fmt: skip
-"""Those that move pixels, and take a Scene too; all others of OPERATIONS leave every pixel in its place."""
-# (images or Scene, key of the run, index, epoch, **settings) -> the same
+"""Operations that move pixels and therefore accept a Scene too. All others in OPERATIONS only change pixel values."""
+# (images or Scene, key of the run, index, epoch, **settings) -> images or Scene
 BY_EPOCH: dict[str, Callable[..., jax.Array]] = {"alternating_flip": geometry.alternating_flip}
 # (images, targets, key, shift, **settings) -> (images, targets)
 MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
@@ -63,9 +63,10 @@ MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """A policy: its operations in order, each with a key of its own, by its place in the list.
+    """An augmentation policy: operations in order, each with a separate key derived from the step's key and its position.
 
-    `repeats` (repeated augmentation) is how often each image stands in a row; mixers go that far to find another image.
+    `repeats` is the number of consecutive copies of each image in a batch (repeated augmentation). Mixers combine images that
+    are `repeats` places apart, so that no image is mixed with itself.
     """
 
     operations: tuple[Operation, ...]
@@ -73,12 +74,12 @@ class Augmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether `mix` does anything."""
+        """Returns whether the policy has mixers, so that `mix` has an effect."""
         return any(operation.name in MIXERS for operation in self.operations)
 
     @property
     def by_epoch(self) -> bool:
-        """Whether an operation needs the run's key, and each example's index and epoch."""
+        """Returns whether an operation needs the run's key and each example's index and epoch."""
         return any(operation.name in BY_EPOCH for operation in self.operations)
 
     def __call__(
@@ -90,9 +91,17 @@ class Augmentation:
         index: jax.Array | None = None,
         epoch: jax.Array | None = None,
     ) -> jax.Array:
-        """All but the mixers: (N, H, W, C) of values 0…255 -> the same, of the same dtype.
+        """Applies all operations but the mixers.
 
-        `key` is the step's; `run_key` the same in all steps of a run; index and epoch are (N,) integers.
+        Args:
+          images: (N, H, W, C) with values 0…255, of any real dtype.
+          key: the step's key.
+          run_key: the key that all steps of a run share. Needed, as are the next two, if `by_epoch`.
+          index: (N,) integers, each example's index in the training set.
+          epoch: (N,) integers, the epoch of each example.
+
+        Returns:
+          The augmented images with the same dtype. random_resized_crop may change their size.
         """
         return self._applied(images, key, run_key, index, epoch)
 
@@ -106,67 +115,73 @@ class Augmentation:
         index: jax.Array | None = None,
         epoch: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """`__call__` on images, with the same pixels, and on what lies on them; other fields stay as they are.
+        """Augments images as `__call__` does and transforms their maps and boxes accordingly. Other fields are unchanged.
 
-        "map" (N, H, W) uint8 is sampled nearest, VOID outside. "boxes" (N, M, 4) float32 become the upright hulls of their
-        corners, cut off at the border; the class (N, M) of a box becomes NO_BOX where less than a quarter of it is left.
+        "map" (N, H, W) uint8 is sampled by nearest neighbor and is VOID outside the image. "boxes" (N, M, 4) float32 become
+        the axis-aligned hulls of their transformed corners, clipped at the border. The class (N, M) of a box becomes NO_BOX if
+        less than a quarter of its area is visible.
+
+        Returns:
+          The images, equal to those that `__call__` returns, and all fields.
         """
-        after = self._applied(scene(images, fields), key, run_key, index, epoch)
-        return after.images, {**fields, **fields_on(after)}
+        augmented = self._applied(scene(images, fields), key, run_key, index, epoch)
+        return augmented.images, {**fields, **fields_on(augmented)}
 
     def _applied(
         self, images: Moved, key: jax.Array, run_key: jax.Array | None, index: jax.Array | None, epoch: jax.Array | None
     ) -> Moved:
         if self.by_epoch and (run_key is None or index is None or epoch is None):
-            raise ValueError("this policy needs the run's key, and the index and the epoch of each example")
-        for place, operation in enumerate(self.operations):
+            raise ValueError("this policy needs run_key, and the index and epoch of each example")
+        for position, operation in enumerate(self.operations):
             apply = functools.partial(operation.function, **dict(operation.settings))
-            if operation.name in MOVING:
-                images = apply(images, jax.random.fold_in(key, place))
+            if operation.name in GEOMETRIC:
+                images = apply(images, jax.random.fold_in(key, position))
             elif operation.name in OPERATIONS:
-                images = on_pixels(images, functools.partial(apply, key=jax.random.fold_in(key, place)))
+                images = on_pixels(images, functools.partial(apply, key=jax.random.fold_in(key, position)))
             elif operation.name in BY_EPOCH:
                 images = apply(images, run_key, index, epoch)
         return images
 
     def check_fields(self, kinds: Collection[str]) -> None:
-        """Raises UserError where a policy mixes images, but the task learns from fields of these kinds that have a place."""
-        placed = [kind for kind in ("map", "boxes") if kind in kinds]
-        for operation in self.operations if placed else ():
+        """Raises UserError if the policy mixes images, but the fields of these `kinds` include maps or boxes."""
+        spatial = [kind for kind in ("map", "boxes") if kind in kinds]
+        for operation in self.operations if spatial else ():
             if operation.name in MIXERS or operation.name == "aug_mix":
-                what = " and ".join({"map": "maps", "boxes": "boxes"}[kind] for kind in placed)
-                raise UserError(f"data.augment: {operation.name} mixes images, which is not defined for {what}; leave it out")
+                targets = " and ".join({"map": "maps", "boxes": "boxes"}[kind] for kind in spatial)
+                raise UserError(
+                    f"data.augment: {operation.name} mixes images, which is not defined for {targets}; leave it out"
+                )
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raises UserError where an operation can't take images (H, W, C)."""
-        images, places = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8), jnp.zeros(1, jnp.int32)
+        """Raises UserError if an operation does not support images of the shape (H, W, C). Nothing is computed."""
+        images, zero = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8), jnp.zeros(1, jnp.int32)
         key = jax.random.key(0)
-        jax.eval_shape(lambda images: self(images, key, run_key=key, index=places, epoch=places), images)
+        jax.eval_shape(lambda images: self(images, key, run_key=key, index=zero, epoch=zero), images)
 
     def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
-        """The mixers: images (N, H, W, C) of any range, targets (N, K) float32 -> the same, mixed within the batch."""
-        for place, operation in enumerate(self.operations):
+        """Applies the mixers to images (N, H, W, C) with any value range and targets (N, K) float32; shapes are unchanged."""
+        for position, operation in enumerate(self.operations):
             if operation.name in MIXERS:
                 mix = functools.partial(operation.function, **dict(operation.settings))
-                images, targets = mix(images, targets, jax.random.fold_in(key, place), self.repeats)
+                images, targets = mix(images, targets, jax.random.fold_in(key, position), self.repeats)
         return images, targets
 
 
 def step_keys(seed: int | jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """All randomness of a training step: its keys for the augmentation, for dropout, and for the mixers."""
+    """Returns the keys of a training step: for the augmentation, for dropout, and for the mixers."""
     augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(random_key(seed), step), 3)
     return augment_key, dropout_key, mix_key
 
 
 def key_of_run(seed: int | jax.Array) -> jax.Array:
-    """For what is drawn once a run; no step's."""
+    """Returns the key for values that are drawn once per run. It differs from the keys of all steps."""
     return jax.random.fold_in(random_key(seed), 2**32 - 1)
 
 
 def make_augmentation(policy: Sequence[Any], repeats: int = 1) -> Augmentation:
-    """The policy of a list of "name" and ("name", {"setting": value, …}).
+    """Returns the policy described by a list of entries "name" or ("name", {"setting": value, …}).
 
     Raises:
-      UserError: an unknown operation, a setting that it does not have, or a value that it can't use.
+      UserError: an operation or setting does not exist, or a value has the wrong type or is out of range.
     """
     return Augmentation(tuple(parse(entry, (OPERATIONS, BY_EPOCH, MIXERS)) for entry in policy), repeats)

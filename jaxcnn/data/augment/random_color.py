@@ -1,4 +1,7 @@
-"""The operations of color.py at random strengths, drawn for each example. Images (N, H, W, C) of values 0…255."""
+"""The operations of color.py at random strengths, drawn per example. Images are (N, H, W, C) with values 0…255.
+
+`p` is the probability with which an operation is applied to an image.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 from msgspec import Meta
 
 from jaxcnn.data.augment import color
-from jaxcnn.data.augment.pixels import each
+from jaxcnn.data.augment.pixels import per_image
 from jaxcnn.data.augment.settings import PositiveRange, Probability
 from jaxcnn.settings import NotNegative
 
@@ -17,27 +20,27 @@ Threshold = Annotated[int, Meta(ge=0, le=256)]
 
 
 def brightness(images: jax.Array, key: jax.Array, *, strength: NotNegative = 0.4) -> jax.Array:
-    """By a factor in 1 ± `strength`; 0 is black."""
+    """Scales the brightness by a factor drawn from 1 ± `strength`, at least 0 (black)."""
     return color.brightness(images, _factor(key, images, strength))
 
 
 def contrast(images: jax.Array, key: jax.Array, *, strength: NotNegative = 0.4) -> jax.Array:
-    """By a factor in 1 ± `strength`; 0 is one grey."""
+    """Scales the contrast by a factor drawn from 1 ± `strength`, at least 0 (uniformly gray)."""
     return color.contrast(images, _factor(key, images, strength))
 
 
 def saturation(images: jax.Array, key: jax.Array, *, strength: NotNegative = 0.4) -> jax.Array:
-    """By a factor in 1 ± `strength`; 0 is without colour."""
+    """Scales the saturation by a factor drawn from 1 ± `strength`, at least 0 (no color)."""
     return color.saturation(images, _factor(key, images, strength))
 
 
 def sharpness(images: jax.Array, key: jax.Array, *, strength: NotNegative = 0.4) -> jax.Array:
-    """By a factor in 1 ± `strength`; 0 is smoothed."""
+    """Scales the sharpness by a factor drawn from 1 ± `strength`, at least 0 (smoothed)."""
     return color.sharpness(images, _factor(key, images, strength))
 
 
 def hue(images: jax.Array, key: jax.Array, *, strength: Annotated[float, Meta(ge=0, le=0.5)] = 0.1) -> jax.Array:
-    """By up to ± `strength` of the colour circle."""
+    """Rotates the hue by up to ± `strength`, in fractions of the color circle."""
     return color.hue(images, jax.random.uniform(key, images.shape[:1], minval=-strength, maxval=strength))
 
 
@@ -51,7 +54,7 @@ def color_jitter(
     hue: Annotated[float, Meta(ge=0, le=0.5)] = 0.0,
     p: Probability = 1.0,
 ) -> jax.Array:
-    """`brightness`, `contrast`, `saturation` and `hue`, each of its strength, in an order drawn for each example."""
+    """Applies brightness, contrast, saturation and hue with the given strengths, in an order drawn per example."""
     if saturation or hue:
         color.check_colors(images)
     order_key, factor_key, hue_key, p_key = jax.random.split(key, 4)
@@ -65,43 +68,43 @@ def color_jitter(
     factors = jnp.stack([_factor(k, images, s) for k, s in zip(keys, (brightness, contrast, saturation), strict=True)])
     turn = jax.random.uniform(hue_key, (n,), minval=-hue, maxval=hue)
 
-    def one(images: jax.Array, now: jax.Array) -> tuple[jax.Array, None]:
-        degenerate = jnp.where(each(now == 1), color.mean_gray(images), 0.0)
-        degenerate = jnp.where(each(now == 2), color.gray_levels(images), degenerate)
-        blended = color.blend(degenerate, images, jnp.select([now == i for i in range(3)], list(factors), 1.0))
-        return (jnp.where(each(now == 3), color.hue(images, turn), blended) if hue else blended), None
+    def apply_next(images: jax.Array, chosen: jax.Array) -> tuple[jax.Array, None]:
+        degenerate = jnp.where(per_image(chosen == 1), color.mean_gray(images), 0.0)
+        degenerate = jnp.where(per_image(chosen == 2), color.gray_levels(images), degenerate)
+        blended = color.blend(degenerate, images, jnp.select([chosen == i for i in range(3)], list(factors), 1.0))
+        return (jnp.where(per_image(chosen == 3), color.hue(images, turn), blended) if hue else blended), None
 
-    # a loop, as XLA would otherwise fuse the rounds and compute the first ones again and again (85 ms instead of 10)
-    result, _ = jax.lax.scan(one, images, order.T)
+    # A scan: without it XLA fuses the rounds and recomputes the first ones many times (85 ms instead of 10).
+    result, _ = jax.lax.scan(apply_next, images, order.T)
     return _sometimes(p_key, p, images, result)
 
 
 def grayscale(images: jax.Array, key: jax.Array, *, p: Probability = 0.2) -> jax.Array:
-    """Without colour."""
+    """Removes the color of an image with probability `p`."""
     return _sometimes(key, p, images, color.grayscale(images))
 
 
 def gaussian_blur(images: jax.Array, key: jax.Array, *, p: Probability = 0.5, sigma: PositiveRange = (0.1, 2.0)) -> jax.Array:
-    """By a Gaussian of standard deviation between the two `sigma`, in pixels."""
+    """Blurs an image, with probability `p`, by a Gaussian; its standard deviation in pixels is drawn from the range `sigma`."""
     p_key, sigma_key = jax.random.split(key)
     return _sometimes(p_key, p, images, blurred(images, sigma_key, sigma))
 
 
 def blurred(images: jax.Array, key: jax.Array, sigma: tuple[float, float]) -> jax.Array:
-    """All of them blurred, each by a `sigma` between the two."""
+    """Returns all images blurred, each by a Gaussian whose standard deviation is drawn from the range `sigma`."""
     drawn = jax.random.uniform(key, images.shape[:1], minval=sigma[0], maxval=sigma[1])
     return color.gaussian_blur(images, drawn, reach=math.ceil(3 * sigma[1]))
 
 
 def solarize(images: jax.Array, key: jax.Array, *, p: Probability = 0.2, threshold: Threshold = 128) -> jax.Array:
-    """Values from `threshold` on inverted."""
+    """Inverts, with probability `p`, the values of at least `threshold`."""
     return _sometimes(key, p, images, color.solarize(images, jnp.full(images.shape[:1], float(threshold))))
 
 
 def posterize(
     images: jax.Array, key: jax.Array, *, p: Probability = 0.2, bits: Annotated[int, Meta(ge=1, le=8)] = 4
 ) -> jax.Array:
-    """Only the highest `bits` of a value's 8 kept."""
+    """Keeps, with probability `p`, only the `bits` highest bits of each 8-bit value."""
     return _sometimes(key, p, images, color.posterize(images, jnp.full(images.shape[:1], float(bits))))
 
 
@@ -122,4 +125,4 @@ def _factor(key: jax.Array, images: jax.Array, strength: float) -> jax.Array:
 
 
 def _sometimes(key: jax.Array, p: float, images: jax.Array, changed: jax.Array) -> jax.Array:
-    return jnp.where(each(jax.random.bernoulli(key, p, images.shape[:1])), changed, images)
+    return jnp.where(per_image(jax.random.bernoulli(key, p, images.shape[:1])), changed, images)

@@ -1,7 +1,7 @@
-"""The policies of papers: AutoAugment, RandAugment, TrivialAugment, AugMix, 3-Augment.
+"""Published policies: AutoAugment, RandAugment, TrivialAugment, AugMix, 3-Augment.
 
-Images (N, H, W, C) of values 0…255. `fill` is what comes in from outside of an image. AutoAugment, RandAugment and
-TrivialAugment take a Scene too: maps and boxes move with the pixels.
+Images are (N, H, W, C) with values 0…255. `fill` is the value of pixels from outside the image. AutoAugment, RandAugment and
+TrivialAugment also accept a Scene, whose maps and boxes are transformed with the pixels.
 """
 
 import functools
@@ -13,8 +13,8 @@ import numpy as np
 from msgspec import Meta
 
 from jaxcnn.data.augment import color
-from jaxcnn.data.augment.one_of_many import CODES, Space, Span, draw, in_turn, space, strengths
-from jaxcnn.data.augment.pixels import each, like_rounded
+from jaxcnn.data.augment.one_of_many import CODES, Space, Span, apply_sequence, draw, space, strengths
+from jaxcnn.data.augment.pixels import per_image, round_like
 from jaxcnn.data.augment.random_color import Threshold, blurred, color_jitter
 from jaxcnn.data.augment.scene import Moved, Scene
 from jaxcnn.data.augment.settings import Interpolation, Level, PositiveRange
@@ -32,33 +32,34 @@ def auto_augment(
     interpolation: Interpolation = "nearest",
     fill: Level = 128,
 ) -> Moved:
-    """One of the 25 sub-policies found for a data set: two operations, each with a probability and a level of 0…10.
+    """Applies to each image one of the 25 sub-policies found for a data set.
 
-    Cubuk et al.: AutoAugment: Learning Augmentation Strategies from Data. CVPR 2019, arXiv:1805.09501, tables 6, 7, 9.
-    Translations are by up to 10 pixels of 32 for CIFAR-10, 150 of 331 for ImageNet, in proportion to height or width.
+    Cubuk et al.: AutoAugment: Learning Augmentation Strategies from Data. CVPR 2019, arXiv:1805.09501, tables 6, 7, 9. A
+    sub-policy has two operations, each with a probability and a level of 0…10. Translations are in proportion to height and
+    width: up to 10/32 for CIFAR-10 and 150/331 for ImageNet, as the paper's pixels are for images of 32 and 331 pixels.
     """
     share = 10 / 32 if policy == "cifar10" else 150 / 331
-    # the paper's table 6: a higher level keeps fewer bits and inverts more
+    # Table 6 of the paper: a higher level keeps fewer bits and inverts more values.
     operations = space(
-        shear=0.3, pixels=_shares(images, share), degrees=30, enhance=_ENHANCE, bits=Span(8, 4, whole=True),
-        solarize=Span(256, 0, whole=True), invert=True,
+        shear=0.3, pixels=_shares(images, share), degrees=30, enhance=_ENHANCE, bits=Span(8, 4, integer=True),
+        solarize=Span(256, 0, integer=True), invert=True,
     )  # fmt: skip
     which_key, p_key, sign_key = jax.random.split(key, 3)
     which = jax.random.randint(which_key, images.shape[:1], 0, 25)
     codes, p, level = (jnp.asarray(table)[:, which] for table in sub_policies(policy))  # (2, N) each
     codes = jnp.where(jax.random.bernoulli(p_key, p, codes.shape), codes, CODES["Identity"])
     strength = strengths(operations, codes, level, 10, sign_key)
-    return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+    return apply_sequence(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
 
 
 def _shares(images: jax.Array | Scene, share: float) -> tuple[float, float]:
-    """`share` of the images' height and of their width, in pixels."""
+    """Returns `share` of the images' height and of their width, in pixels."""
     return share * images.shape[1], share * images.shape[2]
 
 
 @functools.cache
 def sub_policies(policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes, probabilities and levels of both operations of the 25 sub-policies: (2, 25) each."""
+    """Returns the codes, probabilities and levels of both operations of the 25 sub-policies, (2, 25) each."""
     rows = [line.split() for line in third_party_lines(f"autoaugment/{policy}.txt") if line]
     names, p, levels = ([row[i::3] for row in rows] for i in range(3))
     codes = np.array([[CODES[name] for name in pair] for pair in names], np.int32)
@@ -75,37 +76,38 @@ def rand_augment(
     interpolation: Interpolation = "nearest",
     fill: Level = 128,
 ) -> Moved:
-    """`n` operations in turn, each any of 14, at level `m` (of 10; more is allowed, as in the paper).
+    """Applies `n` operations one after the other, each drawn from 14, at level `m`.
 
-    Cubuk et al.: RandAugment. CVPR workshops 2020, arXiv:1909.13719, section 3 and figure 2. Strengths are those of
-    the authors' code (tensorflow/tpu, efficientnet/autoaugment.py), where a higher level keeps more bits and inverts
-    less; its translation of up to 100 pixels is taken for 224 and is in proportion to height or width.
+    Cubuk et al.: RandAugment. CVPR workshops 2020, arXiv:1909.13719, section 3 and figure 2. The ranges of strengths end at
+    level 10; higher levels extrapolate, as in the paper. Strengths are those of the authors' code (tensorflow/tpu,
+    efficientnet/autoaugment.py), where a higher level keeps more bits and inverts fewer values. Its translation of up to 100
+    pixels is assumed to be for images of 224 pixels and is scaled in proportion to height and width.
     """
     operations = space(
-        shear=0.3, pixels=_shares(images, 100 / 224), degrees=30, enhance=_ENHANCE, bits=Span(0, 4, whole=True),
-        solarize=Span(0, 256, whole=True),
+        shear=0.3, pixels=_shares(images, 100 / 224), degrees=30, enhance=_ENHANCE, bits=Span(0, 4, integer=True),
+        solarize=Span(0, 256, integer=True),
     )  # fmt: skip
     which_key, sign_key = jax.random.split(key)
     codes = draw(operations, which_key, (n, images.shape[0]))
     strength = strengths(operations, codes, jnp.full(codes.shape, m, jnp.float32), 10, sign_key)
-    return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+    return apply_sequence(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
 
 
 def trivial_augment(images: Moved, key: jax.Array, *, interpolation: Interpolation = "nearest", fill: Level = 128) -> Moved:
-    """TrivialAugment (Wide): one of 14 operations at one of 31 strengths, all alike probable.
+    """Applies TrivialAugment (Wide): one of 14 operations at one of 31 strengths, all equally probable.
 
     Müller, Hutter: TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation. ICCV 2021, arXiv:2103.10158,
-    section 3 and table 1 (ranges of the column "Wide"). Translations are by up to 32 pixels at any size.
+    section 3 and table 1 (ranges of the column "Wide"). Translations are up to 32 pixels at any image size.
     """
     operations = space(
-        shear=0.99, pixels=(32, 32), degrees=135, enhance=Span(0.01, 2), bits=Span(8, 2, whole=True),
-        solarize=Span(256, 0, whole=True),
+        shear=0.99, pixels=(32, 32), degrees=135, enhance=Span(0.01, 2), bits=Span(8, 2, integer=True),
+        solarize=Span(256, 0, integer=True),
     )  # fmt: skip
     which_key, level_key, sign_key = jax.random.split(key, 3)
     codes = draw(operations, which_key, (1, images.shape[0]))
     level = jax.random.randint(level_key, codes.shape, 0, 31).astype(jnp.float32)
     strength = strengths(operations, codes, level, 30, sign_key)
-    return in_turn(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
+    return apply_sequence(images, codes, strength, names=operations, interpolation=interpolation, fill=fill)
 
 
 def aug_mix(
@@ -117,19 +119,19 @@ def aug_mix(
     severity: Annotated[float, Meta(ge=0.1, le=10)] = 3.0,
     all_operations: bool = False,
 ) -> jax.Array:
-    """The image mixed with `width` chains of operations on it, without the consistency loss.
+    """Mixes each image with the results of `width` chains of operations on it. The paper's consistency loss is not included.
 
-    Hendrycks et al.: AugMix. ICLR 2020, arXiv:1912.02781, section 3 and algorithm 1. A chain has `depth` operations (0:
-    one to three), of levels up to `severity` of 10. `all_operations` adds the enhancements, which are among the
-    corruptions that the paper tests with. Strengths are those of the authors' code.
+    Hendrycks et al.: AugMix. ICLR 2020, arXiv:1912.02781, section 3 and algorithm 1. A chain has `depth` operations (0: one to
+    three at random) with levels up to `severity`, of at most 10. `all_operations` adds the enhancements, which the paper leaves
+    out because they overlap with the corruptions of its test sets. Strengths are those of the authors' code.
     """
     n = images.shape[0]
-    every = space(
-        shear=0.3, pixels=(images.shape[1] / 3, images.shape[2] / 3), degrees=30, enhance=_ENHANCE, bits=Span(4, 0, whole=True),
-        solarize=Span(256, 0, whole=True),
+    all_spans = space(
+        shear=0.3, pixels=(images.shape[1] / 3, images.shape[2] / 3), degrees=30, enhance=_ENHANCE,
+        bits=Span(4, 0, integer=True), solarize=Span(256, 0, integer=True),
     )  # fmt: skip
     left_out = {"Identity"} if all_operations else {"Identity", "Brightness", "Contrast", "Color", "Sharpness"}
-    operations: Space = {name: span for name, span in every.items() if name not in left_out}
+    operations: Space = {name: span for name, span in all_spans.items() if name not in left_out}
     keys = jax.random.split(key, 6)
     shape = (depth or 3, width, n)
     codes = draw(operations, keys[0], shape)
@@ -140,11 +142,11 @@ def aug_mix(
     strength = strengths(operations, codes, level, 10, keys[3])
     weights = jax.random.exponential(keys[4], (width, n))
     weights = weights / weights.sum(axis=0, keepdims=True)  # from the flat Dirichlet distribution
-    share = jax.random.uniform(keys[5], (n,))  # of the chains: Beta(1, 1)
+    share = jax.random.uniform(keys[5], (n,))  # the weight of the chains, from Beta(1, 1)
     settings = {"names": operations, "interpolation": "bilinear", "fill": 0}
-    chains = jax.vmap(lambda codes, strength: in_turn(images, codes, strength, **settings), in_axes=1)(codes, strength)
+    chains = jax.vmap(lambda codes, strength: apply_sequence(images, codes, strength, **settings), in_axes=1)(codes, strength)
     mixed = (weights[:, :, None, None, None] * chains.astype(jnp.float32)).sum(axis=0)
-    return like_rounded((1 - each(share)) * images.astype(jnp.float32) + each(share) * mixed, images)
+    return round_like((1 - per_image(share)) * images.astype(jnp.float32) + per_image(share) * mixed, images)
 
 
 def three_augment(
@@ -155,13 +157,13 @@ def three_augment(
     threshold: Threshold = 128,
     sigma: PositiveRange = (0.1, 2.0),
 ) -> jax.Array:
-    """One of grayscale, solarize and blur, then a color jitter.
+    """Applies 3-Augment: grayscale, solarize or blur with equal probability, then a color jitter.
 
-    Touvron, Cord, Jégou: DeiT III: Revenge of the ViT. ECCV 2022, arXiv:2204.07118, section 3.2 and figure 2. The crop
-    and the flip that belong to it are operations of their own.
+    Touvron, Cord, Jégou: DeiT III: Revenge of the ViT. ECCV 2022, arXiv:2204.07118, section 3.2 and figure 2. The paper's crop
+    and flip are separate operations of the policy.
     """
     which_key, blur_key, jitter_key = jax.random.split(key, 3)
-    which = each(jax.random.randint(which_key, images.shape[:1], 0, 3))
+    which = per_image(jax.random.randint(which_key, images.shape[:1], 0, 3))
     solarized = color.solarize(images, jnp.full(images.shape[:1], float(threshold)))
     first = jnp.where(which == 0, color.grayscale(images), jnp.where(which == 1, solarized, blurred(images, blur_key, sigma)))
     return color_jitter(first, jitter_key, brightness=jitter, contrast=jitter, saturation=jitter)

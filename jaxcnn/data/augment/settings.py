@@ -1,7 +1,7 @@
-"""Entries of a policy, and their settings checked against the annotations of the function that takes them.
+"""Entries of a policy, and checks of their settings against the annotations of the operation's function.
 
-A setting is a keyword-only argument with a default: a number (in a range), a word of a few, a yes or no, a (low, high), or
-a size in pixels: the side of a square, or a (height, width).
+A setting is a keyword-only argument with a default: a number in a range, one of several words, a bool, a pair (low, high), or
+a size in pixels (the side of a square, or a pair (height, width)).
 """
 
 import inspect
@@ -18,15 +18,15 @@ from jaxcnn.settings import LowHigh, Positive, Share, Whole, checked
 Probability = Share
 Pixels = Whole
 Size = Annotated[Pixels | tuple[Pixels, Pixels], Meta(description="pixels such as 224, or (192, 256), height and width, or 0")]
-Level = Annotated[int, Meta(ge=0, le=255)]  # of a pixel
+Level = Annotated[int, Meta(ge=0, le=255)]  # a pixel value
 Interpolation = Literal["nearest", "bilinear"]
 PositiveRange = Annotated[tuple[Positive, Positive], LowHigh()]
-_Part = Annotated[float, Meta(gt=0, le=1)]
-PartRange = Annotated[tuple[_Part, _Part], LowHigh()]
+_Area = Annotated[float, Meta(gt=0, le=1)]
+AreaRange = Annotated[tuple[_Area, _Area], LowHigh()]
 
 
 class Operation(NamedTuple):
-    """An operation of a policy with its settings, checked."""
+    """An operation of a policy with its validated settings."""
 
     name: str
     function: Callable[..., Any]
@@ -34,10 +34,11 @@ class Operation(NamedTuple):
 
 
 def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where: str = "data.augment") -> Operation:
-    """The operation of `tables` that "name" or ("name", {"setting": value, …}) means.
+    """Returns the operation in `tables` that an entry "name" or ("name", {"setting": value, …}) refers to.
 
     Raises:
-      UserError: no such operation; no such setting, or a value of another type or out of its range.
+      UserError: the operation or one of its settings does not exist, or a value has the wrong type or is out of range. The
+        message starts with `where`.
     """
     former.refuse(where, entry)
     operations = {name: function for table in tables for name, function in table.items()}
@@ -49,8 +50,8 @@ def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where:
         case _:
             raise UserError(f'{where}: {entry!r} should be "name" or ("name", {{"setting": value, …}})')
     if name not in operations:
-        there = ", ".join(operations)
-        raise UserError(f"{where}: no operation {name!r}{did_you_mean(name, operations)}; there are {there}")
+        available = ", ".join(operations)
+        raise UserError(f"{where}: no operation {name!r}{did_you_mean(name, operations)}; available: {available}")
     function = operations[name]
     parameters = inspect.signature(function).parameters.values()
     known = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
@@ -58,7 +59,7 @@ def parse(entry: Any, tables: Iterable[Mapping[str, Callable[..., Any]]], where:
     arguments = {}
     for setting, value in dict(given).items():
         if setting not in known:
-            there = ", ".join(known) or "none"
-            raise UserError(f"{where}: {name} has no setting {setting!r}{did_you_mean(setting, known)}; it has {there}")
+            available = ", ".join(known) or "none"
+            raise UserError(f"{where}: {name} has no setting {setting!r}{did_you_mean(setting, known)}; it has {available}")
         arguments[setting] = checked(f"{where}: {name}: {setting}", value, hints[setting])
     return Operation(name, function, tuple(arguments.items()))
