@@ -96,7 +96,7 @@ class Records:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsPictures(EncodedSource):
+class TfdsEncodedImages(EncodedSource):
     """Images that are stored as encoded pictures; `shape` is theirs where all have one."""
 
     records: Records
@@ -182,7 +182,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
         labels = _labels(records, info, label, 0 if _is_classes(classes) else len(class_names))
         if not encoded:
             return files, TfdsArrays(records, labels, shape)
-        return files, TfdsPictures(records, labels, None if None in shape else shape, channels=shape[2])
+        return files, TfdsEncodedImages(records, labels, None if None in shape else shape, channels=shape[2])
 
     parts = choose_parts(f"tfds:{name}", splits, info.splits, part)
     return Dataset(parts["train"], parts.get("validation"), parts.get("test"), class_names)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import data
 from jaxcnn.config import Config, changed, from_saved, validate
-from jaxcnn.data import Preprocessing, foreign
+from jaxcnn.data import Preprocessing, external
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import make_tally, measure
@@ -148,7 +148,7 @@ def evaluate(
         raise UserError("--data_root: the data of this run, digits, come with scikit-learn and lie nowhere else")
     if data_root:
         config = changed(config, {"data.root": data_root})
-    if data_root and config.data.name in foreign.SOURCES:
+    if data_root and config.data.name in external.SOURCES:
         source = _foreign(trained, config, split)
         if source is None:
             say(f"{data_root}: data of the training, cut into the same parts")
@@ -199,7 +199,7 @@ def _foreign(trained: Trained, config: Config, split: str) -> data.Source | None
         return None
     how, root = trained.preprocessing, user_path(config.data.root)
     several = None if "label" not in trained.task.fields else getattr(trained.task, "kind", "") == "multilabel"
-    source = foreign.foreign(config.data.name, root, split, trained.class_names, how.image_shape[2], several)
+    source = external.external_split(config.data.name, root, split, trained.class_names, how.image_shape[2], several)
     if isinstance(source, FileSource):
         source = dataclasses.replace(source, window=how.window)
         return data.Resized(source, how.image_shape, how.fit, how.crop_ratio, how.interpolation)
