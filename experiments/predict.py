@@ -98,10 +98,10 @@ def _pictures(argument: str) -> list[tuple[str, str]]:
     """The picture itself, or those in a folder; and the path of each within the argument."""
     if not os.path.isdir(argument):
         return [(argument, os.path.basename(argument))]
-    from jaxcnn.data.picture_files import search
+    from jaxcnn.data.image_files import search
 
     found = search(Path(argument))
-    pictures = sorted(itertools.chain(found.pictures, *found.unreadable.values()))  # the latter end in an error of their own
+    pictures = sorted(itertools.chain(found.images, *found.unreadable.values()))  # the latter end in an error of their own
     if not pictures:
         raise UserError(f"{argument}: no picture in this folder")
     if found.others:

@@ -1,4 +1,4 @@
-"""What is taken of a data set that a library describes: which features, and for which part which split."""
+"""Selects the splits and features of a data set from TensorFlow Datasets or Hugging Face."""
 
 import bisect
 import dataclasses
@@ -14,26 +14,26 @@ from jaxcnn.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-    """(file or split, first example, number of examples) of what is read, in order."""
+    """Ranges of examples, read in this order: (file or split, index of the first example, number of examples)."""
 
     pieces: tuple[tuple[str, int, int], ...]
 
     @functools.cached_property
     def ends(self) -> list[int]:
-        """How many examples come before the end of each piece."""
+        """The cumulative number of examples up to the end of each range."""
         return list(itertools.accumulate(number for _, _, number in self.pieces))
 
     def __len__(self) -> int:
         return self.ends[-1] if self.pieces else 0
 
     def find(self, index: int) -> tuple[str, int]:
-        """The file or split that example `index` is in, and which one it is there."""
+        """Returns the file or split that contains example `index`, and the example's index in it."""
         which = min(bisect.bisect_right(self.ends, index), len(self.pieces) - 1)
         name, first, number = self.pieces[which]
         return name, first + index - (self.ends[which] - number)
 
     def overlap(self, other: "Ranges") -> bool:
-        """Whether they have an example in common."""
+        """Returns whether the two have an example in common."""
         return any(
             name == name2 and first < first2 + number2 and first2 < first + number
             for (name, first, number), (name2, first2, number2) in itertools.product(self.pieces, other.pieces)
@@ -41,21 +41,21 @@ class Ranges:
 
 
 def choose_parts(
-    name: str, splits: Mapping[str, str], there: Iterable[str], part: Callable[[str], tuple[Ranges, Source]]
+    name: str, splits: Mapping[str, str], available: Iterable[str], read: Callable[[str], tuple[Ranges, Source]]
 ) -> dict[str, Source]:
-    """The train, validation and test parts of the set `name`, each read by `part` from its split.
+    """Returns {"train": source, "validation": source, "test": source} of the data set `name`, each read by `read(split)`.
 
-    `splits` names the split of a part, "" if it has the one `there` that is called so and that no other part uses. Where
-    there is no test split with labels, the validation split is the test set.
+    `splits` maps train, validation and test to a split, in the library's syntax; "" selects the `available` split of that
+    name, if no other one uses it. If no test split has labels, the validation split becomes the test set.
 
     Raises:
-      UserError: nothing to train on; parts that share examples.
+      UserError: there is no training split, or two splits share examples.
     """
-    there = list(there)
+    available = list(available)
     chosen = {which: split for which, split in splits.items() if split}
-    parts = {which: part(split) for which, split in chosen.items()}
+    parts = {which: read(split) for which, split in chosen.items()}
     named = {piece.split("[")[0].strip() for split in chosen.values() for piece in split.split("+")}
-    free = [split for split in there if split not in named and "all" not in named]
+    free = [split for split in available if split not in named and "all" not in named]
 
     def called(which: str) -> list[str]:
         return [split for word, meaning in PARTS.items() if meaning == which for split in free if split.lower() == word]
@@ -67,55 +67,62 @@ def choose_parts(
     ):
         for split in candidates:
             if which not in parts and split in free:
-                found = part(split)
-                if which == "train" or found[1].column("label").max() >= 0:  # labels that are kept secret are -1
+                found = read(split)
+                if which == "train" or found[1].column("label").max() >= 0:  # withheld labels are -1
                     parts[which], chosen[which] = found, split
                     free.remove(split)
         if "train" not in parts:
-            raise UserError(f"data.train_split: say which split of {name} is for training; there are {listed(there)}")
-    for (one, (ranges, _)), (other, (ranges2, _)) in itertools.combinations(parts.items(), 2):
+            raise UserError(f"data.train_split: {name} has no train split; set one of its splits: {listed(available)}")
+    for (first, (ranges, _)), (second, (ranges2, _)) in itertools.combinations(parts.items(), 2):
         if ranges.overlap(ranges2):
-            raise UserError(f"data.{other}_split: {chosen[other]!r} shares examples with {chosen[one]!r}, which is for {one}")
+            raise UserError(
+                f"data.{second}_split: {chosen[second]!r} shares examples with {chosen[first]!r}, the {first} split"
+            )
     return {which: source for which, (_, source) in parts.items()}
 
 
 def choose_features(
     name: str,
-    there: Iterable[str],
+    available: Iterable[str],
     images: Sequence[str],
     labels: Sequence[str],
     chosen: Sequence[str],
     preferred: Sequence[str | None] = (None, None),
 ) -> tuple[str, str]:
-    """The names of the image and of the label: those `chosen`, or else those `preferred`, or else the only ones.
+    """Returns the names of the image feature and of the label feature: `chosen`, else `preferred`, else the only candidates.
 
-    `images` and `labels` are the features that could be, of all that are `there`.
+    `images` and `labels` are the candidates among all `available` features of the data set `name`.
+
+    Raises:
+      UserError: a chosen feature is not among the candidates, or there are none or several.
     """
     if chosen and len(chosen) != 2:
         raise UserError(f"data.features: {chosen!r} is not a pair of names such as image,label")
 
-    def one(which: str, found: Sequence[str], wanted: str, preferred: str | None) -> str:
+    def choose(which: str, candidates: Sequence[str], wanted: str, preferred: str | None) -> str:
         if wanted:
-            if wanted not in found:
-                near = did_you_mean(wanted, found)
-                raise UserError(f"data.features: {name} has no {which} {wanted!r}{near}; there are {listed(found)}")
+            if wanted not in candidates:
+                near = did_you_mean(wanted, candidates)
+                raise UserError(f"data.features: {name} has no {which} feature {wanted!r}{near}; it has {listed(candidates)}")
             return wanted
-        if preferred in found:
+        if preferred in candidates:
             return str(preferred)
-        if len(found) == 1:
-            return found[0]
-        if found:
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
             raise UserError(
-                f"data.features: {name} has several features that are {which}s: {listed(found)}; name two, image,label"
+                f"data.features: {name} has several {which} features: {listed(candidates)}; set data.features=IMAGE,LABEL"
             )
-        raise UserError(f"{name} has no {which} feature, so it does not serve classification; its features are {listed(there)}")
+        raise UserError(
+            f"{name} has no {which} feature, so it is not a classification data set; its features are {listed(available)}"
+        )
 
     wanted = tuple(chosen) or ("", "")
-    return one("image", images, wanted[0], preferred[0]), one("class label", labels, wanted[1], preferred[1])
+    return choose("image", images, wanted[0], preferred[0]), choose("class label", labels, wanted[1], preferred[1])
 
 
 def label_array(values: Sequence, several: int) -> np.ndarray:
-    """(N,) int32 classes; or (N, several) of zeros and ones, from the classes that each example has."""
+    """Returns class indices (N,) int32 or, if `several` > 0, zeros and ones (N, several) int32 from each example's classes."""
     if not several:
         return np.array(values, np.int32)
     labels = np.zeros((len(values), several), np.int32)
@@ -125,5 +132,5 @@ def label_array(values: Sequence, several: int) -> np.ndarray:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a message."""
+    """Returns the names, sorted and separated by commas, for a message."""
     return ", ".join(sorted(names)) or "none"

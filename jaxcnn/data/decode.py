@@ -1,7 +1,7 @@
-"""Encoded pictures to uint8 arrays, by OpenCV, and only as much of them as is looked at.
+"""Decodes encoded images to uint8 arrays with OpenCV, and only as much of them as a view shows.
 
-A view says which part of a picture of known size is looked at, and at what size it comes out. Training and evaluation,
-files and arrays go through the same `decode` and `look`, so a network never sees two kinds of resizing.
+A view maps the size of an image to the rectangle that is shown and to the size it is resized to. Training and evaluation,
+files and arrays all use the same `decode` and `look`, so a network never sees two kinds of resizing.
 """
 
 import dataclasses
@@ -13,17 +13,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.picture_header import read_header
+from jaxcnn.data.image_header import read_header
 from jaxcnn.data.samples import IntensityWindow, eight_bits, imdecode, opencv
 from jaxcnn.errors import UserError
 
 _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
-"""EXIF orientation -> whether to transpose, and then about which axis to flip (OpenCV's numbers)."""
-_LARGE = 2**24  # pixels of a padded picture, 50 MB of RGB, from which it is shrunk first
+"""EXIF orientation -> (whether to transpose, OpenCV's code of the flip that follows, or None)."""
+_LARGE = 2**24  # pixels: a padded image that is larger (50 MB of RGB) is resized in two steps
 
 
 class Window(NamedTuple):
-    """A rectangle of a picture, in pixels (its edges may lie outside: black there), and the size it is resized to."""
+    """A rectangle of an image, in pixels, and the (height, width) it is resized to. What is outside the image is black.
+
+    `averages` is the shrinking factor above which OpenCV averages over areas instead of interpolating bilinearly.
+    """
 
     top: float
     left: float
@@ -38,21 +41,21 @@ class Place(NamedTuple):
     """Where a decoded image comes from."""
 
     size: tuple[int, int]
-    """(height, width) of the whole picture, upright"""
+    """(height, width) of the full image, upright"""
     window: Window
-    """the rectangle of it that the image shows, after rounding to whole pixels of the decoded picture"""
+    """the rectangle of the full image that is shown, after rounding to whole pixels of the decoded image"""
 
 
 View = Callable[[int, int], Window]
-"""(height, width) of a picture -> what is looked at."""
+"""(height, width) of an image -> the window that is shown."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Center:
-    """Evaluation's view: the shorter side is resized to size / ratio, and the centre cut out ("crop").
+    """The view of evaluation: with fit="crop", the shorter side is resized to size / ratio and the center is cut out.
 
-    "pad" shows the whole picture, with black beside it; "stretch" changes its proportions. Where the interpolation is one
-    of Pillow's, sizes are whole pixels as in torchvision's and timm's transforms, and so are the pixels that come out.
+    "pad" shows the full image and fills the rest with black; "stretch" changes the aspect ratio. With one of Pillow's
+    interpolations, sizes are rounded as in torchvision's and timm's transforms, so that the pixels equal theirs.
     """
 
     size: tuple[int, int]
@@ -61,7 +64,7 @@ class Center:
     interpolation: str = "area"
 
     def __call__(self, height: int, width: int) -> Window:
-        """The window of a picture of this size."""
+        """Returns the window of an image of this size."""
         out_height, out_width = self.size
         if self.interpolation != "area" and self.fit != "pad":
             return self._cut_out_after_resizing(height, width)
@@ -73,24 +76,25 @@ class Center:
         return Window((height - h) / 2, (width - w) / 2, h, w, self.size, interpolation=self.interpolation)
 
     def _cut_out_after_resizing(self, height: int, width: int) -> Window:
-        """The window that torchvision's Resize and CenterCrop see, and timm's, with their rounding."""
+        """Returns the window that Resize and CenterCrop of torchvision and timm show, with their rounding."""
         down, across = (math.floor(side / self.ratio + 1e-6) for side in self.size)  # timm's rule: 224 / 0.95 is 235
         if self.fit == "crop" and down * width >= across * height:
             across = down * width // height
         elif self.fit == "crop":
             down = across * height // width
         top, left = round((down - self.size[0]) / 2), round((across - self.size[1]) / 2)
-        whole = Window(top, left, *self.size, self.size, interpolation=self.interpolation)
-        return scaled(whole, height / down, width / across)
+        after_resizing = Window(top, left, *self.size, self.size, interpolation=self.interpolation)
+        return scaled(after_resizing, height / down, width / across)
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomResizedCrop:
-    """Training's view: a rectangle of random area and proportions (Szegedy et al. 2015, section 6).
+    """The view of training: a rectangle of random area and aspect ratio (Szegedy et al. 2015, section 6).
 
-    `scale` is the range of its share of the area, `aspect` that of width / height, drawn uniformly in the logarithm;
-    after ten draws that do not fit, the largest centre that does. They are a function of `key`, (seed, place), alone.
-    Shrinking by less than 2 is bilinear: a fifth faster than averaging, and no more aliased than the crops' own variety.
+    `scale` is the range of its share of the area. `aspect` is the range of width / height, drawn uniformly on a log scale.
+    After ten draws that do not fit, it is the largest center that does. The crop depends only on `key`, (seed, place).
+    Shrinking by less than 2 is bilinear, which is a fifth faster than averaging; the aliasing is small beside the variation
+    between crops.
     """
 
     size: tuple[int, int]
@@ -99,9 +103,9 @@ class RandomResizedCrop:
     key: tuple[int, int]
 
     def __call__(self, height: int, width: int) -> Window:
-        """The window of a picture of this size."""
+        """Returns the window of an image of this size."""
         seed, place = self.key
-        generator = random.Random((seed << 64) + place)  # a quarter of the time that NumPy's takes to make
+        generator = random.Random((seed << 64) + place)  # created four times as fast as NumPy's
         low, high = (math.log(a) for a in self.aspect)
         for _ in range(10):
             area = height * width * generator.uniform(*self.scale)
@@ -116,15 +120,16 @@ class RandomResizedCrop:
 
 
 def decode(encoded: bytes, name: str, channels: int, view: View | None = None, window: IntensityWindow = ()) -> np.ndarray:
-    """A picture as (H, W, channels) uint8, grey or RGB; with a view (*size, channels).
+    """Returns an image as (H, W, channels) uint8, gray or RGB; with a view as (*size, channels).
 
-    JPEG, PNG, WebP, BMP and what else `read_header` knows; EXIF orientation is honoured, transparency lies on white. Of more
-    than 8 bits the upper ones are taken, or those that the intensity window shows, see `samples.eight_bits`.
-    A JPEG of which a view wants less than its resolution is decoded at 1/2, 1/4 or 1/8, which averages: where it is
-    looked at whole never so small that the rest shrinks it by less than 2, in random crops that it would be enlarged.
+    Decodes JPEG, PNG, WebP, BMP and the other formats of `read_header`. EXIF orientation is applied and transparency is
+    composed onto white. Samples of more than 8 bits are reduced to their upper 8, or mapped by the intensity `window`, see
+    `samples.eight_bits`. If a view needs less than its resolution, a JPEG is decoded at 1/2, 1/4 or 1/8, which averages:
+    for the center views only as far as a factor of at least 2 remains to be averaged, for random crops as far as nothing is
+    enlarged.
 
     Raises:
-      UserError: the file is not a picture, is cut off or too large, or its samples have no faithful 8-bit image.
+      UserError: the file is not an image, is truncated or too large, or its samples have no faithful 8-bit image.
     """
     return decode_with_place(encoded, name, channels, view, window)[0]
 
@@ -132,14 +137,14 @@ def decode(encoded: bytes, name: str, channels: int, view: View | None = None, w
 def decode_with_place(
     encoded: bytes, name: str, channels: int, view: View | None = None, window: IntensityWindow = ()
 ) -> tuple[np.ndarray, Place]:
-    """`decode`, and where its image comes from."""
+    """Returns the image of `decode`, and where in the full image it comes from."""
     cv2 = opencv()
     header = read_header(encoded, name)
     size = header.height, header.width
-    seen, reduce = view(*size) if view else None, 1
+    shown, reduce = view(*size) if view else None, 1
     place = Place(size, Window(0, 0, *size, size))
     if header.plain and not window:
-        reduce = _reduction(seen) if seen and encoded[:2] == b"\xff\xd8" else 1
+        reduce = _reduction(shown) if shown and encoded[:2] == b"\xff\xd8" else 1
         kind = "COLOR" if channels == 3 else "GRAYSCALE"
         image = imdecode(encoded, name, getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduce}" if reduce > 1 else f"IMREAD_{kind}"))
     else:
@@ -148,32 +153,32 @@ def decode_with_place(
         transpose, axis = _TURNS[header.orientation]
         image = cv2.transpose(image) if transpose else image
         image = image if axis is None else cv2.flip(image, axis)
-    if seen:
-        seen = scaled(seen, image.shape[0] / header.height, image.shape[1] / header.width)
-        place = Place(size, _in_whole_picture(looked_at(seen), reduce, header.orientation, image.shape[:2], size))
-        image = look(image, seen)
+    if shown:
+        shown = scaled(shown, image.shape[0] / header.height, image.shape[1] / header.width)
+        place = Place(size, _in_full_image(rounded(shown), reduce, header.orientation, image.shape[:2], size))
+        image = look(image, shown)
     if channels == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # last: there are fewer pixels by now
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # last, when fewer pixels are left
     return image if image.ndim == 3 else image[..., None], place
 
 
-def _in_whole_picture(window: Window, reduce: int, orientation: int, decoded: tuple[int, int], size: tuple[int, int]) -> Window:
-    """A window of a JPEG that was decoded at 1/`reduce`, and then turned upright, in pixels of the upright picture.
+def _in_full_image(window: Window, reduce: int, orientation: int, decoded: tuple[int, int], size: tuple[int, int]) -> Window:
+    """Converts a window of a JPEG that was decoded at 1/`reduce` and then turned upright to pixels of the upright full image.
 
-    Its pixels are `reduce` pixels wide, counted from the upper left corner as stored; the last row and column may hold fewer.
-    Where the turn moves that corner to the other side, these come first.
+    A decoded pixel covers `reduce` pixels, counted from the upper left corner of the stored image; the last row and column
+    may cover fewer. If turning the image moves that corner to another side, the incomplete row or column comes first.
     """
     _, axis = _TURNS.get(orientation, (False, None))
-    from_below = axis is not None and axis <= 0  # OpenCV's axes: 0 flips rows, 1 columns, -1 both
+    from_below = axis is not None and axis <= 0  # OpenCV's codes: 0 flips rows, 1 columns, -1 both
     from_right = axis is not None and axis != 0
     top = size[0] - reduce * decoded[0] if from_below else 0
     left = size[1] - reduce * decoded[1] if from_right else 0
-    whole = scaled(window, reduce, reduce)
-    return whole._replace(top=whole.top + top, left=whole.left + left)
+    in_full_image = scaled(window, reduce, reduce)
+    return in_full_image._replace(top=in_full_image.top + top, left=in_full_image.left + left)
 
 
-def looked_at(window: Window) -> Window:
-    """The rectangle that `look` shows: whole pixels, where it does not resize by Pillow, which takes fractions of them."""
+def rounded(window: Window) -> Window:
+    """Returns the rectangle that `look` shows: rounded to whole pixels, unless Pillow resizes it, which accepts fractions."""
     if window.interpolation != "area":
         return window
     top, left = math.floor(window.top + 0.5), math.floor(window.left + 0.5)
@@ -183,13 +188,13 @@ def looked_at(window: Window) -> Window:
 
 
 def look(image: np.ndarray, window: Window) -> np.ndarray:
-    """The window of an image (H, W[, C]) uint8, resized to its size; black where it lies outside.
+    """Returns the window of an image (H, W[, C]) uint8, resized to `window.size`; black outside the image.
 
-    Bilinear by OpenCV; averaged over areas where it shrinks by more than `window.averages`, so that nothing is aliased. Or
-    by Pillow, with the interpolation that the window names, widened where it shrinks.
+    With the interpolation "area", OpenCV resizes bilinearly, or averages over areas when shrinking by more than
+    `window.averages`, to avoid aliasing. With another one, Pillow resizes, with antialiasing.
 
-    A window that reaches far beyond a long picture is looked at in two steps, each along one axis: with the black around it
-    the picture might not fit into the memory.
+    A window that extends far beyond an elongated image is resized in two steps, one per axis, because the padded image
+    might not fit in memory.
     """
     height, width = image.shape[:2]
     if window.height * window.width > max(_LARGE, 4 * height * width):
@@ -202,7 +207,7 @@ def look(image: np.ndarray, window: Window) -> np.ndarray:
     if window.interpolation != "area":
         return _look_by_pillow(image, window)
     cv2 = opencv()
-    top, left, tall, wide = map(int, looked_at(window)[:4])
+    top, left, tall, wide = map(int, rounded(window)[:4])
     bottom, right = top + tall, left + wide
     part = image[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
     outside = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
@@ -224,30 +229,30 @@ def _look_by_pillow(image: np.ndarray, window: Window) -> np.ndarray:
         image = np.pad(image, outside + [(0, 0)] * (image.ndim - 2))
     starts = [start + before for (_, start, _), (before, _) in zip(sides, outside, strict=True)]
     stops = [min(start + length, side) for start, (_, _, length), side in zip(starts, sides, image.shape, strict=False)]
-    picture = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    padded = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
     box = (starts[1], starts[0], stops[1], stops[0])
-    resized = picture.resize(window.size[::-1], Image.Resampling[window.interpolation.upper()], box)
+    resized = padded.resize(window.size[::-1], Image.Resampling[window.interpolation.upper()], box)
     return np.asarray(resized).reshape(*window.size, *image.shape[2:])
 
 
 def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """An image (H, W, C) uint8 in so many channels: grey is repeated, which costs no memory; of RGB its luma is taken."""
-    height, width, has = image.shape
-    if has == channels:
+    """Converts an image (H, W, C) uint8 to 1 or 3 channels: gray is broadcast without a copy, RGB is reduced to its luma."""
+    height, width, present = image.shape
+    if present == channels:
         return image
-    if has == 1:
+    if present == 1:
         return np.broadcast_to(image, (height, width, channels))
     cv2 = opencv()
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
 
 
-def picture_format(encoded: bytes, name: str) -> tuple[int, int, bool]:
-    """(height, width, whether it is grey) of a picture as it is seen, from its header alone."""
+def image_format(encoded: bytes, name: str) -> tuple[int, int, bool]:
+    """Returns (height, width, whether it is gray) of the upright image, from its header alone."""
     return read_header(encoded, name)[:3]
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """All of a file. Raises UserError, which names it, where it can't be read."""
+    """Returns the content of a file. Raises UserError, which names the file, if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -255,15 +260,15 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def _reduction(window: Window) -> int:
-    """By how much a JPEG may be shrunk while it is decoded: 1, 2, 4 or 8, as long as the rest still shrinks by averaging."""
+    """Returns the factor by which a JPEG may be shrunk during decoding, 1, 2, 4 or 8, so that the view loses no detail."""
     if window.interpolation != "area":
-        return 1  # torchvision and timm resize the whole picture
+        return 1  # torchvision and timm resize the full image
     spare = min(window.height / window.size[0], window.width / window.size[1])
     return max((r for r in (1, 2, 4, 8) if r <= spare * window.averages / 2), default=1)
 
 
 def scaled(window: Window, down: float, across: float) -> Window:
-    """The same window of the picture decoded at another size."""
+    """Returns the same window of the image decoded at another size, `down` times as high and `across` times as wide."""
     return window._replace(
         top=window.top * down, left=window.left * across, height=window.height * down, width=window.width * across
     )

@@ -1,6 +1,6 @@
-"""Names that operations of data.augment and views of evaluate.views had in earlier versions.
+"""Former names of operations in data.augment and of views in evaluate.views.
 
-A config has to give them the names that they have now; runs and checkpoints of earlier versions are read with those.
+Configs must use the current names. Runs and checkpoints of earlier versions are read with their names converted.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ FORMER: dict[str, dict[str, str]] = {
 
 
 def renamed(setting: str, entry: Any) -> Any:
-    """An entry of `setting` with the names of now; one without a former name is returned as it is."""
+    """Returns an entry of `setting` with current names; entries without former names are returned unchanged."""
     match entry:
         case str(name):
             return FORMER[setting].get(name, name)
         case [str(name)]:
             return (renamed(setting, name),)
-        case ["flip", {"axis": axis, **others}]:  # it flipped either way
+        case ["flip", {"axis": axis, **others}]:  # the former flip had both axes
             new = "vertical_flip" if axis == "vertical" else "horizontal_flip"
             return (new, others) if others else new
         case ["random_erasing", {"fill": "grey", **others}]:
@@ -39,10 +39,10 @@ def renamed(setting: str, entry: Any) -> Any:
 
 
 def refuse(setting: str, entry: Any) -> None:
-    """Raises UserError where an entry of `setting` is an operation by a former name."""
-    former, now = _name(entry), _name(renamed(setting, entry))
-    if now != former:
-        raise UserError(f"{setting}: {former!r} is named {now!r}")
+    """Raises UserError if an entry of `setting` uses a former name."""
+    former, current = _name(entry), _name(renamed(setting, entry))
+    if current != former:
+        raise UserError(f"{setting}: {former!r} has been renamed to {current!r}")
 
 
 def _name(entry: Any) -> Any:

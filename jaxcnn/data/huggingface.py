@@ -1,6 +1,6 @@
-"""Data sets of the Hugging Face hub, or that `save_to_disk` wrote, through the library `datasets`: the extra "huggingface".
+"""Data sets of the Hugging Face hub or written by `save_to_disk`, through the library `datasets` (the extra "huggingface").
 
-The library finds and caches them; their pictures are decoded here, as those of every other source.
+The library finds and caches them; their images are decoded here, like those of every other source.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ from jaxcnn.files import user_path
 
 @dataclasses.dataclass(frozen=True)
 class HuggingFaceSource(EncodedSource):
-    """The pictures in the one column of `table`, a datasets.Dataset that does not decode them.
+    """The images in the only column of `table`, a datasets.Dataset that does not decode them.
 
-    `ranges` are where they are in the splits of the set, which is called `title`.
+    `ranges` are their positions in the splits of the data set, which error messages call `title`.
     """
 
     title: str
@@ -33,39 +33,40 @@ class HuggingFaceSource(EncodedSource):
     labels: np.ndarray
 
     def encoded(self, index: int) -> bytes:
-        """The picture in the table, or the file that it names."""
+        """Returns the encoded image, from the table or from the file that the table names."""
         try:
-            (picture,) = self.table[int(index)].values()
-        except Exception as error:  # whatever Arrow stumbles over in a damaged file
+            (image,) = self.table[int(index)].values()
+        except Exception as error:  # Arrow raises various types for damaged files
             raise UserError(f"{self.name(index)}: can't be read ({first_line(error)})") from error
-        if picture is None or (picture["bytes"] is None and picture["path"] is None):
-            raise UserError(f"{self.name(index)}: no picture")
-        return read_bytes(picture["path"]) if picture["bytes"] is None else picture["bytes"]
+        if image is None or (image["bytes"] is None and image["path"] is None):
+            raise UserError(f"{self.name(index)}: the example has no image")
+        return read_bytes(image["path"]) if image["bytes"] is None else image["bytes"]
 
     def stamp(self) -> str:
-        """The library's own hash of the table, and which of its examples."""
+        """Returns the library's hash of the table and the ranges of its examples."""
         return f"{self.table._fingerprint} {self.ranges.pieces}"
 
     def name(self, index: int) -> str:
-        """As one would write it in Python."""
+        """Returns the example's title, split and index, as in Python: title, split[index]."""
         return "{}, {}[{}]".format(self.title, *self.ranges.find(index))
 
 
 def from_hugging_face(name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = ()) -> Dataset:
-    """The set OWNER/NAME[/CONFIG] of the hub; with a `root` the one that `save_to_disk` wrote into that folder.
+    """Loads the data set OWNER/NAME[/CONFIG] of the hub or, if `root` is set, the one that `save_to_disk` wrote there.
 
-    `splits` says for train, validation and test which split, in the library's syntax: "train[:90%]"; "" takes the split of
-    that name (or val, valid, …) if no other part uses it. Where there is no test split with labels, validation is the test
-    set. `features` names those of image and label; () takes the only ones there are.
+    `splits` maps train, validation and test to a split in the library's syntax, such as "train[:90%]"; "" selects the split
+    of that name (or val, valid, …) if no other one uses it. If no test split has labels, the validation split becomes the
+    test set. `features` names the image and the label feature; () selects the only ones of these types.
 
     Raises:
-      UserError: `datasets` is not installed; no such set, split or feature; damaged; parts that overlap.
+      UserError: `datasets` is not installed; the data set, a split or a feature does not exist; the files are damaged; two
+        splits overlap.
     """
     try:
         import datasets
     except ImportError as error:
         raise UserError(
-            f"data.name: huggingface:{name} wants the library datasets: pip install 'jaxcnn[huggingface]'"
+            f"data.name: huggingface:{name} needs the library datasets: pip install 'jaxcnn[huggingface]'"
         ) from error
     title = root or f"huggingface:{name}"
     tables = _tables(datasets, name, root)
@@ -83,20 +84,20 @@ def from_hugging_face(name: str, root: str, splits: Mapping[str, str], features:
         for key, first, number in ranges.pieces:
             table = tables[key]
             if any(table.features.get(feature) != described[feature] for feature in (image, label)):
-                raise UserError(f"{title}: {key!r} has not the same {image!r} and {label!r} as {typical!r}")
+                raise UserError(f"{title}: the features {image!r} and {label!r} of {key!r} differ from those of {typical!r}")
             pieces.append(table.select_columns([image, label]).select(range(first, first + number)))
         table = datasets.concatenate_datasets(pieces) if len(pieces) > 1 else pieces[0]
-        pictures = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-        return ranges, HuggingFaceSource(title, pictures, ranges, _labels(table, label, several))
+        images_only = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+        return ranges, HuggingFaceSource(title, images_only, ranges, _labels(table, label, several))
 
     parts = choose_parts(title, splits, tables, part)
     return Dataset(parts["train"], parts.get("validation"), parts.get("test"), names)
 
 
 def _tables(datasets: Any, name: str, root: str) -> dict[str, Any]:
-    """{split: datasets.Dataset}."""
+    """Returns {split: datasets.Dataset}."""
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?", name)
-    for logger in ("huggingface_hub", "datasets"):  # each try of each file is a line of its own
+    for logger in ("huggingface_hub", "datasets"):  # they log every attempt for every file
         logging.getLogger(logger).setLevel(logging.ERROR)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -106,37 +107,37 @@ def _tables(datasets: Any, name: str, root: str) -> dict[str, Any]:
         elif match:
             found = datasets.load_dataset(match[1], match[2])
         else:
-            raise UserError(f"data.name: 'huggingface:{name}' is not written as huggingface:OWNER/NAME[/CONFIG]")
+            raise UserError(f"data.name: expected huggingface:OWNER/NAME[/CONFIG], got 'huggingface:{name}'")
     except UserError:
         raise
-    except Exception as error:  # what the library, the hub, the network and Arrow may raise has no base in common
-        what = f"data.root: {root}" if root else f"data.name: huggingface:{name}"
-        hint = "a folder that save_to_disk wrote is meant" if root else "data.root=DIR reads a folder that save_to_disk wrote"
-        raise UserError(f"{what}: can't be loaded ({first_line(error)[:500]}); {hint}") from error
+    except Exception as error:  # the library's, the hub's and Arrow's exceptions have no common base class
+        setting = f"data.root: {root}" if root else f"data.name: huggingface:{name}"
+        hint = "expected a folder written by save_to_disk" if root else "data.root=DIR reads a folder written by save_to_disk"
+        raise UserError(f"{setting}: can't be loaded ({first_line(error)[:500]}); {hint}") from error
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
 
 
 def _classes(datasets: Any, feature: Any) -> Any:
-    """The ClassLabel that a feature is, or is a list of; or else None."""
+    """Returns the feature if it is a ClassLabel, its element type if it is a list of ClassLabel, else None."""
     return next((f for f in (feature, getattr(feature, "feature", None)) if isinstance(f, datasets.ClassLabel)), None)
 
 
 def _ranges(datasets: Any, split: str, tables: Mapping[str, Any]) -> Ranges:
-    """(split, first example, number of examples) of what a split in the library's syntax reads."""
+    """Returns the ranges (split, first example, number of examples) that a split in the library's syntax denotes."""
     sizes = {key: len(table) for key, table in tables.items()}
     try:
         found = datasets.ReadInstruction.from_spec(split).to_absolute(sizes)
     except ValueError as error:
         near = "" if (key := split.split("[")[0]) in sizes else did_you_mean(key, sizes)
-        raise UserError(f"data.*_split: {split!r}{near}: {first_line(error)}; there are {listed(sizes)}") from error
+        raise UserError(f"data.*_split: {split!r}{near}: {first_line(error)}; the splits are {listed(sizes)}") from error
     ranges = Ranges(tuple((piece.splitname, piece.from_, piece.to - piece.from_) for piece in found))
     if any(number <= 0 for _, _, number in ranges.pieces):
-        raise UserError(f"data.*_split: {split!r} holds no example")
+        raise UserError(f"data.*_split: {split!r} contains no examples")
     return ranges
 
 
 def _labels(table: Any, label: str, several: int) -> np.ndarray:
-    """As `label_array` has them; -1 where an example has none."""
+    """Returns the labels as in `label_array`; -1 for an example without a label."""
     column = table.select_columns([label]).with_format("arrow")[:].column(label)
     empty: Any = [] if several else -1
     return label_array([empty if value is None else value for value in column.to_pylist()], several)

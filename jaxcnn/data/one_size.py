@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcnn.data.cache import Cached
 from jaxcnn.data.channels import has_color
-from jaxcnn.data.decode import Center, picture_format
+from jaxcnn.data.decode import Center, image_format
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
@@ -117,7 +117,7 @@ def _side(source: Source, sample: int = 100) -> int:
         inner, place = innermost(source, int(index))
         assert isinstance(inner, EncodedSource)
         try:
-            height, width, _ = picture_format(inner.encoded(place), inner.name(place))
+            height, width, _ = image_format(inner.encoded(place), inner.name(place))
         except UserError:
             continue  # said when it is read in earnest
         sides.append(min(height, width))

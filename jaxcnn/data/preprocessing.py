@@ -1,4 +1,4 @@
-"""From uint8 images to a network's input. It goes with the weights wherever they go: training, evaluation, prediction."""
+"""Preprocessing of uint8 images to a network's input. It is stored with the weights and used wherever these are used."""
 
 import concurrent.futures
 import dataclasses
@@ -20,30 +20,30 @@ from jaxcnn.data.sources import Resized, Source
 from jaxcnn.errors import UserError
 
 Fields = Mapping[str, jax.Array]
-"""Columns of a batch beside its images, see `jaxcnn.data.fields`."""
+"""The columns of a batch other than its images, see `jaxcnn.data.fields`."""
 
-MEASURED = 512  # pictures of a set that are decoded for mean and std: under a second
+MEASURED = 512  # images of a data set that are decoded to measure mean and std, which takes less than a second
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Resize, then normalise: ((pixels / 255) - mean) / std, a channel each."""
+    """Resizes images and normalizes them per channel: (pixels / 255 - mean) / std."""
 
     image_shape: tuple[int, int, int]
-    """(H, W, C) of the uint8 images that come in"""
+    """(H, W, C) of the uint8 images before preprocessing"""
     size: tuple[int, int]
     """(height, width) of the network's input"""
     resize: str
-    """"bilinear" (antialiased) or "pad" (zeros around)"""
+    """"bilinear" (antialiased) or "pad" (zero padding)"""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: str = "crop"
-    """how a picture is brought to image_shape, see data.fit"""
+    """how encoded images are brought to image_shape, see data.fit"""
     crop_ratio: float = 1.0
     interpolation: str = "area"
-    """of pictures: "area", or Pillow's, see data.interpolation"""
+    """interpolation of encoded images, "area" or one of Pillow's, see data.interpolation"""
     window: IntensityWindow = ()
-    """of pictures of more than 8 bits, see data.window"""
+    """intensity window of images of more than 8 bits, see data.window"""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -51,7 +51,7 @@ class Preprocessing:
         return (*self.size, self.image_shape[2])
 
     def __call__(self, images: jax.Array, augment: Callable[[jax.Array], jax.Array] = lambda images: images) -> jax.Array:
-        """(N, H, W, C) uint8 -> (N, height, width, C) float32; `augment` works on the resized pixels, still 0…255."""
+        """Converts (N, H, W, C) uint8 to (N, height, width, C) float32; `augment` is applied to the resized pixels, 0…255."""
         return self._normalized(augment(self._resized(images)))
 
     def with_fields(
@@ -60,10 +60,10 @@ class Preprocessing:
         fields: Fields,
         augment: Callable[[jax.Array, Fields], tuple[jax.Array, Fields]] = lambda images, fields: (images, fields),
     ) -> tuple[jax.Array, Fields]:
-        """`__call__` on images and on what lies on them: "map", "boxes" with "classes"; other fields stay as they are.
+        """Applies `__call__` to images, and resizes the fields "map" and "boxes" with them; other fields are unchanged.
 
-        Maps are resized nearest, or padded with VOID; boxes are scaled, or shifted. `augment` works on both, in pixels of the
-        network's input, as `Augmentation.with_fields` does.
+        Maps are resized with nearest neighbor or padded with VOID; boxes are scaled or shifted. `augment` is applied to images
+        and fields in pixels of the network's input, like `Augmentation.with_fields`.
         """
         resized = self._resized(scene(images, fields))
         images, fields = augment(resized.images, {**fields, **fields_on(resized)})
@@ -92,72 +92,73 @@ class Preprocessing:
         return moved(images, matrices, pixels)
 
     def _shown(self, shape: tuple[int, int]) -> Window:
-        """The rectangle of an image of this (height, width) that the input shows."""
+        """Returns the window of an image of this (height, width) that the network's input shows."""
         (height, width), (h, w) = self.size, shape
         if self.resize == "pad":
             return Window(-((height - h) // 2), -((width - w) // 2), height, width, self.size)
         return Window(0, 0, h, w, self.size)
 
     def photo(self, path: str | Path) -> Photo:
-        """The picture in a file as evaluation sees it, with the way back to its pixels. Raises UserError, which names it."""
+        """Reads an image file as in evaluation, with the mapping back to its pixels. Raises UserError, which names the file."""
         height, width, channels = self.image_shape
         if channels not in (1, 3):
-            raise UserError(f"{path}: pictures have 1 or 3 channels, but the network takes {channels}")
+            raise UserError(f"{path}: an image file has 1 or 3 channels, but the network expects {channels}")
         view = Center((height, width), self.fit, self.crop_ratio, self.interpolation)
         image, place = decode_with_place(read_bytes(path), str(path), channels, view, self.window)
         return Photo(str(path), image, place.size, place.window, self._shown((height, width)), self.window)
 
     def read(self, path: str | Path) -> np.ndarray:
-        """The picture in a file as (H, W, C) uint8, as evaluation sees it. Raises UserError, which names it."""
+        """Reads an image file as in evaluation, (H, W, C) uint8. Raises UserError, which names the file."""
         return self.photo(path).image
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for a checkpoint."""
+        """Returns the fields as JSON values, for a checkpoint."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
-        """The inverse of `to_json`."""
+        """Returns the preprocessing that `to_json` wrote."""
         shapes: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return cls(**shapes)
 
 
 def make_preprocessing(config: DataSettings, train: Source) -> Preprocessing:
-    """What the settings `data.*` ask for; mean and std are measured on the training set where they are not given."""
-    assert train.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+    """Returns the preprocessing that the settings data.* state; mean and std are measured on `train` if they are not set."""
+    assert train.image_shape is not None, "the images differ in size; jaxcnn.data.load resizes them"
     height, width, channels = train.image_shape
     size = height_and_width(config.image_size or (height, width))
     if config.resize == "pad" and (size[0] < height or size[1] < width):
         raise UserError(
-            f"data.image_size: {config.image_size} is less than the images' {height}×{width}, which can't be padded to it"
+            f"data.image_size: {config.image_size} is less than the images' {height}×{width}, but data.resize=pad cannot shrink"
         )
     for name in ("mean", "std"):
         if (values := getattr(config, name)) and len(values) != channels:
-            raise UserError(f"data.{name}: {len(values)} values for images of {channels} channels")
+            raise UserError(f"data.{name}: expected {channels} values, one per channel, got {len(values)}")
     mean, std = (config.mean, config.std) if config.mean and config.std else _statistics(train)
-    seen: dict[str, Any] = (
+    of_encoded: dict[str, Any] = (
         {name: getattr(config, name) for name in ("fit", "crop_ratio", "interpolation")} if isinstance(train, Resized) else {}
     )
-    seen["window"] = config.window
-    return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std, **seen)
+    of_encoded["window"] = config.window
+    return Preprocessing((height, width, channels), size, config.resize, config.mean or mean, config.std or std, **of_encoded)
 
 
 def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, of pixels in 0…1, from counts of the 256 values: exact.
+    """Returns the per-channel mean and standard deviation of pixels in 0…1, exactly, from counts of the 256 values.
 
-    Of pictures that have to be decoded, MEASURED spread over the set are taken; what can't be read is said elsewhere.
+    If images have to be decoded, MEASURED of them are used, spread evenly over the data set. Unreadable images are skipped
+    here; they are reported elsewhere.
     """
     assert source.image_shape is not None
     channels = source.image_shape[2]
     counts = np.zeros((channels, 256), np.int64)
-    many = min(len(source), MEASURED) if isinstance(source, Resized) else len(source)
-    chosen = np.linspace(0, len(source) - 1, many).astype(int)
+    number = min(len(source), MEASURED) if isinstance(source, Resized) else len(source)
+    chosen = np.linspace(0, len(source) - 1, number).astype(int)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        read = pool.map if isinstance(source, Resized) else map  # decoding lets go of Python's lock
-        for start in range(0, many, 512):
-            pixels = source.several(some := chosen[start : start + 512])
+        read = pool.map if isinstance(source, Resized) else map  # decoding releases the GIL
+        for start in range(0, number, 512):
+            pixels = source.several(indices := chosen[start : start + 512])
             if pixels is None:
-                images = [image for image in read(source.readable, some.tolist()) if image is not None]
+                images = [image for image in read(source.readable, indices.tolist()) if image is not None]
                 pixels = np.stack(images) if images else np.zeros((0, 0, 0, channels), np.uint8)
             for channel in range(channels):
                 counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)

@@ -1,4 +1,4 @@
-"""Samples that are no plain 8-bit grey or color: deep, signed, float, or with transparency. They become 8-bit ones."""
+"""Converts images that are not plain 8-bit gray or color (deep, signed or float samples, transparency) to 8 bits."""
 
 import functools
 import io
@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.picture_header import FORMATS, Header, without_png_metadata
+from jaxcnn.data.image_header import FORMATS, Header, without_png_metadata
 from jaxcnn.errors import UserError
 
 IntensityWindow = tuple[float, float] | tuple[()]
-"""(low, high): the samples that become 0 and 255, and those beyond; linear between. () for none."""
+"""(low, high): samples up to `low` become 0 and samples from `high` on become 255, linear between; () for no window."""
 
 
 @functools.cache
 def opencv() -> Any:
-    """cv2, imported when it is first needed, and silent about damaged files: they are reported by name."""
+    """Returns the module cv2, imported on first use. Its log is silenced, as damaged files are reported with their names."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -26,13 +26,13 @@ def opencv() -> Any:
 
 
 def check_window(window: tuple) -> None:
-    """Raises UserError where `window`, the setting data.window, is no (low, high)."""
+    """Raises UserError if `window`, the setting data.window, is neither () nor (low, high)."""
     if window and not (len(window) == 2 and window[0] < window[1]):
-        raise UserError(f"data.window: {window} is not (low, high), the samples that become 0 and 255, such as (-160, 240)")
+        raise UserError(f"data.window: expected (low, high) with low < high, such as (-160, 240), got {window}")
 
 
 def imdecode(encoded: bytes, name: str, mode: int) -> np.ndarray:
-    """The picture by OpenCV, not turned by its EXIF orientation. Raises UserError, which names it."""
+    """Decodes an image with OpenCV without applying its EXIF orientation. Raises UserError, which names it."""
     cv2 = opencv()
     try:
         data = np.frombuffer(without_png_metadata(encoded), np.uint8)
@@ -40,22 +40,22 @@ def imdecode(encoded: bytes, name: str, mode: int) -> np.ndarray:
     except cv2.error:
         image = None
     if image is None:
-        raise UserError(f"{name}: a damaged or truncated picture")
+        raise UserError(f"{name}: the image is damaged or truncated")
     return image
 
 
 def eight_bits(encoded: bytes, name: str, header: Header, window: IntensityWindow, channels: int) -> np.ndarray:
-    """Grey (H, W) or, of 3 channels, BGR (H, W, 3) uint8: transparency lies on white, and deep samples are scaled.
+    """Returns gray (H, W) or, for 3 channels, BGR (H, W, 3) uint8. Transparency is composed onto white.
 
-    With a window, samples become 255 (s - low) / (high - low), within 0…255, NaN 0. Without, the upper 8 of 16 bits are
-    taken, and s 255 / maximum where a file states another one.
+    With a window, a sample s becomes 255 (s - low) / (high - low), clipped to 0…255, and NaN becomes 0. Without a window, the
+    upper 8 of 16 bits are used, or 255 s / maximum if the file states another maximum.
 
     Raises:
-      UserError: damaged; samples that have no faithful 8-bit image without a window, or 8-bit ones with a window.
+      UserError: the image is damaged, needs a window to be converted to 8 bits, or has 8 bits although a window is set.
     """
     if not window and not header.maximum:
         raise UserError(
-            f"{name}: {header.samples} samples have no faithful 8-bit image; "
+            f"{name}: {header.samples} samples cannot be converted to 8 bits without a range; "
             "set data.window=(low, high), the samples that become 0 and 255"
         )
     read = _plain_netpbm if encoded[:2] in (b"P2", b"P3") else _by_pillow if header.by_pillow else _by_opencv
@@ -63,8 +63,8 @@ def eight_bits(encoded: bytes, name: str, header: Header, window: IntensityWindo
         samples = read(encoded, name)
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # what Pillow's decoders raise on damaged files has no base in common
-        raise UserError(f"{name}: a damaged or truncated picture") from error
+    except Exception as error:  # the exceptions of Pillow's decoders have no common base class
+        raise UserError(f"{name}: the image is damaged or truncated") from error
     opacity = None
     if header.transparent is not None:
         opacity = (samples != header.transparent).astype(np.float32)
@@ -81,7 +81,7 @@ def eight_bits(encoded: bytes, name: str, header: Header, window: IntensityWindo
     if opacity is not None and opacity.min() < 1:
         image = _on_white(image, opacity, header.alpha == "premultiplied")
     elif image.ndim == 3 and channels == 1 and not window and not header.by_pillow and header.maximum in (255, 65535):
-        return imdecode(encoded, name, cv2.IMREAD_GRAYSCALE)  # rounded as it is without transparency and for 8 bits
+        return imdecode(encoded, name, cv2.IMREAD_GRAYSCALE)  # rounded as for opaque and for 8-bit images
     if (image.ndim == 3) != (channels == 3):
         return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR if channels == 3 else cv2.COLOR_BGR2GRAY)
     return np.ascontiguousarray(image)
@@ -92,7 +92,7 @@ def _by_opencv(encoded: bytes, name: str) -> np.ndarray:
 
 
 def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
-    """As OpenCV gives it: grey (H, W), BGR or BGRA."""
+    """Decodes with Pillow to OpenCV's form: gray (H, W), or (H, W, 3 or 4) in the order BGR or BGRA."""
     from PIL import Image
 
     with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
@@ -103,7 +103,7 @@ def _by_pillow(encoded: bytes, name: str) -> np.ndarray:
 
 
 def _plain_netpbm(encoded: bytes, name: str) -> np.ndarray:
-    """PGM and PPM whose samples are decimal numbers, as OpenCV gives binary ones."""
+    """Decodes a PGM or PPM whose samples are decimal numbers, to the form in which OpenCV returns binary ones."""
     kind, width, height, maximum, *numbers = re.sub(rb"#[^\n\r]*", b" ", encoded).split()
     shape = (int(height), int(width), 3) if kind == b"P3" else (int(height), int(width))
     dtype = np.uint16 if int(maximum) > 255 else np.uint8
@@ -113,22 +113,22 @@ def _plain_netpbm(encoded: bytes, name: str) -> np.ndarray:
 
 def _windowed(samples: np.ndarray, name: str, window: IntensityWindow) -> np.ndarray:
     if samples.dtype == np.uint8:
-        raise UserError(f"{name}: data.window={window} is for deeper samples, but these have 8 bits; leave such pictures out")
+        raise UserError(f"{name}: data.window={window} needs more than 8 bits per sample, but this image has 8; remove it")
     low, high = map(float, window)
     inside = np.clip(np.nan_to_num(samples.astype(np.float64), nan=low), low, high)
     return np.rint((inside - low) / (high - low) * 255).astype(np.uint8)
 
 
 def _scaled(samples: np.ndarray, name: str, header: Header) -> np.ndarray:
-    """By the stated maximum."""
+    """Scales samples by the maximum that the header states."""
     if header.maximum == 255:
         return samples
     if header.maximum != 65535:
         return np.rint(np.minimum(samples, header.maximum) * (255 / header.maximum)).astype(np.uint8)
-    if 0 < (reach := int(samples.max())) < 4096:
+    if 0 < (highest := int(samples.max())) < 4096:
         raise UserError(
-            f"{name}: 16-bit samples that reach only {reach:,} keep {1 + reach // 256} grey levels in 8 bits; "
-            f"set data.window=(low, high), the samples that become 0 and 255, such as (0, {2 ** reach.bit_length() - 1})"
+            f"{name}: 16-bit samples up to only {highest:,} would keep {1 + highest // 256} gray levels in 8 bits; set "
+            f"data.window=(low, high), the samples that become 0 and 255, such as (0, {2 ** highest.bit_length() - 1})"
         )
     return (samples >> 8).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The settings data.*."""
+"""The settings `data.*`."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -8,121 +8,133 @@ from msgspec import Meta
 from jaxcnn.durations import Duration
 from jaxcnn.settings import Count, Positive, Section, Setting, Whole, unless, when
 
-_PICTURES = when("data.name", "folder", "csv", "tfds:*", "huggingface:*")
-_DESCRIBED = when("data.name", "tfds:*", "huggingface:*")
-_SPLITS = when("data.name", "folder", "tfds:*", "huggingface:*")
+_ENCODED = when("data.name", "folder", "csv", "tfds:*", "huggingface:*")
+_LIBRARIES = when("data.name", "tfds:*", "huggingface:*")
+_NAMED_SPLITS = when("data.name", "folder", "tfds:*", "huggingface:*")
 
-_SIZE = "such as 224, or (192, 256), height and width"
-_Size = Annotated[Count | tuple[Count, Count], Meta(description=f"pixels {_SIZE}")]
-_SizeOrZero = Annotated[Whole | tuple[Count, Count], Meta(description=f"pixels {_SIZE}, or 0")]
-_Kept = Annotated[int, Meta(ge=1, le=10_000)]
-_KeptSize = Annotated[
-    Annotated[int, Meta(ge=0, le=10_000)] | tuple[_Kept, _Kept],
-    Meta(description=f"pixels of at most 10,000, {_SIZE}, or 0"),
+_SIZE = "such as 224, or (height, width) such as (192, 256)"
+_Size = Annotated[Count | tuple[Count, Count], Meta(description=f"a size in pixels {_SIZE}")]
+_SizeOrZero = Annotated[Whole | tuple[Count, Count], Meta(description=f"a size in pixels {_SIZE}, or 0")]
+_CachedSide = Annotated[int, Meta(ge=1, le=10_000)]
+_CachedSize = Annotated[
+    Annotated[int, Meta(ge=0, le=10_000)] | tuple[_CachedSide, _CachedSide],
+    Meta(description=f"a size of at most 10,000 pixels, {_SIZE}, or 0"),
 ]
-_CutOff = Annotated[float, Meta(ge=0, le=0.9)]
+_SplitShare = Annotated[float, Meta(ge=0, le=0.9)]
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings(Section, section="data"):
-    """The data set, its parts, and how its images are read and changed."""
+    """The data set, its splits, and how its images are read, resized and augmented."""
 
-    name: Annotated[str, Setting("the data set")] = "digits"
+    name: Annotated[
+        str, Setting("name of the data set, or the format of your own: folder, csv, arrays, tfds:NAME, huggingface:OWNER/NAME")
+    ] = "digits"
     root: Annotated[
         str,
-        Setting(  # a run goes on only with the same examples, see jaxcnn/train/fingerprint.py
-            "folder (or file) that holds it; digits needs none",
+        Setting(  # a run is resumed only with the same examples, see jaxcnn/train/fingerprint.py
+            "folder or file of the data set (not used by digits)",
             unless("data.name", "digits"),
             changes_result=False,
         ),
     ] = ""
     validation: Annotated[
-        _CutOff,
+        _SplitShare,
         Setting(
-            "share of the training set cut off for validation if the data have none: stratified, decided by seed",
+            "share of the training set used for validation if the data set has no validation split; stratified by class, "
+            "drawn from seed",
             unless("data.fold"),
         ),
     ] = 0.1
     resident: Annotated[
         Literal["auto", "on", "off"],
         Setting(
-            "keep the data set on the device; auto = if it takes at most 2 GiB",
+            "whether the data set is kept in device memory; auto = if it needs at most 2 GiB",
             changes_result=False,
         ),
     ] = "auto"
     threads: Annotated[
         Whole,
         Setting(
-            "threads that read batches when the data set is streamed (each process has as many), and batches that are read "
-            "ahead; 0 = one per core, or one per process",
+            "number of threads (per process of data.workers) that read a streamed data set, and of batches read ahead; 0 = one "
+            "per core, or one per process",
             changes_result=False,
         ),
     ] = 0
     mean: Annotated[
         tuple[float, ...],
         Setting(
-            "per-channel mean of pixels in 0…1; () = from model.pretrained, or measured on the training set",
+            "per-channel mean of pixels in 0…1; () = that of model.pretrained, or measured on the training set",
         ),
     ] = ()
-    std: Annotated[tuple[Positive, ...], Setting("per-channel standard deviation of pixels in 0…1; () = the same way")] = ()
+    std: Annotated[tuple[Positive, ...], Setting("per-channel standard deviation of pixels in 0…1; () = as for data.mean")] = ()
     test: Annotated[
-        _CutOff,
+        _SplitShare,
         Setting(
-            "share of the data set aside for testing where it has no test part: stratified, the same whatever the seed",
+            "share of the data used for testing if the data set has no test split; stratified by class, independent of seed",
         ),
     ] = 0.2
-    fold: Annotated[str, Setting('"2/5": the second of five folds is the validation set; "" = data.validation decides')] = ""
+    fold: Annotated[str, Setting('"2/5" = the second of five folds is the validation set; "" = data.validation decides')] = ""
     train_split: Annotated[
         str,
         Setting(
-            'tfds, huggingface: what to train on, in their syntax, "train[:90%]"; folder: the folder that holds the training '
-            'set\'s class folders, "." for data.root itself, "*/train" for a folder in each class; "" = by name',
-            _SPLITS,
+            'training split; tfds, huggingface: in the library\'s syntax, such as "train[:90%]"; folder: the folder with its '
+            'class folders, "." = data.root itself, "*/train" = the folder train in each class folder; "" = found by name',
+            _NAMED_SPLITS,
         ),
     ] = ""
     validation_split: Annotated[
         str,
         Setting(
-            'the validation set, likewise; "" = by name (tfds, huggingface: if there is a test set too); folder: "off" = none',
-            _SPLITS,
+            'validation split, in the form of data.train_split; folder: "off" = none; "" = found by name (tfds, huggingface: '
+            "only if a test split exists too)",
+            _NAMED_SPLITS,
         ),
     ] = ""
     test_split: Annotated[
         str,
         Setting(
-            'the test set, likewise; "" = by name (tfds, huggingface: or else validation); folder: "off" = none',
-            _SPLITS,
+            'test split, in the form of data.train_split; folder: "off" = none; "" = found by name (tfds, huggingface: or else '
+            "the validation split)",
+            _NAMED_SPLITS,
         ),
     ] = ""
     features: Annotated[
         tuple[str, ...],
         Setting(
-            "tfds, huggingface: the image and the label to use, image,label; () = found",
-            _DESCRIBED,
+            "tfds, huggingface: names of the image feature and the label feature; () = found by type",
+            _LIBRARIES,
         ),
     ] = ()
     group: Annotated[
         str,
         Setting(
-            "what no split tears apart: a regular expression over paths (folder), a column (csv)",
+            "groups of examples that stay in one split; folder: regular expression over paths, whose match is the group; csv: "
+            "name of a column; empty = no groups",
             when("data.name", "folder", "csv"),
         ),
     ] = ""
     channels: Annotated[
         Whole,
         Setting(
-            "3: RGB, grey repeated; 1: grey, luma of RGB; 0: as stored, pictures 3 if any is RGB",
+            "channels of the images; 3 = RGB (gray is repeated), 1 = gray (luma of RGB), 0 = as stored (encoded images: 3 if "
+            "any of them has color)",
         ),
     ] = 0
-    fit: Annotated[Literal["crop", "pad", "stretch"], Setting("pictures: center cut out, padded, or stretched", _PICTURES)] = (
-        "crop"
-    )
+    fit: Annotated[
+        Literal["crop", "pad", "stretch"],
+        Setting(
+            "how encoded images are brought to data.image_size: crop = cut out the center, pad = fill with black, stretch = "
+            "change the aspect ratio",
+            _ENCODED,
+        ),
+    ] = "crop"
     crop_ratio: Annotated[
         float,
         Meta(ge=0.1, le=1),
         Setting(
-            "pictures: share of the shorter side that the center shows",
-            _PICTURES,
+            "encoded images: share of the shorter side that the center crop shows",
+            _ENCODED,
             when("data.fit", "crop", "stretch"),
             (when("data.fit", "crop"), unless("data.interpolation", "area")),
         ),
@@ -130,66 +142,66 @@ class DataSettings(Section, section="data"):
     interpolation: Annotated[
         Literal["area", "bilinear", "bicubic", "lanczos"],
         Setting(
-            "pictures: how the center is resized: area (by OpenCV, fast), or as Pillow does, to the pixels of torchvision's "
-            "and timm's transforms",
-            _PICTURES,
+            "how encoded images are resized, except random crops: area = by OpenCV, fast; bilinear, bicubic, lanczos = by "
+            "Pillow, to the same pixels as torchvision's and timm's transforms",
+            _ENCODED,
         ),
     ] = "area"
     window: Annotated[
         tuple[float, float] | tuple[()],
         Meta(description="(low, high), the samples that become 0 and 255, such as (-160, 240)"),
         Setting(
-            "pictures of more than 8 bits: (low, high), the samples that become 0 and 255, (-160, 240) for Hounsfield units; "
-            "linear between, cut off beyond; () = the upper 8 bits, where that is possible",
-            _PICTURES,
+            "encoded images of more than 8 bits: (low, high), the sample values that become 0 and 255, such as (-160, 240) for "
+            "Hounsfield units; linear between, clipped beyond; () = the upper 8 bits, if possible",
+            _ENCODED,
         ),
     ] = ()
     random_crop: Annotated[
         tuple[Any, ...],
         Setting(
-            "pictures, in training: ranges of a random crop's share of the area and of width / height (over the input's own: 1 "
-            "distorts nothing), ((0.08, 1.0), (0.75, 1.33)); () = the center",
-            _PICTURES,
+            "random crops of encoded images in training: ranges of the crop's share of the area and of its width / height "
+            "relative to the input's, such as ((0.08, 1.0), (0.75, 1.33)); () = the center, as in evaluation",
+            _ENCODED,
         ),
     ] = ()
     on_error: Annotated[
         Literal["stop", "skip"],
         Setting(
-            "a picture that can't be read stops the run, or is skipped (training takes another one of its class), printed, and "
-            "listed in summary.json",
-            _PICTURES,
+            "what happens if an image cannot be read: stop = the run ends; skip = it is printed and listed in summary.json, "
+            "and training uses another image of its class",
+            _ENCODED,
             changes_result=False,
         ),
     ] = "stop"
     repeats: Annotated[
         Count,
         Setting(
-            "repeated augmentation (Hoffer et al. 2020): how many augmentations of each example a batch has; an epoch goes "
-            "through as many times fewer examples",
+            "repeated augmentation (Hoffer et al. 2020): number of augmented copies of each example in a batch; an epoch then "
+            "covers as many times fewer examples",
             unless("data.balanced"),
         ),
     ] = 1
     cache: Annotated[
         Literal["off", "memory", "disk"],
         Setting(
-            "pictures: kept, once decoded and resized, in memory or in a file (by a map of it); evaluation sees the same "
-            "pixels, random crops are cut from a picture of data.cache_side",
-            _PICTURES,
+            "where encoded images are cached after decoding and resizing: in memory, or in a memory-mapped file; evaluation "
+            "uses the same pixels as without a cache, random crops are cut from images of data.cache_side",
+            _ENCODED,
         ),
     ] = "off"
     cache_folder: Annotated[
         str,
         Setting(
-            'where that file is; "" = .jaxcnn-cache beside the data',
+            'folder of the cache file; "" = .jaxcnn-cache next to the data',
             when("data.cache", "disk"),
             changes_result=False,
         ),
     ] = ""
     cache_side: Annotated[
-        _KeptSize,
+        _CachedSize,
         Setting(
-            "size that a picture is kept in for random crops, one side of a square or height,width; 0 = twice "
-            "data.image_size, so that a quarter of it is not enlarged",
+            "size of cached images for random crops in pixels: side of a square, or (height, width); 0 = twice "
+            "data.image_size, so that crops of a quarter of the area are not enlarged",
             when("data.cache"),
             when("data.random_crop"),
         ),
@@ -197,13 +209,13 @@ class DataSettings(Section, section="data"):
     balanced: Annotated[
         bool,
         Setting(
-            "training draws every class equally often, those with few examples more than once",
+            "whether training draws every class equally often; examples of small classes are repeated",
         ),
     ] = False
     workers: Annotated[
         Whole,
         Setting(
-            "processes that read streamed examples; 0 = data.threads do",
+            "number of processes that read a streamed data set; 0 = threads of the main process (data.threads)",
             unless("data.resident", "on"),
             changes_result=False,
         ),
@@ -211,29 +223,29 @@ class DataSettings(Section, section="data"):
     image_size: Annotated[
         _SizeOrZero,
         Setting(
-            "pixels that images are brought to: 224, the side of a square, or 192,256, height and width; 0 = as they are "
-            "stored, and for pictures a square, about the median of their shorter sides",
+            "size of the network's input in pixels: 224 = side of a square, 192,256 = height and width; 0 = the size of stored "
+            "arrays, or for encoded images a square of about the median of their shorter sides",
         ),
     ] = 0
     sizes: Annotated[
         tuple[_Size, ...],
         Setting(
-            "sizes that training's images are brought to instead, one after the other (progressive resizing) or drawn every 10 "
-            "steps: sides of squares, 128,160,192, or pairs, (96,128),(192,256)",
+            "input sizes in training, used one after the other (progressive resizing) or drawn every 10 steps: sides of "
+            "squares, 128,160,192, or heights and widths, (96,128),(192,256); () = data.image_size",
             when("data.resize", "bilinear"),
         ),
     ] = ()
     size_boundaries: Annotated[
         tuple[Duration, ...],
         Setting(
-            'durations after which the next of data.sizes follows, ("30epochs", "34epochs"); () = drawn',
+            'times at which training changes to the next of data.sizes, such as ("30epochs", "34epochs"); () = sizes are drawn',
             when("data.sizes"),
         ),
     ] = ()
     resize: Annotated[
         Literal["bilinear", "pad"],
         Setting(
-            "how arrays are brought to it: interpolated (antialiased), or zero-padded",
+            "how arrays are brought to data.image_size: bilinear = antialiased interpolation, pad = zero padding",
             when("data.image_size"),
             unless("data.name", "folder", "csv"),
         ),
@@ -241,12 +253,13 @@ class DataSettings(Section, section="data"):
     augment: Annotated[
         tuple[Any, ...],
         Setting(
-            'operations in order: "horizontal_flip" or ("random_crop", {"pad": 4}); see jaxcnn/data/augment',
+            'augmentation operations in order, each a name or (name, arguments), such as "horizontal_flip" or ("random_crop", '
+            '{"pad": 4}); see jaxcnn/data/augment',
         ),
     ] = ()
 
     def __post_init__(self) -> None:
-        """Checks every value; a square given as (224, 224) becomes 224."""
+        """Checks every value. A square size (224, 224) becomes 224."""
         super().__post_init__()
         for name in ("image_size", "cache_side"):
             match getattr(self, name):

@@ -1,7 +1,7 @@
-"""Splits of a training set, by share or by fold.
+"""Splits a training set, by share or by fold.
 
-Examples with names (files, or groups of files) are split by a hash of the name, so that an example stays in its part when
-others are added, removed or reordered. Examples without names are split by their index, as scikit-learn does.
+Examples with names (files, or groups of files) are split by a hash of the name, so that an example stays in its split when
+others are added, removed or reordered. Examples without names are split by their index, as in scikit-learn.
 """
 
 import hashlib
@@ -15,11 +15,12 @@ from jaxcnn.errors import UserError
 
 
 def cut_by_name(labels: np.ndarray, share: float, salt: str, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (sorted) of the larger and the smaller part: an example is in the smaller one if its hash is below `share`.
+    """Returns the sorted indices of the larger and the smaller part. An example is in the smaller part if its hash < `share`.
 
-    So the smaller part has about `share` of the examples. Examples of one name (a group) are in one part. Where the hashes
-    alone leave a class out of a part, the name with the smallest hash is moved to the smaller part; the larger part keeps
-    the two with the largest hash of three names or more, the one of two, and a class of a single name.
+    The smaller part therefore has about `share` of the examples. Examples with the same name (a group) stay together. If
+    the hashes alone leave a class without examples in the smaller part, the name with its smallest hash is moved there. The
+    larger part keeps at least the two names with the largest hashes of each class, or one if the class has fewer than three
+    names.
 
     Raises:
       UserError: all examples have the same name.
@@ -35,18 +36,18 @@ def cut_by_name(labels: np.ndarray, share: float, salt: str, names: np.ndarray) 
         if np.count_nonzero(~in_smaller[members]) < kept:
             in_smaller[members[-kept:]] = False
     if not in_smaller.any():
-        raise UserError(f'data.group: all {len(labels):,} examples left to split are in the group "{names[0]}"')
+        raise UserError(f'data.group: all {len(labels):,} examples to split are in the group "{names[0]}"')
     return np.flatnonzero(~in_smaller[name_of]), np.flatnonzero(in_smaller[name_of])
 
 
 def fold_by_name(labels: np.ndarray, which: int, folds: int, salt: str, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (sorted) of all but fold `which` (from 0), and of that fold, of `folds`: equal ranges of the hash.
+    """Returns the sorted indices of all folds but `which` (from 0), and of that fold. Folds are equal ranges of the hash.
 
-    Each class is in `folds` folds, or in as many as it has names: the smallest hash of its fullest fold is moved to an empty
-    one until that holds.
+    Each class is in all `folds` folds, or in as many as it has names: until that holds, the name with the smallest hash in
+    its largest fold is moved to an empty one.
 
     Raises:
-      UserError: a fold holds no example, or all.
+      UserError: the fold contains no examples, or all.
     """
     hashes, name_of = np.unique(_hashes(salt, names), return_inverse=True)
     fold_of = (hashes * folds).astype(int)
@@ -56,17 +57,17 @@ def fold_by_name(labels: np.ndarray, which: int, folds: int, salt: str, names: n
             fold_of[members[fold_of[members] == counts.argmax()][0]] = counts.argmin()
     in_fold = (fold_of == which)[name_of]
     if in_fold.all() or not in_fold.any():
-        raise UserError(f"data.fold: {len(hashes)} groups or images are too few for {folds} folds; take fewer folds")
+        raise UserError(f"data.fold: {len(hashes)} groups or images are too few for {folds} folds; use fewer folds")
     return np.flatnonzero(~in_fold), np.flatnonzero(in_fold)
 
 
 def _names_of_classes(labels: np.ndarray, name_of: np.ndarray) -> list[np.ndarray]:
-    """For each class the numbers of its names (sorted), from each example's; nothing where an image has several labels."""
+    """Returns the sorted indices of each class's names, from each example's name; [] if an image may have several labels."""
     return [np.unique(name_of[labels == label]) for label in np.unique(labels)] if labels.ndim == 1 else []
 
 
 def _hashes(salt: str, names: np.ndarray) -> np.ndarray:
-    """A number in [0, 1) for each name, (N,) float64: the first 52 bits of the SHA-256 of salt and name (in NFC, UTF-8)."""
+    """Returns a number in [0, 1) per name, (N,) float64: the first 52 bits of the SHA-256 of salt and name (NFC, UTF-8)."""
 
     def number(name: str) -> float:
         text = f"{salt}\0{unicodedata.normalize('NFC', name)}"
@@ -76,9 +77,9 @@ def _hashes(salt: str, names: np.ndarray) -> np.ndarray:
 
 
 def cut(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (sorted) of the larger and the smaller part, which has about `share` of the examples, from scikit-learn.
+    """Returns the sorted indices of the larger part and of the smaller one, with about `share` of the examples.
 
-    Stratified by class where there is one label an image.
+    The result equals scikit-learn's train_test_split, stratified by class if each image has one label.
     """
     if labels.ndim == 1 and (parts := _stratified(labels, math.ceil(share * len(labels)), seed)):
         return parts
@@ -88,14 +89,14 @@ def cut(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.nda
     try:
         larger, smaller = train_test_split(np.arange(len(labels)), test_size=share, random_state=seed, stratify=stratify)
     except ValueError as error:
-        raise UserError(f"{share:g} of {len(labels)} examples can't be cut off: {error}") from error
+        raise UserError(f"cannot split off {share:g} of {len(labels)} examples: {error}") from error
     return np.sort(larger), np.sort(smaller)
 
 
 def _stratified(labels: np.ndarray, smaller: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """What train_test_split(stratify=labels) draws, number for number, without the time that importing it takes.
+    """Returns exactly what train_test_split(stratify=labels) draws, without the time that importing it takes.
 
-    None where it has something to refuse: a class of one example, or a part with fewer examples than there are classes.
+    Returns None if train_test_split would raise: for a class with one example, or a part with fewer examples than classes.
     """
     classes, counts = np.unique(labels, return_counts=True)
     larger = len(labels) - smaller
@@ -113,9 +114,9 @@ def _stratified(labels: np.ndarray, smaller: int, seed: int) -> tuple[np.ndarray
 
 
 def _shares(counts: np.ndarray, draws: int, generator: np.random.RandomState) -> np.ndarray:
-    """How many of `draws` examples each class gives: in proportion, rounded down, and one more for the largest remainders.
+    """Returns how many of `draws` examples each class contributes: its proportion rounded down, plus 1 for large remainders.
 
-    Among equal remainders chance decides.
+    Among equal remainders the choice is random.
     """
     exact = counts / counts.sum() * draws
     shares = np.floor(exact)
@@ -131,7 +132,7 @@ def _shares(counts: np.ndarray, draws: int, generator: np.random.RandomState) ->
 
 
 def fold(labels: np.ndarray, which: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all but fold `which` (from 0), and of that fold, of `folds`; stratified as in `cut`."""
+    """Returns the indices of all `folds` folds but `which` (from 0), and of that fold; stratified like `cut`."""
     from sklearn import model_selection
 
     kind = model_selection.KFold if labels.ndim == 2 else model_selection.StratifiedKFold
@@ -141,5 +142,5 @@ def fold(labels: np.ndarray, which: int, folds: int, seed: int) -> tuple[np.ndar
             splitter = kind(folds, shuffle=True, random_state=seed)
             split = list(splitter.split(np.zeros(len(labels)), labels))[which]
     except (ValueError, UserWarning) as error:
-        raise UserError(f"{len(labels)} examples can't be cut into {folds} parts: {error}") from error
+        raise UserError(f"cannot split {len(labels)} examples into {folds} folds: {error}") from error
     return split[0], split[1]

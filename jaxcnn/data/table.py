@@ -1,4 +1,4 @@
-"""Picture files that a .csv table lists, with their labels."""
+"""Data sets of image files that a .csv table lists, with their labels."""
 
 import csv
 import dataclasses
@@ -19,7 +19,7 @@ from jaxcnn.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One picture; `line` is where its row starts in the file, from 1."""
+    """An image of the table; `line` is the line on which its row starts, from 1."""
 
     line: int
     path: str
@@ -30,20 +30,20 @@ class Row:
 
 
 def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
-    """A .csv with a header: columns path, label, and perhaps split (train, val, test).
+    """Reads a .csv table with a header and the columns path, label and optionally split (train, val, test).
 
-    Paths are relative to the table's folder. Several labels of one image stand in one field, separated by "|"; where any
-    label has a "|", an empty one means none. `group` names the column that says what belongs together. Spaces around
-    fields and labels do not count.
+    Paths are relative to the table's folder. Several labels of one image are in one field, separated by "|"; if any label
+    contains "|", an empty field means no labels. `group` is the column with each example's group. Spaces around fields and
+    labels are removed.
 
     Raises:
-      UserError: names the line that can't be read, or that contradicts another one.
+      UserError: a line is invalid or contradicts another one; the message names it.
     """
     rows = read_rows(path, group)
     several = any("|" in row.label for row in rows)
     parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "test")}
     if not parts["train"]:
-        raise UserError(f"{path}: no row is for training")
+        raise UserError(f"{path}: no row has the split train")
     class_names = in_order(name for row in parts["train"] for name in row.names)
     _check_labels(path, rows, class_names, several)
     check_repeats(path, rows)
@@ -59,7 +59,7 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
 
 
 def file_source(path: Path, rows: Sequence[Row], class_names: Sequence[str], several: bool, channels: int) -> FileSource:
-    """Pictures of a table with their labels; `several`: a row of zeros and ones for each, else the only label's number."""
+    """Returns the images of some rows. Labels are class indices (N,) or, with `several`, zeros and ones (N, K), int32."""
     index = {name: i for i, name in enumerate(class_names)}
     labels = np.zeros((len(rows), len(class_names)) if several else len(rows), np.int32)
     for i, row in enumerate(rows):
@@ -69,42 +69,42 @@ def file_source(path: Path, rows: Sequence[Row], class_names: Sequence[str], sev
 
 
 def read_rows(path: Path, group: str = "") -> list[Row]:
-    """The pictures that the table lists, each with as many fields as the header and a path."""
+    """Returns the rows of a table. Raises UserError for a row with other fields than the header, or an invalid value."""
     if existing(path).is_dir():
-        raise UserError(f'data.root: "{path}" is a folder; the source "csv" takes the table itself')
+        raise UserError(f'data.root: "{path}" is a folder; data.name=csv expects the path of the .csv file')
     (_, header), *lines = _lines(path) or [(1, [])]
     columns = _columns(path, header, group)
     if not lines:
-        raise UserError(f"{path}: no row below its header")
+        raise UserError(f"{path}: no rows below the header")
     if "split" not in columns:
         _check_no_other_split(path, header, [fields for _, fields in lines])
     rows = []
     for line, fields in lines:
-        where = f"{path}, line {line}"
+        location = f"{path}, line {line}"
         if len(fields) != len(header):
-            raise UserError(f"{where}: it has {len(fields)} fields, but the header has {len(header)}")
+            raise UserError(f"{location}: the row has {len(fields)} fields, but the header has {len(header)}")
         field = {name: fields[column] for name, column in columns.items()}
         for name, value in field.items():
             if not value and name != "label":
-                raise UserError(f"{where}: its {name} is empty")
+                raise UserError(f"{location}: the {name} is empty")
             if "\n" in value or "\r" in value:
-                raise UserError(f"{where}: its {name} has a line break in it; is a quote left open?")
+                raise UserError(f"{location}: the {name} contains a line break; a closing quote may be missing")
         if (split := field.get("split", "train").lower()) not in PARTS:
-            raise UserError(f"{where}: no split {split!r}{did_you_mean(split, PARTS)}; train, val or test")
+            raise UserError(f"{location}: expected the split train, val or test, got {split!r}{did_you_mean(split, PARTS)}")
         names = frozenset(clean(name) for name in field["label"].split("|")) - {""}
         rows.append(Row(line, field["path"], field["label"], names, PARTS[split], clean(field.get(group, ""))))
     return rows
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """(the line where it starts, its fields without surrounding spaces) of the header and of every row that is not blank."""
+    """Returns (first line, fields without surrounding spaces) of the header and of each row that is not blank."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a table in UTF-8 ({error}); save it as UTF-8") from error
+        raise UserError(f"{path}: the table is not encoded in UTF-8 ({error}); save it as UTF-8") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path}, line {line}: a NUL byte; the table is damaged, or not in UTF-8")
+        raise UserError(f"{path}, line {line}: a NUL byte; the table is damaged or not encoded in UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     lines: list[tuple[int, list[str]]] = []
     while True:
@@ -114,44 +114,46 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         except StopIteration:
             return lines
         except csv.Error as error:
-            raise UserError(f"{path}, line {line}: a quote that is not closed where its field ends ({error})") from error
+            raise UserError(f"{path}, line {line}: a quote is not closed at the end of its field ({error})") from error
         if _hold_rows(fields, len(lines[0][1]) if lines else 1):
-            raise UserError(f"{path}, line {line}: a field in quotes goes on to line {reader.line_num}; is a quote left open?")
+            raise UserError(
+                f"{path}, line {line}: a quoted field extends to line {reader.line_num}; a closing quote may be missing"
+            )
         if any(fields):
             lines.append((line, fields))
 
 
 def _hold_rows(fields: Sequence[str], columns: int) -> bool:
-    """Whether a line within a field has as many commas as a row: an open quote took it in."""
+    """Returns whether a line within a field has as many commas as a row, so that a missing quote has swallowed rows."""
     return any(line.count(",") >= columns - 1 for field in fields for line in re.split("[\r\n]+", field)[1:])
 
 
 def _columns(path: Path, header: Sequence[str], group: str) -> dict[str, int]:
-    """Where the columns path, label, split (if there is one) and `group` are; upper case does not matter."""
+    """Returns the indices of the columns path, label, split (optional) and `group`, regardless of case."""
     lower = [name.lower() for name in header]
     columns = {}
     for name in ("path", "label", "split", *([group] if group else [])):
         places = [i for i, found in enumerate(lower) if found == name.lower()]
         if len(places) > 1:
-            raise UserError(f"{path}: {len(places)} columns are called {name!r}; one is meant")
+            raise UserError(f"{path}: expected one column {name!r}, found {len(places)}")
         if places:
             columns[name] = places[0]
         elif name != "split":
-            near, there = did_you_mean(name, header), ", ".join(header)[:200] or "no row"
-            marks = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in there]
-            fix = f"; its fields are separated by {marks[0]!r}, but commas are expected" if marks else ""
-            raise UserError(f"{path}: no column {name!r}{near}; it has {there}{fix}")
+            near, columns_text = did_you_mean(name, header), ", ".join(header)[:200] or "no header"
+            separators = [mark for mark in (";", "\t", "|") if len(header) == 1 and mark in columns_text]
+            fix = f"; the fields are separated by {separators[0]!r}, but commas are expected" if separators else ""
+            raise UserError(f"{path}: no column {name!r}{near}; it has {columns_text}{fix}")
     return columns
 
 
 def _check_no_other_split(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Raises UserError where a column of another name says which rows are for training and which are not."""
+    """Raises UserError if a column with another name than "split" contains only names of splits."""
     for name, values in zip(header, zip(*rows, strict=False), strict=False):
         found = {value.lower() for value in values}
         if len(found) > 1 and found <= set(PARTS):
             raise UserError(
-                f"{path}: the column {name!r} looks like the split ({', '.join(sorted(found))}); "
-                'call it "split", or remove it where it is not meant'
+                f"{path}: the column {name!r} looks like the split column ({', '.join(sorted(found))}); "
+                'rename it to "split", or remove it if it has another meaning'
             )
 
 
@@ -162,8 +164,8 @@ def _check_labels(path: Path, rows: Sequence[Row], class_names: Sequence[str], s
             raise UserError(f"{path}, line {row.line}: no training row has the label {min(unknown)!r}{near}")
         if not row.names and not several:
             raise UserError(
-                f"{path}, line {row.line}: its label is empty; where images may have several labels or none, one row at "
-                'least has a "|" in its label, such as "cat|dog" or "cat|"'
+                f"{path}, line {row.line}: the label is empty; if images may have several labels or none, at least one "
+                'label must contain "|", such as "cat|dog" or "cat|"'
             )
     if len(class_names) < (1 if several else 2):
         found = f"all training rows have the label {class_names[0]!r}" if class_names else "no training row has a label"
@@ -171,7 +173,7 @@ def _check_labels(path: Path, rows: Sequence[Row], class_names: Sequence[str], s
 
 
 def check_repeats(path: Path, rows: Sequence[Row]) -> None:
-    """Raises UserError where two rows are of one file, which could lie on both sides of a split."""
+    """Raises UserError if two rows list the same file, which could be in two splits."""
     first: dict[str, Row] = {}
     for row in rows:
         other = first.setdefault(os.path.abspath(path.parent / row.path), row)
@@ -185,12 +187,12 @@ def check_repeats(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _check_groups(path: Path, rows: Sequence[Row], group: str) -> None:
-    """Raises UserError where the column split tears a group apart."""
+    """Raises UserError if the column split assigns a group to two splits."""
     first: dict[str, Row] = {}
     for row in rows if group else ():
         other = first.setdefault(row.group, row)
         if other.part != row.part:
             raise UserError(
                 f"{path}, line {row.line}: {group} {row.group!r} is in the {row.part} set, but on line {other.line} in the "
-                f"{other.part} set; data.group keeps a group in one part"
+                f"{other.part} set; with data.group a group must be in one split"
             )

@@ -1,7 +1,7 @@
-"""Data sets that TensorFlow Datasets prepared as array_record files, read without TensorFlow.
+"""Data sets that TensorFlow Datasets (TFDS) prepared as array_record files, read without TensorFlow.
 
-experiments/prepare.py prepares one; it is read by its files alone, so the code that prepared it is not needed here.
-TFDS shuffles what it writes: the examples of a set stand in another order than in its original files.
+experiments/prepare.py prepares one. Only its files are read, so the code that prepared it is not needed here. TFDS shuffles
+the examples that it writes, so their order differs from that of the original files.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from jaxcnn.errors import UserError, did_you_mean, first_line
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """The records in `files` of a split, or a slice or sum of splits, of the prepared data set in the folder `directory`.
+    """The records `files` of a split, or of a slice or sum of splits, of the prepared data set in the folder `directory`.
 
-    `feature` names their images.
+    `feature` is the name of the image feature.
     """
 
     directory: str
@@ -43,35 +43,35 @@ class Records:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The file that holds it, and which of its records it is."""
+        """Returns the file of the record and its index in the file."""
         return "{}, record {}".format(*self.files.find(index))
 
     def stamp(self) -> str:
-        """Files, which of their records, and the feature."""
+        """Returns a text that identifies the files, the records and the feature."""
         return f"{stamp([path for path, _, _ in self.files.pieces])} {[of for _, *of in self.files.pieces]} {self.feature}"
 
-    def picture(self, index: int) -> bytes:
-        """The image's encoded picture."""
+    def encoded_image(self, index: int) -> bytes:
+        """Returns the encoded image of a record."""
         return self.read(index, lambda record: _values(record, self.feature).bytes_list.value[0])
 
     def array(self, index: int) -> np.ndarray:
-        """The image, where it is an array."""
+        """Returns the image of a record that stores it as an array."""
         return self.read(index, lambda record: self._features.deserialize_example_np(record)[self.feature])
 
     def read(self, index: int, parse: Callable[[bytes], Any]) -> Any:
-        """What `parse` makes of a record, an encoded tf.train.Example. Raises UserError, which names it, if it is damaged."""
+        """Returns `parse(record)` of an encoded tf.train.Example. Raises UserError, which names a damaged record."""
         try:
             return parse(self._data[index])
-        except Exception as error:  # whatever array_record (RuntimeError), protobuf or TFDS stumbled over
+        except Exception as error:  # of array_record (RuntimeError), protobuf or TFDS
             why = _why(error)
-            raise UserError(f"{self.name(index)}: damaged, cut off or not there; prepare the set again ({why})") from error
+            raise UserError(f"{self.name(index)}: damaged or missing; prepare the data set again ({why})") from error
 
     def read_many(self, indices: Sequence[int], parse: Callable[[bytes], Any]) -> list[Any]:
-        """The same of several records, ten times as fast as one by one."""
+        """Returns `parse(record)` of several records, ten times as fast as one by one."""
         try:
             return [parse(record) for record in self._data.__getitems__(indices)]
         except Exception:
-            return [self.read(index, parse) for index in indices]  # finds out which
+            return [self.read(index, parse) for index in indices]  # raises the error that names the damaged record
 
     @functools.cached_property
     def _builder(self) -> Any:
@@ -92,12 +92,14 @@ class Records:
         return tfds.features.FeaturesDict({self.feature: self._builder.info.features[self.feature]})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # a process opens its own files
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }  # every process opens the files itself
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsPictures(EncodedSource):
-    """Images that are stored as encoded pictures; `shape` is theirs where all have one."""
+class TfdsEncodedImages(EncodedSource):
+    """Images that are stored encoded; `shape` is their common (H, W, C), or None if they differ in size."""
 
     records: Records
     labels: np.ndarray
@@ -105,28 +107,28 @@ class TfdsPictures(EncodedSource):
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """(H, W, C), or None where sizes differ."""
+        """(H, W, C), or None if sizes differ."""
         return self.shape and (*self.shape[:2], self.channels)
 
     def __getitem__(self, index: int) -> np.ndarray:
         return _of_shape(self.image_shape, super().__getitem__(index), self.name(index))
 
     def encoded(self, index: int) -> bytes:
-        """The picture in its record."""
-        return self.records.picture(index)
+        """Returns the encoded image of the record."""
+        return self.records.encoded_image(index)
 
     def stamp(self) -> str:
-        """That of its records."""
+        """Returns the stamp of the records."""
         return self.records.stamp()
 
     def name(self, index: int) -> str:
-        """The file that holds it, and which of its records it is."""
+        """Returns the file of the record and its index in the file."""
         return self.records.name(index)
 
 
 @dataclasses.dataclass(frozen=True)
 class TfdsArrays(Source):
-    """Images that are stored as arrays, of `shape`; with `channels`, grey is shown as RGB (3) or RGB as grey (1)."""
+    """Images that are stored as arrays of `shape`; `channels` = 3 converts gray to RGB, 1 converts RGB to gray."""
 
     records: Records
     labels: np.ndarray
@@ -144,36 +146,38 @@ class TfdsArrays(Source):
         return in_channels(image, self.image_shape[2])
 
     def name(self, index: int) -> str:
-        """The file that holds it, and which of its records it is."""
+        """Returns the file of the record and its index in the file."""
         return self.records.name(index)
 
 
 def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = ()) -> Dataset:
-    """The data set NAME[/CONFIG][:VERSION] that lies prepared in the data_dir `root`; "" is ~/tensorflow_datasets.
+    """Reads the prepared data set NAME[/CONFIG][:VERSION] in the data_dir `root`; "" is ~/tensorflow_datasets.
 
-    `splits` says for train, validation and test which split, in TFDS's syntax: "train[:90%]"; "" takes the split of
-    that name if no other part uses it. Where there is no test split with labels, the validation split is the test set.
-    `features` names those of image and label; () takes the supervised_keys, or else the only ones there are.
+    `splits` maps train, validation and test to a split in TFDS's syntax, such as "train[:90%]"; "" selects the split of that
+    name if no other one uses it. If no test split has labels, the validation split becomes the test set. `features` names
+    the image and the label feature; () selects the supervised_keys, or else the only ones of these types.
 
-    All records are read once, for the labels, which checks their hashes too; `.jaxcnn-labels-*.npz` beside them keeps these.
+    All records are read once for their labels, which also verifies their hashes; the labels are saved next to them as
+    `.jaxcnn-labels-*.npz`.
 
     Raises:
-      UserError: not prepared, prepared as something else, damaged; no such split or feature; parts that overlap.
+      UserError: the data set is not prepared, has another file format or is damaged; a split or feature does not exist; two
+        splits overlap.
     """
     if not re.fullmatch(r"\w+(/[^/:]+)?(:[\d.*]+)?", name):
-        raise UserError(f"data.name: 'tfds:{name}' is not written as tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
+        raise UserError(f"data.name: expected tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0, got 'tfds:{name}'")
     builder = _builder(name, root)
     info, directory = builder.info, os.fspath(builder.data_dir)
     image, label = _features(info, name, features)
     pixels, classes = info.features[image], info.features[label]
-    encoded = _is_picture(pixels)
+    encoded = _is_encoded_image(pixels)
     shape: Any = tuple(pixels.shape) if len(pixels.shape) == 3 else (*pixels.shape, 1)
     if pixels.np_dtype not in (np.uint8, np.uint16 if encoded else np.uint8):
-        raise UserError(f"tfds:{name}: the images of {image!r} are {pixels.np_dtype.__name__}, not uint8")
+        raise UserError(f"tfds:{name}: expected images of dtype uint8, {image!r} has {pixels.np_dtype.__name__}")
     if encoded:
         shape = (*shape[:2], 1 if shape[2] in (1, 2) else 3)  # transparency is dropped
     elif None in shape:
-        raise UserError(f"tfds:{name}: the arrays of {image!r} are {shape}; only those of one size can be read")
+        raise UserError(f"tfds:{name}: the arrays of {image!r} have the shape {shape}; arrays must be of one size")
     class_names = tuple((classes if _is_classes(classes) else classes.feature).names)
 
     def part(split: str) -> tuple[Ranges, Source]:
@@ -182,7 +186,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
         labels = _labels(records, info, label, 0 if _is_classes(classes) else len(class_names))
         if not encoded:
             return files, TfdsArrays(records, labels, shape)
-        return files, TfdsPictures(records, labels, None if None in shape else shape, channels=shape[2])
+        return files, TfdsEncodedImages(records, labels, None if None in shape else shape, channels=shape[2])
 
     parts = choose_parts(f"tfds:{name}", splits, info.splits, part)
     return Dataset(parts["train"], parts.get("validation"), parts.get("test"), class_names)
@@ -194,37 +198,38 @@ def _builder(name: str, root: str) -> Any:
     folder = os.path.expanduser(root or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     set_name = re.split("[/:]", name)[0]
     command = f"python experiments/prepare.py --dataset={name}" + (f" --data_dir={root}" if root else "")
-    _entries(folder)  # TFDS takes one that is closed for one that holds nothing
+    _entries(folder)  # raises for a folder without read permission, which TFDS would treat as empty
     try:
         builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=folder)
         info = builder.info
-        broken = "" if info.splits else "no split in it"
+        broken = "" if info.splits else "it has no splits"
         formats = {str(format.value) for format in info.available_file_formats()}
     except tfds.core.DatasetNotFoundError as error:
         inside = _entries(os.path.join(folder, set_name))
         near = "" if inside else did_you_mean(set_name, (entry for entry in _entries(folder) if entry != set_name))
         if inside and all(entry.startswith("incomplete.") for entry in inside):
-            near = f"; its preparation was cut off ({os.path.join(folder, set_name, inside[0])})"
+            near = f"; its preparation was interrupted ({os.path.join(folder, set_name, inside[0])})"
         elif inside:
-            near = f"; its folder holds {listed(inside)}"
+            near = f"; its folder contains {listed(inside)}"
         raise UserError(f'data.name: no data set "{name}" is prepared in "{folder}"{near}; to prepare it: {command}') from error
-    except Exception as error:  # whatever TFDS stumbles over in the files that describe the set
+    except Exception as error:  # TFDS raises various types if the files that describe the data set are damaged
         broken = _why(error)
     if broken:
         raise UserError(
-            f"{os.path.join(folder, set_name)}: damaged or half written ({broken}); delete it and prepare it again: {command}"
+            f"{os.path.join(folder, set_name)}: damaged or incomplete ({broken}); delete it and prepare it again: {command}"
         )
     if "array_record" not in formats:
         raise UserError(
-            f"{os.fspath(builder.data_dir)}: prepared as {listed(formats)}, not as array_record; move it away, then {command}"
+            f"{os.fspath(builder.data_dir)}: expected the format array_record, found {listed(formats)}; move it away, "
+            f"then run {command}"
         )
     return builder
 
 
 def _features(info: Any, name: str, chosen: Sequence[str]) -> tuple[str, str]:
-    """Names of the image and of the label."""
+    """Returns the names of the image feature and the label feature."""
     features = info.features if hasattr(info.features, "items") else {}
-    images = [key for key, feature in features.items() if _is_picture(feature)]
+    images = [key for key, feature in features.items() if _is_encoded_image(feature)]
     images = images or [key for key, feature in features.items() if _is_array(feature)]
     labels = [
         key for key, feature in features.items() if _is_classes(feature) or _is_classes(getattr(feature, "feature", None))
@@ -234,7 +239,7 @@ def _features(info: Any, name: str, chosen: Sequence[str]) -> tuple[str, str]:
     return choose_features(f"tfds:{name}", features, images, labels, chosen, preferred)
 
 
-def _is_picture(feature: Any) -> bool:
+def _is_encoded_image(feature: Any) -> bool:
     import tensorflow_datasets as tfds
 
     return isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)  # that is a mask
@@ -253,20 +258,20 @@ def _is_classes(feature: Any) -> bool:
 
 
 def _files(info: Any, split: str) -> Ranges:
-    """(path, first record, number of records) of what a split reads."""
+    """Returns the ranges (path, first record, number of records) of a split."""
     try:
         instructions = info.splits[split].file_instructions
     except (ValueError, NotImplementedError) as error:
         name = split.split("[")[0]
         near = "" if name in info.splits else did_you_mean(name, info.splits)
         reason = str(error).strip().splitlines()[-1].rstrip(".")
-        raise UserError(f"data.*_split: {split!r}{near}: {reason}; there are {listed(info.splits)}") from error
+        raise UserError(f"data.*_split: {split!r}{near}: {reason}; the splits are {listed(info.splits)}") from error
     files = tuple((os.fspath(i.filename), int(i.skip), int(i.take)) for i in instructions)
     if not files or any(take <= 0 for _, _, take in files):
-        raise UserError(f"data.*_split: {split!r} holds no example")
+        raise UserError(f"data.*_split: {split!r} contains no examples")
     for path, _, _ in files:
         if not os.path.isfile(path):
-            raise UserError(f"{path}: not there; the set is half written or was copied in part, prepare it again")
+            raise UserError(f"{path}: missing; the data set is incomplete, prepare it again")
     return Ranges(files)
 
 
@@ -277,23 +282,23 @@ def _values(record: bytes, feature: str) -> Any:
 
 
 def _labels(records: Records, info: Any, feature: str, several: int) -> np.ndarray:
-    """(N,) classes, or (N, several) of zeros and ones: as they were kept, or else read from all records, and kept."""
-    kept = _kept_with_whole_splits(records, info, feature, several)
-    if kept is None:
+    """Returns class indices (N,), or zeros and ones (N, several): from the saved file, or else read from all records."""
+    labels = _saved_with_full_splits(records, info, feature, several)
+    if labels is None:
         path = _labels_path(records.directory, records.files, feature, several)
-        kept = _kept(path, len(records), several)
-        if kept is None:
-            _keep(path, kept := _read_labels(records, feature, several))
-    return kept
+        labels = _saved(path, len(records), several)
+        if labels is None:
+            _save(path, labels := _read_labels(records, feature, several))
+    return labels
 
 
-def _kept_with_whole_splits(records: Records, info: Any, feature: str, several: int) -> np.ndarray | None:
-    """Cut out of the labels of the splits that the records are of, where all of these have been kept."""
+def _saved_with_full_splits(records: Records, info: Any, feature: str, several: int) -> np.ndarray | None:
+    """Returns the records' labels, cut out of the saved labels of their full splits; None if not all of these are saved."""
     by_file: dict[str, np.ndarray] = {}
     for split in {piece.split("[")[0].strip() for piece in records.split.split("+")} & set(info.splits):
-        with contextlib.suppress(UserError):  # a file that the records need not be in is not there
+        with contextlib.suppress(UserError):  # a missing file of the split need not be one with these records
             files = _files(info, split)
-            labels = _kept(_labels_path(records.directory, files, feature, several), len(files), several)
+            labels = _saved(_labels_path(records.directory, files, feature, several), len(files), several)
             if labels is not None:
                 by_file |= zip((path for path, _, _ in files.pieces), np.split(labels, files.ends), strict=False)
     if any(path not in by_file for path, _, _ in records.files.pieces):
@@ -302,15 +307,15 @@ def _kept_with_whole_splits(records: Records, info: Any, feature: str, several: 
 
 
 def _labels_path(directory: str, files: Ranges, feature: str, several: int) -> Path:
-    """Where labels are kept; another place once a file has another size or was written anew."""
+    """Returns the path of the saved labels, which changes if a data file changes in size or modification time."""
     stats = [(os.path.basename(path), skip, take, os.stat(path)) for path, skip, take in files.pieces]
     about = [1, feature, several, [(name, skip, take, stat.st_size, stat.st_mtime_ns) for name, skip, take, stat in stats]]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-    return Path(directory, f".jaxcnn-labels-{key}.npz")  # TFDS passes over hidden files
+    return Path(directory, f".jaxcnn-labels-{key}.npz")  # TFDS ignores hidden files
 
 
-def _kept(path: Path, size: int, several: int) -> np.ndarray | None:
-    """The labels that were kept there; None if there are none, or damaged ones: an .npz file has a checksum."""
+def _saved(path: Path, size: int, several: int) -> np.ndarray | None:
+    """Returns the saved labels; None if the file does not exist or is damaged, which the checksum of an .npz file shows."""
     try:
         labels = read_npz(path)["labels"]
     except (UserError, KeyError):
@@ -319,13 +324,13 @@ def _kept(path: Path, size: int, several: int) -> np.ndarray | None:
     return labels if (labels.dtype, labels.shape) == (np.int32, shape) else None
 
 
-def _keep(path: Path, labels: np.ndarray) -> None:
+def _save(path: Path, labels: np.ndarray) -> None:
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         with unfinished.open("xb") as file:
             np.savez_compressed(file, labels=labels)
         os.replace(unfinished, path)
-    except OSError:  # no right to write there, a full disk: they are read again next time
+    except OSError:  # a read-only folder or a full disk: the labels are read again next time
         with contextlib.suppress(OSError):
             unfinished.unlink()
 
@@ -335,21 +340,21 @@ def _read_labels(records: Records, feature: str, several: int) -> np.ndarray:
         values = _values(record, feature).int64_list.value
         return list(values) if several else values[0]
 
-    def some(start: int) -> list[Any]:
+    def chunk(start: int) -> list[Any]:
         return records.read_many(range(start, min(start + 250, len(records))), label)
 
-    with ThreadPoolExecutor() as pool:  # reading lets go of Python's lock
-        return label_array(list(itertools.chain.from_iterable(pool.map(some, range(0, len(records), 250)))), several)
+    with ThreadPoolExecutor() as pool:  # reading releases the GIL
+        return label_array(list(itertools.chain.from_iterable(pool.map(chunk, range(0, len(records), 250)))), several)
 
 
 def _of_shape(shape: tuple[int, int, int] | None, image: np.ndarray, name: str) -> np.ndarray:
     if shape not in (None, image.shape):
-        raise UserError(f"{name}: an image of {image.shape}, but all are said to have {shape}")
+        raise UserError(f"{name}: the image has the shape {image.shape}, but the data set states {shape}")
     return image
 
 
 def _entries(folder: str) -> list[str]:
-    """What is in a folder; [] where there is none."""
+    """Returns the sorted names in a folder that are not hidden; [] if the folder does not exist."""
     try:
         return sorted(entry for entry in os.listdir(folder) if not entry.startswith("."))
     except (FileNotFoundError, NotADirectoryError):

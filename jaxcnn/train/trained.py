@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import data
 from jaxcnn.config import Config, changed, from_saved, validate
-from jaxcnn.data import Preprocessing, foreign
+from jaxcnn.data import Preprocessing, external
 from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import make_tally, measure
@@ -152,8 +152,8 @@ def evaluate(
         raise UserError("--data_root: not applicable to digits, the data of this run, which are part of scikit-learn")
     if data_root:
         config = changed(config, {"data.root": data_root})
-    if data_root and config.data.name in foreign.SOURCES:
-        source = _foreign(trained, config, split)
+    if data_root and config.data.name in external.SOURCES:
+        source = _external(trained, config, split)
         if source is None:
             say(f"{data_root}: the training data, with the same splits")
         else:
@@ -199,13 +199,13 @@ def _in_training(trained: Trained, config: Config, split: str, say: Callable[[st
     return source
 
 
-def _foreign(trained: Trained, config: Config, split: str) -> data.Source | None:
+def _external(trained: Trained, config: Config, split: str) -> data.Source | None:
     """Returns the examples to evaluate in data other than the training data, or None if these are the training data."""
     if _is_training_data(trained, config):
         return None
     preprocessing, root = trained.preprocessing, user_path(config.data.root)
     several = None if "label" not in trained.task.fields else getattr(trained.task, "kind", "") == "multilabel"
-    source = foreign.foreign(config.data.name, root, split, trained.class_names, preprocessing.image_shape[2], several)
+    source = external.external_split(config.data.name, root, split, trained.class_names, preprocessing.image_shape[2], several)
     if isinstance(source, FileSource):
         source = dataclasses.replace(source, window=preprocessing.window)
         shape, fit = preprocessing.image_shape, preprocessing.fit

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.data.decode import Center, RandomResizedCrop, decode, look, picture_format
+from jaxcnn.data.decode import Center, RandomResizedCrop, decode, image_format, look
 from jaxcnn.errors import UserError
 
 PHOTO = Image.fromarray(load_sample_image("china.jpg")).resize((320, 214))  # a real photo
@@ -74,7 +74,7 @@ def test_decompression_bomb_is_refused_before_it_fills_the_memory():
 @pytest.mark.parametrize("name", FORMATS)
 def test_format_equals_pillows(name):
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(FORMATS[name])))
-    assert picture_format(FORMATS[name], "") == (image.height, image.width, name in ("gray", "one bit", "16 bit"))
+    assert image_format(FORMATS[name], "") == (image.height, image.width, name in ("gray", "one bit", "16 bit"))
 
 
 def test_jpeg_whose_header_claims_too_much_is_refused():
@@ -86,8 +86,8 @@ def test_jpeg_whose_header_claims_too_much_is_refused():
 
 
 def test_format_is_that_of_the_upright_picture():
-    assert picture_format(FORMATS["exif 6"], "") == (320, 214, False)
-    assert picture_format(FORMATS["16 bit"], "") == (214, 320, True)
+    assert image_format(FORMATS["exif 6"], "") == (320, 214, False)
+    assert image_format(FORMATS["16 bit"], "") == (214, 320, True)
 
 
 def area_weights(start, stop, outputs, inputs):

@@ -9,10 +9,10 @@ from PIL import Image
 
 from jaxcnn.config import changed, default_config
 from jaxcnn.data import DataSettings, load, make_preprocessing
-from jaxcnn.data.decode import decode, picture_format
+from jaxcnn.data.decode import decode, image_format
 from jaxcnn.data.inspect import inspect
 from jaxcnn.errors import UserError
-from tests.common.picture_files import encoded, png, tiff
+from tests.common.image_files import encoded, png, tiff
 
 RNG = np.random.default_rng(0)
 KINDS = {"<i1": 2, "<i2": 2, "<i4": 2, "<i8": 2, "<u2": 1, "<u4": 1, "<u8": 1, "<f4": 3, "<f8": 3}
@@ -31,7 +31,7 @@ def test_intensity_window_scales_samples_of_every_format(kind, order):
     low, high = (20, 90) if "u" in kind else (-50, 90)
     samples = RNG.uniform(low - 30, high + 30, (7, 9)).astype(kind)
     data = tiff(samples, KINDS[kind], order=order)
-    assert picture_format(data, "") == (7, 9, True)
+    assert image_format(data, "") == (7, 9, True)
     np.testing.assert_array_equal(decode(data, "", 1, window=(low, high))[..., 0], windowed(samples, low, high))
     np.testing.assert_array_equal(decode(data, "", 3, window=(low, high))[..., 2], windowed(samples, low, high))
 
@@ -111,7 +111,7 @@ def test_deep_tiff_is_turned_upright(orientation):
     turn |= {7: lambda a: a[::-1, ::-1].T, 8: np.rot90}
     upright = turn.get(orientation, np.asarray)(samples)
     data = tiff(samples, orientation=orientation)
-    assert picture_format(data, "") == (*upright.shape, True)
+    assert image_format(data, "") == (*upright.shape, True)
     np.testing.assert_array_equal(decode(data, "", 1)[..., 0], upright >> 8)
 
 
@@ -125,7 +125,7 @@ def test_netpbm_is_scaled_by_its_maximum(kind, maximum):
     else:
         body = samples.astype(">u2" if maximum > 255 else "u1").tobytes()
     data = kind + b"\n# made by hand\n5 4\n%d\n" % maximum + body
-    assert picture_format(data, "") == (4, 5, len(shape) == 2)
+    assert image_format(data, "") == (4, 5, len(shape) == 2)
     found = decode(data, "", 3 if len(shape) == 3 else 1)
     expected = samples >> 8 if maximum == 65535 else np.rint(samples * 255 / maximum)
     np.testing.assert_array_equal(found.reshape(shape), expected)

@@ -9,8 +9,8 @@ import pytest
 from common.broken_source import Broken
 
 from jaxcnn.data import ArraySource, DataSettings, Once, Order, Reading, Resized, load, make_reader
+from jaxcnn.data.external import external_split
 from jaxcnn.data.fields import Field
-from jaxcnn.data.foreign import foreign
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Subset
 from jaxcnn.errors import UserError
@@ -173,7 +173,7 @@ def test_array_called_classes_without_boxes_is_none_of_boxes(scenes):
 def test_foreign_maps_and_boxes_are_renumbered_by_the_names_of_their_classes(tmp_path):
     path, classes = tmp_path / "scenes.npz", ("car", "tree", "sky", "road")
     np.savez(path, **SCENES)
-    source = foreign("arrays", path, "test", classes, 3, None)
+    source = external_split("arrays", path, "test", classes, 3, None)
     for name, empty in (("map", 255), ("classes", -1)):
         found, given = source.column(name), SCENES[f"test_{name}"]
         assert [[classes[k] for k in found[given == old]] == [NAMES[old]] * (given == old).sum() for old in range(3)] == [
@@ -181,9 +181,9 @@ def test_foreign_maps_and_boxes_are_renumbered_by_the_names_of_their_classes(tmp
         ] * 3
         np.testing.assert_array_equal(found == empty, given == empty)
     with pytest.raises(UserError, match='the network has no class "sky"'):
-        foreign("arrays", path, "test", ("car", "road"), 3, None)
+        external_split("arrays", path, "test", ("car", "road"), 3, None)
     with pytest.raises(UserError, match='a "label" per image is needed'):
-        foreign("arrays", path, "test", classes, 3, False)
+        external_split("arrays", path, "test", classes, 3, False)
 
 
 # ── Parts, order and replacement without labels ─────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ import itertools
 import cv2
 import numpy as np
 import pytest
-from common.picture_files import with_orientation
+from common.image_files import with_orientation
 from PIL import Image, ImageOps
 
 from jaxcnn.data import Preprocessing

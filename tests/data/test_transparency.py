@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.data.decode import decode, picture_format
-from tests.common.picture_files import encoded, png, tiff
+from jaxcnn.data.decode import decode, image_format
+from tests.common.image_files import encoded, png, tiff
 
 RNG = np.random.default_rng(0)
 PHOTO = Image.fromarray(load_sample_image("china.jpg")).resize((64, 43)).convert("RGBA")
@@ -48,7 +48,7 @@ def test_transparency_lies_on_white(kind, image, options):
     expected = on_white(np.asarray(Image.open(io.BytesIO(data)).convert("RGBA")))
     assert np.abs(decode(data, "", 3) - expected).max() <= 0.51
     assert np.abs(decode(data, "", 1)[..., 0] - expected @ [0.299, 0.587, 0.114]).max() <= 1.1
-    assert picture_format(data, "") == (43, 64, image.mode in ("L", "LA"))
+    assert image_format(data, "") == (43, 64, image.mode in ("L", "LA"))
 
 
 def test_black_drawing_on_transparency_does_not_vanish():
@@ -83,7 +83,7 @@ def test_16_bit_png_with_transparency_lies_on_white():
         data = png(5, 4, 16, color_type, [row.astype(">u2").tobytes() for row in samples])
         assert np.abs(decode(data, "", 3) - on_white(samples / 257)).max() <= 1.1
         assert np.abs(decode(data, "", 3, window=(0, 65535)) - on_white(samples / 257)).max() <= 1.1
-        assert picture_format(data, "") == (4, 5, color_type == 4)
+        assert image_format(data, "") == (4, 5, color_type == 4)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])

@@ -1,4 +1,4 @@
-"""Other data than a network was trained on, labelled with the network's classes."""
+"""External data sets: data other than those that a network was trained on, labeled with the network's classes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,24 +8,26 @@ import numpy as np
 from jaxcnn.data import formats, table
 from jaxcnn.data.class_names import clean
 from jaxcnn.data.files import existing
+from jaxcnn.data.image_files import search, visible_folders
 from jaxcnn.data.layout import part_of
-from jaxcnn.data.picture_files import search, visible_folders
 from jaxcnn.data.sources import ArraySource, FileSource, Source
 from jaxcnn.data.targets import renumbered
 from jaxcnn.errors import UserError, did_you_mean, printable
 
 SOURCES = ("folder", "csv", "arrays")
-"""Kinds of data sets that anybody can make: of these `foreign` reads others."""
+"""Values of data.name for which `external_split` reads another data set than that of the training."""
 
 
-def foreign(name: str, root: Path, split: str, class_names: Sequence[str], channels: int, several: bool | None) -> Source:
-    """The part `split` of the data at `root`, or all of them where they have no parts.
+def external_split(
+    name: str, root: Path, split: str, class_names: Sequence[str], channels: int, several: bool | None
+) -> Source:
+    """Returns the split "train", "validation" or "test" of the data set at `root`, or all of it if it has no splits.
 
-    `name` is one of SOURCES. Their classes may be a part of `class_names`; labels are numbers of these, or rows of zeros and
-    ones where an image may have `several`; None: labels are not needed.
+    `name` is one of SOURCES. The classes may be a subset of `class_names`. Labels are indices into these or, if an image may
+    have `several` labels, rows of zeros and ones; with several=None labels are optional.
 
     Raises:
-      UserError: a class that is not among `class_names`, no labels, parts without `split`.
+      UserError: a class is not in `class_names`, labels are missing, or the data set has splits, but not `split`.
     """
     reader = {"folder": _folder, "csv": _table, "arrays": _arrays}[name]
     source = reader(existing(root), split, {clean(name): i for i, name in enumerate(class_names)}, channels, several)
@@ -40,20 +42,20 @@ def _folder(root: Path, split: str, number: dict[str, int], channels: int, _: bo
     chosen = [entry for entry in parts if part_of(entry.name) == split]
     if len(chosen) != bool(parts):
         names = ", ".join(entry.name for entry in parts)
-        raise UserError(f"{root}: {len(chosen)} folders for {split} in it ({names}); one is meant (--split)")
+        raise UserError(f"{root}: expected one folder for the split {split}, found {len(chosen)} ({names}); see --split")
     classes = visible_folders(chosen[0]) if chosen else folders
     if not classes:
-        raise UserError(f"{root}: no class folders, so its pictures have no labels; predict.py --csv=FILE classifies them")
+        raise UserError(f"{root}: no class folders, so its images have no labels; predict.py --csv=FILE classifies them")
     paths: list[str] = []
     labels: list[int] = []
     for entry in classes:
         if (name := clean(printable(entry.name))) not in number:
             raise UserError(f'{entry}: the network has no class "{name}"{did_you_mean(name, number)}')
-        of_class = search(entry).pictures
+        of_class = search(entry).images
         paths += of_class
         labels += [number[name]] * len(of_class)
     if not paths:
-        raise UserError(f"{chosen[0] if chosen else root}: no picture in its class folders")
+        raise UserError(f"{chosen[0] if chosen else root}: its class folders contain no images")
     return FileSource(np.array(paths), np.array(labels, np.int32), channels=channels)
 
 
@@ -62,7 +64,7 @@ def _table(path: Path, split: str, number: dict[str, int], channels: int, severa
     if {row.part for row in rows} != {"train"}:
         rows = [row for row in rows if row.part == split]
     if not rows:
-        raise UserError(f"{path}: no row is for {split}")
+        raise UserError(f"{path}: no row has the split {split}")
     table.check_repeats(path, rows)
     several = bool(several) or any("|" in row.label for row in rows)
     for row in rows:
@@ -71,7 +73,7 @@ def _table(path: Path, split: str, number: dict[str, int], channels: int, severa
             raise UserError(f'{path}, line {row.line}: the network has no class "{min(unknown)}"{near}')
         if not row.names and not several:
             raise UserError(
-                f"{path}, line {row.line}: its label is empty; predict.py --csv=FILE classifies pictures without one"
+                f"{path}, line {row.line}: its label is empty; predict.py --csv=FILE classifies images without labels"
             )
     return table.file_source(path, rows, list(number), several, channels)
 
@@ -80,9 +82,9 @@ def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bo
     parts, class_names = formats.read_arrays(path, complete=False)
     found = parts.get("train" if list(parts) == ["train"] else split)
     if found is None:
-        raise UserError(f"{path}: no arrays are for {split}")
-    if (has := found.images.shape[3]) != channels and {has, channels} != {1, 3}:
-        raise UserError(f"{path}: its images have {has} channels, but the network takes {channels}")
+        raise UserError(f"{path}: no arrays of the split {split}")
+    if (present := found.images.shape[3]) != channels and {present, channels} != {1, 3}:
+        raise UserError(f"{path}: its images have {present} channels, but the network expects {channels}")
 
     def unknown(name: str) -> UserError:
         return UserError(f'{path}: {found.name}: the network has no class "{name}"{did_you_mean(name, number)}')
@@ -95,7 +97,7 @@ def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bo
 def _labels(
     path: Path, found: formats.Arrays, class_names: Sequence[str], number: dict[str, int], unknown: Callable[[str], UserError]
 ) -> np.ndarray:
-    """(N,) or (N, K) int32, by the network's classes."""
+    """Returns the labels (N,) or (N, K) int32, in the network's classes."""
     assert found.labels is not None
     labels = found.labels.astype(int) if found.labels.dtype.kind == "b" else found.labels
     columns = range(labels.shape[1]) if labels.ndim == 2 else np.unique(labels).tolist()
@@ -105,7 +107,7 @@ def _labels(
     if labels.ndim == 1:
         return np.array([numbers[label] for label in labels.tolist()], np.int32)
     if not np.isin(labels, (0, 1)).all():
-        raise UserError(f"{path}: {found.name}: (N, K) labels should be zeros and ones")
+        raise UserError(f"{path}: {found.name}: labels of shape (N, K) must be zeros and ones")
     rows = np.zeros((len(labels), len(number)), np.int32)
     for column in (c for c in columns if numbers[c] >= 0):
         rows[:, numbers[column]] = labels[:, column]
@@ -113,9 +115,9 @@ def _labels(
 
 
 def _name(path: Path, label: int | str, class_names: Sequence[str]) -> str:
-    """The name of the class that a number or a name stands for."""
+    """Returns the class name of a label, which is an index into `class_names` or the name itself."""
     if isinstance(label, str) or not class_names:
         return str(label)
     if not 0 <= label < len(class_names):
-        raise UserError(f"{path}: the label {label} is outside 0 to {len(class_names) - 1}, for {len(class_names)} class_names")
+        raise UserError(f"{path}: the label {label} is not in 0 to {len(class_names) - 1} (class_names has {len(class_names)})")
     return class_names[label]

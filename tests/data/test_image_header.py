@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.data.decode import Center, decode, picture_format
-from jaxcnn.data.picture_header import without_png_metadata
+from jaxcnn.data.decode import Center, decode, image_format
+from jaxcnn.data.image_header import without_png_metadata
 from jaxcnn.errors import UserError
-from tests.common.picture_files import encoded, png, png_chunk, tiff, with_orientation
+from tests.common.image_files import encoded, png, png_chunk, tiff, with_orientation
 
 RNG = np.random.default_rng(0)
 PHOTO = Image.fromarray(load_sample_image("china.jpg")).resize((64, 42))
@@ -28,7 +28,7 @@ def test_size_and_pixels_are_those_of_the_upright_picture(kind, orientation):
     """0, 9 and 10 mean nothing."""
     data = encoded(PHOTO, kind, exif=with_orientation(orientation))
     expected = upright(data)
-    assert picture_format(data, "") == (*expected.shape[:2], False)
+    assert image_format(data, "") == (*expected.shape[:2], False)
     np.testing.assert_array_equal(decode(data, "", 3), expected)
 
 
@@ -48,7 +48,7 @@ def test_exif_is_found_wherever_it_is(orientation):
     stop = start + 12 + int.from_bytes(png_file[start : start + 4], "big")
     behind_pixels = png_file[:start] + png_file[stop:end] + png_file[start:stop] + png_file[end:]
     for data, other in ((before, moved_behind_frame_header(before)), (png_file, behind_pixels)):
-        assert picture_format(other, "") == picture_format(data, "")
+        assert image_format(other, "") == image_format(data, "")
         np.testing.assert_array_equal(decode(other, "", 3), decode(data, "", 3))
 
 
@@ -56,7 +56,7 @@ def test_fill_bytes_before_a_marker_are_skipped():
     data = encoded(PHOTO, "JPEG")
     frame = data.index(b"\xff\xc0")
     filled = data[:frame] + b"\xff\xff\xff" + data[frame:]
-    assert picture_format(filled, "") == (42, 64, False)
+    assert image_format(filled, "") == (42, 64, False)
     np.testing.assert_array_equal(decode(filled, "", 3), decode(data, "", 3))
 
 
@@ -112,7 +112,7 @@ def test_tiff_of_every_color_space_equals_pillows(mode):
     image = PHOTO.convert(mode) if mode != "LAB" else Image.merge("LAB", PHOTO.split())
     data = encoded(image, "TIFF")
     np.testing.assert_array_equal(decode(data, "", 3), upright(data))
-    assert picture_format(data, "") == (42, 64, mode in ("1", "L"))
+    assert image_format(data, "") == (42, 64, mode in ("1", "L"))
 
 
 @pytest.mark.parametrize("photometric", [0, 1])

@@ -1,4 +1,4 @@
-"""What a picture's header says: its size when upright, its samples, and what decides how it has to be decoded."""
+"""Reads image headers: the size of the upright image, its samples, and how it has to be decoded."""
 
 import contextlib
 import io
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from jaxcnn.errors import UserError
 
-MOST_PIXELS = 178_956_970  # where Pillow sees a decompression bomb
+MOST_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS, above which it raises DecompressionBombError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "SUN")
-"""Pillow's names of what is decoded; its other formats start programs (EPS) or can't be read by OpenCV."""
+"""Formats that are decoded, by Pillow's names. Its other formats start programs (EPS) or cannot be read by OpenCV."""
 _FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers SOF0 to SOF15
 _PNG = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION_TEXT = (b"Raw profile type ", b"XML:com.adobe.xmp")  # EXIF and XMP, as PNG's texts
+_ORIENTATION_TEXT = (b"Raw profile type ", b"XML:com.adobe.xmp")  # keywords of PNG text chunks with EXIF and XMP
 _OTHER_FORMATS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"jxl ": "JPEG XL"}
 """ISO media brands of formats that neither Pillow nor OpenCV reads."""
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _CHANNELS, _PLANES, _EXTRA, _FORMAT = (
@@ -26,92 +26,97 @@ _DEEP_SAMPLES = {*itertools.product((1, 2, 4), (8, 16, 32, 64)), (3, 32), (3, 64
 
 
 class Header(NamedTuple):
-    """Of a picture; the defaults describe a JPEG, whose samples OpenCV decodes to 8-bit grey or color at once."""
+    """The header of an image. The defaults describe a JPEG, which OpenCV decodes directly to 8-bit gray or color."""
 
     height: int
     width: int
     gray: bool
     orientation: int = 1
-    """EXIF's, still to be applied"""
+    """EXIF orientation that has to be applied after decoding"""
     samples: str = ""
-    """"16-bit unsigned" and so on; "" for 8 bits and where the decoder brings all to 8"""
+    """type of the samples, such as "16-bit unsigned"; "" for 8 bits, or if the decoder always returns 8 bits"""
     maximum: int = 255
-    """of the samples: what becomes 255; 0 where they have no stated range, so that there is no faithful 8-bit image"""
+    """sample value that becomes 255; 0 if the samples have no stated range, so that there is no faithful 8-bit image"""
     shift: int = 0
-    """by how many bits OpenCV moves samples of 10, 12 and 14 bits up"""
+    """number of bits by which OpenCV shifts samples of 10, 12 and 14 bits to the left"""
     alpha: str = ""
-    """"straight" or "premultiplied" where there is transparency, "unused" for a fourth channel without a meaning"""
+    """"straight" or "premultiplied"; "unused" for a fourth channel without a meaning; "" if opaque"""
     transparent: int | None = None
-    """the one grey value that is transparent"""
+    """the gray value that is transparent, if any"""
     inverted: bool = False
-    """0 is white"""
+    """True if 0 is white"""
     by_pillow: bool = False
-    """OpenCV would get it wrong"""
+    """True if Pillow has to decode it, because OpenCV would decode it incorrectly"""
 
     @property
     def plain(self) -> bool:
-        """Whether OpenCV's 8-bit image, grey or color, is all there is to it."""
+        """Whether OpenCV's 8-bit image, gray or color, is complete and correct."""
         return not (self.samples or self.alpha or self.by_pillow) and self.maximum == 255 and self.transparent is None
 
 
 def read_header(encoded: bytes, name: str) -> Header:
-    """From the first bytes alone, as far as the format allows.
+    """Returns the header of an encoded image, from its first bytes alone if the format allows.
 
     Raises:
-      UserError: the file is not a picture that can be decoded, or it is too large.
+      UserError: the file is not an image that can be decoded, or it is too large.
     """
     if not encoded:
-        raise UserError(f"{name}: an empty file")
+        raise UserError(f"{name}: the file is empty")
     try:
         header = _jpeg(encoded) or _png(encoded) or _netpbm(encoded) or _tiff(encoded, name) or _by_pillow(encoded)
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # whatever Pillow's parsers stumble over: seven kinds were seen in damaged files
+    except Exception as error:  # Pillow's parsers raised seven types on damaged files
         kind = _OTHER_FORMATS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else "DICOM" if encoded[128:132] == b"DICM" else ""
         raise UserError(
-            f"{name}: not a picture that can be decoded" + (f" ({kind}); save it as JPEG, PNG or TIFF" if kind else "")
+            f"{name}: not an image that can be decoded" + (f" ({kind}); save it as JPEG, PNG or TIFF" if kind else "")
         ) from error
     if header.width * header.height > MOST_PIXELS:
-        raise UserError(f"{name}: more than {MOST_PIXELS:,} pixels; it would fill the memory")
+        raise UserError(f"{name}: the image has more than {MOST_PIXELS:,} pixels, which is too large to decode")
     if not header.width * header.height:
-        raise UserError(f"{name}: not a picture that can be decoded: it has no pixels")
+        raise UserError(f"{name}: not an image that can be decoded: it has no pixels")
     return header
 
 
 def _jpeg(encoded: bytes) -> Header | None:
-    """From the frame header (ITU T.81, B.2.2), many times as fast as by Pillow; None for any other picture.
+    """Reads the frame header of a JPEG (ITU T.81, B.2.2), many times as fast as Pillow. Returns None for other formats.
 
-    A JPEG with a segment APP1 is left to Pillow too: there EXIF may say that the picture is to be turned. It may follow
-    the frame header, but not the start of scan.
+    It also returns None for a JPEG with an APP1 segment, which is left to Pillow, because EXIF may state an orientation
+    there. That segment may follow the frame header, but not the start of scan.
     """
-    header, place = None, 2 if encoded[:2] == b"\xff\xd8" else len(encoded)
-    while place + 10 <= len(encoded) and encoded[place] == 0xFF and (marker := encoded[place + 1]) != 0xE1:
+    header, position = None, 2 if encoded[:2] == b"\xff\xd8" else len(encoded)
+    while position + 10 <= len(encoded) and encoded[position] == 0xFF and (marker := encoded[position + 1]) != 0xE1:
         if marker == 0xDA:
             return header
         if marker in _FRAME_HEADERS:
-            if encoded[place + 4] != 8:
-                raise ValueError("12 bits, which no decoder here reads")
-            height, width = (int.from_bytes(encoded[place + at : place + at + 2], "big") for at in (5, 7))
-            header = Header(height, width, encoded[place + 9] == 1)
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")  # 0xFF fills
+            if encoded[position + 4] != 8:
+                raise ValueError("12 bits, which neither OpenCV nor Pillow decodes")
+            height, width = (int.from_bytes(encoded[position + at : position + at + 2], "big") for at in (5, 7))
+            header = Header(height, width, encoded[position + 9] == 1)
+        position += (
+            1 if marker == 0xFF else 2 + int.from_bytes(encoded[position + 2 : position + 4], "big")
+        )  # 0xFF is a fill byte
     return None
 
 
 def _png_chunks(encoded: bytes) -> list[tuple[bytes, int, int]]:
-    """(kind, first byte, byte behind it) of each chunk up to the end of the picture."""
-    chunks, place, kind = [], len(_PNG), b""
-    while place + 8 <= len(encoded) and kind != b"IEND":
-        kind, after = encoded[place + 4 : place + 8], place + 12 + int.from_bytes(encoded[place : place + 4], "big")
-        chunks.append((kind, place, after))
-        place = after
+    """Returns (type, start, end) of each chunk up to IEND."""
+    chunks, position, kind = [], len(_PNG), b""
+    while position + 8 <= len(encoded) and kind != b"IEND":
+        kind, after = (
+            encoded[position + 4 : position + 8],
+            position + 12 + int.from_bytes(encoded[position : position + 4], "big"),
+        )
+        chunks.append((kind, position, after))
+        position = after
     return chunks
 
 
 def without_png_metadata(encoded: bytes) -> bytes:
-    """A PNG's critical chunks and transparency; other files as they are.
+    """Returns a PNG with only its critical chunks and transparency; other files unchanged.
 
-    On damaged metadata libpng prints warnings without a file name. With sRGB or gAMA it would compute luma otherwise than
-    for pixels from any other source, and with acTL OpenCV shows the animation.
+    libpng prints warnings without a file name for damaged metadata. With sRGB or gAMA, it would compute luma differently
+    than for all other formats. With acTL, OpenCV would decode the animation.
     """
     if not encoded.startswith(_PNG):
         return encoded
@@ -121,20 +126,20 @@ def without_png_metadata(encoded: bytes) -> bytes:
 
 
 def _png(encoded: bytes) -> Header | None:
-    """None for other pictures, and where EXIF or XMP may say that it is to be turned."""
+    """Reads the header of a PNG, and its orientation with Pillow if EXIF or XMP may state one. None for other formats."""
     if not encoded.startswith(_PNG) or encoded[12:16] != b"IHDR":
         return None
     chunks = _png_chunks(encoded)
     starts = {kind: start for kind, start, _ in chunks}
     header = _png_samples(encoded, starts.get(b"tRNS"))
     if b"eXIf" in starts or any(encoded.startswith(_ORIENTATION_TEXT, start + 8) for _, start, _ in chunks):
-        with contextlib.suppress(Exception):  # damaged metadata says nothing about the pixels
+        with contextlib.suppress(Exception):  # the pixels may be intact even if the metadata is damaged
             return _by_pillow(encoded, header)
     return header
 
 
 def _png_samples(encoded: bytes, transparency: int | None) -> Header:
-    width, height = (int.from_bytes(encoded[place : place + 4], "big") for place in (16, 20))
+    width, height = (int.from_bytes(encoded[position : position + 4], "big") for position in (16, 20))
     bits, kind = encoded[24], encoded[25]
     header = Header(height, width, kind in (0, 4))
     if bits == 16:
@@ -146,7 +151,7 @@ def _png_samples(encoded: bytes, transparency: int | None) -> Header:
 
 
 def _netpbm(encoded: bytes) -> Header | None:
-    """PGM and PPM, binary or plain: these state their maximum."""
+    """Reads the header of a PGM or PPM, binary or plain, which states the maximum of the samples. None for other formats."""
     if not re.match(rb"P[2356]\s", encoded):
         return None
     kind, width, height, maximum = re.sub(rb"#[^\n\r]*", b" ", encoded[:4096]).split(None, 4)[:4]
@@ -158,7 +163,7 @@ def _netpbm(encoded: bytes) -> Header | None:
 
 
 def _tiff(encoded: bytes, name: str) -> Header | None:
-    """The first picture of a TIFF; OpenCV and Pillow both bring it upright. Pillow knows fewer kinds of deep samples."""
+    """Reads the header of the first image of a TIFF. OpenCV and Pillow both decode it upright, OpenCV more types of samples."""
     from PIL import TiffImagePlugin
 
     if encoded[:4] not in TiffImagePlugin.PREFIXES:
@@ -183,8 +188,8 @@ def _tiff(encoded: bytes, name: str) -> Header | None:
     samples = f"{bits}-bit {({2: 'signed', 3: 'float'}).get(kind, 'unsigned' if unsigned else 'complex')}"
     if not (gray or color) or not (shift or (kind, bits) in _DEEP_SAMPLES):
         raise UserError(
-            f"{name}: a TIFF of {samples} samples, {channels} per pixel, that can't be decoded; "
-            "what can is grey and RGB of 8, 16, 32 or 64 bits, in one plane"
+            f"{name}: a TIFF with {samples} samples, {channels} per pixel, cannot be decoded; "
+            "supported are gray and RGB with 8, 16, 32 or 64 bits in one plane"
         )
     height, width = tags[_HEIGHT], tags[_WIDTH]
     if 5 <= tags.get(_ORIENTATION, 1) <= 8:
@@ -195,7 +200,7 @@ def _tiff(encoded: bytes, name: str) -> Header | None:
 
 
 def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
-    """Size and orientation by Pillow; the rest as in `header`, where that is known."""
+    """Reads size and orientation with Pillow, and the rest too unless `header` is given."""
     from PIL import Image
 
     try:
@@ -203,7 +208,7 @@ def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
             (width, height), mode, kind, transparent = image.size, image.mode, image.format, image.has_transparency_data
             orientation = 1 if kind == "TIFF" else _orientation(image)  # Pillow turns a TIFF itself
     except Image.DecompressionBombError:
-        return Header(2, MOST_PIXELS, False)  # said by the caller
+        return Header(2, MOST_PIXELS, False)  # too large: the caller raises the error
     if header is None:
         gray = mode in ("1", "L", "LA", "F") or mode.startswith("I")
         by_pillow = kind == "TIFF" or (kind == "JPEG2000" and mode in ("LA", "CMYK"))
@@ -218,9 +223,9 @@ def _by_pillow(encoded: bytes, header: Header | None = None) -> Header:
 
 
 def _orientation(image: Any) -> int:
-    """EXIF's, 1 where there is none or no valid one."""
+    """Returns the EXIF orientation; 1 if there is none or it is invalid."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF says nothing about the pixels
+    except Exception:  # the pixels may be intact even if EXIF is damaged
         return 1
     return orientation if orientation in range(1, 9) else 1

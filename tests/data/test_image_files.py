@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxcnn.config import changed, default_config
 from jaxcnn.data import load
-from jaxcnn.data.picture_files import format_of
+from jaxcnn.data.image_files import format_of
 from jaxcnn.errors import UserError, printable
 
 PICTURE = Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
