@@ -6,10 +6,10 @@ from .order import BalancedOrder, Once, Order
 from .photo import Photo
 from .pipeline import batches_once, make_reader
 from .preprocessing import Preprocessing, make_preprocessing
-from .reading import Batch, Reader, Reading, cores
+from .reading import Batch, Reader, Reading, cores, none_readable_error, read_or_none
 from .settings import DataSettings
 from .sizes import Sizes
-from .sources import ArraySource, Dataset, Resized, Source
+from .sources import ArraySource, Dataset, Resized, Source, apply_view, training_view
 
 __all__ = [
     "ArraySource",
@@ -29,6 +29,7 @@ __all__ = [
     "Resized",
     "Sizes",
     "Source",
+    "apply_view",
     "as_evaluated",
     "batches_once",
     "cores",
@@ -38,5 +39,8 @@ __all__ = [
     "make_preprocessing",
     "make_reader",
     "make_views",
+    "none_readable_error",
+    "read_or_none",
     "step_keys",
+    "training_view",
 ]

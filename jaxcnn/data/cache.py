@@ -38,8 +38,10 @@ class Cached(Derived):
         assert len(self._records) == len(self.source)
         return self
 
-    def view(self, index: int, view: View) -> np.ndarray:
-        """What a view shows of the picture as it is kept: (*size, C) uint8."""
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """Returns what a view shows of the image as it is kept; without a view, reads all of the source's image."""
+        if view is None:
+            return self.source.read(index)
         record = self._records[index]
         if record["check"] != _check(record):
             record = self._decoded(index)
@@ -57,7 +59,7 @@ class Cached(Derived):
             record["size"] = height, width
             return self.kept(height, width)
 
-        record["pixels"] = self.source.view(index, view)
+        record["pixels"] = self.source.read(index, view)
         record["check"] = _check(record)
         return record
 

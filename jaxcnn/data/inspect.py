@@ -127,12 +127,12 @@ def _look(part: str, source: Source, known: dict[bytes, tuple[tuple[int, ...], s
     try:
         inner, place = innermost(source, index)
         if not isinstance(inner, EncodedSource):
-            image = inner[place]
+            image = inner.read(place)
             return Seen(part, index, name, labels, image.shape, "", _hash(image))
         encoded = inner.encoded(place)
         key = hashlib.sha256(encoded).digest()
         if key not in known:  # a copy of a file need not be decoded once more
-            image = inner[place]
+            image = inner.read(place)
             known[key] = (image.shape, _format_and_mode(encoded), _hash(image))
         return Seen(part, index, name, labels, *known[key])
     except UserError as error:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxcnn.data.cache import Cached
 from jaxcnn.data.channels import has_color
 from jaxcnn.data.decode import Center, image_format
+from jaxcnn.data.reading import none_readable_error
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import ONE_SIZE, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
@@ -122,7 +123,7 @@ def _side(source: Source, sample: int = 100) -> int:
             continue  # said when it is read in earnest
         sides.append(min(height, width))
     if not sides:
-        raise source.none_readable()
+        raise none_readable_error(source)
     return min(224, max(32, int(np.median(sides)) // 32 * 32))
 
 

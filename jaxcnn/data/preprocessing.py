@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from jaxcnn.data.augment.scene import Moved, fields_on, moved, scene
 from jaxcnn.data.decode import Center, Window, decode_with_place, read_bytes
 from jaxcnn.data.photo import Photo
+from jaxcnn.data.reading import none_readable_error, read_or_none
 from jaxcnn.data.samples import IntensityWindow
 from jaxcnn.data.settings import DataSettings
 from jaxcnn.data.sizes import height_and_width
@@ -156,14 +158,15 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         read = pool.map if isinstance(source, Resized) else map  # decoding releases the GIL
         for start in range(0, number, 512):
-            pixels = source.several(indices := chosen[start : start + 512])
+            pixels = source.read_batch(indices := chosen[start : start + 512])
             if pixels is None:
-                images = [image for image in read(source.readable, indices.tolist()) if image is not None]
+                read_one = functools.partial(read_or_none, source)
+                images = [image for image in read(read_one, indices.tolist()) if image is not None]
                 pixels = np.stack(images) if images else np.zeros((0, 0, 0, channels), np.uint8)
             for channel in range(channels):
                 counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
     if not counts.any():
-        raise source.none_readable()
+        raise none_readable_error(source)
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(axis=1)
     std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))

@@ -9,7 +9,10 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from jaxcnn.data.decode import View
 from jaxcnn.data.order import Places
+from jaxcnn.data.sources import Source
+from jaxcnn.errors import UserError
 
 Batch = dict[str, jax.Array]
 """K batches, B sharded over "data": image (K, B, H, W, C) uint8, mask (K, B) bool, and index and epoch (K, B) int32: which
@@ -50,6 +53,23 @@ class Reading:
         more = f" and {count - len(first):,} more" if count > len(first) else ""
         images = "image" if count == 1 else "images"
         return f"warning: {count:,} unreadable {images} skipped{when} (data.on_error=skip): {', '.join(first)}{more}"
+
+
+def read_or_none(source: Source, index: int, view: View | None = None) -> np.ndarray | None:
+    """Returns `source.read(index, view)`, or None if the image cannot be read."""
+    try:
+        return source.read(index, view)
+    except UserError:
+        return None
+
+
+def none_readable_error(source: Source, index: int = 0, group: str = "data set") -> UserError:
+    """Returns the error for a group ("data set" or "class") without a readable image; it states why image `index` is not."""
+    try:
+        source.read(index)
+    except UserError as error:
+        return UserError(f"{error}; nor could any other image of this {group} be read")
+    return UserError(f"{source.name(index)}: none of the images of this {group} that were tried can be read")
 
 
 def cores() -> int:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from jaxcnn.data.reading import none_readable_error
 from jaxcnn.data.sources import Source
 from jaxcnn.errors import UserError
 
@@ -33,7 +34,7 @@ class Replacements:
             for candidate in generator.permutation(candidates).tolist():
                 if candidate != index and (found := read(candidate)) is not None:
                     return candidate, found
-        raise self.source.none_readable()
+        raise none_readable_error(self.source)
 
     def check(self, readable: np.ndarray) -> None:
         """Raises UserError where of a class that has images none is `readable` (N,) bool."""
@@ -71,6 +72,6 @@ class Replacements:
 
     def _unreadable_class(self, members: np.ndarray) -> UserError:
         if self.source.labels is None:
-            return self.source.none_readable()
-        why = self.source.none_readable(int(members[0]), "class")
+            return none_readable_error(self.source)
+        why = none_readable_error(self.source, int(members[0]), "class")
         return UserError(f"{why}; repair them, or leave the class out of the data")

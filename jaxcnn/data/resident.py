@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import Places
-from jaxcnn.data.reading import Batch, Reader, Reading, aligned
+from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_or_none
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source
 
@@ -22,17 +22,18 @@ _TOGETHER = 64  # examples a task of the pool: one each took 2 seconds for CIFAR
 def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     """The whole source lies on the device; only indices travel."""
     everywhere, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
-    images = aligned((len(source), *source.shape_at(0)))
+    assert source.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+    images = aligned((len(source), *source.image_shape))
 
     def read_one(index: int) -> bool:
-        image = source.readable(index) if reading.skip else source[index]
+        image = read_or_none(source, index) if reading.skip else source.read(index)
         if image is not None:
             images[index] = image
         return image is not None
 
     def read_some(start: int) -> list[bool]:
         some = slice(start, min(start + _TOGETHER, len(source)))
-        if (several := source.several(some)) is not None:
+        if (several := source.read_batch(some)) is not None:
             images[some] = several
             return [True] * len(several)
         return [read_one(index) for index in range(some.start, some.stop)]
@@ -41,7 +42,7 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
         whole = np.concatenate(list(pool.map(read_some, range(0, len(source), _TOGETHER))))
     reading.skipped.update(source.name(int(index)) for index in np.flatnonzero(~whole))
     if not whole.any():
-        raise source.none_readable()
+        raise none_readable_error(source)
     replacements = Replacements(source)
     on_device = jax.device_put({"image": images, **source.columns}, everywhere)
 

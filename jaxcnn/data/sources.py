@@ -21,7 +21,10 @@ PARTS = {"train": "train", "training": "train", "validation": "validation", "val
 
 
 class Source(abc.ABC):
-    """Examples by index."""
+    """Examples that are read by index: images, and arrays with one row per image (labels, maps, boxes).
+
+    A subclass defines `labels` (or `columns`, and then `__len__` if it has no column), `image_shape` and `read`.
+    """
 
     labels: np.ndarray | None
     """(N,) int32 classes, or (N, K) int32 of zeros and ones where an image may have several labels; None without labels."""
@@ -54,51 +57,33 @@ class Source(abc.ABC):
         """(H, W, C) of every image; None where their sizes differ."""
 
     @abc.abstractmethod
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Image `index`: (H, W, C) uint8. Raises UserError, which names it, where it can't be read."""
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """Returns image `index`, or a view of it: a random crop in training, the center in evaluation.
+
+        Args:
+          index: 0 to len(self) - 1.
+          view: (height, width) of the stored image -> the window of it that is returned, and the size to which that is
+            resized. None returns the image of shape `image_shape`: all of it, or the center if the source is `Resized`.
+
+        Returns:
+          (H, W, C) uint8; with a view, (H, W) is the view's size. The caller does not write to the array.
+
+        Raises:
+          UserError: the image cannot be read; the message starts with its name.
+        """
+
+    def read_batch(self, indices: np.ndarray | slice) -> np.ndarray | None:
+        """Returns the images `read(index)` of n `indices` at once, (n, H, W, C) uint8, for a source that has them in memory.
+
+        None if they must be read one at a time. Sources need not implement it.
+        """
+        return None
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def view(self, index: int, view: View) -> np.ndarray:
-        """What a view shows of image `index`: (*size, C) uint8."""
-        image = self[index]
-        return look(image, view(*image.shape[:2]))
-
-    def at(self, index: int, place: int) -> np.ndarray:
-        """Image `index` as it is shown at place `place` of the training; the same everywhere but for random crops."""
-        return self[index]
-
-    def shape_at(self, place: int) -> tuple[int, int, int]:
-        """(H, W, C) of what `at` gives at this place; where sizes differ there is no such shape."""
-        assert self.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
-        return self.image_shape
-
-    def readable(self, index: int, place: int | None = None) -> np.ndarray | None:
-        """`at` (without a place: image `index` as it is evaluated), or None where it can't be read."""
-        try:
-            return self[index] if place is None else self.at(index, place)
-        except UserError:
-            return None
-
-    def several(self, indices: np.ndarray | slice) -> np.ndarray | None:
-        """Images `indices` at once, (n, H, W, C), where they lie in memory as they are shown; None elsewhere."""
-        return None
-
-    def none_readable(self, first: int = 0, of: str = "data set") -> UserError:
-        """What is said where no image can be read (or none of a class): why image `first` can't."""
-        try:
-            self[first]
-        except UserError as error:
-            return UserError(f"{error}; nor could any other image of this {of} be read")
-        return UserError(f"{self.name(first)}: none of the images of this {of} that were tried can be read")
-
-    def stamp(self) -> str:
-        """A text that is another one when the pixels of any image may be; see data.cache."""
-        raise UserError("data.cache: these images lie in memory already")
-
     def name(self, index: int) -> str:
-        """What a person calls image `index`."""
+        """Returns what messages call image `index`: its path, if it is a file."""
         return f"image {index}"
 
 
@@ -128,11 +113,12 @@ class ArraySource(Source):
         _, height, width, channels = self.images.shape
         return height, width, self.channels or channels
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return in_channels(self.images[index], self.image_shape[2])
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read`."""
+        return apply_view(in_channels(self.images[index], self.image_shape[2]), view)
 
-    def several(self, indices: np.ndarray | slice) -> np.ndarray | None:
-        """None where the channels are others than those in memory."""
+    def read_batch(self, indices: np.ndarray | slice) -> np.ndarray | None:
+        """Returns images by a single indexing operation; None if `channels` differs from the channels in memory."""
         return self.images[indices] if self.channels in (0, self.images.shape[3]) else None
 
 
@@ -151,19 +137,20 @@ class EncodedSource(Source):
         """Picture `index` as it is stored. Raises UserError, which names it, where it can't be read."""
 
     def beginning(self, index: int) -> bytes:
-        """As much of `encoded` as holds most pictures' headers, or all of it where that takes no longer."""
+        """Returns the first bytes of `encoded`, enough for the header of most images; all of them by default."""
         return self.encoded(index)
+
+    @abc.abstractmethod
+    def stamp(self) -> str:
+        """Returns a text that changes whenever the pixels of any image may have changed; data.cache relies on it."""
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """None: sizes differ."""
         return None
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return decode(self.encoded(index), self.name(index), self.channels, window=self.window)
-
-    def view(self, index: int, view: View) -> np.ndarray:
-        """Decoded no larger than the view needs."""
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read`. A JPEG is decoded at a reduced resolution if that suffices for the view."""
         return decode(self.encoded(index), self.name(index), self.channels, view, self.window)
 
 
@@ -226,8 +213,9 @@ class Derived(Source):
         """As the source has it."""
         return self.source.image_shape
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.source[index]
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """As the source reads it."""
+        return self.source.read(index, view)
 
     def name(self, index: int) -> str:
         """As the source names it."""
@@ -257,16 +245,13 @@ class Subset(Derived):
         """As the source has them."""
         return self.source.rows(self.indices[indices])
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.source[int(self.indices[index])]
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """As the source reads it."""
+        return self.source.read(int(self.indices[index]), view)
 
-    def several(self, indices: np.ndarray | slice) -> np.ndarray | None:
-        """Where the source lies in memory."""
-        return self.source.several(self.indices[indices])
-
-    def view(self, index: int, view: View) -> np.ndarray:
-        """As the source shows it."""
-        return self.source.view(int(self.indices[index]), view)
+    def read_batch(self, indices: np.ndarray | slice) -> np.ndarray | None:
+        """As the source reads them."""
+        return self.source.read_batch(self.indices[indices])
 
     def name(self, index: int) -> str:
         """As the source names it."""
@@ -301,22 +286,28 @@ class Resized(Derived):
         """(H, W, C)."""
         return self.shape
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.source.view(index, Center(self.shape[:2], self.fit, self.ratio, self.interpolation))
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read`. Without a view, returns the center of the stored image in `shape`."""
+        return self.source.read(index, view or Center(self.shape[:2], self.fit, self.ratio, self.interpolation))
 
-    def at(self, index: int, place: int) -> np.ndarray:
-        """A random crop that is a function of (seed, place)."""
-        if not self.crop:
-            return self[index]
-        height, width, _ = self.shape_at(place)
+    def random_crop(self, place: int) -> RandomResizedCrop:
+        """Returns the view for position `place` of training, a function of (seed, place); its size is that of `sizes`."""
+        assert self.crop
+        height, width = self.sizes.at_place(place) or self.shape[:2]
         area, (low, high) = self.crop
-        aspect = low * (width / height), high * (width / height)
-        return self.source.view(index, RandomResizedCrop((height, width), area, aspect, key=(self.seed, place)))
+        return RandomResizedCrop(
+            (height, width), area, (low * (width / height), high * (width / height)), key=(self.seed, place)
+        )
 
-    def shape_at(self, place: int) -> tuple[int, int, int]:
-        """That of `sizes` for a random crop; without one images are resized later, on the device."""
-        size = self.sizes.at_place(place) if self.crop else None
-        return (*size, self.shape[2]) if size else self.shape
+
+def apply_view(image: np.ndarray, view: View | None) -> np.ndarray:
+    """Returns what a view shows of an image (H, W, C) uint8, (*size, C) uint8; without a view, the image itself."""
+    return image if view is None else look(image, view(*image.shape[:2]))
+
+
+def training_view(source: Source, place: int) -> RandomResizedCrop | None:
+    """Returns the random crop that training sees at position `place`; None if it sees `source.read(index)` everywhere."""
+    return source.random_crop(place) if isinstance(source, Resized) and source.crop else None
 
 
 def innermost(source: Source, index: int) -> tuple[Source, int]:

@@ -19,9 +19,9 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import signals
 from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import Places
-from jaxcnn.data.reading import Batch, Reader, Reading, aligned
+from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_or_none
 from jaxcnn.data.replacement import Replacements
-from jaxcnn.data.sources import Source
+from jaxcnn.data.sources import Source, training_view
 from jaxcnn.errors import RunFailed
 
 
@@ -57,7 +57,7 @@ def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
                 nothing_read = nothing_read and not stacked["mask"].any()
                 yield jax.device_put(stacked, sharded)
             if nothing_read:
-                raise source.none_readable()
+                raise none_readable_error(source)
         except RuntimeError as error:
             if "Worker process was terminated" not in str(error):
                 raise
@@ -104,14 +104,15 @@ class _Batches:
         indices = self.places[places]
         mask, indices = indices >= 0, np.maximum(indices, 0)
         skipped = np.full(self.batch_size, -1)
-        images = aligned((self.batch_size, *self.source.shape_at(int(places[0]))))
+        images = aligned((self.batch_size, *self._shape(int(places[0]))))
         for row in np.flatnonzero(mask).tolist():
             index, place = int(indices[row]), int(places[row])
-            image = self.source.readable(index, place) if self.skip else self.source.at(index, place)
+            view = training_view(self.source, place)
+            image = read_or_none(self.source, index, view) if self.skip else self.source.read(index, view)
             if image is None:
                 skipped[row], mask[row] = index, self.places.training
                 if self.places.training:
-                    read = functools.partial(self.source.readable, place=place)
+                    read = functools.partial(read_or_none, self.source, view=view)
                     indices[row], image = self._replacements.find(index, self.places.draw(place), read)
             if image is not None:
                 images[row] = image
@@ -127,6 +128,13 @@ class _Batches:
             "epoch": (places // len(self.source)).astype(np.int32),
             "skipped": skipped,
         }
+
+    def _shape(self, place: int) -> tuple[int, int, int]:
+        """(H, W, C) of the images of the batch in which `place` is."""
+        assert self.source.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+        height, width, channels = self.source.image_shape
+        view = training_view(self.source, place)
+        return (*view.size, channels) if view else (height, width, channels)
 
     @functools.cached_property
     def _replacements(self) -> Replacements:

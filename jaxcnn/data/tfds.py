@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.choices import Ranges, choose_features, choose_parts, label_array, listed
-from jaxcnn.data.decode import in_channels
+from jaxcnn.data.decode import View, in_channels
 from jaxcnn.data.files import read_npz, stamp
-from jaxcnn.data.sources import Dataset, EncodedSource, Source
+from jaxcnn.data.sources import Dataset, EncodedSource, Source, apply_view
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
 
@@ -110,8 +110,10 @@ class TfdsEncodedImages(EncodedSource):
         """(H, W, C), or None if sizes differ."""
         return self.shape and (*self.shape[:2], self.channels)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return _of_shape(self.image_shape, super().__getitem__(index), self.name(index))
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read`."""
+        image = super().read(index, view)
+        return image if view else _of_shape(self.image_shape, image, self.name(index))
 
     def encoded(self, index: int) -> bytes:
         """Returns the encoded image of the record."""
@@ -140,10 +142,11 @@ class TfdsArrays(Source):
         """(H, W, C)."""
         return (*self.shape[:2], self.channels or self.shape[2])
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def read(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read`."""
         image = self.records.array(index)
         image = _of_shape(self.shape, image if image.ndim == 3 else image[..., None], self.name(index))
-        return in_channels(image, self.image_shape[2])
+        return apply_view(in_channels(image, self.image_shape[2]), view)
 
     def name(self, index: int) -> str:
         """Returns the file of the record and its index in the file."""

@@ -99,7 +99,7 @@ def training_examples(
     order = data.BalancedOrder(source.column("label"), seed) if balanced else data.Order(size, seed)
     chosen = _varied(source, order[np.arange(size)], many)
     before = _targets(source, np.array(chosen))
-    images = np.stack([source[i] for i in chosen])
+    images = np.stack([source.read(i) for i in chosen])
     inputs, moved = preprocessing.with_fields(jnp.asarray(images), jax.tree.map(jnp.asarray, before))
     evaluated, resized = _shown(inputs, preprocessing), jax.tree.map(np.asarray, moved)
 
@@ -115,7 +115,7 @@ def training_examples(
         return augment.mix(inputs, jnp.zeros((len(images), 1)), mix_key)[0], dict(moved)
 
     looks = _looks(order, size, chosen, times)
-    images = np.stack([source.at(chosen[k], place) for k, place in looks])
+    images = np.stack([source.read(chosen[k], data.training_view(source, place)) for k, place in looks])
     targets = _targets(source, np.array([chosen[k] for k, _ in looks])) if _keeps_targets(augment) else {}
     steps, rows = np.divmod([place for _, place in looks], batch_size)
     trained: list[list[np.ndarray]] = [[] for _ in chosen]
@@ -139,7 +139,7 @@ def training_examples(
         Example(
             source.name(index),
             class_list(dataset, labels_of(source, index)) if source.labels is not None else "",
-            originals[index],
+            originals.read(index),
             evaluated[k],
             trained[k],
             [*({name: array[k] for name, array in of.items()} for of in (before, resized)), *targets_trained[k]],
@@ -194,14 +194,14 @@ def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
     chosen: list[int] = []
     for index in order.tolist():
         try:
-            source[index]
+            source.read(index)
         except UserError:
             continue
         chosen.append(index)
         if len(chosen) == many:
             break
     if not chosen:
-        raise source.none_readable()
+        raise data.none_readable_error(source)
     return chosen
 
 

@@ -111,7 +111,7 @@ def _groups(found: Found, groups: Sequence[Sequence[Seen]]) -> str:
     rows = []
     for number, group in enumerate(groups[:LISTED]):
         one = group[0]
-        image = stored(found.dataset.parts()[one.part])[one.index] if number < PICTURED else None
+        image = stored(found.dataset.parts()[one.part]).read(one.index) if number < PICTURED else None
         names = "<br>".join(f"{image.part}: {escape(_name(found, image.name))}" for image in group)
         labels = {image.labels for image in group}
         said = escape(listed(sorted(class_list(found.dataset, classes) for classes in labels)))

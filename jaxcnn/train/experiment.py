@@ -106,8 +106,8 @@ class Experiment:
             return self._start(variables, seed)
 
         train, skip = self.dataset.train, self.reading.skip
-        images_of = (image for i in range(len(train)) if (image := train.readable(i) if skip else train[i]) is not None)
-        first = list(itertools.islice(images_of, config.model.whiten))
+        candidates = (data.read_or_none(train, i) if skip else train.read(i) for i in range(len(train)))
+        first = list(itertools.islice((image for image in candidates if image is not None), config.model.whiten))
         images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
         options: dict[str, Any] = {}
         make: Callable[..., TrainState] = fresh
@@ -229,8 +229,8 @@ def _check_phases(task: Task, config: Config) -> None:
 def _check_some_readable(dataset: data.Dataset) -> None:
     """Checks before training that every split has at least one readable image."""
     for part, source in dataset.parts().items():
-        if all(source.readable(index) is None for index in range(len(source))):
-            raise UserError(f"the {part} set: {source.none_readable()}")
+        if all(data.read_or_none(source, index) is None for index in range(len(source))):
+            raise UserError(f"the {part} set: {data.none_readable_error(source)}")
 
 
 def _with_statistics(config: Config, train: data.Source) -> DataSettings:

@@ -65,7 +65,7 @@ def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
     }
     sections = [
-        *task.sections(tally, lambda number: test[tested_images[number]]),
+        *task.sections(tally, lambda number: test.read(tested_images[number])),
         *(network_section(name, model, shape) for name, (model, shape) in task.networks().items()),
     ]
     write_report(

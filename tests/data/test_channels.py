@@ -46,7 +46,7 @@ def test_gray_arrays_are_repeated_and_color_arrays_become_their_luma(tmp_path, r
     as_rgb = load(settings("arrays", tmp_path / "gray.npz", 3, validation=0.0), seed=0)
     np.testing.assert_array_equal(read(as_rgb.train, resident), np.repeat(gray, 3, axis=3))
     assert {source.image_shape for source in as_rgb.parts().values()} == {(6, 7, 3)}
-    assert as_rgb.train[0].strides[2] == 0, "repeated without memory"
+    assert as_rgb.train.read(0).strides[2] == 0, "repeated without memory"
 
     rgb = arrays(tmp_path / "rgb.npz", 3)
     as_gray = load(settings("arrays", tmp_path / "rgb.npz", 1, validation=0.0), seed=0)
@@ -63,7 +63,7 @@ def test_parts_that_are_cut_off_and_the_input_have_the_channels_too():
     dataset = load(config, seed=0)
     stored = load(settings("digits"), seed=0)
     for part, source in dataset.parts().items():
-        np.testing.assert_array_equal(source[5], np.repeat(getattr(stored, part)[5], 3, axis=2))
+        np.testing.assert_array_equal(source.read(5), np.repeat(getattr(stored, part).read(5), 3, axis=2))
     preprocessing = make_preprocessing(config, dataset.train)
     assert preprocessing.input_shape == (32, 32, 3)
     assert len(set(preprocessing.mean)) == len(set(preprocessing.std)) == 1

@@ -185,8 +185,8 @@ def test_training_evaluation_cache_and_prediction_see_the_same_window(tmp_path, 
         preprocessing = make_preprocessing(config, train)
         assert preprocessing.from_json(preprocessing.to_json()).window == window
         read = preprocessing.read(train.name(3))
-        np.testing.assert_array_equal(read, train[3])
-        np.testing.assert_array_equal(read, train[3])  # from the cache
+        np.testing.assert_array_equal(read, train.read(3))
+        np.testing.assert_array_equal(read, train.read(3))  # from the cache
         raw = np.frombuffer(Path(train.name(3)).read_bytes()[-2 * 32 * 48 :], "<i2").reshape(32, 48)
         stretched = Image.fromarray(windowed(raw, *window)).resize((32, 32), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(read[..., 0], stretched)

@@ -196,7 +196,7 @@ def test_parts_are_cut_off_without_labels_to_stratify_by(scenes):
         assert tuple(len(source) for source in dataset.parts().values()) == sizes
         for source in dataset.parts().values():
             for index in range(len(source)):
-                (place,) = np.flatnonzero((SCENES["train_images"] == source[index]).all(axis=(1, 2, 3)))
+                (place,) = np.flatnonzero((SCENES["train_images"] == source.read(index)).all(axis=(1, 2, 3)))
                 for name, column in source.columns.items():
                     np.testing.assert_array_equal(source.rows(np.array([index]))[name][0], column[index])
                 np.testing.assert_array_equal(source.column("map")[index], SCENES["train_map"][place])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.config import Config
-from jaxcnn.data import DataSettings, Once, Order, Reading, load, make_reader
+from jaxcnn.data import DataSettings, Once, Order, Reading, load, make_reader, training_view
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate.settings import EvaluateSettings
 from jaxcnn.train.devices import make_mesh
@@ -48,7 +48,7 @@ def test_classes_sizes_and_parts_are_found(root):
     assert len(set.union(*parts)) == 30  # nothing twice
     assert dataset.train.image_shape == (32, 32, 3)
     for i in range(len(dataset.train)):
-        np.testing.assert_array_equal(dataset.train[i][16, 16], list(COLORS.values())[dataset.train.labels[i]])
+        np.testing.assert_array_equal(dataset.train.read(i)[16, 16], list(COLORS.values())[dataset.train.labels[i]])
     assert names(load(settings(root), seed=1).test) == names(dataset.test)
     assert names(load(settings(root), seed=1).validation) != names(dataset.validation)
 
@@ -141,7 +141,7 @@ def test_training_set_is_evaluated_by_its_centers_not_by_random_crops(root, chan
     expected = load(settings(root), seed=0).train
     source, mesh = load(config.data, seed=0).train, make_mesh(1)
     found = [batch["image"][0] for batch in batches_once(config, source, mesh, reading(config))()]
-    np.testing.assert_array_equal(np.concatenate(found)[: len(expected)], [expected[i] for i in range(len(expected))])
+    np.testing.assert_array_equal(np.concatenate(found)[: len(expected)], [expected.read(i) for i in range(len(expected))])
 
 
 def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
@@ -154,9 +154,9 @@ def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
     by_threads, _ = batches(source, "auto", order, threads=4)
     without, _ = batches(source, "auto", order, threads=0)
     np.testing.assert_array_equal(by_threads["image"], without["image"])
-    crops = {source.at(0, place).tobytes() for place in range(10)}
+    crops = {source.read(0, training_view(source, place)).tobytes() for place in range(10)}
     assert len(crops) > 5
-    assert source.at(0, 3).tobytes() == source.at(0, 3).tobytes()
+    assert source.read(0, training_view(source, 3)).tobytes() == source.read(0, training_view(source, 3)).tobytes()
     with pytest.raises(UserError, match=r"data.resident: data.random_crop looks at each picture anew"):
         make_reader(source, make_mesh(1), Reading("on"))
 

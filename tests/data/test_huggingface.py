@@ -76,24 +76,24 @@ def test_images_and_labels_are_the_originals(root):
         source = dataset.parts()[part]
         np.testing.assert_array_equal(source.labels, np.arange(SIZES[split]) % 3)
         for index in range(SIZES[split]):
-            np.testing.assert_array_equal(source[index], original(split, index))
+            np.testing.assert_array_equal(source.read(index), original(split, index))
     view = Center((16, 16))
     expected = look(original("train", 7), view(40, 40))
-    np.testing.assert_array_equal(dataset.train.view(7, view), expected)
+    np.testing.assert_array_equal(dataset.train.read(7, view), expected)
 
 
 def test_load_brings_pictures_to_one_size(root):
     dataset = load(settings(root, channels=1, image_size=24), seed=0)
     view = Center((24, 24), "crop", 0.875)
     gray = cv2.imdecode(np.frombuffer(encoded(original("test", 3)), np.uint8), cv2.IMREAD_GRAYSCALE)
-    np.testing.assert_array_equal(dataset.test[3][..., 0], look(gray, view(*gray.shape)))
+    np.testing.assert_array_equal(dataset.test.read(3)[..., 0], look(gray, view(*gray.shape)))
     assert load(settings(root), seed=0).train.image_shape == (32, 32, 3)
 
 
 def test_jpeg_is_decoded_as_opencv_does(tmp_path):
     source = read(saved(tmp_path, kind=".jpg")).train
     expected = cv2.imdecode(np.frombuffer(encoded(original("train", 5), ".jpg"), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    np.testing.assert_array_equal(source[5], expected)
+    np.testing.assert_array_equal(source.read(5), expected)
 
 
 def test_several_labels_become_zeros_and_ones(tmp_path):
@@ -111,9 +111,9 @@ def test_a_single_set_is_cut_into_parts(tmp_path):
 def test_splits_take_the_slices_that_they_name(root):
     dataset = read(root, train="train[:50%]+val[2:4]", validation="train[-10:]")
     assert {name: len(source) for name, source in dataset.parts().items()} == {"train": 17, "validation": 10, "test": 9}
-    np.testing.assert_array_equal(dataset.train[16], original("val", 3))
+    np.testing.assert_array_equal(dataset.train.read(16), original("val", 3))
     np.testing.assert_array_equal(dataset.train.labels[15:], [2, 0])
-    np.testing.assert_array_equal(dataset.validation[9], original("train", 29))
+    np.testing.assert_array_equal(dataset.validation.read(9), original("train", 29))
     assert dataset.train.name(16) == f"{root}, val[3]"
 
 
@@ -161,7 +161,7 @@ def test_a_source_sent_to_another_process_reads_the_same(root):
     assert len(packed) < 5000
     there = pickle.loads(packed)
     for index in range(15):
-        np.testing.assert_array_equal(there[index], original("train", 10 + index))
+        np.testing.assert_array_equal(there.read(index), original("train", 10 + index))
 
 
 def test_pictures_may_be_files_and_missing_ones_are_named(tmp_path):
@@ -172,7 +172,7 @@ def test_pictures_may_be_files_and_missing_ones_are_named(tmp_path):
     paths = datasets.Dataset.from_dict(columns, features).cast_column("image", datasets.Image(decode=False))
     assert paths[0]["image"] == {"bytes": None, "path": str(path)}
     source = HuggingFaceSource("set", paths.select_columns(["image"]), Ranges((("train", 0, 3),)), np.array([0, 1, 1]))
-    np.testing.assert_array_equal(source[0], original("train", 0))
+    np.testing.assert_array_equal(source.read(0), original("train", 0))
     assert message(source.encoded, 1).startswith(f"{tmp_path / 'b.png'}: can't be read")
     assert message(source.encoded, 2) == "set, train[2]: no picture"
 

@@ -55,7 +55,7 @@ def test_picture_is_recognized_by_its_content_whatever_its_suffix(root, format, 
     dataset = loaded(root)
     assert f"{root}/a/more{suffix}" in names(dataset)
     assert dataset.notes == ()
-    images = [source[i] for source in dataset.parts().values() for i in range(len(source)) if "more" in source.name(i)]
+    images = [source.read(i) for source in dataset.parts().values() for i in range(len(source)) if "more" in source.name(i)]
     assert [image.shape for image in images] == [(32, 32, 3)]
 
 
@@ -115,7 +115,7 @@ def test_truncated_file_of_a_common_format_stops_by_its_name(root):
     (root / "a" / "cut.jfif").write_bytes(encoded("JPEG")[:300])
     dataset = loaded(root)
     with pytest.raises(UserError, match=r"a/cut.jfif: not a picture that can be decoded"):
-        [source[i] for source in dataset.parts().values() for i in range(len(source))]
+        [source.read(i) for source in dataset.parts().values() for i in range(len(source))]
 
 
 def test_suffix_of_a_picture_is_believed(root):
@@ -175,7 +175,7 @@ def test_names_that_are_not_utf_8_are_read_and_shown_with_their_bytes(root, cach
     assert json.loads(json.dumps(texts, ensure_ascii=False).encode()) == texts  # as summary.json and a console want them
     for source in dataset.parts().values():
         for index in range(len(source)):
-            np.testing.assert_array_equal(source[index], np.asarray(PICTURE))
+            np.testing.assert_array_equal(source.read(index), np.asarray(PICTURE))
 
 
 def test_error_about_a_file_whose_name_is_not_utf_8_can_be_printed(root):
@@ -183,7 +183,7 @@ def test_error_about_a_file_whose_name_is_not_utf_8_can_be_printed(root):
         file.write("no picture")
     dataset = loaded(root)
     with pytest.raises(UserError, match=r"a/\\xe9.png: not a picture") as mistake:
-        [source[i] for source in dataset.parts().values() for i in range(len(source))]
+        [source.read(i) for source in dataset.parts().values() for i in range(len(source))]
     str(mistake.value).encode()
     assert str(UserError(os.fsdecode(b"caf\xe9 \xc3\xa9"))) == "caf\\xe9 é"
     assert printable(unicodedata.normalize("NFD", "é\n")) == unicodedata.normalize("NFD", "é\n")

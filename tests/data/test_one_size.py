@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.config import changed, default_config
-from jaxcnn.data import ArraySource, load, make_preprocessing
+from jaxcnn.data import ArraySource, load, make_preprocessing, training_view
 from jaxcnn.data.sources import Resized
 
 HEIGHT, WIDTH = 48, 80
@@ -42,16 +42,16 @@ def loaded(path, image, **changes):
 def test_center_of_a_picture_keeps_its_proportions_in_a_rectangle(tmp_path, shape, ratio, interpolation):
     dataset = loaded(tmp_path, places(*shape), crop_ratio=ratio, interpolation=interpolation)
     for source in dataset.parts().values():
-        assert source[0].shape == source.image_shape == (HEIGHT, WIDTH, 3)
+        assert source.read(0).shape == source.image_shape == (HEIGHT, WIDTH, 3)
         scale = ratio * min(shape[0] / HEIGHT, shape[1] / WIDTH)  # the largest part of 48:80, and `ratio` of its sides
-        assert steps(source[0]) == pytest.approx((scale, scale), rel=0.06)  # places are whole numbers
-        middle = source[0][HEIGHT // 2 - 1 : HEIGHT // 2 + 1, WIDTH // 2 - 1 : WIDTH // 2 + 1, :2].mean(axis=(0, 1))
+        assert steps(source.read(0)) == pytest.approx((scale, scale), rel=0.06)  # places are whole numbers
+        middle = source.read(0)[HEIGHT // 2 - 1 : HEIGHT // 2 + 1, WIDTH // 2 - 1 : WIDTH // 2 + 1, :2].mean(axis=(0, 1))
         assert middle == pytest.approx(((shape[0] - 1) / 2, (shape[1] - 1) / 2), abs=1.5)
 
 
 @pytest.mark.parametrize(("shape", "rows", "columns"), [((100, 300), 80 / 3, WIDTH), ((200, 100), HEIGHT, 24)])
 def test_padded_picture_is_whole_and_keeps_its_proportions_in_a_rectangle(tmp_path, shape, rows, columns):
-    image = loaded(tmp_path, np.full((*shape, 3), 255, np.uint8), fit="pad").train[0]
+    image = loaded(tmp_path, np.full((*shape, 3), 255, np.uint8), fit="pad").train.read(0)
     assert (image.max(axis=(1, 2)) > 127).sum() == pytest.approx(rows, abs=1)
     assert (image.max(axis=(0, 2)) > 127).sum() == pytest.approx(columns, abs=1)
 
@@ -59,14 +59,14 @@ def test_padded_picture_is_whole_and_keeps_its_proportions_in_a_rectangle(tmp_pa
 def test_stretched_picture_is_that_of_opencv(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (120, 250, 3), np.uint8)
     expected = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(loaded(tmp_path, image, fit="stretch").test[0], expected)
+    np.testing.assert_array_equal(loaded(tmp_path, image, fit="stretch").test.read(0), expected)
 
 
 @pytest.mark.parametrize("cache", ["off", "memory"])
 def test_random_crops_are_distorted_either_way_alike(tmp_path, cache):
     crop = ((0.3, 0.9), (0.8, 1.25))
     train = loaded(tmp_path, places(250, 250), random_crop=crop, cache=cache).train
-    down, across = np.array([steps(train.at(0, place)) for place in range(100)]).T
+    down, across = np.array([steps(train.read(0, training_view(train, place))) for place in range(100)]).T
     distortion = across / down
     assert 0.75 < distortion.min() < 0.87
     assert 1.15 < distortion.max() < 1.33
@@ -81,7 +81,7 @@ def test_random_crops_of_a_square_are_as_before():
     image = places(200, 200)
     source = Resized(ArraySource(image[None], np.zeros(1, np.int32)), (50, 50, 3), crop=((0.5, 0.5), (1.0, 1.0)))
     for place in range(5):
-        assert steps(source.at(0, place)) == pytest.approx([round(200 * 0.5**0.5) / 50] * 2, rel=0.04)
+        assert steps(source.read(0, training_view(source, place))) == pytest.approx([round(200 * 0.5**0.5) / 50] * 2, rel=0.04)
 
 
 @pytest.mark.parametrize("name", ["folder", "csv", "arrays", "digits"])
@@ -111,7 +111,7 @@ def test_height_and_width_hold_in_every_source(tmp_path, name):
     dataset = load(config, seed=0)
     preprocessing = make_preprocessing(config, dataset.train)
     assert preprocessing.input_shape == (32, 20, 1 if name == "digits" else 3)
-    assert preprocessing(dataset.test[0][None]).shape == (1, *preprocessing.input_shape)
+    assert preprocessing(dataset.test.read(0)[None]).shape == (1, *preprocessing.input_shape)
 
 
 def test_a_picture_that_is_predicted_is_seen_as_in_evaluation(tmp_path):
@@ -119,7 +119,7 @@ def test_a_picture_that_is_predicted_is_seen_as_in_evaluation(tmp_path):
     config = changed(default_config(), {"data.image_size": (HEIGHT, WIDTH)}).data
     preprocessing = make_preprocessing(config, dataset.train)
     assert preprocessing.size == (HEIGHT, WIDTH)
-    np.testing.assert_array_equal(preprocessing.read(dataset.test.name(0)), dataset.test[0])
+    np.testing.assert_array_equal(preprocessing.read(dataset.test.name(0)), dataset.test.read(0))
 
 
 def test_pictures_of_no_size_asked_for_become_a_square_of_about_the_median_of_their_shorter_sides(tmp_path):

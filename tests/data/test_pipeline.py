@@ -127,22 +127,22 @@ def test_evaluation_over_8_devices_meets_every_example_once():
 def test_images_in_memory_are_had_at_once_as_one_by_one():
     some = np.array([5, 2, 9])
     for source in (SOURCE, Subset(SOURCE, np.arange(20)[::-1]), Subset(Subset(SOURCE, np.arange(3, 15)), np.arange(11))):
-        np.testing.assert_array_equal(source.several(some), [source[int(index)] for index in some])
-        np.testing.assert_array_equal(source.several(slice(1, 4)), [source[index] for index in (1, 2, 3)])
-    assert dataclasses.replace(SOURCE, channels=1).several(some) is None, "they lie there in colour"
+        np.testing.assert_array_equal(source.read_batch(some), [source.read(int(index)) for index in some])
+        np.testing.assert_array_equal(source.read_batch(slice(1, 4)), [source.read(index) for index in (1, 2, 3)])
+    assert dataclasses.replace(SOURCE, channels=1).read_batch(some) is None, "they lie there in colour"
 
 
 def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
     loads = []
 
     class Counting(ArraySource):
-        def __getitem__(self, index):
+        def read(self, index, view=None):
             loads.append(index)
-            return super().__getitem__(index)
+            return super().read(index, view)
 
-        def several(self, indices):
+        def read_batch(self, indices):
             loads.extend(range(SIZE)[indices])
-            return super().several(indices)
+            return super().read_batch(indices)
 
     source = Counting(SOURCE.images, SOURCE.labels)
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])

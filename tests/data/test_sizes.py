@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from jaxcnn.data import ArraySource, Sizes
+from jaxcnn.data import ArraySource, Sizes, training_view
 from jaxcnn.data.sources import Resized
 
 SMALL, MIDDLE, LARGE = THREE = ((32, 24), (40, 60), (48, 48))
@@ -41,5 +41,5 @@ def test_random_crops_come_in_the_size_of_their_step():
     photo = load_sample_images().images[0]
     source = Resized(ArraySource(photo[None], np.zeros(1, np.int32)), (48, 48, 3), crop=((0.5, 1.0), (1.0, 1.0)), sizes=RAMP)
     for place in (0, 27, 28, 60):
-        assert source.at(0, place).shape == source.shape_at(place) == (*RAMP.at_place(place), 3)
-    assert source[0].shape == source.image_shape == (48, 48, 3)
+        assert source.read(0, training_view(source, place)).shape == (*RAMP.at_place(place), 3)
+    assert source.read(0).shape == source.image_shape == (48, 48, 3)

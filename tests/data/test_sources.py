@@ -19,7 +19,7 @@ def dataset(name, root="", validation=0.0, seed=0):
 
 
 def images_of(source):
-    return np.stack([source[i] for i in range(len(source))])
+    return np.stack([source.read(i) for i in range(len(source))])
 
 
 def test_unknown_data_set_is_refused_with_near_names():
@@ -40,7 +40,7 @@ def test_parts_of_digits_hold_every_scan_once():
     parts = [digits.train, digits.validation, digits.test]
     assert [len(part) for part in parts] == [1293, 144, 360]
     assert digits.train.image_shape == (8, 8, 1)
-    assert digits.train[0].dtype == np.uint8
+    assert digits.train.read(0).dtype == np.uint8
 
     stored = load_digits()
 

@@ -45,7 +45,7 @@ def arrays(tmp_path):
 
 
 def images_of(source):
-    return np.stack([source[i] for i in range(len(source))])
+    return np.stack([source.read(i) for i in range(len(source))])
 
 
 def test_layout_of_medmnist_is_read_with_its_own_validation_part(arrays):

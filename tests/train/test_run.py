@@ -272,7 +272,7 @@ def test_two_classes_and_several_labels_an_image_are_trained_and_reported(tmp_pa
     arrays = {}
     for part, source in (("train", dataset.train), ("test", dataset.test)):
         digits = source.labels
-        arrays[f"{part}_images"] = np.stack([source[i] for i in range(len(source))])
+        arrays[f"{part}_images"] = np.stack([source.read(i) for i in range(len(source))])
         arrays[f"{part}_labels"] = digits // 5 if task == "binary" else np.stack([digits % 2, digits // 5], axis=1)
     np.savez(tmp_path / "digits.npz", **arrays, class_names=["small", "large"] if task == "binary" else ["odd", "large"])
     summary, _ = run(tmp_path / "run", **{

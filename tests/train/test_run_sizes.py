@@ -53,7 +53,7 @@ def test_each_size_is_compiled_once_and_evaluation_and_prediction_keep_their_own
     trained = train.load_trained(tmp_path / "run")
     assert trained.preprocessing.input_shape == (16, 24, 1)
     assert train.evaluate(trained)["test_accuracy"] == summary["test_accuracy"]
-    picture = prepare(trained.config).dataset.test[0]
+    picture = prepare(trained.config).dataset.test.read(0)
     cv2.imwrite(str(tmp_path / "digit.png"), picture)
     (found,), _ = train.predict_files(trained, [tmp_path / "digit.png"])
     logits = trained.task.model.apply(trained.variables, trained.preprocessing(picture[None]), train=False)
