@@ -65,6 +65,12 @@ def run(
     return Run(config, workdir, console=console).train(extend=extend)
 
 
+def _console() -> Console:
+    """The terminal; in a notebook plain lines, for which Rich would write an HTML element per line."""
+    console = Console()
+    return Console(force_jupyter=False, force_terminal=False) if console.is_jupyter else console
+
+
 class Run:
     """A training run in a folder, with its experiment, checkpoints, log, clock and signal handling."""
 
@@ -75,7 +81,7 @@ class Run:
     tally: AheadOfTime
 
     def __init__(self, config: ConfigDict | Config, workdir: str | Path, *, console: Console | None = None):
-        self.config, self.workdir, self.console = settings.validate(config), user_path(workdir), console or Console()
+        self.config, self.workdir, self.console = settings.validate(config), user_path(workdir), console or _console()
         self.clock, self.interrupts = Clock(), Interrupts()
         self.checkpoints = Checkpoints(self.workdir / "checkpoints", keep=self.config.checkpoint.keep, warn=self.warn)
         self._pending: list[tuple[Metrics, int]] = []  # metrics and number of steps of each call since the last row
