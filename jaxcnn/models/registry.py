@@ -70,8 +70,8 @@ _VARIANTS: dict[str, Variant] = {}  # filled by `variant` when a family is impor
 def _variants() -> dict[str, Variant]:
     """Returns all variants by name. The first call imports all families, which declare their variants."""
     package = importlib.import_module("jaxcnn.models")
-    for file in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{file.name}")
+    for file in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(file.name)
     return _VARIANTS
 
 
