@@ -22,6 +22,7 @@ from jaxcnn.layers.scanned import in_sequence
 from jaxcnn.layers.shuffle import channel_shuffle
 from jaxcnn.layers.squeeze_excite import SqueezeExcite
 from jaxcnn.layers.standardized_conv import ScaledStandardizedConv, StandardizedConv
+from jaxcnn.layers.transposed_conv import TransposedConv
 
 __all__ = [
     "AVERAGE_POOL",
@@ -36,6 +37,7 @@ __all__ = [
     "SqueezeExcite",
     "StandardizedConv",
     "StochasticDepth",
+    "TransposedConv",
     "adaptive_average_pool",
     "average_pool",
     "blur_pool",

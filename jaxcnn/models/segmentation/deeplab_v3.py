@@ -22,7 +22,7 @@ class DeepLabV3(EncoderNetwork, kw_only=True):
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H/output_stride, W/output_stride, num_classes) float32."""
-        earlier, x = self.encode(images, train=train)
+        earlier, x = self.encode(self.encoder, images, train=train, taps=self.taps, output_stride=self.output_stride)
         self.sow_auxiliary(earlier, images.shape[1:3], train=train)
         conv, norm = self.layers(train)
         x = self.atrous_pyramid(x, train=train)

@@ -20,7 +20,7 @@ class FCN(EncoderNetwork, kw_only=True):
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H/8, W/8, num_classes) float32."""
-        earlier, x = self.encode(images, train=train)
+        earlier, x = self.encode(self.encoder, images, train=train, taps=self.taps, output_stride=self.output_stride)
         self.sow_auxiliary(earlier, images.shape[1:3], train=train)
         return self.fcn_head(x, "head", drop_rate=self.drop_rate, train=train)
 

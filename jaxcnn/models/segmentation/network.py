@@ -33,10 +33,24 @@ class SegmentationNetwork(Network, kw_only=True):
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H', W', num_classes) float32, which are resized to H×W."""
 
-    def per_pixel(self, x: jax.Array, name: str) -> jax.Array:
-        """A 1×1 convolution: (N, H, W, F) -> logits (N, H, W, num_classes) float32."""
-        bias_init = uniform(x.shape[-1] ** -0.5)
-        layer = conv(self.num_classes, 1, use_bias=True, kernel_init=FAN_IN_UNIFORM, bias_init=bias_init, dtype=self.dtype, name=name)
+    def encode(self, encoder: str, images: jax.Array, *, train: bool, **selection: Any) -> list[jax.Array]:
+        """Images (N, H, W, C) -> the maps of a classifier; `selection` are `taps`, `output_stride` and such of create_model."""
+        arguments: dict[str, Any] = {
+            "freeze_norm": self.freeze_norm,
+            "remat": self.remat,
+            "drop_path_rate": self.drop_path_rate,
+        }
+        arguments = {name: value for name, value in arguments.items() if value}  # not all classifiers have all of them
+        network = create_model(encoder, features_only=True, dtype=self.dtype, **arguments, **selection)
+        model = network.model.clone(parent=None, name=None)  # Flax made it a child of this module
+        return network.clone(parent=self, name="backbone", model=model)(images, train=train)
+
+    def per_pixel(self, x: jax.Array, name: str, size: int = 1) -> jax.Array:
+        """A convolution: (N, H, W, F) -> logits (N, H, W, num_classes) float32."""
+        bias_init = uniform((x.shape[-1] * size**2) ** -0.5)
+        layer = conv(
+            self.num_classes, size, use_bias=True, kernel_init=FAN_IN_UNIFORM, bias_init=bias_init, dtype=self.dtype, name=name
+        )
         return layer(x).astype(jnp.float32)
 
 
@@ -56,15 +70,6 @@ class EncoderNetwork(SegmentationNetwork, kw_only=True):
     taps: tuple[str, ...]
     output_stride: Literal[8, 16]
     aux_loss: bool = False
-
-    def encode(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
-        """Images (N, H, W, C) -> the maps of the encoder at `taps`."""
-        arguments: dict[str, Any] = {"freeze_norm": self.freeze_norm, "remat": self.remat, "dtype": self.dtype}
-        if self.drop_path_rate:
-            arguments["drop_path_rate"] = self.drop_path_rate
-        encoder = create_model(self.encoder, features_only=True, taps=self.taps, output_stride=self.output_stride, **arguments)
-        model = encoder.model.clone(parent=None, name=None)  # Flax made it a child of this module
-        return encoder.clone(parent=self, name="backbone", model=model)(images, train=train)
 
     def fcn_head(self, x: jax.Array, name: str, *, drop_rate: float, train: bool) -> jax.Array:
         """A 3×3 convolution to a quarter of the channels and a 1×1 convolution: (N, H, W, F) -> (N, H, W, num_classes)."""
