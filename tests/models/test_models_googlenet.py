@@ -52,6 +52,6 @@ def test_without_classes_there_is_no_head_of_any_kind():
 def test_wrong_images_are_refused():
     with pytest.raises(UserError, match="14×14 is too small for googlenet: at least 15×15"):
         parameters("googlenet", 14)
-    with pytest.raises(UserError, match="transform_input is for images of 3 channels, not 1"):
+    with pytest.raises(UserError, match="transform_input: expected images with 3 channels, got 1"):
         parameters("googlenet", channels=1, transform_input=True)
     parameters("googlenet", 15)

@@ -63,5 +63,5 @@ def test_without_classes_it_gives_features_of_any_channels():
 
 
 def test_images_without_channels_are_refused():
-    with pytest.raises(UserError, match="regnet_x_400mf: images of shape"):
+    with pytest.raises(UserError, match="regnet_x_400mf: expected images of shape"):
         create_model("regnet_x_400mf").init({}, np.zeros((2, 32, 32)), train=False)

@@ -104,5 +104,5 @@ def test_without_classes_it_gives_features_of_any_channels():
 
 
 def test_images_without_channels_are_refused():
-    with pytest.raises(UserError, match="timm/repvgg_a0: images of shape"):
+    with pytest.raises(UserError, match="timm/repvgg_a0: expected images of shape"):
         create_model("timm/repvgg_a0").init({}, np.zeros((2, 32, 32)), train=False)

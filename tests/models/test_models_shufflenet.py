@@ -84,5 +84,5 @@ def test_without_classes_it_gives_features_of_any_channels(name, width):
 
 @pytest.mark.parametrize("name", ["shufflenet_v1_g3", "shufflenet_v2_x1_0"])
 def test_images_without_channels_are_refused(name):
-    with pytest.raises(UserError, match=f"{name}: images of shape"):
+    with pytest.raises(UserError, match=f"{name}: expected images of shape"):
         create_model(name).init({}, np.zeros((2, 32, 32)), train=False)
