@@ -149,9 +149,8 @@ for _number, (_width, _depth, _dropout, _side) in enumerate(_SCALES):
 
 
 def _lite_depth(factor: float) -> Callable[[int], int]:
-    return lambda repeats: (
-        repeats if repeats == 1 else math.ceil(repeats * factor)
-    )  # the first and the last stage have one block
+    # only the first and the last stage have one block
+    return lambda repeats: repeats if repeats == 1 else math.ceil(repeats * factor)
 
 
 _LITE = Design(tuple(row._replace(squeeze_excite=0) for row in V1), 32, 1280, nn.relu6)

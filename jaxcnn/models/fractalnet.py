@@ -68,8 +68,8 @@ class FractalBlock(nn.Module):
         index = jnp.arange(len(inputs)).reshape(-1, 1)
         local = jnp.where(local.any(0, keepdims=True), local, index == survivor)
         only = index + self.columns - len(inputs) == column.reshape(1, n)  # all False if that column does not end here
-        kept = jnp.where(column.reshape(1, n) < 0, local, only).astype(jnp.float32)
-        weights = kept / jnp.maximum(kept.sum(0, keepdims=True), 1)
+        active = jnp.where(column.reshape(1, n) < 0, local, only).astype(jnp.float32)
+        weights = active / jnp.maximum(active.sum(0, keepdims=True), 1)
         return (stacked * weights.astype(stacked.dtype).reshape(len(inputs), n, 1, 1, 1)).sum(0)
 
 

@@ -1,7 +1,7 @@
 """timm's pre-activation residual networks, including Big Transfer (BiT).
 
-Kolesnikov, Beyer, Zhai, Puigcerver, Yung, Gelly, Houlsby: Big Transfer (BiT). ECCV 2020, arXiv:1912.11370: `…x3_bit` has
-group norm, standardized kernels and 3 times the width. `…d` has ResNet-D's stem and shortcuts (arXiv:1812.01187).
+Kolesnikov, Beyer, Zhai, Puigcerver, Yung, Gelly, Houlsby: Big Transfer (BiT). ECCV 2020, arXiv:1912.11370: `…_bit` has
+group norm and standardized kernels; `x3` has 3 times the width. `…d` has ResNet-D's stem and shortcuts (arXiv:1812.01187).
 In all of them the 3×3 convolution of a block carries the stride and no norm follows the stem. The head's kernel is initialized
 from a normal distribution, σ = 0.01.
 """

@@ -32,9 +32,9 @@ class Fire(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H, W, 8·squeeze)."""
         x = nn.relu(self.conv(self.squeeze, 1, name="squeeze")(x))
-        one = nn.relu(self.conv(4 * self.squeeze, 1, name="expand1x1")(x))
-        three = nn.relu(self.conv(4 * self.squeeze, 3, name="expand3x3")(x))
-        return jnp.concatenate([one, three], axis=-1)
+        expand1x1 = nn.relu(self.conv(4 * self.squeeze, 1, name="expand1x1")(x))
+        expand3x3 = nn.relu(self.conv(4 * self.squeeze, 3, name="expand3x3")(x))
+        return jnp.concatenate([expand1x1, expand3x3], axis=-1)
 
 
 class SqueezeNet(Network, kw_only=True):
