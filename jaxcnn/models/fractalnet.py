@@ -114,4 +114,4 @@ class FractalNet(Network, kw_only=True):
 
 
 fractalnet = partial(variant, module=FractalNet, image_size=32, paper="arXiv:1605.07648")
-fractalnet("fractalnet20", columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M
+fractalnet("fractalnet20", columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; 38.6 M in the paper

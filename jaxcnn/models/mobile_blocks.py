@@ -4,10 +4,10 @@ A `Row` of a design describes equal blocks, as in the papers' tables. A block co
 with a shortcut if its input and output have the same shape. Its kinds are:
 
     separable            depthwise, project (linear)
-    separable_activated  depthwise, project (with activation), no shortcut: MobileNet v1, arXiv:1704.04861
-    inverted             expand, depthwise, project: MobileNet v2, arXiv:1801.04381, figure 4
+    separable_activated  depthwise, project (with activation), no shortcut: MobileNet V1, arXiv:1704.04861
+    inverted             expand, depthwise, project: MobileNet V2, arXiv:1801.04381, figure 4
     fused                expand with the block's kernel size, project: EfficientNetV2, arXiv:2104.00298, figure 2
-    universal            depthwise, expand, depthwise, project: MobileNet v4, arXiv:2404.10518, figure 4
+    universal            depthwise, expand, depthwise, project: MobileNet V4, arXiv:2404.10518, figure 4
     conv                 a single convolution without shortcut
 
 `BlockSpec` describes a block with its numbers of channels, and `MobileBlock` is the module.
@@ -117,7 +117,7 @@ class Design(NamedTuple):
     strided_padding: Padding | None = None
     """padding of depthwise convolutions with a stride; None: the flavour's"""
     hard_squeeze: bool = False
-    """squeeze-and-excitation has MobileNet v3's form: ReLU and hard sigmoid"""
+    """squeeze-and-excitation has MobileNet V3's form: ReLU and hard sigmoid"""
     dilate_strided: bool = False
     """with `output_stride`, the convolution whose stride is replaced is dilated too"""
     drop_steps: int = 0

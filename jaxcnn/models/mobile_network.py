@@ -23,7 +23,7 @@ class MobileNetwork(Network, kw_only=True):
     """Stem, blocks, 1×1 convolution, global average pool, hidden layer and head. `design` describes them; some are optional.
 
     The "small" stem has stride 1, for images of about 32×32. `output_stride` limits the stride of the network: the last blocks
-    are dilated instead. As in timm, this affects the blocks after the one whose stride is replaced; in MobileNet v3, as in
+    are dilated instead. As in timm, this affects the blocks after the one whose stride is replaced; in MobileNet V3, as in
     torchvision, that one too. With num_classes=0, the network returns the input of the hidden layer. If there is a hidden
     layer, the last convolution is the map of another stage, as in torchvision and timm.
     """

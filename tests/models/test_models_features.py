@@ -42,12 +42,8 @@ def test_strides_grow_from_stage_to_stage(name):
 
 
 @pytest.mark.parametrize(
-    (
-        "name",
-        "strides",
-        "channels",
-    ),  # from the papers' tables; none of these strides is the rounded ratio of sizes
-    [
+    ("name", "strides", "channels"),
+    [  # from the papers' tables; none of these strides is the rounded ratio of sizes
         ("alexnet", [4, 8, 16], [64, 192, 256]),
         ("squeezenet1_0", [2, 4, 8, 16], [96, 256, 512, 512]),
         ("inception_v3", [8, 8, 16, 32], [192, 288, 768, 2048]),
@@ -56,7 +52,7 @@ def test_strides_grow_from_stage_to_stage(name):
         ("resnet50", [2, 4, 8, 16, 32], [64, 256, 512, 1024, 2048]),
     ],
 )
-def test_strides_and_channels_are_the_paper_s(name, strides, channels):
+def test_strides_and_channels_are_those_of_the_paper(name, strides, channels):
     found = stages(create_model(name))
     assert [stage.stride for stage in found.values()] == strides
     assert [stage.channels for stage in found.values()] == channels

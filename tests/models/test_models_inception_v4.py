@@ -15,9 +15,9 @@ def test_name_without_prefix_has_timms_parameters(name, parameters_of_timm):
 
 
 def test_bn_inception_has_the_variables_of_tensorflow_slim():
-    """slim's test of inception_v2_base says 10,173,112, with the running statistics and without the norms' scales.
+    """Slim's test of inception_v2_base expects 10,173,112, including running statistics and excluding scales of norms.
 
-    Its first convolution has 64 biases, for its arguments leave separable convolutions without norm.
+    Slim's first convolution has 64 biases, because separable convolutions have no norm with its arguments.
     """
     params, stats = parameters("inception_bn", num_classes=0)
     scales = sum(v.size for path, v in flax.traverse_util.flatten_dict(params).items() if path[-1] == "scale")

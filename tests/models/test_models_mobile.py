@@ -53,7 +53,7 @@ def deviations(name, *layers):
     return [layer["kernel"].std() for layer in initialised_layers(name, layers)]
 
 
-BLOCK = "stage4_block2"  # of 384 channels between 64 in MobileNet v2, 240 between 40 in EfficientNet's third stage
+BLOCK = "stage4_block2"  # 64, 384 and 64 channels in MobileNet V2; 40, 240 and 40 in EfficientNet
 
 
 def test_initialization_is_torchvisions():
@@ -177,7 +177,7 @@ def test_rate_of_stochastic_depth_grows_with_depth():
         create_model("timm/lcnet_050", drop_path_rate=0.1)
 
 
-# (kernel, stride, dilation) of all convolutions but 1×1: timm 1.0.31's, but for MobileNet v3 torchvision 0.28's (`dilated`)
+# (kernel, stride, dilation) of convolutions larger than 1×1 in timm 1.0.31, or for MobileNet V3 (`dilated`) in torchvision 0.28
 FIRST = [(3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1)]
 DILATED = {
     ("mobilenet_v2", 8): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 3, *[(3, 1, 2)] * 7, *[(3, 1, 4)] * 3],

@@ -91,9 +91,9 @@ def test_initialization_is_timms():
 def test_both_branches_of_the_stem_are_adapted_to_gray_images():
     model = RepVGG(**SMALL)
     variables = init(model)
-    grey = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
-    adapted = compiled(lambda v, x: model.apply(v, x, train=False), adapt_stem(variables, 1), grey)
-    repeated = compiled(lambda v, x: model.apply(v, x, train=False), variables, jnp.repeat(grey, 3, -1))
+    gray = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
+    adapted = compiled(lambda v, x: model.apply(v, x, train=False), adapt_stem(variables, 1), gray)
+    repeated = compiled(lambda v, x: model.apply(v, x, train=False), variables, jnp.repeat(gray, 3, -1))
     np.testing.assert_allclose(adapted, repeated, atol=1e-5)
 
 
