@@ -1,4 +1,4 @@
-"""Every golden file: the reference's parameter count, logits and running statistics, on weights rebuilt from a rule."""
+"""Golden files: parameter counts, logits and running statistics equal the reference's, on regenerated weights."""
 
 import pytest
 from common.promises import GOLDEN, check_golden
@@ -14,10 +14,10 @@ QUICK = (  # the quickest of most families
 )  # fmt: skip
 
 
-def test_quick_files_are_there():
+def test_quick_files_exist():
     assert set(QUICK) <= set(FILES)
 
 
 @pytest.mark.parametrize("file", [file if file in QUICK else pytest.param(file, marks=pytest.mark.slow) for file in FILES])
-def test_network_is_that_of_the_reference(file):
+def test_network_equals_the_reference(file):
     check_golden(file)

@@ -1,4 +1,4 @@
-"""ConvNeXt against torchvision and Keras, ConvNeXt V2 against timm."""
+"""Compares ConvNeXt with torchvision and Keras, and ConvNeXt V2 with timm."""
 
 import json
 
@@ -32,7 +32,7 @@ def init(model):
     return compiled(lambda key: model.init(key, images, train=False), random_key(0))
 
 
-def test_starts_as_torchvision_does():
+def test_is_initialized_like_torchvision():
     params = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=False))["params"]
     block = params["stage4_block1"]
     for layer in (block["conv7x7"], block["expand"], block["reduce"], params["stage3_conv"], params["head"]):
@@ -42,28 +42,28 @@ def test_starts_as_torchvision_does():
     assert (block["layer_scale"] == np.float32(1e-6)).all()
 
 
-def test_second_version_starts_without_response_norm():
+def test_response_norm_of_the_second_version_is_initially_the_identity():
     block = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=True))["params"]["stage1_block1"]
     assert (block["response_norm"]["scale"] == 0).all()
     assert (block["response_norm"]["bias"] == 0).all()
     assert "layer_scale" not in block
 
 
-def test_kerass_flavour_starts_by_glorot():
+def test_keras_variant_is_initialized_by_glorot():
     kernel = init(KerasConvNeXt(**SMALL, flavour=KERAS, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
     bound = (6 / (64 + 256)) ** 0.5
     assert 0.99 * bound < np.abs(kernel).max() <= bound
     assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
 
 
-def test_kerass_flavour_may_leave_images_as_they_are():
+def test_keras_variant_can_omit_the_preprocessing():
     pixels = 255 * jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
     inside, outside = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=given) for given in (True, False))
     variables = init(inside)
-    standardised = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
+    standardized = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
     np.testing.assert_allclose(
         compiled(lambda v, x: inside.apply(v, x, train=False), variables, pixels),
-        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardised)),
+        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardized)),
         atol=1e-5,
     )
 
@@ -85,10 +85,10 @@ def test_stochastic_depth_rises_from_0_to_the_last_block(name, blocks):
 
 
 def test_output_stride_dilates_the_last_stage():
-    """Every second position then is what it was."""
+    """Every second position of the dilated map equals the strided map."""
     images = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
     plain, dilated = (ConvNeXt(**SMALL, flavour=PAPER, response_norm=False, output_stride=stride) for stride in (32, 16))
-    variables = jax.tree_util.tree_map_with_path(  # branches count
+    variables = jax.tree_util.tree_map_with_path(  # without the small scales, the branches affect the maps
         lambda path, leaf: jnp.ones_like(leaf) if path[-1].key == "layer_scale" else leaf, init(plain)
     )
 
@@ -99,7 +99,7 @@ def test_output_stride_dilates_the_last_stage():
 
 
 @pytest.mark.slow
-def test_rematerialised_blocks_have_the_same_gradient():
+def test_rematerialized_blocks_have_the_same_gradient():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     plain, remat = (ConvNeXt(**SMALL, response_norm=True, remat=given) for given in (False, True))
     variables = init(plain)
@@ -110,12 +110,12 @@ def test_rematerialised_blocks_have_the_same_gradient():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradient(plain), gradient(remat))
 
 
-def test_without_classes_it_gives_normed_features_of_any_channels():
+def test_model_without_classes_returns_normalized_features_for_any_number_of_channels():
     params, _ = parameters("convnext_tiny", 33, channels=5, num_classes=0)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (4, 4, 5, 96)
 
 
-def test_too_small_images_are_refused_by_name():
+def test_too_small_images_are_refused_with_the_model_name():
     with pytest.raises(UserError, match="31×31 is too small for timm/convnextv2_atto: at least 32×32"):
         parameters("timm/convnextv2_atto", 31)

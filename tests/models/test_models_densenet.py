@@ -1,4 +1,4 @@
-"""DenseNet against torchvision, Keras and the paper's table 2."""
+"""Compares DenseNet with torchvision, Keras and table 2 of the paper."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ TINY = {
 
 
 def parameters_of(depth, growth, bottleneck, compression):
-    """Section 3: (L - 4) / 3 layers a block, half as many with bottlenecks; 16 filters at first, 2k with bottlenecks."""
+    """Section 3: (L - 4) / 3 layers per block, half as many with bottlenecks. The stem has 16 filters, 2k with bottlenecks."""
     layers = (depth - 4) // 3 // (2 if bottleneck else 1)
     maps = 2 * growth if bottleneck else 16
     total = 27 * maps
@@ -79,13 +79,13 @@ def test_remat_changes_neither_variables_nor_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), expected, result)
 
 
-def started(**fields):
+def initial_params(**fields):
     model = DenseNet(**TINY | {"growth": 32, "stem_filters": 64} | fields)
     return compiled(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), train=False), random_key(0))["params"]
 
 
-def test_starts_as_torchvision_does():
-    params = started()
+def test_is_initialized_like_torchvision():
+    params = initial_params()
     layer = params["stage2_layer2"]
     assert layer["conv1"]["kernel"].std() == pytest.approx((2 / 96) ** 0.5, rel=0.03)
     assert layer["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.03)
@@ -93,8 +93,8 @@ def test_starts_as_torchvision_does():
     assert (params["head"]["bias"] == 0).all()
 
 
-def test_keras_flavour_starts_by_glorot():
-    kernel = started(flavour=KERAS)["stage2_layer2"]["conv1"]["kernel"]
+def test_keras_variant_is_initialized_by_glorot():
+    kernel = initial_params(flavour=KERAS)["stage2_layer2"]["conv1"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (96 + 128)) ** 0.5, rel=0.03)
     assert np.abs(kernel).max() <= (6 / (96 + 128)) ** 0.5
 
@@ -102,7 +102,7 @@ def test_keras_flavour_starts_by_glorot():
 @pytest.mark.parametrize(
     ("name", "stem", "least"), [("densenet121", "imagenet", 29), ("densenet121", "small", 8), ("densenet40_12", "small", 4)]
 )
-def test_features_channels_and_least_size(name, stem, least):
+def test_features_channels_and_smallest_image(name, stem, least):
     params, _ = parameters(name, least, channels=1, num_classes=0, stem=stem)
     assert params["stem_conv"]["kernel"].shape[:3] == ((7, 7, 1) if stem == "imagenet" else (3, 3, 1))
     assert "head" not in params

@@ -1,4 +1,4 @@
-"""GoogLeNet against torchvision."""
+"""Compares GoogLeNet with torchvision."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
 
 
-def test_auxiliary_logits_are_sown_in_training_alone_and_only_where_asked_for():
+def test_auxiliary_logits_are_sown_only_in_training_and_only_if_requested():
     model = create_model("googlenet", num_classes=5, dropout_aux=0.0)
     images = jnp.zeros((2, 64, 64, 3))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
@@ -27,7 +27,7 @@ def test_auxiliary_logits_are_sown_in_training_alone_and_only_where_asked_for():
     assert not sown(False, ["auxiliary"])
 
 
-def test_starts_as_torchvision_does():
+def test_is_initialized_like_torchvision():
     convolution, hidden, head = initialised_layers("googlenet", ["inception5b/branch2_conv2", "aux1_head/fc1", "head"])
     for layer in (convolution, hidden, head):
         assert layer["kernel"].std() == pytest.approx(0.01, rel=0.01)

@@ -1,4 +1,4 @@
-"""Inception v3 against torchvision and Keras."""
+"""Compares Inception v3 with torchvision and Keras."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxcnn.models import create_model
 
 
 def sown(size, **arguments):
-    """The shapes of auxiliary logits that training at this size gives."""
+    """Returns the shapes of the auxiliary logits in training on images of this size."""
     model = create_model("inception_v3", num_classes=5, **arguments)
     images, rngs = jnp.zeros((2, size, size, 3)), {"dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
@@ -27,7 +27,7 @@ def test_auxiliary_logits_are_sown_in_training():
         sown(298)
 
 
-def test_starts_as_the_libraries_do():
+def test_is_initialized_like_the_libraries():
     layers = initialised_layers("inception_v3", ["mixed_7c/branch3_conv2", "aux_head/conv2", "head", "aux_head/fc"], 75)
     for layer, std in zip(layers, (0.1, 0.1, 0.1, 0.001), strict=True):
         assert layer["kernel"].std() == pytest.approx(std, rel=0.01)

@@ -1,4 +1,4 @@
-"""LeNet-5 against the paper: its counts, its table I, and its formulas in NumPy."""
+"""Compares LeNet-5 with the paper: its counts, its table I, and its formulas in NumPy."""
 
 import math
 
@@ -89,12 +89,12 @@ def test_lenet5_computes_the_papers_formulas(lenet5):
 
 
 def _order(source, target):
-    """C3's connections are stored map by map, each from its first neighbour on, around the circle of six."""
+    """Returns the position of a connection of C3, whose connections are stored per map from its first neighbor on."""
     return (source - target % 6) % 6 if target < 15 else source
 
 
 @pytest.mark.parametrize(("layer", "fan_in"), [("C1", 25), ("S2", 4), ("C5", 400), ("F6", 120), ("head", 84)])
-def test_lenet5_starts_uniform_within_the_papers_bounds(lenet5, layer, fan_in):
+def test_lenet5_is_initialized_uniformly_within_the_papers_bounds(lenet5, layer, fan_in):
     weights = np.abs(lenet5[layer]["scale" if layer == "S2" else "kernel"])
     assert weights.max() <= 2.4 / fan_in
     if weights.size > 100:
@@ -102,7 +102,7 @@ def test_lenet5_starts_uniform_within_the_papers_bounds(lenet5, layer, fan_in):
         assert weights.std() == pytest.approx(2.4 / fan_in / math.sqrt(12), rel=0.1)
 
 
-def test_c3_starts_by_the_inputs_of_each_map(lenet5):
+def test_c3_is_initialized_by_the_number_of_inputs_of_each_map(lenet5):
     kernel = np.abs(lenet5["C3"]["kernel"])
     start = 0
     for inputs in CONNECTED.sum(0):
@@ -114,7 +114,7 @@ def test_c3_starts_by_the_inputs_of_each_map(lenet5):
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_relu"])
 @pytest.mark.parametrize("size", [(8, 8), (31, 64), (64, 31)])
-def test_too_small_images_are_refused_by_name(name, size):
+def test_too_small_images_are_refused_with_the_model_name(name, size):
     with pytest.raises(UserError, match=f"{size[0]}×{size[1]} is too small for {name}: at least 32×32"):
         jax.eval_shape(lambda: create_model(name).init(jax.random.key(0), jnp.zeros((1, *size, 1)), train=False))
 

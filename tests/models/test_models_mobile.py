@@ -1,4 +1,4 @@
-"""The mobile families, MobileNet v1 to v4, MnasNet, EfficientNet v1 and v2: against their references, and their promises."""
+"""Compares the mobile families, MobileNet v1 to v4, MnasNet, EfficientNet v1 and v2, with their references."""
 
 import json
 from functools import partial
@@ -39,7 +39,7 @@ def test_parameters_are_as_many_as_in_timm(name):
 
 @pytest.mark.parametrize(("percent", "paper"), [(100, 4.2), (75, 2.6), (50, 1.3), (25, 0.5)])
 def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
-    """Table 6 of arXiv:1704.04861; each convolution has a norm of two parameters a channel."""
+    """Table 6 of arXiv:1704.04861. Each convolution has a norm with two parameters per channel."""
     widths = [percent * w // 100 for w in (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)]
     separable = sum(9 * a + 2 * a + a * b + 2 * b for a, b in pairwise(widths))
     by_hand = 27 * widths[0] + 2 * widths[0] + separable + 1000 * widths[-1] + 1000
@@ -49,14 +49,14 @@ def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
 
 
 def deviations(name, *layers):
-    """The standard deviation of each kernel."""
+    """Returns the standard deviation of each layer's kernel."""
     return [layer["kernel"].std() for layer in initialised_layers(name, layers)]
 
 
-BLOCK = "stage4_block2"  # of 384 channels between 64 in MobileNet v2, 240 between 40 in EfficientNet's third stage
+BLOCK = "stage4_block2"  # 64, 384, 64 channels in MobileNet v2; 40, 240, 40 in the third stage of EfficientNet
 
 
-def test_starts_as_torchvision_does():
+def test_is_initialized_like_torchvision():
     expand, depthwise, project, head = deviations(
         "mobilenet_v2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", f"{BLOCK}/project_conv", "head"
     )
@@ -64,18 +64,18 @@ def test_starts_as_torchvision_does():
     np.testing.assert_allclose(found, [(2 / 384) ** 0.5, (2 / (9 * 384)) ** 0.5, (2 / 64) ** 0.5, 0.01], rtol=0.05)
 
 
-def test_starts_as_keras_does():
+def test_is_initialized_like_keras():
     expand, depthwise, head = deviations("keras/MobileNetV2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", "head")
     glorot = [(2 / (64 + 384)) ** 0.5, (2 / (9 * 385)) ** 0.5, (2 / 2280) ** 0.5]
     np.testing.assert_allclose([expand, depthwise, head], glorot, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "keras/EfficientNetB0", "timm/tf_efficientnet_b0"])
-def test_efficientnet_starts_as_its_library_does(name):
+def test_efficientnet_is_initialized_like_its_library(name):
     block = "stage3_block2"
     layers = (f"{block}/expand_conv", f"{block}/depthwise_conv", f"{block}/squeeze_excite/expand", "head")
     expand, depthwise, excite, head = initialised_layers(name, layers)
-    groups = 240 if name == "efficientnet_b0" else 1  # torchvision counts the outputs of all of them
+    groups = 240 if name == "efficientnet_b0" else 1  # torchvision's fan-out includes the outputs of all groups
     found = [expand["kernel"].std(), depthwise["kernel"].std(), excite["kernel"].std()]
     np.testing.assert_allclose(found, [(2 / 240) ** 0.5, (2 / (25 * groups)) ** 0.5, (2 / 240) ** 0.5], rtol=0.07)
     assert (np.abs(expand["kernel"]).max() > 3 * found[0]) == (name != "keras/EfficientNetB0")  # truncated
@@ -83,7 +83,7 @@ def test_efficientnet_starts_as_its_library_does(name):
     assert (head["bias"] == 0).all()
 
 
-def test_mnasnet_starts_its_head_as_torchvision_does():
+def test_head_of_mnasnet_is_initialized_like_torchvision():
     (head,) = initialised_layers("mnasnet0_5", ["head"])
     assert head["kernel"].std() == pytest.approx(1000**-0.5, rel=0.02)
     assert np.abs(head["kernel"]).max() <= (3 / 1000) ** 0.5
@@ -112,7 +112,7 @@ def test_without_classes_there_are_pooled_features_and_no_head(name, features):
     assert params["stem_conv"]["kernel"].shape[2] == 5
 
 
-def test_a_too_small_image_is_refused_by_name():
+def test_too_small_image_is_refused_with_the_model_name():
     with pytest.raises(UserError, match="30×64 is too small for keras/MobileNet: at least 31×31"):
         shapes("keras/MobileNet", (1, 30, 64, 3))
     assert shapes("keras/MobileNet", (1, 31, 31, 3))[1].shape == (1, 1000)
@@ -142,7 +142,7 @@ def test_feature_maps_are_those_of_the_stages():
     ],
 )
 def test_feature_levels_are_those_of_timm(name, channels):
-    """The last convolution is one where a hidden layer follows the pool."""
+    """The last convolution is a level if a hidden layer follows the pooling."""
     assert create_model(name, features_only=True).channels == channels
 
 
@@ -152,7 +152,7 @@ def test_widths_are_rounded_to_eights_but_never_down_by_more_than_a_tenth(channe
 
 
 def layers(name, kind, **arguments):
-    """The layers of a kind in training, in order, each as a copy."""
+    """Returns copies of the layers of this kind in training, in order."""
     found = []
 
     def note(call, args, kwargs, context):
@@ -167,7 +167,7 @@ def layers(name, kind, **arguments):
     return found
 
 
-def test_branches_are_dropped_more_the_deeper_they_are():
+def test_drop_rates_of_branches_increase_with_depth():
     rates = [block.drop_rate for block in layers("efficientnet_b0", MobileBlock)]
     np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
     keras = [block.drop_rate for block in layers("keras/EfficientNetV2B1", MobileBlock)]
@@ -177,7 +177,7 @@ def test_branches_are_dropped_more_the_deeper_they_are():
         create_model("timm/lcnet_050", drop_path_rate=0.1)
 
 
-# (kernel, stride, dilation) of all convolutions but 1×1: timm 1.0.31's, but for MobileNet v3 torchvision 0.28's (`dilated`)
+# (kernel, stride, dilation) of all convolutions except 1×1: from timm 1.0.31, for MobileNet v3 torchvision 0.28 (`dilated`)
 FIRST = [(3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1)]
 DILATED = {
     ("mobilenet_v2", 8): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 3, *[(3, 1, 2)] * 7, *[(3, 1, 4)] * 3],
@@ -198,14 +198,14 @@ DILATED = {
 
 
 @pytest.mark.parametrize(("name", "output_stride"), DILATED)
-def test_output_stride_dilates_what_its_library_does(name, output_stride):
+def test_output_stride_dilates_the_same_layers_as_the_library(name, output_stride):
     convolutions = layers(name, nn.Conv, output_stride=output_stride)
     found = [(conv.kernel_size[0], conv.strides, conv.kernel_dilation) for conv in convolutions if conv.kernel_size != (1, 1)]
     assert found == DILATED[name, output_stride]
 
 
 @pytest.mark.parametrize("name", ["keras/MobileNet", "mobilenet_v3_small", "timm/mixnet_s"])
-def test_output_stride_changes_sizes_alone(name):
+def test_output_stride_changes_only_sizes(name):
     image = jnp.zeros((1, 64, 64, 3))
     made = {}
     for output_stride in (8, 32):
@@ -247,7 +247,7 @@ def test_remat_and_preprocessing_outside_change_nothing():
     np.testing.assert_allclose(*logits, rtol=1e-4)
 
 
-def test_names_of_keras_2_are_read_too():
+def test_names_of_keras_2_are_read():
     shapes_, stats = parameters("mobilenet_v1_025", 32)
     variables = jax.tree.map(
         lambda x: np.arange(x.size, dtype=np.float32).reshape(x.shape), {"params": shapes_, "batch_stats": stats}

@@ -1,4 +1,4 @@
-"""Models by name: what is listed, what is refused, and with which words."""
+"""Models by name: those that exist, and the messages for unknown names and arguments."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxcnn.models.registry import name_of, variant
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
+def test_every_model_is_a_linen_module_with_the_arguments_num_classes_and_dtype(name):
     model = create_model(name, num_classes=7, dtype="bfloat16")
     assert isinstance(model, nn.Module)
     assert model.num_classes == 7

@@ -1,4 +1,4 @@
-"""RepVGG against timm, and its deployed form against the trained one."""
+"""Compares RepVGG with timm, and its deployed form with the trained one."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxcnn.weights.convert import adapt_stem
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 4])
 def test_deployed_form_computes_the_same(groups):
-    """On random parameters and running statistics, of a small network with every kind of block."""
+    """Compares both forms of a small network with every kind of block, with random parameters and running statistics."""
     trained, fused = (
         RepVGG(depths=(2, 3), widths=(8, 16, 16), groups=groups, num_classes=5, deploy=given) for given in (False, True)
     )
@@ -49,7 +49,7 @@ def test_deployed_form_computes_the_same(groups):
     ("name", "millions"), [("timm/repvgg_a0", 8.30), ("timm/repvgg_b1g4", 36.12), ("timm/repvgg_b3", 110.96)]
 )
 def test_deployed_count_is_the_papers(name, millions):
-    """Table 4 of the paper, in hundredths of a million, not rounded up."""
+    """Table 4 of the paper, in hundredths of a million, rounded down."""
     params, stats = parameters(name, deploy=True)
     assert count(params) // 10_000 == round(100 * millions)
     assert not stats
@@ -76,7 +76,7 @@ def test_every_branch_gets_a_gradient(dtype):
         assert np.abs(gradient).max() > 0, path
 
 
-def test_starts_as_timm_does():
+def test_is_initialized_like_timm():
     params = init(RepVGG(**SMALL))["params"]
     block = params["stage2_block2"]
     assert block["conv"]["kernel"].std() == pytest.approx((2 / (9 * 128 / 4)) ** 0.5, rel=0.02)
@@ -88,7 +88,7 @@ def test_starts_as_timm_does():
     assert params["head"]["kernel"].std() == pytest.approx(0.01, rel=0.05)
 
 
-def test_stem_of_both_branches_is_adapted_to_grey_images():
+def test_stem_of_both_branches_is_adapted_to_gray_images():
     model = RepVGG(**SMALL)
     variables = init(model)
     grey = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
@@ -97,7 +97,7 @@ def test_stem_of_both_branches_is_adapted_to_grey_images():
     np.testing.assert_allclose(adapted, repeated, atol=1e-5)
 
 
-def test_without_classes_it_gives_features_of_any_channels():
+def test_model_without_classes_returns_features_for_any_number_of_channels():
     params, _ = parameters("timm/repvgg_a0", 33, channels=5, num_classes=0)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (3, 3, 5, 48)

@@ -1,4 +1,4 @@
-"""ResNet against torchvision: parameter counts, logits and running statistics on regenerated weights."""
+"""Compares ResNet with torchvision and the papers, and tests its options."""
 
 import flax.linen as nn
 import jax
@@ -36,7 +36,7 @@ def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():
 
 
 @pytest.mark.slow
-def test_starts_as_torchvision_does():
+def test_is_initialized_like_torchvision():
     params = compiled(lambda: init("resnet18"))["params"]
     for layer, fan_out in (("conv1", 9 * 512), ("conv2", 9 * 512), ("shortcut_conv", 512)):
         kernel = params["stage4_block1"][layer]["kernel"]
@@ -51,7 +51,7 @@ def test_starts_as_torchvision_does():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "last"), [("resnet18", "norm2"), ("resnet50", "norm3")])
-def test_zero_init_last_starts_the_last_scale_of_every_block_at_zero(name, last):
+def test_zero_init_last_initializes_the_last_scale_of_every_block_with_zero(name, last):
     params = compiled(lambda: init(name, zero_init_last=True))["params"]
     zero = {layer for layer, tree in params.items() if last in tree and (tree[last]["scale"] == 0).all()}
     assert zero == {layer for layer in params if layer.startswith("stage")}
@@ -90,7 +90,7 @@ def test_running_variance_may_be_the_biased_one():
 
 
 def test_resnext_on_cifar_has_as_many_parameters_as_published():
-    """Table 7 of the paper, which cuts and does not round; by hand: a 1×1 into groups, a 3×3, a 1×1, a norm behind each."""
+    """Table 7 of the paper, which rounds down. A block has a 1×1, a grouped 3×3 and a 1×1 convolution, each with a norm."""
     for name, groups, millions in (("resnext29_8x64d", 8, "34.4"), ("resnext29_16x64d", 16, "68.1")):
         inputs, expected = 64, 27 * 64 + 2 * 64
         for stage in range(3):
@@ -104,7 +104,7 @@ def test_resnext_on_cifar_has_as_many_parameters_as_published():
         assert str(expected // 10**5 / 10) == millions
 
 
-def test_the_papers_bottleneck_strides_in_its_first_convolution():
+def test_first_convolution_of_the_papers_bottleneck_has_the_stride():
     images = jnp.zeros((1, 64, 64, 3))
 
     def shapes(name):
@@ -133,7 +133,7 @@ def small(**arguments):
 
 
 @pytest.mark.slow
-def test_rematerialised_network_computes_the_same():
+def test_rematerialized_network_computes_the_same():
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
     variables = compiled(lambda: small().init(jax.random.key(0), images, train=False))
 

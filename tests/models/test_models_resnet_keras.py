@@ -1,4 +1,4 @@
-"""Keras's ResNets, first version."""
+"""Tests the Keras variant of ResNet v1."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from common.promises import initialised, parameters
 
 
-def test_starts_as_keras_does():
+def test_is_initialized_like_keras():
     params = initialised("keras/ResNet50", num_classes=100)
     for kernel, fans in (
         (params["stage4_block2"]["conv2"]["kernel"], 9 * 512 + 9 * 512),

@@ -1,4 +1,4 @@
-"""Xception against Keras and timm."""
+"""Compares Xception with Keras and timm."""
 
 import json
 
@@ -19,7 +19,7 @@ STEPS = {
     16: [*[(2, 1)] * 3, *[(1, 1)] * 9, (1, 2)],
     32: [*[(2, 1)] * 3, *[(1, 1)] * 8, (2, 1), (1, 1)],
 }
-"""(stride of the last convolution, dilation of all three) of each block of timm 1.0.31's xception41, by output_stride."""
+"""(stride of the last convolution, dilation of all three) per block of xception41 in timm 1.0.31, by output_stride."""
 
 
 @pytest.mark.parametrize("name", ["legacy_xception", "xception41", "xception65", "xception71"])
@@ -28,7 +28,7 @@ def test_parameters_are_timms(name):
     assert count(parameters(f"timm/{name}")[0]) == counts[name]["params"]
 
 
-def test_starts_as_the_libraries_do():
+def test_is_initialized_like_the_libraries():
     paths = ["block1/sepconv2_depthwise", "last_sepconv2_pointwise"]
     depthwise, pointwise = initialised_layers("timm/legacy_xception", paths, 32)
     assert depthwise["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.05)
@@ -44,7 +44,7 @@ def test_starts_as_the_libraries_do():
     assert 0.99 * 1536**-0.5 < abs(pointwise["kernel"]).max() <= 1536**-0.5
 
 
-def test_head_falls_away_without_classes():
+def test_model_without_classes_has_no_head():
     for name in ("keras/Xception", "timm/xception41"):
         params, _ = parameters(name, 32, channels=5, num_classes=0)
         assert "head" not in params
@@ -57,7 +57,7 @@ def test_too_small_images_are_refused():
 
 
 @pytest.mark.parametrize("output_stride", STEPS)
-def test_blocks_stride_and_dilate_as_timms(output_stride):
+def test_blocks_have_the_strides_and_dilations_of_timm(output_stride):
     found = {}
 
     def noted(call, args, kwargs, context):
@@ -78,7 +78,7 @@ def test_blocks_stride_and_dilate_as_timms(output_stride):
 
 
 @pytest.mark.slow
-def test_dilated_maps_are_the_strided_ones_and_those_between(monkeypatch):
+def test_dilated_maps_contain_the_strided_ones(monkeypatch):
     monkeypatch.setitem(find("timm/xception41").fields, "entry", ((8, 2), (8, 2), (16, 2)))
     monkeypatch.setitem(find("timm/xception41").fields, "middle", 1)
     images = jax.random.normal(jax.random.key(1), (1, 96, 64, 3))
