@@ -1,4 +1,4 @@
-"""GoogLeNet against torchvision."""
+"""Compares GoogLeNet with torchvision."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Inception v3 against torchvision and Keras."""
+"""Compares Inception v3 with torchvision and Keras."""
 
 import jax
 import jax.numpy as jnp

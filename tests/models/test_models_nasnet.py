@@ -1,4 +1,4 @@
-"""NASNet-A against Keras and timm."""
+"""Compares NASNet-A with Keras and timm."""
 
 import pytest
 from common.promises import count, initialised_layers, parameters

@@ -1,4 +1,4 @@
-"""NF-ResNets and NFNets against timm."""
+"""Compares NF-ResNets and NFNets with timm."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""RegNet against torchvision and timm."""
+"""Compares RegNet with torchvision and timm."""
 
 import jax.numpy as jnp
 import numpy as np

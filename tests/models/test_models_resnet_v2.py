@@ -1,4 +1,4 @@
-"""Pre-activation ResNets against Keras and timm, and the paper's counts."""
+"""Compares pre-activation ResNets with Keras, timm and the counts in the paper."""
 
 import jax.numpy as jnp
 import numpy as np

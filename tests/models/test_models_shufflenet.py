@@ -1,4 +1,4 @@
-"""ShuffleNet V2 against torchvision, ShuffleNet against its paper."""
+"""Compares ShuffleNet V2 with torchvision, and ShuffleNet with its paper."""
 
 import flax.linen as nn
 import jax

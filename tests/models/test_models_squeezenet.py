@@ -1,4 +1,4 @@
-"""SqueezeNet against torchvision."""
+"""Compares SqueezeNet with torchvision."""
 
 import jax
 import jax.numpy as jnp
