@@ -1,4 +1,4 @@
-"""The benchmark's command: the form of its rows, and of its tables. It is not run for its figures here."""
+"""The benchmark command: the form of its rows and tables. Times are not tested."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_path):
+def test_compile_suite_reports_the_first_step_cold_and_cached_and_the_imports(tmp_path):
     kept = tmp_path / "compile.json"
     code, _, err = finish(experiment("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
     assert code == 0, err
@@ -99,7 +99,7 @@ def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_
     assert start["cached_seconds"] > 0
     names = [row["name"] for row in imports]
     assert {"train.py --help", "evaluate.py --help", "benchmark.py --help", "import jaxcnn"} <= set(names)
-    assert not any(name.startswith("benchmark_") for name in names)  # these are no commands
+    assert not any(name.startswith("benchmark_") for name in names)  # these modules are not commands
     assert all(row["part"] == "import" and row["seconds"] > 0 for row in imports)
 
 
@@ -135,13 +135,13 @@ def test_mistakes_end_in_one_line_and_leave_no_file(arguments, message, tmp_path
 
 @pytest.fixture
 def program(tmp_path):
-    """A worker's program that counts its steps."""
+    """A worker program that counts its steps."""
     file = tmp_path / "counts.py"
     file.write_text(COUNTS.format(experiments=str(ROOT / "experiments")))
     return str(file)
 
 
-def test_worker_does_at_least_the_steps_that_it_is_told_to(program):
+def test_worker_executes_at_least_the_requested_steps(program):
     with Worker(program, {"fail": False}, title="counter") as worker:
         assert worker.answer() == {"steps_before": 0}
         assert worker.ask({"seconds": 0, "least": 3})["steps"] == 3
@@ -149,7 +149,7 @@ def test_worker_does_at_least_the_steps_that_it_is_told_to(program):
         assert worker.ask({"seconds": 0.001, "least": 1})["steps"] > 1
 
 
-def test_worker_that_ends_says_its_last_line(program):
+def test_failed_worker_is_reported_with_its_last_line(program):
     with Worker(program, {"fail": True}, title="a contender") as worker:
         with pytest.raises(WorkerFailed, match=r"^a contender: ended with code 1: no such card$") as failure:
             worker.answer()
@@ -166,7 +166,7 @@ def test_worker_that_is_not_ready_in_time_is_given_up(program):
         worker.answer(0.5)
 
 
-def test_figures_are_medians_and_ratios_are_taken_within_a_round():
+def test_times_are_medians_and_ratios_are_computed_within_a_round():
     def answer(seconds, memory):
         return {"steps": 10, "seconds": seconds, "peak_bytes": memory}
 
@@ -187,7 +187,7 @@ def test_figures_are_medians_and_ratios_are_taken_within_a_round():
     assert "torch_compile_images_per_second" not in row
 
 
-def test_another_network_on_the_other_side_is_no_comparison():
+def test_different_networks_are_not_compared():
     def ready(parameters):
         return {"images_a_step": 1, "parameters": parameters, "flops": 1, "device": "cpu", "compile_seconds": 1}
 
@@ -199,7 +199,7 @@ def test_another_network_on_the_other_side_is_no_comparison():
     assert row["ratio"] is None
 
 
-def test_the_pages_tables_are_those_of_the_kept_results():
-    """`benchmark.py --page` has been run since results/benchmarks changed."""
+def test_tables_of_the_page_agree_with_the_saved_results():
+    """If this fails, results/benchmarks has changed: run `benchmark.py --page`."""
     before = benchmark_tables.PAGE.read_text(encoding="utf-8")
     assert benchmark_tables.page(before)[0] == before

@@ -1,4 +1,4 @@
-"""The commands as a person types them: what they print, and how they end."""
+"""The commands as users run them: their output and exit codes."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from jaxcnn import train
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A finished run that has learnt the digits well enough."""
+    """The folder of a finished run with sufficient accuracy on the digits."""
     workdir = tmp_path_factory.mktemp("run")
     train.run(
         small_config(**{
@@ -30,7 +30,7 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_path):
+def test_predict_prints_classes_and_names_unreadable_files(workdir, tmp_path):
     digits, photos = load_digits(), []
     for index in range(20):
         photo = np.kron(digits.images[index] * 15.9, np.ones((12, 12))).astype(np.uint8)  # 96×96
@@ -53,7 +53,7 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp_path):
+def test_predict_accepts_folders_and_any_file_name_and_writes_a_table(workdir, tmp_path):
     digits = load_digits()
     (tmp_path / "photos" / "deep").mkdir(parents=True)
     (tmp_path / "photos" / "read.me").write_text("no picture")
@@ -101,7 +101,7 @@ def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_evaluate_prints_the_figures_of_the_summary(workdir):
+def test_evaluate_prints_the_metrics_of_the_summary(workdir):
     code, out, err = finish(experiment("evaluate.py", f"--workdir={workdir}", "--json"))
     assert code == 0, err
     summary = json.loads((workdir / "summary.json").read_text())
@@ -141,7 +141,7 @@ def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, script, arguments, m
 
 
 @pytest.mark.process
-def test_print_config_says_every_setting_and_trains_nothing():
+def test_print_config_prints_every_setting_and_does_not_train():
     code, out, _ = finish(experiment("train.py", "--config=configs/resnet_cifar10.py:56", "--print_config"))
     assert code == 0
     assert "model.name = 'resnet56'" in out
@@ -150,7 +150,7 @@ def test_print_config_says_every_setting_and_trains_nothing():
 
 @pytest.mark.process
 def test_import_stays_light():
-    """What costs seconds is imported when it is used: `import jaxcnn` brings nothing heavy beyond jax and flax."""
+    """`import jaxcnn` imports no heavy packages except jax and flax. Others are imported on first use."""
     heavy = ["cv2", "grain", "matplotlib", "optax", "sklearn", "tensorboardX", "torch", "tensorflow"]
     code = (
         "import sys, jax, flax.linen; before = set(sys.modules); import jaxcnn; "
