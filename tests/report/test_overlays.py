@@ -47,7 +47,7 @@ def test_boxes_are_outlined_in_the_color_of_their_class_with_a_name_and_none_whe
     assert (drawn[52:108, 42:98] == 128).all()  # inside
     assert (drawn[:30] == 128).all()  # no second box
     name = (drawn[35:50, 40:80] == color).all(axis=2)
-    assert 0.1 < name.mean() < 0.95  # letters on a ground of the colour
+    assert 0.1 < name.mean() < 0.95  # letters on a background in the color of the class
     np.testing.assert_array_equal(drawn, overlays.draw_boxes(image, boxes, np.array([2, -1]), ("", "", "chat")))
 
 
