@@ -48,14 +48,15 @@ th {{ position: sticky; top: 0; background: var(--panel); text-align: left; colo
 th, td {{ padding: .28rem 1.6rem .28rem 0; vertical-align: top; border-bottom: 1px solid var(--line); }}
 th:last-child, td:last-child {{ padding-right: 0; }}
 tr:last-child td {{ border-bottom: 0; }}
-td {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
-td:first-child {{ overflow-wrap: break-word; min-width: 0; }}
+td {{ overflow-wrap: anywhere; min-width: 5rem; }}
+td:first-child {{ overflow-wrap: break-word; }}
+td:first-child, td.number {{ min-width: 0; }}
 .number {{ text-align: right; white-space: nowrap; }}
 figure {{ margin: 1rem 0; overflow-x: auto; }}
 .wrong {{ color: var(--wrong); font-weight: 600; }}
 img {{ display: block; }}
 .sheet th, .sheet td {{ padding-right: .5rem; }}
-.sheet td:first-child {{ min-width: 5.5rem; }}
+.sheet td:first-child {{ min-width: 5.5rem; overflow-wrap: anywhere; }}
 .sheet .scroll {{ max-height: none; }}
 .settings td:last-child {{ min-width: 15rem; }}
 .argument {{ display: inline-block; max-width: 100%; word-break: break-all; }}

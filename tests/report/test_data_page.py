@@ -111,7 +111,7 @@ def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, bala
         assert example.trained[0].tobytes() != example.trained[1].tobytes()
 
 
-def test_images_that_are_not_augmented_are_the_sources_own(tmp_path):
+def test_stored_images_are_shown_unchanged_and_augmented_ones_as_the_policy_allows(tmp_path):
     made = arrays(tmp_path / "a.npz")
     found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("horizontal_flip",)))
     page = page_of(found, tmp_path / "page.html")
@@ -162,7 +162,7 @@ def found(bad_folder):
 
 
 @pytest.mark.slow
-def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(found, bad_folder, tmp_path):
+def test_overlap_is_reported_first_and_names_are_escaped(found, bad_folder, tmp_path):
     page = page_of(found, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert re.search(r'</h1>\s*<p class="wrong">1 image is in both train and test', text)
@@ -186,14 +186,14 @@ def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(foun
     assert page.tags.count("svg") == 2  # classes, sizes
 
 
-def test_examples_whose_names_begin_alike_are_told_apart(tmp_path):
+def test_examples_whose_names_begin_alike_are_shown_by_the_end_of_the_name(tmp_path):
     for path in pictures(tmp_path, ["a", "b"], many=15).glob("*/*.png"):
         path.rename(path.with_name(f"DSC_of_a_long_journey_{path.name}"))
     page = page_of(data_found.examine(config(name="folder", root=str(tmp_path))), tmp_path / "page.html")
     assert len(set(re.findall(r"…\w+_\d+\.png", page.text))) > 2
 
 
-def test_rectangular_inputs_keep_their_proportions_and_say_which_side_is_which(tmp_path):
+def test_rectangular_inputs_keep_their_proportions_and_state_the_order_of_the_sides(tmp_path):
     root = pictures(tmp_path / "photos", ["a", "b"], many=12)  # of 40 to 59 pixels
     found = data_found.examine(config(name="folder", root=str(root), image_size=(24, 48)))
     page = page_of(found, tmp_path / "page.html")
@@ -238,7 +238,7 @@ def test_imbalance_and_missing_classes_are_named(tmp_path):
     assert "test has no image of 1" in text
 
 
-def test_several_labels_an_image_and_two_channels(tmp_path):
+def test_several_labels_per_image_and_two_channels(tmp_path):
     several = {f"{part}_labels": RNG.integers(0, 2, (n, 4)) for part, n in (("train", 20), ("val", 6), ("test", 6))}
     arrays(tmp_path / "a.npz", shape=(8, 8, 2), **several)
     found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz")))
@@ -259,7 +259,7 @@ def test_bars_of_many_classes_are_sorted_and_have_no_names(num_classes, named):
     assert lengths == (list(range(num_classes)) if named else list(range(num_classes))[::-1])
 
 
-def test_a_sample_is_said_on_the_page(tmp_path):
+def test_page_and_text_state_the_size_of_a_sample(tmp_path):
     found = data_found.examine(config(name="folder", root=str(pictures(tmp_path / "d", "ab", 20))), sample=10)
     page = page_of(found, tmp_path / "page.html")
     seen = len(found.inspection.seen)
@@ -368,7 +368,7 @@ def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path)
                 assert (targets["map"][max(y0, 1) : y1, x0:x1] == 2)[1:].all()
 
 
-def test_what_mixes_images_is_refused_for_maps_and_boxes(tmp_path):
+def test_operations_that_mix_images_are_refused_for_maps_and_boxes(tmp_path):
     scenes(tmp_path / "a.npz")
     with pytest.raises(UserError, match=r"data\.augment: mixup mixes images"):
         data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("mixup",)))

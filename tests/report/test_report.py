@@ -56,7 +56,7 @@ def count(tree):
 
 
 @pytest.mark.slow
-def test_rows_of_the_summary_add_up_to_what_init_makes():
+def test_rows_of_the_summary_add_up_to_the_initial_variables():
     layers = summarize(Network(), (9, 12, 3))
     variables = Network().init(jax.random.key(0), jnp.zeros((2, 9, 12, 3)), train=False)
     assert sum(layer.parameters for layer in layers) == count(variables["params"])
@@ -262,12 +262,12 @@ def test_page_of_a_run_that_recorded_nothing(tmp_path):
     assert page.text.count("not recorded") == 2
 
 
-def test_page_of_a_network_that_went_to_nan(tmp_path):
+def test_page_of_a_network_whose_logits_are_nan(tmp_path):
     page = report(tmp_path / "r.html", logits=np.full((40, 3), np.nan))
     assert "nan%" in page.text
 
 
-def test_a_failed_report_leaves_the_old_one(tmp_path):
+def test_a_failed_report_leaves_the_existing_one_unchanged(tmp_path):
     path = tmp_path / "report.html"
     report(path)
     before = path.read_bytes()
@@ -294,7 +294,7 @@ def test_long_history_is_drawn_as_means():
     np.testing.assert_allclose(line.get_ydata(), 0.5)
 
 
-def test_photos_are_reduced_on_the_sheet():
+def test_large_images_are_reduced_in_the_figure_of_mistakes():
     photo = np.zeros((600, 800, 3), np.uint8)
     sheet = figures.confident_mistakes([photo] * 30, ["a"] * 30, ["b"] * 30, [0.5] * 30)
     images = [image for axes in sheet.axes for image in axes.images]
@@ -303,7 +303,7 @@ def test_photos_are_reduced_on_the_sheet():
 
 
 @pytest.mark.parametrize("shape", [(20, 60, 3), (60, 20, 1), (100, 300, 3)])
-def test_rectangular_images_keep_their_proportions_on_the_sheet(shape):
+def test_rectangular_images_keep_their_proportions_in_the_figure_of_mistakes(shape):
     sheet = figures.confident_mistakes([np.zeros(shape, np.uint8)] * 3, ["a"] * 3, ["b"] * 3, [0.5] * 3)
     sheet.draw_without_rendering()
     for axes in sheet.axes[:3]:
