@@ -79,7 +79,7 @@ def test_other_changes_of_channels_are_refused(tmp_path, stored, wanted):
 
 @pytest.mark.parametrize("entry", [*sorted(COLORED), ("aug_mix", {"all_operations": True}), ("color_jitter", {"hue": 0.1})])
 def test_what_changes_colors_refuses_images_that_have_none_to_change(entry):
-    with pytest.raises(UserError, match=r"data.augment: what changes colors .* 1 or 3 channels, but these have 5"):
+    with pytest.raises(UserError, match=r"data.augment: operations that change colors .* 1 or 3 channels, but these have 5"):
         make_augmentation([entry]).check((8, 8, 5))
     for channels in (1, 3):
         make_augmentation([entry]).check((8, 12, channels))

@@ -160,7 +160,7 @@ def test_refused_settings_leave_the_folder_usable(tmp_path):
     [
         ({"data.image_size": 0}, "8×8 is too small for lenet5_relu: at least 32×32"),
         ({"model.arguments": {"stm": "small"}}, 'lenet5_relu: no argument "stm"'),
-        ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: not set here"),
+        ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: can't be set here"),
         ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: early stopping needs a validation set"),
         ({"total": "0steps"}, "total: expected at least one step, got 0steps"),
         ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
@@ -224,7 +224,7 @@ def test_images_of_five_channels_are_trained_and_reported(tmp_path):
     assert summary["steps"] == 8
     assert "<svg" in (tmp_path / "run" / "report.html").read_text()
     assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]
-    with pytest.raises(UserError, match=r"data.augment: what changes colors .* but these have 5"):
+    with pytest.raises(UserError, match=r"data.augment: operations that change colors .* but these have 5"):
         run(tmp_path / "other", **settings, **{"data.augment": ("rand_augment",)})
 
 
