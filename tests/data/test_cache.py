@@ -103,9 +103,9 @@ def test_random_crops_show_the_same_part_a_little_less_sharp(photos, cache, size
 def test_unreadable_picture_is_named_each_time(photos):
     source = loaded(photos, cache="memory").train
     with open(source.name(0), "w") as file:
-        file.write("no picture")
+        file.write("no image")
     for _ in range(2):
-        with pytest.raises(UserError, match="jpg: not a picture"):
+        with pytest.raises(UserError, match="jpg: not an image"):
             source[0]
 
 
