@@ -136,12 +136,12 @@ def test_a_folder_that_cannot_be_written_saves_no_labels_and_is_read(root, tmp_p
 
 
 def test_prepare_leaves_the_labels_of_every_split(prepare, root, tmp_path, opened, capsys):
-    keep_labels = prepare["_keep_labels"]
+    save_labels = prepare["_save_labels"]
     data_dir, folder = without_labels(root, tmp_path, "unlabelled")
-    keep_labels("jaxcnn_tiny/unlabelled", str(data_dir), SIZES)
+    save_labels("jaxcnn_tiny/unlabelled", str(data_dir), SIZES)
     assert len(saved_labels(folder)) == len(opened) == 3
-    keep_labels("jaxcnn_tiny/text", str(root), SIZES)
-    assert "labels are not read yet: tfds:jaxcnn_tiny/text has no image" in capsys.readouterr().out
+    save_labels("jaxcnn_tiny/text", str(root), SIZES)
+    assert "the labels were not read: tfds:jaxcnn_tiny/text has no image" in capsys.readouterr().out
 
 
 @pytest.mark.process

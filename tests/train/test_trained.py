@@ -161,7 +161,7 @@ def test_other_arrays_are_measured(trained, tmp_path, kind):
 
 MISTAKES = {
     "another class": ({"blue": 1, "orange": (1, "red")}, 'orange: the network has no class "orange"'),
-    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"folder for the split test, found 0 \(train, val\)"),
+    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"split test, found 0 \(train, val\)"),
     "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"split test, found 2 \(Test, test\)"),
     "no labels": ({".": (2, "blue")}, r"no class folders, so its images have no labels; predict.py --csv=FILE classifies"),
     "no folder": ({}, 'no file or folder ".*other"'),
