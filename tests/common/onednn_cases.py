@@ -1,4 +1,4 @@
-"""What the tests of oneDNN's convolutions share."""
+"""Helpers of the tests of oneDNN's convolutions."""
 
 import platform
 import sys
@@ -20,14 +20,14 @@ CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 
 def library():
-    """The loaded library; fails where it ought to be there and is not."""
+    """Returns the loaded library. Fails if it is not available."""
     chosen = choice()
     assert chosen.library, f"oneDNN should be here: {chosen}"
     return chosen.library
 
 
 def done_by(function, *arguments):
-    """(the result, (calls, images) of each of the three kinds) of one call of the compiled function."""
+    """Calls the compiled function. Returns its result, and (calls, images) for each of the library's three operations."""
     compiled = jax.jit(function).lower(*arguments).compile(compiler_options=CHEAP)
     before = library().counters()
     result = jax.block_until_ready(compiled(*arguments))
@@ -39,12 +39,12 @@ def done_by(function, *arguments):
 
 
 def ours(strides=(1, 1), padding="SAME", **options):
-    """(x, kernel) -> results, as the networks compute them."""
+    """Returns the convolution (x, kernel) -> result that the networks use."""
     return partial(convolve, window_strides=strides, padding=padding, dimension_numbers=NHWC, **options)
 
 
 def xlas(strides=(1, 1), padding="SAME", **options):
-    """(lhs, rhs) -> results by JAX alone."""
+    """Returns JAX's convolution (x, kernel) -> result."""
 
     def convolution(x, kernel):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC, **options)
@@ -53,21 +53,21 @@ def xlas(strides=(1, 1), padding="SAME", **options):
 
 
 def normal(seed, *shape, dtype=jnp.float32):
-    """Numbers of standard deviation 1."""
+    """Returns random numbers with a standard normal distribution."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
 
 
 def assert_close(found, expected, tolerance=2e-6):
-    """To `tolerance` times the largest value of each array."""
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert one.shape == other.shape
-        assert one.dtype == other.dtype
-        one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+    """Asserts that arrays are equal within `tolerance` times the largest value of each array."""
+    for leaf, reference in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert leaf.shape == reference.shape
+        assert leaf.dtype == reference.dtype
+        leaf, reference = np.asarray(leaf, np.float64), np.asarray(reference, np.float64)
+        np.testing.assert_allclose(leaf, reference, rtol=0, atol=tolerance * np.abs(reference).max())
 
 
 def assert_refused(calls):
-    """Each of {message: call} of the handler is an exception that says so."""
+    """Asserts that each call of {message: call} raises the handler's error with this message."""
     for message, call in calls.items():
         with pytest.raises(jax.errors.JaxRuntimeError, match=f"jaxcnn: on oneDNN's threads: .*{message}"):
             jax.block_until_ready(call())
