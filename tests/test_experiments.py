@@ -69,7 +69,7 @@ def test_predict_accepts_folders_and_any_file_name_and_writes_a_table(workdir, t
     environment = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     code, out, err = predict("--json", "--top=10", cwd=tmp_path, env=environment)
     assert code == 0, err
-    assert err.splitlines()[0] == f"{tmp_path}/photos: files that are not images are passed over: 1 (read.me)"
+    assert err.splitlines()[0] == f"{tmp_path}/photos: ignored files that are not images: 1 (read.me)"
     results = json.loads(out)
     assert [result["file"] for result in results] == [*map(str, files[:4]), "config.png"]
     assert out == json.dumps(results, indent=2, ensure_ascii=False) + "\n"
@@ -88,7 +88,7 @@ def test_predict_accepts_folders_and_any_file_name_and_writes_a_table(workdir, t
     code, _, err = predict("--out=photos", cwd=tmp_path, env=environment)
     assert (code, err.splitlines()[1:]) == (
         2,
-        ["error: --out: photos/a.png is one of the pictures to predict; name another folder"],
+        ["error: --out: photos/a.png is one of the images to predict; choose another folder"],
     )
     for row, result in zip(rows, results, strict=True):
         assert row["file"] == result["file"]
@@ -121,13 +121,21 @@ def test_evaluate_prints_the_metrics_of_the_summary(workdir):
          "error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\""),
         ("train.py", ["--config=configs/lenet5_mnist.py", "--workdir={tmp}", "--config.data.root={tmp}"],
          'error: data.root: no file or folder "{tmp}/train-images-idx3-ubyte.gz"'),
+<<<<<<< HEAD
         ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} contains no trained run"),
         ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: goes with --workdir"),
         ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no picture in this folder"),
         ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: not together with --json"),
         ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; name a folder"),
+=======
+        ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} holds no trained run"),
+        ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: requires --workdir"),
+        ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no images in this folder"),
+        ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: cannot be combined with --json"),
+        ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; expected a folder"),
+>>>>>>> lang_data2
         ("predict.py", ["--workdir={tmp}", "--out=x", "a/b.png", "c/b.png"],
-         "error: --out: another picture is drawn to x/b.png already; predict c/b.png into another folder"),
+         "error: --out: x/b.png is already the drawing of another image; predict c/b.png into another folder"),
         ("predict.py", ["--wokdir={tmp}"], "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?"),
     ],
 )  # fmt: skip

@@ -105,9 +105,12 @@ def test_former_names_of_operations_are_replaced_by_current_ones():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.augment": ("mixup", "colour_jitter")}, "data.augment: 'colour_jitter' is named 'color_jitter'"),
-        ({"data.augment": (("flip", {"axis": "vertical"}),)}, "data.augment: 'flip' is named 'vertical_flip'"),
-        ({"evaluate.views": (("centre_crop", {"share": 0.5}),)}, "evaluate.views: 'centre_crop' is named 'center_crop'"),
+        ({"data.augment": ("mixup", "colour_jitter")}, "data.augment: 'colour_jitter' has been renamed to 'color_jitter'"),
+        ({"data.augment": (("flip", {"axis": "vertical"}),)}, "data.augment: 'flip' has been renamed to 'vertical_flip'"),
+        (
+            {"evaluate.views": (("centre_crop", {"share": 0.5}),)},
+            "evaluate.views: 'centre_crop' has been renamed to 'center_crop'",
+        ),
     ],
 )
 def test_former_name_of_an_operation_is_refused_in_a_config(changes, message):

@@ -94,6 +94,6 @@ def test_commands_are_listed(installed):
     for arguments in ((), ("--help",)):
         code, out, err = command(installed, *arguments)
         assert (code, err) == (0, "")
-        assert "  predict      Predicts what is on pictures\n" in out
+        assert "  predict      Predicts the content of images\n" in out
     code, out, err = command(installed, "train", "--help")
     assert "--workdir" in out

@@ -97,9 +97,9 @@ def test_float_images_stay_float():
     ("entry", "message"),
     [
         ("vertical_flpi", r"no operation 'vertical_flpi' \(did you mean \"vertical_flip\"\?\); available: horizontal"),
-        ("colour_jitter", "'colour_jitter' is named 'color_jitter'$"),
-        (("flip", {"p": 0.7}), "'flip' is named 'horizontal_flip'$"),
-        (("flip", {"axis": "vertical", "p": 0.7}), "'flip' is named 'vertical_flip'$"),
+        ("colour_jitter", "'colour_jitter' has been renamed to 'color_jitter'$"),
+        (("flip", {"p": 0.7}), "'flip' has been renamed to 'horizontal_flip'$"),
+        (("flip", {"axis": "vertical", "p": 0.7}), "'flip' has been renamed to 'vertical_flip'$"),
         (("random_erasing", {"fill": "grey"}), "random_erasing: fill: expected one of noise, gray, black; got 'grey'"),
         (("random_crp", {"pad": 2}), "no operation 'random_crp' .did you mean \"random_crop\""),
         (("random_crop", {"pd": 2}), "random_crop has no setting 'pd' .did you mean \"pad\""),

@@ -163,8 +163,8 @@ def test_center_crop_enlarges_the_middle():
     ("entry", "message"),
     [
         ("vertical_flpi", 'no operation .vertical_flpi. .did you mean "vertical_flip"'),
-        ("centre_crop", "'centre_crop' is named 'center_crop'$"),
-        (("flip", {"axis": "vertical"}), "'flip' is named 'vertical_flip'$"),
+        ("centre_crop", "'centre_crop' has been renamed to 'center_crop'$"),
+        (("flip", {"axis": "vertical"}), "'flip' has been renamed to 'vertical_flip'$"),
         (("shift", {"pixels": 0}), "pixels: expected an int .* 1, got 0"),
     ],
 )

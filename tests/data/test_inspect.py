@@ -28,7 +28,7 @@ def root(tmp_path):
     write(tmp_path / "train/cat/other.bmp", A)
     write(tmp_path / "train/cat/b.png", B)
     write(tmp_path / "train/dog/e.jpg", E)
-    (tmp_path / "train/dog/text.jpg").write_text("no picture")
+    (tmp_path / "train/dog/text.jpg").write_text("no image")
     (tmp_path / "train/dog/empty.png").touch()
     write(tmp_path / "val/cat/a.png", A, cv2.IMWRITE_PNG_COMPRESSION, 9)
     write(tmp_path / "val/dog/d.webp", D[..., :1])
@@ -65,8 +65,8 @@ def test_identical_pixels_are_found_within_and_between_parts_whatever_the_format
 
 def test_unreadable_files_are_named_with_the_reason(found, root):
     assert {(os.path.relpath(image.name, root), image.part): image.problem for image in found.unreadable} == {
-        ("train/dog/empty.png", "train"): "an empty file",
-        ("train/dog/text.jpg", "train"): "not a picture that can be decoded",
+        ("train/dog/empty.png", "train"): "the file is empty",
+        ("train/dog/text.jpg", "train"): "not an image that can be decoded",
         ("test/dog/link.png", "test"): "can't be read (No such file or directory)",
     }
     assert len(found.readable) == 10

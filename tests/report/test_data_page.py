@@ -175,8 +175,13 @@ def test_overlap_is_reported_first_and_names_are_escaped(found, bad_folder, tmp_
         "train: train/a$x_{$/more.png",
         "labels differ: <b>&\"', a$x_{$",
         "train/a$x_{$/text<i>.png",
+<<<<<<< HEAD
         "not a picture that can be decoded",
         "Train has 12 distinct images among 14",
+=======
+        "not an image that can be decoded",
+        "Train has 12 different images among 14",
+>>>>>>> lang_data2
         "2 images can't be read",
         "PNG, RGB: 39",
         "data.augment=('horizontal_flip',)",
@@ -215,7 +220,7 @@ def test_findings_are_plain_values_with_the_known_numbers(found):
     assert findings["readable"] == {"train": 14, "validation": 12, "test": 13}
     assert findings["distinct"] == {"train": 12, "validation": 12, "test": 13}
     assert [len(group) for group in findings["identical"]] == [3, 2]
-    assert [file["reason"] for file in findings["unreadable"]] == ["an empty file", "not a picture that can be decoded"]
+    assert [file["reason"] for file in findings["unreadable"]] == ["the file is empty", "not an image that can be decoded"]
     shapes = [image.shape[:2] for image in found.inspection.readable]
     areas = sorted(h * w for h, w in shapes)
     for which, area in (("smallest", areas[0]), ("largest", areas[-1])):

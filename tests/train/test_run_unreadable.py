@@ -73,7 +73,7 @@ def test_skipped_images_are_printed_and_listed_and_the_report_shows_the_others(r
 def test_split_without_readable_images_is_refused_before_training(root, part, resident):
     damage(*root.glob(f"{part}/*/*.png"))
     name = {"val": "validation"}.get(part, part)
-    message = rf"the {name} set: .*/{part}/dark/00.png: not a picture that can be decoded; nor could any other image"
+    message = rf"the {name} set: .*/{part}/dark/00.png: not an image that can be decoded; nor could any other image"
     with pytest.raises(UserError, match=message):
         prepare(validate(config_of(root, **{"data.resident": resident})))
 

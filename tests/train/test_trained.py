@@ -125,7 +125,7 @@ def test_other_tables_are_evaluated(trained, tmp_path):
     assert measured(trained, table(tmp_path / "other.csv", rows))[:2] == (8, 8)
     parts = [f"{row},{'test' if i > 4 else 'val'}" for i, row in enumerate(rows)]
     assert measured(trained, table(tmp_path / "parts.csv", parts, "path,label,split"))[:2] == (3, 3)
-    with pytest.raises(UserError, match=r"no row is for train$"):
+    with pytest.raises(UserError, match=r"no row has the split train$"):
         measured(trained, tmp_path / "parts.csv", "train")
     with pytest.raises(UserError, match=r'line 2: the network has no class "gren" \(did you mean "green"'):
         measured(trained, table(tmp_path / "wrong.csv", ["other/green/0.png,gren"]))
@@ -152,7 +152,7 @@ def test_other_arrays_are_evaluated(trained, tmp_path, kind):
     assert measured(trained, tmp_path / "other.npz")[:2] == (5, 5)
     np.savez(tmp_path / "test.npz", x_test=images, y_test=labels.pop("y"), **labels)
     assert measured(trained, tmp_path / "test.npz")[:2] == (5, 5)
-    with pytest.raises(UserError, match=r"no arrays are for validation$"):
+    with pytest.raises(UserError, match=r"no arrays of the split validation$"):
         measured(trained, tmp_path / "test.npz", "validation")
     np.savez(tmp_path / "wrong.npz", x=images, y=np.array(["rde"] * 5))
     with pytest.raises(UserError, match=r'wrong.npz: y: the network has no class "rde"'):
@@ -161,11 +161,11 @@ def test_other_arrays_are_evaluated(trained, tmp_path, kind):
 
 MISTAKES = {
     "another class": ({"blue": 1, "orange": (1, "red")}, 'orange: the network has no class "orange"'),
-    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"0 folders for test in it \(train, val\)"),
-    "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"2 folders for test in it \(Test, test\)"),
-    "no labels": ({".": (2, "blue")}, r"no class folders, so its pictures have no labels; predict.py --csv=FILE classifies"),
+    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"split test, found 0 \(train, val\)"),
+    "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"split test, found 2 \(Test, test\)"),
+    "no labels": ({".": (2, "blue")}, r"no class folders, so its images have no labels; predict.py --csv=FILE classifies"),
     "no folder": ({}, 'no file or folder ".*other"'),
-    "no pictures": ({"blue": 0}, "no picture in its class folders"),
+    "no images": ({"blue": 0}, "its class folders contain no images"),
 }  # fmt: skip
 
 
