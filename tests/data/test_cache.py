@@ -120,8 +120,8 @@ def test_mistakes_are_named(photos, tmp_path, monkeypatch):
     for changes, message in (
         ({"cache": "memory", "workers": 2}, "data.workers"),
         ({"cache": "disk", "cache_folder": str(tmp_path / "file")}, "data.cache_folder"),
-        ({"cache": "disk", "cache_side": 10_000}, "3.4 GiB are wanted in .*, but 0.5 GiB are free"),
-        ({"cache": "memory", "cache_side": 10_000}, "3.4 GiB are wanted, but there are 1.0 GiB of memory"),
+        ({"cache": "disk", "cache_side": 10_000}, "needs 3.4 GiB in .*, but 0.5 GiB are free"),
+        ({"cache": "memory", "cache_side": 10_000}, "needs 3.4 GiB, but this machine has 1.0 GiB of memory"),
     ):
         with pytest.raises(UserError, match=message):
             loaded(photos, random_crop=((0.5, 1.0), (1.0, 1.0)), **changes)

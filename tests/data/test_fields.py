@@ -73,7 +73,7 @@ def test_maps_and_boxes_of_an_npz_are_the_columns_of_its_parts(scenes, labels):
         else:
             assert source.labels is None
             with pytest.raises(
-                UserError, match=r'^data: a "label" per image is needed, but these data have map, boxes, classes$'
+                UserError, match=r'^data: a "label" per image is needed, but this data set has map, boxes, classes$'
             ):
                 source.column("label")
 
@@ -278,7 +278,7 @@ def test_pictures_brought_to_one_size_take_labels_with_them_but_no_maps_or_boxes
     assert len(resized) == 2
     assert resized.column("label").tolist() == [4, 2]
     assert resized.rows(np.array([1]))["label"].tolist() == [2]
-    with pytest.raises(UserError, match=r"^data: map and boxes can't be brought to one size with pictures"):
+    with pytest.raises(UserError, match=r"^data: map and boxes cannot be resized with the images"):
         Resized(Subset(whole, np.array([4, 2])), (6, 8, 3))
 
 

@@ -157,21 +157,21 @@ def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
     crops = {source.read(0, training_view(source, place)).tobytes() for place in range(10)}
     assert len(crops) > 5
     assert source.read(0, training_view(source, 3)).tobytes() == source.read(0, training_view(source, 3)).tobytes()
-    with pytest.raises(UserError, match=r"data.resident: data.random_crop looks at each picture anew"):
+    with pytest.raises(UserError, match=r"data.resident: data.random_crop re-decodes every image"):
         make_reader(source, make_mesh(1), Reading("on"))
 
 
 MISTAKES = {
     "empty class": (lambda root: (root / "violet").mkdir(), {}, "violet: no picture in it"),
     "one class": (lambda root: [(root / n).rename(root / "blue" / n) for n in ("red", "green")], {}, "holds 1 folders"),
-    "lonely picture": (lambda root: picture(root / "violet" / "1.png", (9, 9, 9)), {}, 'of the class "violet": 1, but 2'),
+    "lonely picture": (lambda root: picture(root / "violet" / "1.png", (9, 9, 9)), {}, '"violet" has too few images to split, 1 of at least 2'),
     "no root": (lambda root: None, {"root": "/nowhere/flwers"}, 'no file or folder "/nowhere/flwers"'),
     "no user": (lambda root: None, {"root": "~nobody_of_this_name/a"}, 'no file or folder "~nobody_of_this_name/a"'),
     "a file": (lambda root: None, {"root": __file__}, "is a file; the source"),
     "no group": (lambda root: None, {"group": "patient"}, "is not found in 'blue/track0_0.png' and 29 other paths"),
     "bad group": (lambda root: None, {"group": "("}, "not a regular expression"),
-    "bad fold": (lambda root: None, {"fold": "6/5"}, "'6/5' is not a fold"),
-    "bad crop": (lambda root: None, {"random_crop": (0.1, 1.0)}, "is not a pair of ranges"),
+    "bad fold": (lambda root: None, {"fold": "6/5"}, "expected a fold such as .*, got '6/5'"),
+    "bad crop": (lambda root: None, {"random_crop": (0.1, 1.0)}, "expected ranges of area and aspect ratio"),
     "no test": (lambda root: None, {"test": 0.0}, "data.test: folder has no test set; set data.test to"),
     "new class": (lambda root: [picture(root / "s" / "train" / n / "1.png", (9, 9, 9)) for n in "ab"]
                   and picture(root / "s" / "test" / "c" / "1.png", (9, 9, 9)), {"root": "s"}, 'the class "c" is not among'),

@@ -87,7 +87,7 @@ def test_of_several_labels_an_image_those_with_the_same_labels_come_first_and_th
 )
 def test_class_of_which_nothing_can_be_read_stops_training_and_is_left_out_of_evaluation(labels, broken, resident):
     source = Broken(labels, frozenset(broken))
-    with pytest.raises(UserError, match=r"^image \d+: broken; nor could any other image of this class be read; repair them"):
+    with pytest.raises(UserError, match=r"^image \d+: broken; nor could any other image of this class be read; repair"):
         read(source, Order(len(labels), SEED), [2], resident=resident)
     found, skipped = read(source, Once(len(labels)), [3], resident=resident)
     assert found["mask"].sum() == len(labels) - len(broken)

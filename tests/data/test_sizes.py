@@ -13,8 +13,8 @@ FIXED, RAMP, DRAWN = Sizes((LARGE,)), Sizes(THREE, (7, 12), batch_size=4), Sizes
 
 def test_sizes_follow_one_another_at_the_boundaries():
     assert [RAMP.at_step(step) for step in range(15)] == [SMALL] * 7 + [MIDDLE] * 5 + [LARGE] * 3
-    places = (0, 27, 28, 47, 48, 10**12)
-    assert [RAMP.at_place(place) for place in places] == [SMALL, SMALL, MIDDLE, MIDDLE, LARGE, LARGE]
+    positions = (0, 27, 28, 47, 48, 10**12)
+    assert [RAMP.at_position(position) for position in positions] == [SMALL, SMALL, MIDDLE, MIDDLE, LARGE, LARGE]
     assert {Sizes().at_step(step) for step in range(9)} == {None}
     assert {FIXED.at_step(step) for step in range(9)} == {LARGE}
 
@@ -40,6 +40,6 @@ def test_nothing_changes_until_the_step_that_is_named(sizes):
 def test_random_crops_come_in_the_size_of_their_step():
     photo = load_sample_images().images[0]
     source = Resized(ArraySource(photo[None], np.zeros(1, np.int32)), (48, 48, 3), crop=((0.5, 1.0), (1.0, 1.0)), sizes=RAMP)
-    for place in (0, 27, 28, 60):
-        assert source.read(0, training_view(source, place)).shape == (*RAMP.at_place(place), 3)
+    for position in (0, 27, 28, 60):
+        assert source.read(0, training_view(source, position)).shape == (*RAMP.at_position(position), 3)
     assert source.read(0).shape == source.image_shape == (48, 48, 3)

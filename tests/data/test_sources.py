@@ -23,12 +23,12 @@ def images_of(source):
 
 
 def test_unknown_data_set_is_refused_with_near_names():
-    with pytest.raises(UserError, match=r"no data set 'mnits' \(did you mean \"mnist\".*there are digits, mnist, "):
+    with pytest.raises(UserError, match=r"no data set 'mnits' \(did you mean \"mnist\".*available: digits, mnist, "):
         dataset("mnits")
 
 
 def test_data_set_without_its_root_is_refused():
-    with pytest.raises(UserError, match=r"say where mnist lies, --config.data.root=PATH"):
+    with pytest.raises(UserError, match=r"set the path of mnist: --config.data.root=PATH"):
         dataset("mnist")
 
 
@@ -122,9 +122,9 @@ WHOLE = idx(np.zeros((30, 5, 4), np.uint8))
         (gzip.compress(WHOLE[:10]), "not an idx file"),
         (gzip.compress(b"\0\0\x0d\3" + WHOLE[4:]), "not an idx file of unsigned bytes"),  # 0x0d: floats
         (gzip.compress(idx(np.zeros((30, 20), np.uint8))), "with 3 dimensions"),
-        (gzip.compress(WHOLE[:-1]), "holds 599 bytes of data, but 30 × 5 × 4 = 600 were expected"),
-        (gzip.compress(WHOLE + b"\0"), "holds 601 bytes"),
-        (gzip.compress(b"\0\0\x08\3" + b"\xff" * 12), "were expected"),  # sizes of 4 thousand million
+        (gzip.compress(WHOLE[:-1]), "expected 30 × 5 × 4 = 600 bytes of data, got 599"),
+        (gzip.compress(WHOLE + b"\0"), "600 bytes of data, got 601"),
+        (gzip.compress(b"\0\0\x08\3" + b"\xff" * 12), "bytes of data, got 0"),  # sizes of 4 thousand million
         (gzip.compress(idx(np.zeros((0, 5, 4), np.uint8))), "is empty"),
         (gzip.compress(idx(np.zeros((29, 5, 4), np.uint8))), "29 images, but 30 labels"),
     ],
@@ -210,7 +210,7 @@ def test_truncated_or_empty_cifar_file_is_refused_by_name(cifar10, keep):
     root, _ = cifar10
     path = root / "cifar-10-batches-bin" / "data_batch_3.bin"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=f"data_batch_3.bin: {keep:,} bytes are not a whole number of records of 3,073"):
+    with pytest.raises(UserError, match=f"data_batch_3.bin: expected a multiple of 3,073 bytes, got {keep:,}"):
         dataset("cifar10", root)
 
 
