@@ -164,7 +164,7 @@ def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
 MISTAKES = {
     "empty class": (lambda root: (root / "violet").mkdir(), {}, "violet: no picture in it"),
     "one class": (lambda root: [(root / n).rename(root / "blue" / n) for n in ("red", "green")], {}, "holds 1 folders"),
-    "lonely picture": (lambda root: picture(root / "violet" / "1.png", (9, 9, 9)), {}, '"violet" has too few images to split, 1 of at least 2'),
+    "lonely picture": (lambda root: picture(root / "violet" / "1.png", (9, 9, 9)), {}, 'few images to split, 1 of at least 2'),
     "no root": (lambda root: None, {"root": "/nowhere/flwers"}, 'no file or folder "/nowhere/flwers"'),
     "no user": (lambda root: None, {"root": "~nobody_of_this_name/a"}, 'no file or folder "~nobody_of_this_name/a"'),
     "a file": (lambda root: None, {"root": __file__}, "is a file; the source"),
