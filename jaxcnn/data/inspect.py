@@ -21,7 +21,7 @@ from jaxcnn.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """An inspected image. With a `problem` it could not be read, and the fields between `labels` and it are empty."""
+    """An inspected image. With a `problem` it could not be read; then `shape`, `stored` and `pixels` are empty."""
 
     part: str
     index: int
@@ -95,7 +95,7 @@ def inspect(dataset: Dataset, *, sample: int = 20_000, threads: int = 16) -> Ins
     share = 1.0 if in_memory else min(1.0, sample / sum(sizes.values()))
     seen: list[Seen] = []
     decoded: dict[bytes, tuple[tuple[int, ...], str, bytes]] = {}  # by the hash of the file
-    # Pillow warns of large images, which `decode` refuses if necessary. Warning filters are global: set them outside the threads.
+    # Pillow warns of large images, which `decode` refuses if necessary. Warning filters are global, so set outside the threads.
     with warnings.catch_warnings(), ThreadPoolExecutor(max(1, threads)) as pool:
         warnings.simplefilter("ignore")
         for part, source in parts.items():

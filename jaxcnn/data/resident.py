@@ -22,7 +22,7 @@ _EXAMPLES_PER_TASK = 64  # of the thread pool; with one each, CIFAR's 50,000 too
 def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     """Reads the whole source, puts it on each device and returns the reader. Raises UserError if no image can be read."""
     everywhere, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
-    assert source.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+    assert source.image_shape is not None, "images differ in size; jaxcnn.data.load resizes them"
     images = aligned((len(source), *source.image_shape))
 
     def read_one(index: int) -> bool:

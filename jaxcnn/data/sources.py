@@ -83,7 +83,7 @@ class Source(abc.ABC):
         return len(next(iter(self.columns.values())))
 
     def name(self, index: int) -> str:
-        """Returns what messages call image `index`: its path, if it is a file."""
+        """Returns the name of image `index` in messages, such as the path of its file."""
         return f"image {index}"
 
 
@@ -183,7 +183,7 @@ class FileSource(EncodedSource):
 
 @dataclasses.dataclass(frozen=True)
 class Derived(Source):
-    """A source based on another one. Whatever a subclass does not override is that of `source`."""
+    """A source based on another one. Unless overridden, all methods but `read_batch` return what `source` returns."""
 
     source: Source
 

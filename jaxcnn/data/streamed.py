@@ -138,7 +138,7 @@ class _Batches:
 
     def _shape(self, position: int) -> tuple[int, int, int]:
         """Returns (H, W, C) of the images of the batch that contains this position."""
-        assert self.source.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+        assert self.source.image_shape is not None, "images differ in size; jaxcnn.data.load resizes them"
         height, width, channels = self.source.image_shape
         view = training_view(self.source, position)
         return (*view.size, channels) if view else (height, width, channels)
