@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The benchmark command: the form of its rows and tables. Times are not tested."""
-=======
-"""The benchmark's command: the form of its rows and tables. Its measurements are not tested."""
->>>>>>> lang_data2
 
 import json
 import os
@@ -93,11 +89,7 @@ def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.process
-<<<<<<< HEAD
 def test_compile_suite_reports_the_first_step_cold_and_cached_and_the_imports(tmp_path):
-=======
-def test_compile_suite_measures_cold_and_cached_first_steps_and_imports(tmp_path):
->>>>>>> lang_data2
     kept = tmp_path / "compile.json"
     code, _, err = finish(experiment("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
     assert code == 0, err
@@ -107,11 +99,7 @@ def test_compile_suite_measures_cold_and_cached_first_steps_and_imports(tmp_path
     assert start["cached_seconds"] > 0
     names = [row["name"] for row in imports]
     assert {"train.py --help", "evaluate.py --help", "benchmark.py --help", "import jaxcnn"} <= set(names)
-<<<<<<< HEAD
     assert not any(name.startswith("benchmark_") for name in names)  # these modules are not commands
-=======
-    assert not any(name.startswith("benchmark_") for name in names)  # these are not commands
->>>>>>> lang_data2
     assert all(row["part"] == "import" and row["seconds"] > 0 for row in imports)
 
 
@@ -147,21 +135,13 @@ def test_mistakes_end_in_one_line_and_leave_no_file(arguments, message, tmp_path
 
 @pytest.fixture
 def program(tmp_path):
-<<<<<<< HEAD
     """A worker program that counts its steps."""
-=======
-    """The program of a worker that counts its steps."""
->>>>>>> lang_data2
     file = tmp_path / "counts.py"
     file.write_text(COUNTS.format(experiments=str(ROOT / "experiments")))
     return str(file)
 
 
-<<<<<<< HEAD
 def test_worker_executes_at_least_the_requested_steps(program):
-=======
-def test_worker_runs_at_least_the_requested_steps(program):
->>>>>>> lang_data2
     with Worker(program, {"fail": False}, title="counter") as worker:
         assert worker.answer() == {"steps_before": 0}
         assert worker.ask({"seconds": 0, "least": 3})["steps"] == 3
@@ -171,11 +151,7 @@ def test_worker_runs_at_least_the_requested_steps(program):
         assert worker.ask({"seconds": 0.001, "least": 1})["steps"] > 1
 
 
-<<<<<<< HEAD
 def test_failed_worker_is_reported_with_its_last_line(program):
-=======
-def test_worker_that_ends_reports_its_last_line(program):
->>>>>>> lang_data2
     with Worker(program, {"fail": True}, title="a contender") as worker:
         with pytest.raises(WorkerFailed, match=r"^a contender: ended with exit code 1: no such card$") as failure:
             worker.answer()
@@ -225,12 +201,7 @@ def test_different_networks_are_not_compared():
     assert row["ratio"] is None
 
 
-<<<<<<< HEAD
 def test_tables_of_the_page_agree_with_the_saved_results():
     """If this fails, results/benchmarks has changed: run `benchmark.py --page`."""
-=======
-def test_tables_of_the_page_are_those_of_the_saved_results():
-    """`benchmark.py --page` has been run since results/benchmarks changed."""
->>>>>>> lang_data2
     before = benchmark_tables.PAGE.read_text(encoding="utf-8")
     assert benchmark_tables.page(before)[0] == before

@@ -128,16 +128,6 @@ def test_argument_after_the_colon_reaches_the_file(config_file):
         ("seed={[]: 1}", "seed: expected an int"),  # not a valid literal
         ("optimizer.nesterov=yes", "optimizer.nesterov: expected True or False, got 'yes'"),
         ("optimizer.learning_rate=1e999", "optimizer.learning_rate: expected a finite number of at least 0, got inf"),
-<<<<<<< HEAD
-        ("total=10", "total: expected a duration such as 5000steps, 10epochs or .*, got '10'"),
-        ("data.image_size=192x256", r"data.image_size: expected pixels such as 224, or \(192, 256\), .*, got '192x256'"),
-        ("data.image_size=192,", "data.image_size: expected pixels"),
-        ("data.image_size=192,256,3", "data.image_size: expected pixels"),
-        ("data.image_size=192,0", "data.image_size: expected pixels"),
-        ("data.image_size=192,25.6", "data.image_size: expected pixels"),
-        ("data.cache_side=300,20000", "data.cache_side: expected pixels of at most 10,000, .*, got .300, 20000"),
-        ("data.sizes=(96,128,3),(192,256)", "data.sizes: expected a list, each item pixels"),
-=======
         ("total=10", "total: expected a duration, 5000steps, 10epochs or .*, got '10'"),
         ("data.image_size=192x256", r"data.image_size: expected a size in pixels such as 224, or .*, got '192x256'"),
         ("data.image_size=192,", "data.image_size: expected a size in pixels"),
@@ -146,7 +136,6 @@ def test_argument_after_the_colon_reaches_the_file(config_file):
         ("data.image_size=192,25.6", "data.image_size: expected a size in pixels"),
         ("data.cache_side=300,20000", "data.cache_side: expected a size of at most 10,000 pixels, .*, got .300, 20000"),
         ("data.sizes=(96,128,3),(192,256)", "data.sizes: expected a list, each item a size in pixels"),
->>>>>>> lang_data2
         ("batch_size=8,8", r"batch_size: expected an int of at least 1, got \(8, 8\)$"),
         ("data.mean=a,b", "data.mean: expected a list, each item a finite number, got .'a', 'b'"),
         ("model.arguments=stem", "model.arguments: expected a dict, got 'stem'"),

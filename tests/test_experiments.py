@@ -121,19 +121,11 @@ def test_evaluate_prints_the_metrics_of_the_summary(workdir):
          "error: config: no setting 'optimizer.learning_rat' (did you mean \"optimizer.learning_rate\""),
         ("train.py", ["--config=configs/lenet5_mnist.py", "--workdir={tmp}", "--config.data.root={tmp}"],
          'error: data.root: no file or folder "{tmp}/train-images-idx3-ubyte.gz"'),
-<<<<<<< HEAD
         ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} contains no trained run"),
-        ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: goes with --workdir"),
-        ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no picture in this folder"),
-        ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: not together with --json"),
-        ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; name a folder"),
-=======
-        ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} holds no trained run"),
         ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: requires --workdir"),
         ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no images in this folder"),
         ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: cannot be combined with --json"),
         ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; expected a folder"),
->>>>>>> lang_data2
         ("predict.py", ["--workdir={tmp}", "--out=x", "a/b.png", "c/b.png"],
          "error: --out: x/b.png is already the drawing of another image; predict c/b.png into another folder"),
         ("predict.py", ["--wokdir={tmp}"], "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?"),

@@ -175,10 +175,10 @@ def test_class_that_is_a_link_is_followed_but_not_to_nothing_nor_in_circles(root
 def test_class_with_too_few_images_for_a_split_is_named(root):
     (root / "violet").mkdir()
     (root / "violet" / "1.jpg").write_bytes(jpeg(1))
-    said = 'data.test: images left to split of the class "violet": 1, but 2 are needed; add images, or leave the class out'
+    said = 'data.test: the class "violet" has too few images to split, 1 of at least 2; add images, or remove the class'
     assert refused(root) == said
     (root / "violet" / "2.jpg").write_bytes(jpeg(2))
-    assert refused(root, fold="1/5", validation=0.1).startswith('data.fold: images left to split of the class "violet": ')
+    assert refused(root, fold="1/5", validation=0.1).startswith('data.fold: the class "violet" has too few images to split, ')
     (root / "violet" / "2.jpg").unlink()
     for part in ("train", "val", "test"):  # nothing is split off
         (root / "parts" / part).mkdir(parents=True)
@@ -189,7 +189,7 @@ def test_class_with_too_few_images_for_a_split_is_named(root):
 
 def test_share_without_room_for_every_class_is_said_by_its_setting():
     said = refused("", name="digits", validation=0.005, image_size=0)
-    assert said.startswith("data.validation: 0.005 of 1,437 images are 8, too few for one of each of 10 classes; take a larger")
+    assert said.startswith("data.validation: 0.005 of 1,437 images are 8, too few for one of each of 10 classes; set a larger")
 
 
 @pytest.mark.parametrize("part", ["test", "val"])

@@ -72,7 +72,9 @@ def test_parts_that_are_cut_off_and_the_input_have_the_channels_too():
 @pytest.mark.parametrize(("stored", "wanted"), [(5, 3), (5, 1), (1, 2), (3, 5)])
 def test_other_changes_of_channels_are_refused(tmp_path, stored, wanted):
     arrays(tmp_path / "a.npz", stored)
-    with pytest.raises(UserError, match=f"data.channels: the images of arrays have {stored}, not {wanted}; only grey"):
+    with pytest.raises(
+        UserError, match=f"data.channels: cannot convert {stored}-channel images of arrays to {wanted} channels"
+    ):
         load(settings("arrays", tmp_path / "a.npz", wanted), seed=0)
     assert load(settings("arrays", tmp_path / "a.npz", stored), seed=0).train.image_shape == (6, 7, stored)
 

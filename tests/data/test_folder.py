@@ -157,7 +157,7 @@ def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
     crops = {source.read(0, training_view(source, place)).tobytes() for place in range(10)}
     assert len(crops) > 5
     assert source.read(0, training_view(source, 3)).tobytes() == source.read(0, training_view(source, 3)).tobytes()
-    with pytest.raises(UserError, match=r"data.resident: data.random_crop looks at each picture anew"):
+    with pytest.raises(UserError, match=r"data.resident: data.random_crop re-decodes every image"):
         make_reader(source, make_mesh(1), Reading("on"))
 
 
@@ -170,8 +170,8 @@ MISTAKES = {
     "a file": (lambda root: None, {"root": __file__}, "is a file; data.name=folder expects"),
     "no group": (lambda root: None, {"group": "patient"}, "does not match 'blue/track0_0.png' and 29 other paths"),
     "bad group": (lambda root: None, {"group": "("}, "not a regular expression"),
-    "bad fold": (lambda root: None, {"fold": "6/5"}, "'6/5' is not a fold"),
-    "bad crop": (lambda root: None, {"random_crop": (0.1, 1.0)}, "is not a pair of ranges"),
+    "bad fold": (lambda root: None, {"fold": "6/5"}, "expected a fold such as .*, got '6/5'"),
+    "bad crop": (lambda root: None, {"random_crop": (0.1, 1.0)}, "expected ranges of area and aspect ratio"),
     "no test": (lambda root: None, {"test": 0.0}, "data.test: folder has no test set; set data.test to"),
     "new class": (lambda root: [write_image(root / "s" / "train" / n / "1.png", (9, 9, 9)) for n in "ab"]
                   and write_image(root / "s" / "test" / "c" / "1.png", (9, 9, 9)), {"root": "s"}, 'the class "c" is not among'),

@@ -161,11 +161,7 @@ def test_a_source_sent_to_another_process_reads_the_same(root):
     assert len(packed) < 5000
     unpickled = pickle.loads(packed)
     for index in range(15):
-<<<<<<< HEAD
-        np.testing.assert_array_equal(there.read(index), original("train", 10 + index))
-=======
-        np.testing.assert_array_equal(unpickled[index], original("train", 10 + index))
->>>>>>> lang_data2
+        np.testing.assert_array_equal(unpickled.read(index), original("train", 10 + index))
 
 
 def test_images_may_be_files_and_missing_ones_are_named(tmp_path):

@@ -258,7 +258,7 @@ def test_damaged_file_is_refused_by_name(arrays, tmp_path, damage):
         "a byte": intact[:200] + bytes([intact[200] ^ 255]) + intact[201:],
         "a single array": (tmp_path / "single.npy").read_bytes(),
     }[damage]
-    with pytest.raises(UserError, match=r"images.npz: not a whole .npz file of plain arrays \("):
+    with pytest.raises(UserError, match=r"images.npz: not a complete .npz file of plain arrays \("):
         arrays(content)
 
 
@@ -267,13 +267,15 @@ def test_pickled_object_is_refused_and_never_run(arrays, tmp_path):
         def __reduce__(self):
             return (tmp_path / "sprung").touch, ()
 
-    with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays .*; save names as text, array.astype\(str\)"):
+    with pytest.raises(
+        UserError, match=r"not a complete .npz file of plain arrays .*; save names as text, array.astype\(str\)"
+    ):
         arrays(GRAY | {"class_names": np.array([Trap()], dtype=object)})
     assert not (tmp_path / "sprung").exists()
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"is a folder; the source \"arrays\" takes an .npz file"):
+    with pytest.raises(UserError, match=r"is a folder; data.name=arrays needs an .npz file"):
         load(DataSettings("arrays", str(tmp_path)), seed=0)
     (tmp_path / "faces.npz").touch()
     with pytest.raises(UserError, match=r"no file or folder .*did you mean \"faces.npz\""):

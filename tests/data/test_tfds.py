@@ -48,17 +48,10 @@ def test_images_of_varying_size_are_seen_as_a_view_shows_them(root):
     source = read(root, "sizes").train
     assert source.image_shape is None
     for position in (0, 17):
-<<<<<<< HEAD
-        whole, view = source.read(position), Center((16, 16))
-        expected = original("sizes", "train", int(whole[0, 0, 0]))[0]
-        np.testing.assert_array_equal(whole, expected)
-        np.testing.assert_array_equal(source.read(position, view), look(expected, view(*expected.shape[:2])))
-=======
-        image, view = source[position], Center((16, 16))
+        image, view = source.read(position), Center((16, 16))
         expected = original("sizes", "train", int(image[0, 0, 0]))[0]
         np.testing.assert_array_equal(image, expected)
-        np.testing.assert_array_equal(source.view(position, view), look(expected, view(*expected.shape[:2])))
->>>>>>> lang_data2
+        np.testing.assert_array_equal(source.read(position, view), look(expected, view(*expected.shape[:2])))
 
 
 def test_load_brings_images_of_varying_size_to_one(root):
@@ -77,26 +70,16 @@ def test_a_split_without_labels_is_refused_where_it_is_asked_for(root):
 def test_channels_are_those_asked_for(root, config, channels):
     settings = DataSettings(f"tfds:jaxcnn_tiny/{config}", str(root), channels=channels)
     source, stored = load(settings, seed=0).train, read(root, config).train
-<<<<<<< HEAD
     assert source.image_shape == source.read(5).shape == (8, 10, channels)
     expected = np.repeat(stored.read(5), 3, axis=2) if channels == 3 else stored.read(5) @ np.array([[0.299], [0.587], [0.114]])
-    assert np.abs(source.read(5) - expected).max() < 1.01  # the decoder cuts fractions off
-=======
-    assert source.image_shape == source[5].shape == (8, 10, channels)
-    expected = np.repeat(stored[5], 3, axis=2) if channels == 3 else stored[5] @ np.array([[0.299], [0.587], [0.114]])
-    assert np.abs(source[5] - expected).max() < 1.01  # the decoder truncates
->>>>>>> lang_data2
+    assert np.abs(source.read(5) - expected).max() < 1.01  # the decoder truncates
 
 
 def test_a_source_sent_to_another_process_reads_the_same(root):
     source = read(root, "plain", train="train[10:25]").train
     unpickled = pickle.loads(pickle.dumps(source))
     for index in range(15):
-<<<<<<< HEAD
-        np.testing.assert_array_equal(source.read(index), there.read(index))
-=======
-        np.testing.assert_array_equal(source[index], unpickled[index])
->>>>>>> lang_data2
+        np.testing.assert_array_equal(source.read(index), unpickled.read(index))
     assert len(pickle.dumps(source)) < 5000
 
 
@@ -105,17 +88,10 @@ def test_splits_take_the_slices_that_they_name(root):
     dataset = read(root, "plain", train="train[:50%]+validation[:4]", validation="train[30:]", test="test[5:]")
     assert {name: len(source) for name, source in dataset.parts().items()} == {"train": 24, "validation": 10, "test": 7}
     for index in range(20):
-<<<<<<< HEAD
-        np.testing.assert_array_equal(dataset.train.read(index), whole.read(index))
-    assert dataset.validation.name(0) == whole.name(30)
-    np.testing.assert_array_equal(dataset.validation.read(9), whole.read(39))
-    assert (dataset.train.read(20)[0, 0, 1], dataset.train.read(23)[0, 1, 1]) == (2, 2)
-=======
-        np.testing.assert_array_equal(dataset.train[index], train[index])
+        np.testing.assert_array_equal(dataset.train.read(index), train.read(index))
     assert dataset.validation.name(0) == train.name(30)
-    np.testing.assert_array_equal(dataset.validation[9], train[39])
-    assert (dataset.train[20][0, 0, 1], dataset.train[23][0, 1, 1]) == (2, 2)
->>>>>>> lang_data2
+    np.testing.assert_array_equal(dataset.validation.read(9), train.read(39))
+    assert (dataset.train.read(20)[0, 0, 1], dataset.train.read(23)[0, 1, 1]) == (2, 2)
 
 
 def test_a_test_split_without_labels_is_replaced_by_validation(root):

@@ -58,7 +58,7 @@ def test_run_whose_worker_is_killed_reports_it_and_can_be_resumed(config, tmp_pa
     os.kill(int(mine[0].name), signal.SIGKILL)
     code, out, err = finish(process)
     assert code == 1, out + err
-    assert err.startswith("error: data.workers: a process that reads examples was ended from outside")
+    assert err.startswith("error: data.workers: a process that reads examples was killed")
     assert len(err.splitlines()) == 1, err
     code, out, err = finish(start(config, tmp_path, 0, *longer))
     assert code == 0, out + err
