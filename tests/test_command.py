@@ -128,7 +128,7 @@ def test_argument_after_the_colon_reaches_the_file(config_file):
         ("seed={[]: 1}", "seed: expected an int"),  # not a valid literal
         ("optimizer.nesterov=yes", "optimizer.nesterov: expected True or False, got 'yes'"),
         ("optimizer.learning_rate=1e999", "optimizer.learning_rate: expected a finite number of at least 0, got inf"),
-        ("total=10", "total: expected a duration, 5000steps, 10epochs or .*, got '10'"),
+        ("total=10", "total: expected a duration such as 5000steps, 10epochs or .*, got '10'"),
         ("data.image_size=192x256", r"data.image_size: expected a size in pixels such as 224, or .*, got '192x256'"),
         ("data.image_size=192,", "data.image_size: expected a size in pixels"),
         ("data.image_size=192,256,3", "data.image_size: expected a size in pixels"),

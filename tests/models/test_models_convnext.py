@@ -1,4 +1,4 @@
-"""Compares ConvNeXt with torchvision and Keras, and ConvNeXt V2 with timm."""
+"""ConvNeXt against torchvision and Keras, ConvNeXt V2 against timm."""
 
 import json
 
@@ -116,6 +116,6 @@ def test_without_classes_features_are_normalized_for_any_number_of_channels():
     assert params["stem_conv"]["kernel"].shape == (4, 4, 5, 96)
 
 
-def test_too_small_images_are_refused_with_the_model_name():
+def test_too_small_images_are_refused_by_name():
     with pytest.raises(UserError, match="31×31 is too small for timm/convnextv2_atto: at least 32×32"):
         parameters("timm/convnextv2_atto", 31)

@@ -1,4 +1,4 @@
-"""Compares DenseNet with torchvision, Keras and table 2 of the paper."""
+"""DenseNet against torchvision, Keras and the paper's table 2."""
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,7 @@ def test_remat_changes_neither_variables_nor_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), expected, result)
 
 
-def initial_params(**fields):
+def started(**fields):
     model = DenseNet(**TINY | {"growth": 32, "stem_filters": 64} | fields)
     return compiled(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), train=False), random_key(0))["params"]
 

@@ -1,4 +1,4 @@
-"""Compares GoogLeNet with torchvision."""
+"""GoogLeNet against torchvision."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Compares Inception v3 with torchvision and Keras."""
+"""Inception v3 against torchvision and Keras."""
 
 import jax
 import jax.numpy as jnp

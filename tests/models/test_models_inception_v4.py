@@ -1,4 +1,4 @@
-"""Compares Inception v4, Inception-ResNet and BN-Inception with timm, Keras and TensorFlow."""
+"""Inception v4, Inception-ResNet and BN-Inception against timm, Keras and TensorFlow."""
 
 import flax.traverse_util
 import pytest

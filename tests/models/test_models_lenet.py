@@ -1,4 +1,4 @@
-"""Compares LeNet-5 with the paper: its counts, its table I, and its formulas in NumPy."""
+"""LeNet-5 against the paper: its counts, its table I, and its formulas in NumPy."""
 
 import math
 
@@ -114,7 +114,7 @@ def test_initialization_of_c3_depends_on_the_inputs_of_each_map(lenet5):
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_relu"])
 @pytest.mark.parametrize("size", [(8, 8), (31, 64), (64, 31)])
-def test_too_small_images_are_refused_with_the_model_name(name, size):
+def test_too_small_images_are_refused_by_name(name, size):
     with pytest.raises(UserError, match=f"{size[0]}×{size[1]} is too small for {name}: at least 32×32"):
         jax.eval_shape(lambda: create_model(name).init(jax.random.key(0), jnp.zeros((1, *size, 1)), train=False))
 

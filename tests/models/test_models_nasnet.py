@@ -1,4 +1,4 @@
-"""Compares NASNet-A with Keras and timm."""
+"""NASNet-A against Keras and timm."""
 
 import pytest
 from common.promises import count, initialised_layers, parameters

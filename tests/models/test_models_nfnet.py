@@ -1,4 +1,4 @@
-"""Compares NF-ResNets and NFNets with timm."""
+"""NF-ResNets and NFNets against timm."""
 
 import jax
 import jax.numpy as jnp

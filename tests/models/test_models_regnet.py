@@ -1,4 +1,4 @@
-"""Compares RegNet with torchvision and timm."""
+"""RegNet against torchvision and timm."""
 
 import jax.numpy as jnp
 import numpy as np

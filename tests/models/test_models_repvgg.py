@@ -1,4 +1,4 @@
-"""Compares RepVGG with timm, and its deployed form with the trained one."""
+"""RepVGG against timm, and its deployed form against the trained one."""
 
 import jax
 import jax.numpy as jnp

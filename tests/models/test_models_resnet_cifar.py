@@ -1,4 +1,4 @@
-"""Compares the CIFAR networks with section 4.2 of the paper."""
+"""The CIFAR networks against section 4.2 of the paper."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Compares ResNets with attention, deep stems and antialiasing with timm, and CBAM with the counts in its paper."""
+"""ResNets with attention, deep stems and antialiasing against timm; CBAM against its paper's count."""
 
 import jax
 import jax.numpy as jnp

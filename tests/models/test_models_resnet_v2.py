@@ -1,4 +1,4 @@
-"""Compares pre-activation ResNets with Keras, timm and the counts in the paper."""
+"""Pre-activation ResNets against Keras and timm, and the paper's counts."""
 
 import jax.numpy as jnp
 import numpy as np

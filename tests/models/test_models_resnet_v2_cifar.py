@@ -117,7 +117,7 @@ def test_rate_of_stochastic_depth_grows_with_depth(kind, scan):
     apply = partial(model.apply, mutable=["intermediates"], rngs=rngs)
 
     def last_branch(variables, train):
-        """Returns by how much each image's features change with the last kernel of the last block."""
+        """How much each image's features change with the last block's last kernel."""
         last = max(layer for layer in variables["params"]["stage3_block3"] if layer.startswith("conv"))
         other = jax.tree.map(lambda v: v, variables)
         other["params"]["stage3_block3"][last]["kernel"] = 2 * variables["params"]["stage3_block3"][last]["kernel"]

@@ -1,4 +1,4 @@
-"""Compares ShuffleNet V2 with torchvision, and ShuffleNet with its paper."""
+"""ShuffleNet V2 against torchvision, ShuffleNet against its paper."""
 
 import flax.linen as nn
 import jax

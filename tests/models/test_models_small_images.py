@@ -149,7 +149,7 @@ def test_fractal_block_averages_at_joins_and_can_use_a_single_column():
 
 
 @pytest.mark.slow
-def test_local_drop_path_keeps_one_input_of_a_join():
+def test_local_drop_path_leaves_one_input_of_a_join():
     x = jax.random.normal(jax.random.key(0), (64, 6, 6, 2))
     column = jnp.full(64, -1)
     variables = block(train=False).init(jax.random.key(1), x, column)
@@ -224,7 +224,7 @@ def test_whitening_filters_are_the_scaled_eigenvectors_of_the_patches_covariance
     filters = kernel.reshape(len(covariance), -1).T.astype(np.float64)
     found = filters[: len(covariance)]
     np.testing.assert_array_equal(filters[len(covariance) :], -found)
-    # Σ f fᵀ of filters v / √(λ + ε) is (covariance + ε)⁻¹ for any signs; λ decreases
+    # Σ f fᵀ of filters v / √(λ + ε) is (covariance + ε)⁻¹, whatever their signs; and λ falls
     inverse = np.linalg.inv(covariance + 5e-4 * np.eye(len(covariance)))
     np.testing.assert_allclose(found.T @ found, inverse, atol=2e-3 * np.abs(inverse).max())
     norms = np.linalg.norm(found, axis=1)

@@ -1,4 +1,4 @@
-"""Compares SqueezeNet with torchvision."""
+"""SqueezeNet against torchvision."""
 
 import jax
 import jax.numpy as jnp

@@ -15,7 +15,7 @@ from jaxcnn.models import create_model, feature_maps
 @pytest.mark.parametrize(
     ("layers", "depths"), [(11, (1, 1, 2, 2, 2)), (13, (2, 2, 2, 2, 2)), (16, (2, 2, 3, 3, 3)), (19, (2, 2, 4, 4, 4))]
 )
-def test_cifar_variant_has_norms_instead_of_biases_and_one_linear_layer(layers, depths):
+def test_form_for_cifar_has_norms_instead_of_biases_and_one_linear_layer(layers, depths):
     expected, inputs = 0, 3
     for depth, filters in zip(depths, (64, 128, 256, 512, 512), strict=True):
         for _ in range(depth):

@@ -1,4 +1,4 @@
-"""Compares Xception with Keras and timm."""
+"""Xception against Keras and timm."""
 
 import json
 
@@ -19,7 +19,7 @@ STEPS = {
     16: [*[(2, 1)] * 3, *[(1, 1)] * 9, (1, 2)],
     32: [*[(2, 1)] * 3, *[(1, 1)] * 8, (2, 1), (1, 1)],
 }
-"""(stride of the last convolution, dilation of all three) per block of xception41 in timm 1.0.31, by output_stride."""
+"""(stride of the last convolution, dilation of all three) of each block of timm 1.0.31's xception41, by output_stride."""
 
 
 @pytest.mark.parametrize("name", ["legacy_xception", "xception41", "xception65", "xception71"])

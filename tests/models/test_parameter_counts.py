@@ -54,7 +54,7 @@ def test_keras(name):
     )
     for top, classes in (("top", {}), ("notop", {"num_classes": 0})):
         params, stats = parameters(f"keras/{model}", expected["input_size"][0] or 224, **arguments, **classes)
-        counters = "normalization" in stats  # Keras's layer has a counter of batches
+        counters = "normalization" in stats  # Keras's layer counts its batches
         assert (count(params), count(stats) + counters) == (expected[top]["trainable"], expected[top]["non_trainable"])
 
 

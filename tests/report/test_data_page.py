@@ -176,7 +176,7 @@ def test_overlap_is_reported_first_and_names_are_escaped(found, bad_folder, tmp_
         "labels differ: <b>&\"', a$x_{$",
         "train/a$x_{$/text<i>.png",
         "not an image that can be decoded",
-        "Train has 12 different images among 14",
+        "Train has 12 distinct images among 14",
         "2 images can't be read",
         "PNG, RGB: 39",
         "data.augment=('horizontal_flip',)",
