@@ -20,11 +20,11 @@ LabelKind = Literal["multiclass", "binary", "multilabel"]
 class Field(NamedTuple):
     """A target of the examples of a source; `shape` and `dtype` are those of one example's array in a batch.
 
-    "label"   the class, () int32; "label" in a batch
-    "labels"  zeros and ones for K classes, of which an image may have several, (K,) int32; "label" in a batch
-    "map"     the class of each pixel, or VOID, (H, W) uint8; "map" in a batch
-    "boxes"   x0, y0, x1, y1 in pixels from the upper left corner of the image, (M, 4) float32; "boxes" in a batch,
-              together with "classes", (M,) int32: their classes, or NO_BOX for padding
+    - "label": the class, () int32; "label" in a batch
+    - "labels": zeros and ones for K classes, of which an image may have several, (K,) int32; "label" in a batch
+    - "map": the class of each pixel, or VOID, (H, W) uint8; "map" in a batch
+    - "boxes": x0, y0, x1, y1 in pixels from the upper left corner of the image, (M, 4) float32; "boxes" in a batch, together
+      with "classes", (M,) int32: their classes, or NO_BOX for padding
     """
 
     kind: Literal["label", "labels", "map", "boxes"]
