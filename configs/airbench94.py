@@ -6,10 +6,10 @@ airbench94_muon.py).
     python experiments/airbench.py --runs=5 --config.data.root=DIR
     python experiments/airbench.py --runs=200 --warm_up --config=configs/airbench94.py:bfloat16 --config.data.root=DIR
 
-DIR holds cifar-10-batches-bin. airbench.py is train.py over several seeds, and says what it has on the clock. 400,000 images of
-about 0.7 GFLOP, forward and backward; what was measured is in docs/results.md.
+DIR contains cifar-10-batches-bin. airbench.py trains with several seeds and describes what it times. A run processes 400,000
+images of about 0.7 GFLOP each, forward and backward. The measured results are in docs/results.md.
 
-The original computes in float16, all but batch norm, and keeps its parameters in it; here they are float32.
+The original stores its parameters and computes, except in batch norm, in float16; here the parameters are float32.
 """
 
 from ml_collections import ConfigDict
@@ -19,9 +19,9 @@ from jaxcnn.errors import UserError
 
 
 def get_config(dtype: str = "float32") -> ConfigDict:
-    """`dtype` is what the network and Muon's iterations compute in: "float32", or "bfloat16" for GPUs."""
+    """Returns the config. `dtype`, of the network and of Muon's iterations, is "float32", or "bfloat16" for GPUs."""
     if dtype not in ("float32", "bfloat16"):
-        raise UserError(f'airbench94.py:{dtype}: no such type; there are "float32" and "bfloat16"')
+        raise UserError(f'airbench94.py:{dtype}: expected "float32" or "bfloat16" after the colon')
     config = default_config()
     config.model.name = "airbench94"
     config.model.dtype = dtype
@@ -36,7 +36,7 @@ def get_config(dtype: str = "float32") -> ConfigDict:
     config.batch_size = 2000
     config.loss.label_smoothing = 0.2
 
-    # the 3×3 filters
+    # the 3×3 convolution kernels
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 0.24
     config.optimizer.momentum = 0.6
@@ -47,7 +47,7 @@ def get_config(dtype: str = "float32") -> ConfigDict:
     config.optimizer.freeze = ("^stem_conv/kernel$",)
     config.schedule.name = "linear"
 
-    # the rest. The original sums the loss over the batch; here it is the mean, so that SGD's rates are as much higher
+    # the other parameters. The original sums the loss over the batch; here it is the mean, so rates are × batch_size
     def sgd(rate: float) -> dict[str, object]:
         return {
             "optimizer.name": "sgd",

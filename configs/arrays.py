@@ -1,8 +1,8 @@
-"""A small ResNet on anybody's arrays: an .npz with train_images, train_labels, test_images, test_labels (MedMNIST's form).
+"""A small ResNet on your own arrays: an .npz file with train_images, train_labels, test_images, test_labels, as in MedMNIST.
 
     python experiments/train.py --config=configs/arrays.py --workdir=runs/mine --config.data.root=FILE.npz
 
-Classes, size, channels, mean and std are found and printed.
+Classes, image size, channels, mean and standard deviation are determined from the data and printed.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +11,7 @@ from jaxcnn.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """ResNet-20 with small shifts, for images of about 28×28."""
+    """Returns the config of ResNet-20 with small random shifts, for images of about 28×28."""
     config = default_config()
     config.model.name = "resnet20"
     config.data.name = "arrays"

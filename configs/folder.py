@@ -1,11 +1,12 @@
-"""A small ResNet on anybody's folder of pictures, one folder per class (and train, val, test folders where they exist).
+"""A small ResNet on your own folder of images, with one folder per class, optionally within train, val and test folders.
 
     python experiments/train.py --config=configs/folder.py --workdir=runs/mine --config.data.root=PATH
 
-Classes, size, channels, mean and std are found and printed; where there is no test or validation part, one is cut off.
-Parts under other names: --config.data.train_split=FOLDER --config.data.test_split=FOLDER (docs/data.md, "Folders").
---config.data.image_size=192,256 sets height and width of the network's input, which else is a square.
-On a CPU, --config.data.image_size=96 or less and --config.model.name=resnet20 take minutes where this takes hours.
+Classes, image size, channels, mean and standard deviation are determined from the data and printed. A missing test or
+validation split is split off from the training images. For splits with other names, set --config.data.train_split=FOLDER and
+--config.data.test_split=FOLDER (docs/data.md, "Folders"). --config.data.image_size=192,256 sets the height and width of the
+network's input, which is square by default. On a CPU, --config.data.image_size=96 or less and --config.model.name=resnet20
+reduce the training time from hours to minutes.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +15,7 @@ from jaxcnn.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """ResNet-18 with random crops and flips, for some tens of epochs."""
+    """Returns the config of ResNet-18 with random crops and flips, trained for 30 epochs."""
     config = default_config()
     config.model.name = "resnet18"
     config.data.name = "folder"

@@ -1,8 +1,9 @@
-"""LeNet-5 on scikit-learn's digits: the first thing to run, with no download.
+"""LeNet-5 on scikit-learn's digits: a first example, which needs no download.
 
 Network: LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition. Proc. IEEE, 1998
-(ReLU and max-pooling form). Data: UCI's optical digits, test part, 1,797 scans of 8×8, of which 360 are set aside.
-Published: none on this split. Takes about 15 seconds on 2 CPU cores; docs/results.md has what was measured.
+(here with ReLU and max pooling). Data: the test set of UCI's optical digits, 1,797 scans of 8×8 pixels, of which 360 are
+used for testing. There are no published results for this split. Training takes about 15 seconds on 2 CPU cores. The measured
+results are in docs/results.md.
 
     python experiments/train.py --config=configs/lenet5_digits.py --workdir=runs/digits
 """
@@ -13,7 +14,7 @@ from jaxcnn.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """Scans of 8×8 are enlarged to the 32×32 that LeNet-5 takes; augmentation shifts them by up to half a pixel."""
+    """Returns the config. Scans are enlarged to the 32×32 input of LeNet-5; augmentation shifts them by up to 3 pixels."""
     config = default_config()
     config.model.name = "lenet5_relu"
     config.data.name = "digits"
@@ -27,7 +28,7 @@ def get_config() -> ConfigDict:
     config.schedule.warmup = "2epochs"
     config.ema.decay = 0.99
     config.evaluate.every = "3epochs"
-    config.evaluate.select = "last"  # 144 validation examples are too few to choose among such near results
+    config.evaluate.select = "last"  # 144 validation examples are too few to distinguish such similar results
     config.checkpoint.every = "10epochs"
     config.log.every = "3epochs"
     return config

@@ -1,14 +1,15 @@
-"""LeNet-5 on MNIST, as its paper has it.
+"""LeNet-5 on MNIST, as in its paper.
 
 LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition. Proc. IEEE, 1998.
-Published: test error 0.95 % without distortions, 0.8 % with them (LeCun's MNIST page). The paper's network ends in radial
-basis functions and was trained by a stochastic Levenberg-Marquardt method; here a linear layer and SGD.
+Published: test error 0.95 % without distortions, 0.8 % with them (LeCun's MNIST page). The paper's network ends with radial
+basis functions and was trained by a stochastic Levenberg-Marquardt method; here it ends with a linear layer and SGD is used.
 
     python experiments/train.py --config=configs/lenet5_mnist.py --workdir=runs/mnist --config.data.root=DIR
-    python experiments/train.py --config=configs/lenet5_mnist.py:relu …      # the common ReLU and max-pooling form
+    python experiments/train.py --config=configs/lenet5_mnist.py:relu …      # the common variant with ReLU and max pooling
 
-DIR holds the four idx .gz files. About 2 minutes on 2 CPU cores; what was measured is in docs/results.md. Digits are
-shifted by up to 2 pixels, the mildest of the paper's distortions. Without that the 1998 form stays near 98.9 %.
+DIR contains the four idx .gz files. Training takes about 2 minutes on 2 CPU cores. The measured results are in
+docs/results.md. Digits are shifted by up to 2 pixels, the mildest of the paper's distortions. Without shifts, the accuracy of
+the 1998 form stays near 98.9 %.
 """
 
 from ml_collections import ConfigDict
@@ -18,9 +19,9 @@ from jaxcnn.errors import UserError
 
 
 def get_config(form: str = "1998") -> ConfigDict:
-    """`form` is "1998" or "relu". Digits of 28×28 are centred in the 32×32 that the network takes."""
+    """Returns the config of the variant `form`, "1998" or "relu". Digits of 28×28 are centered in the network's 32×32 input."""
     if form not in ("1998", "relu"):
-        raise UserError(f'lenet5_mnist.py:{form}: no such form; there are "1998" and "relu"')
+        raise UserError(f'lenet5_mnist.py:{form}: expected "1998" or "relu" after the colon')
     config = default_config()
     config.model.name = "lenet5" if form == "1998" else "lenet5_relu"
     config.data.name = "mnist"

@@ -27,6 +27,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 add_module_names = False
 
 smartquotes = False  # would turn -- into a dash, in options too

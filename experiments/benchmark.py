@@ -1,13 +1,13 @@
 """Measures speed: python experiments/benchmark.py --suite=cpu --json=results/benchmarks/cpu.json.
 
-    cpu      images a second of nine models, forward and in a train step, in float32
-    gpu      the same of five in bfloat16 at batch 256
-    compile  seconds from train.py to its first step, with and without the cache of compiled programs; imports
+    cpu      images per second of nine models, for the forward pass and the train step, in float32
+    gpu      the same for five models in bfloat16 at batch size 256
+    compile  seconds from the start of train.py to its first step, with and without the compilation cache; import times
     data     reading photos, augmentation, memory
 
-Prints a table of medians (and ranges); --json=FILE keeps the rows. --against=torch measures PyTorch in the same run, with
-the interpreter that `make bench-env` makes (or --torch_python), which need not have JAX. --page renews the tables of
-docs/performance.md from results/benchmarks. What the rows mean, and what was found, is there.
+Prints a table of medians (and ranges); --json=FILE saves the rows. --against=torch measures PyTorch in the same run, with the
+interpreter that `make bench-env` installs (or --torch_python), which does not need JAX. --page updates the tables of
+docs/performance.md, which explains the rows and the results, from results/benchmarks.
 """
 
 import importlib.metadata
@@ -30,35 +30,39 @@ from jaxcnn.errors import UserError
 PARTS = ("jpeg", "cifar", "memory")
 ROUNDS = {"cpu": 3, "gpu": 5, "compile": 2, "data": 5}
 
-_SUITE = flags.DEFINE_enum("suite", "cpu", list(ROUNDS), "what is measured")
-_JSON = flags.DEFINE_string("json", None, "file that keeps the rows")
-_PAGE = flags.DEFINE_bool("page", False, "measure nothing; renew the tables of docs/performance.md")
+_SUITE = flags.DEFINE_enum("suite", "cpu", list(ROUNDS), "what to measure")
+_JSON = flags.DEFINE_string("json", None, "JSON file for the rows")
+_PAGE = flags.DEFINE_bool("page", False, "update the tables of docs/performance.md instead of measuring")
 _MODELS = flags.DEFINE_list(
-    "models", None, "which models (all but data; data: whose step is compared with); None = the suite's"
+    "models", None, "models to measure (data: the model whose train step is the reference); None = those of the suite"
 )
-_AGAINST = flags.DEFINE_list("against", [], "torch (cpu, gpu, data), tensorflow (data): measured too")
-_TORCH = flags.DEFINE_string("torch_python", None, "an interpreter with PyTorch; None = that of `make bench-env`")
-_TENSORFLOW = flags.DEFINE_string("tensorflow_python", None, "an interpreter with tensorflow")
-_ROUNDS = flags.DEFINE_integer("rounds", None, f"how often the contenders take turns; None = {ROUNDS}", lower_bound=1)
-_MODES = flags.DEFINE_list("modes", ["forward", "train"], "cpu, gpu: which of the two")
+_AGAINST = flags.DEFINE_list("against", [], "libraries to compare with: torch (cpu, gpu, data), tensorflow (data)")
+_TORCH = flags.DEFINE_string("torch_python", None, "Python interpreter with PyTorch; None = that of `make bench-env`")
+_TENSORFLOW = flags.DEFINE_string("tensorflow_python", None, "Python interpreter with TensorFlow")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", None, f"number of rounds, in each of which every contender is measured once; None = {ROUNDS}", lower_bound=1
+)
+_MODES = flags.DEFINE_list("modes", ["forward", "train"], "cpu, gpu: forward (pass), train (step)")
 _DTYPES = flags.DEFINE_list("dtypes", None, "cpu, gpu: float32, bfloat16; None = float32 on cpu, bfloat16 on gpu")
-_TURN = flags.DEFINE_float("turn_seconds", 2.0, "cpu, gpu: least seconds of a turn", lower_bound=0.0)
-_COMPILED = flags.DEFINE_list("torch_compile", ["train"], "cpu: the modes in which torch.compile is measured beside eager")
-_LIMIT = flags.DEFINE_float("compile_limit", 120.0, "cpu: seconds after which torch.compile is given up", lower_bound=1.0)
+_TURN = flags.DEFINE_float("turn_seconds", 2.0, "cpu, gpu: minimum seconds per measurement", lower_bound=0.0)
+_COMPILED = flags.DEFINE_list("torch_compile", ["train"], "cpu: modes in which torch.compile is measured in addition to eager")
+_LIMIT = flags.DEFINE_float("compile_limit", 120.0, "cpu: seconds after which torch.compile is stopped", lower_bound=1.0)
 _FREEZE = flags.DEFINE_list("freeze", [], "cpu, gpu: patterns for optimizer.freeze, with --modes=train")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images per batch; 0 = each model's own, data: 64", lower_bound=0)
-_PARTS = flags.DEFINE_list("parts", list(PARTS), f"data: which parts of it: {', '.join(PARTS)}")
-_IMAGES = flags.DEFINE_integer("images", 200, "data: different photos that are made", lower_bound=20)
-_BATCHES = flags.DEFINE_integer("batches", 16, "data: batches a turn", lower_bound=1)
-_THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "data: threads that our reader is measured with")
-_WORKERS = flags.DEFINE_integer("workers", 2, "data: processes that it is measured with; 0 = none", lower_bound=0)
-_FILES = flags.DEFINE_list("files", ["1000", "50000"], "data: sizes of the folders of the part memory")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "images per batch; 0 = that of each model's case, data: 64", lower_bound=0)
+_PARTS = flags.DEFINE_list("parts", list(PARTS), f"data: what to measure: {', '.join(PARTS)}")
+_IMAGES = flags.DEFINE_integer("images", 200, "data: number of different photos to generate", lower_bound=20)
+_BATCHES = flags.DEFINE_integer("batches", 16, "data: batches per measurement", lower_bound=1)
+_THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "data: numbers of threads with which jaxcnn's reader is measured")
+_WORKERS = flags.DEFINE_integer(
+    "workers", 2, "data: number of processes with which jaxcnn's reader is measured; 0 = none", lower_bound=0
+)
+_FILES = flags.DEFINE_list("files", ["1000", "50000"], "data: numbers of files in the folders for memory")
 
 
 def main(arguments: Sequence[str], config: Config | None) -> None:
-    """Measures, prints, keeps."""
+    """Measures, prints the table and saves the rows; with --page, updates the tables of docs/performance.md."""
     if arguments or config is not None:
-        raise UserError("benchmark.py takes flags alone, and no config")
+        raise UserError("benchmark.py accepts only flags, and no --config")
     if _PAGE.value:
         text, made = page(PAGE.read_text(encoding="utf-8"))
         PAGE.write_text(text, encoding="utf-8")
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
     _check_choices("dtypes", _DTYPES.value or [], ("float32", "bfloat16"))
     _check_choices("against", _AGAINST.value, {"data": ("torch", "tensorflow"), "compile": ()}.get(_SUITE.value, ("torch",)))
     if _FREEZE.value and (_SUITE.value not in ("cpu", "gpu") or _MODES.value != ["train"] or _AGAINST.value):
-        raise UserError("--freeze: only with --suite=cpu or gpu, --modes=train, and without --against")
+        raise UserError("--freeze: requires --suite=cpu or gpu and --modes=train, without --against")
     pythons = {name: _interpreter(name) for name in _AGAINST.value}
     _check_writable(_JSON.value)
     machine = _machine()
@@ -103,7 +107,7 @@ def _models(pythons: dict[str, str]) -> list[Row]:
 
     if suite == "compile":
         return benchmark_compile.run(models, rounds, say)
-    settings = benchmark_models.Settings(
+    settings = benchmark_models.BenchmarkSettings(
         suite=suite,
         modes=_MODES.value,
         dtypes=_DTYPES.value or ["float32" if suite == "cpu" else "bfloat16"],
@@ -137,20 +141,20 @@ def _data(pythons: dict[str, str]) -> list[Row]:
 
 
 def _interpreter(library: str) -> str:
-    """One that has the library: the flag's, or for torch that of `make bench-env`."""
-    given = {"torch": _TORCH.value, "tensorflow": _TENSORFLOW.value}[library]
-    made = ROOT / ".venv-bench" / "bin" / "python"
-    python = given or (str(made) if library == "torch" and made.exists() else None)
+    """Returns an interpreter that has the library: that of the flag, or for torch that of `make bench-env`."""
+    stated = {"torch": _TORCH.value, "tensorflow": _TENSORFLOW.value}[library]
+    installed = ROOT / ".venv-bench" / "bin" / "python"
+    python = stated or (str(installed) if library == "torch" and installed.exists() else None)
     if not python:
-        hint = "; `make bench-env` makes one" if library == "torch" else ""
-        raise UserError(f"--against={library}: say with which interpreter, --{library}_python=PATH{hint}")
+        hint = ", or run `make bench-env`" if library == "torch" else ""
+        raise UserError(f"--against={library}: set the interpreter with --{library}_python=PATH{hint}")
     try:
         done = subprocess.run([python, "-c", f"import {library}"], capture_output=True, text=True)
     except OSError as error:
         raise UserError(f"--{library}_python: {python} can't be started: {error.strerror}") from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise UserError(f"--{library}_python: {python} has no {library} that can be imported: {said}")
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise UserError(f"--{library}_python: {python} can't import {library}: {reason}")
     return python
 
 
@@ -161,7 +165,7 @@ def _check_choices(flag: str, values: Sequence[str], choices: Sequence[str]) -> 
 
 
 def _check_writable(file: str | None) -> None:
-    """Said before the minutes that measuring takes; nothing is left if they are cut short."""
+    """Raises UserError if the file cannot be written, before the minutes of measuring. Leaves no empty file behind."""
     if file:
         path = Path(file)
         try:
@@ -175,7 +179,7 @@ def _check_writable(file: str | None) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    """Hardware and versions."""
+    """Returns the hardware and the versions of Python and the libraries."""
     names = ("jax", "flax", "grain", "numpy", "opencv-python-headless")
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -193,7 +197,7 @@ def _machine() -> dict[str, Any]:
 
 def _integers(flag: str, texts: Sequence[str], least: int) -> list[int]:
     if not texts or not all(text.isdecimal() and int(text) >= least for text in texts):
-        raise UserError(f"--{flag}: {','.join(texts)!r} should be whole numbers, {least} or more, with commas between them")
+        raise UserError(f"--{flag}: {','.join(texts)!r} is not a comma-separated list of integers of at least {least}")
     return [int(text) for text in texts]
 
 

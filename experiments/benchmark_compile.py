@@ -1,7 +1,7 @@
-"""The suite "compile" of benchmark.py: seconds from a command to its first step, and to what is imported for it.
+"""The suite "compile" of benchmark.py: seconds from the start of a command to its first step, and import times.
 
-Training starts as a person starts it, experiments/train.py on data of the usual size (of noise), with an empty cache of
-compiled programs and again with what that left there; it is ended when its first step has been told.
+Training is started as a user would start it, with experiments/train.py on noise of the usual size, once with an empty
+compilation cache and once with the programs that the first start cached. It is stopped when its first step is printed.
 """
 
 import os
@@ -19,11 +19,11 @@ from benchmark_process import Row, WorkerFailed, figure
 
 MODELS = (*CASES["cpu"], "resnet110", "resnet1202")
 AIMS = {"lenet5": 6.0, "resnet18": 15.0}
-"""Seconds to the first step on 2 cores."""
+"""Target: seconds to the first step on 2 cores."""
 
 
 def run(models: Sequence[str], rounds: int, say: Callable[[str], None]) -> list[Row]:
-    """A row for each model, and one for each command and what may be imported."""
+    """Returns a row for each model, each command and each imported package."""
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for number, model in enumerate(models, start=1):
@@ -43,14 +43,16 @@ def run(models: Sequence[str], rounds: int, say: Callable[[str], None]) -> list[
 
 
 def _training(model: str, folder: Path) -> tuple[list[str], int, int]:
-    """Arguments of train.py, batch size and image size."""
+    """Returns the arguments of train.py, the batch size and the image size."""
     case = CASES["cpu"].get(model, Case(224, 16))
     if model.startswith("lenet"):
         return ["--config=configs/lenet5_digits.py"], 64, 32
     if model in ("resnet20", "resnet18", "resnet110", "resnet1202"):
         depth = model.removeprefix("resnet") if model != "resnet18" else "20"
         changes = ["--config.model.name=resnet18", "--config.model.arguments.stem=small"] if model == "resnet18" else []
-        batch_size = 8 if model == "resnet1202" else 128  # a scan's step is slow on CPU, and is not what is asked about
+        batch_size = (
+            8 if model == "resnet1202" else 128
+        )  # a step is slow on CPU because of its scan, and is not what is measured
         changes.append(f"--config.batch_size={batch_size}")
         return (
             [f"--config=configs/resnet_cifar10.py:{depth}", f"--config.data.root={_cifar10(folder)}", *changes],
@@ -64,7 +66,7 @@ def _training(model: str, folder: Path) -> tuple[list[str], int, int]:
 
 
 def _cifar10(folder: Path) -> Path:
-    """60,000 images of noise in the form of CIFAR-10's files."""
+    """Writes 60,000 images of noise in the format of CIFAR-10. Returns their folder."""
     folder, generator = folder / "cifar-10-batches-bin", np.random.default_rng(0)
     if not folder.exists():
         folder.mkdir()
@@ -77,7 +79,7 @@ def _cifar10(folder: Path) -> Path:
 
 
 def _photos(folder: Path) -> Path:
-    """64 images of 224×224 of noise, of 1,000 classes."""
+    """Writes 64 images of noise per split, 224×224 pixels, 1,000 classes. Returns the .npz file."""
     file, generator = folder / "photos.npz", np.random.default_rng(0)
     if not file.exists():
         arrays = {"class_names": np.arange(1000).astype(str)}
@@ -89,7 +91,7 @@ def _photos(folder: Path) -> Path:
 
 
 def _starts(arguments: Sequence[str], folder: Path) -> list[float]:
-    """Seconds to the first step with an empty cache, and with what this left in it."""
+    """Returns the seconds to the first step with an empty compilation cache, and with the cache of the first start."""
     cache, workdir = folder / "xla", folder / "run"
     shutil.rmtree(cache, ignore_errors=True)
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
@@ -103,7 +105,7 @@ def _starts(arguments: Sequence[str], folder: Path) -> list[float]:
 def _seconds_to_first_step(arguments: Sequence[str], environment: dict[str, str]) -> float:
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "experiments/train.py", *arguments], cwd=FOLDER.parent, env=environment | _found(environment),
+        [sys.executable, "experiments/train.py", *arguments], cwd=FOLDER.parent, env=environment | _with_checkout(environment),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -120,7 +122,7 @@ def _seconds_to_first_step(arguments: Sequence[str], environment: dict[str, str]
 
 
 def _imports(rounds: int) -> list[Row]:
-    """Seconds of each command's --help, of a config's reading, and of what may be imported."""
+    """Measures each command's --help, reading a config, and importing packages, in seconds."""
     commands = {
         f"{file.name} --help": [str(file), "--help"]
         for file in sorted(FOLDER.glob("*.py"))
@@ -134,13 +136,13 @@ def _imports(rounds: int) -> list[Row]:
         for name, command in commands.items():
             start = time.perf_counter()
             subprocess.run(
-                [sys.executable, *command], cwd=FOLDER.parent, env=os.environ | _found(os.environ), capture_output=True
+                [sys.executable, *command], cwd=FOLDER.parent, env=os.environ | _with_checkout(os.environ), capture_output=True
             )
             measured[name].append(time.perf_counter() - start)
     common: Row = {"suite": "compile", "part": "import"}
     return [common | {"name": name} | figure("seconds", seconds) for name, seconds in measured.items()]
 
 
-def _found(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
-    """So that this checkout's jaxcnn is the one that is imported."""
+def _with_checkout(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
+    """Returns a PYTHONPATH with which the jaxcnn of this checkout is imported."""
     return {"PYTHONPATH": os.pathsep.join([str(FOLDER.parent), *filter(None, [environment.get("PYTHONPATH")])])}

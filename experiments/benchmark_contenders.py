@@ -1,7 +1,7 @@
-"""One contender of the suite "data" of benchmark.py, in a process of its own.
+"""The program that runs one contender of the suite "data" of benchmark.py in a separate process.
 
-This file is its program, and imports nothing but NumPy before it knows which one it is, so that PyTorch and TensorFlow may
-live in environments without JAX.
+Before it has read which contender to run, it imports only NumPy and the standard library, so that PyTorch and TensorFlow can
+be in environments without JAX.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from benchmark_process import Row, answers, figure, peak_bytes
 HEIGHT, WIDTH = 400, 500
 SIZE = 224
 SCALE, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
-WARM = 12  # batches before the clock starts: at least what any contender had read ahead while it waited
+WARM = 12  # batches that are not measured: at least as many as any contender has read ahead while waiting
 
 
 def _serve(spec: Row, batches: Iterator[Any], out: Any) -> None:
-    """For each line that comes in, reads some batches and prints the seconds that they took."""
+    """For each line received, reads spec["batches"] batches and sends (seconds, CPU seconds)."""
     next(batches)
     for _ in sys.stdin:
         for _ in range(WARM):
@@ -40,8 +40,8 @@ def _serve(spec: Row, batches: Iterator[Any], out: Any) -> None:
 
 
 def _cpu_seconds() -> float:
-    """CPU time of this process and, on Linux, of all below it, those that still run included."""
-    total, below = time.process_time(), {os.getpid()}
+    """Returns the CPU time of this process and, on Linux, of all its descendants, including running ones."""
+    total, descendants = time.process_time(), {os.getpid()}
     processes = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -51,15 +51,15 @@ def _cpu_seconds() -> float:
     while grew:
         grew = False
         for process, (parent, ticks) in processes.items():
-            if parent in below and process not in below:
-                below.add(process)
+            if parent in descendants and process not in descendants:
+                descendants.add(process)
                 total += ticks / os.sysconf("SC_CLK_TCK")
                 grew = True
     return total
 
 
 def _settle() -> None:
-    """Waits until nothing is read ahead any more, which would slow the next contender down."""
+    """Waits until no batches are being read ahead, which would slow down the next contender."""
     cpu = _cpu_seconds()
     while True:
         time.sleep(0.25)
@@ -73,7 +73,7 @@ def _paths(root: str) -> list[str]:
 
 
 def _crop(draw: random.Random) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a random crop of a photo, as torchvision's RandomResizedCrop draws it."""
+    """Returns (top, left, height, width) of a random crop of a photo, drawn as in torchvision's RandomResizedCrop."""
     for _ in range(10):
         area = HEIGHT * WIDTH * draw.uniform(*SCALE)
         aspect = np.exp(draw.uniform(*np.log(ASPECT)))
@@ -84,7 +84,7 @@ def _crop(draw: random.Random) -> tuple[int, int, int, int]:
 
 
 def _decoded(path: str, crop: tuple[int, int, int, int]) -> np.ndarray:
-    """The bare work: a file read, decoded, cut and resized."""
+    """Reads a file, decodes it, cuts out the crop and resizes it: (SIZE, SIZE, 3) uint8."""
     import cv2
 
     top, left, height, width = crop
@@ -94,7 +94,7 @@ def _decoded(path: str, crop: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def _bare(spec: Row) -> Iterator[Any]:
-    """Nothing but the bare work, crops drawn beforehand; threads, if several, share a batch."""
+    """Only `_decoded`, with crops drawn in advance; several threads share a batch."""
     import concurrent.futures
 
     draw, paths = random.Random(0), itertools.cycle(_paths(spec["root"]))
@@ -121,19 +121,19 @@ def _settings(root: str) -> Any:
 
 
 def _jaxcnn(spec: Row, dataset: Any = None) -> Iterator[Any]:
-    """The reader of training; its flip is on the device, see the part "cifar"."""
+    """The reader that training uses. Its flip runs on the device and is measured in the part "cifar"."""
     from jaxcnn import data
     from jaxcnn.train import experiment
 
     train = (dataset or data.load(_settings(spec["root"]), 0)).train
     reading = data.Reading("off", threads=spec["threads"], workers=spec["workers"])
     reader = data.make_reader(train, experiment.make_mesh(1), reading)
-    endless = [1] * 1_000_000  # so that what is read ahead at the end of a turn is as much as at its start
+    endless = [1] * 1_000_000  # so that equally many batches are read ahead at the end and at the start of a measurement
     return reader(data.Order(len(train), 0), 0, spec["batch_size"], endless)
 
 
 class _Photos:
-    """What a DataLoader asks for."""
+    """The data set of a DataLoader: (photo, 0)."""
 
     def __init__(self, root: str):
         self.paths = _paths(root)
@@ -148,7 +148,7 @@ class _Photos:
 
 
 def _torch(spec: Row) -> Iterator[Any]:
-    """PyTorch's DataLoader as it is commonly set up, with its worker processes."""
+    """PyTorch's DataLoader in its usual setup, with worker processes."""
     from torch.utils import data
 
     loader = data.DataLoader(
@@ -158,7 +158,7 @@ def _torch(spec: Row) -> Iterator[Any]:
 
 
 def _tensorflow(spec: Row) -> Iterator[Any]:
-    """tf.data as in TensorFlow's ImageNet examples, where only the crop is decoded; or, if `whole`, all of the photo."""
+    """tf.data as in TensorFlow's ImageNet examples: decodes only the crop or, with spec["whole"], the full photo."""
     import tensorflow as tf
 
     def read(path: Any) -> Any:
@@ -179,7 +179,7 @@ def _tensorflow(spec: Row) -> Iterator[Any]:
 
 
 def _memory_once(spec: Row) -> Row:
-    """Peak memory after some batches, and seconds to the first one, imports left out."""
+    """Measures peak memory after some batches and seconds to the first batch, without imports."""
     from jaxcnn import data
     from jaxcnn.train import experiment
 
@@ -207,7 +207,7 @@ def _memory_once(spec: Row) -> Row:
 
 
 def _cifar(spec: Row) -> list[Row]:
-    """Data and augmentation as shares of a training step, each compiled by itself and timed in turns."""
+    """Measures data and augmentation as shares of a training step, each compiled separately and timed alternately."""
     import benchmark_jaxcnn
     import jax
 
@@ -238,7 +238,7 @@ def _cifar(spec: Row) -> list[Row]:
     for turn, (name, work) in itertools.product(range(spec["rounds"] + 1), works.items()):
         seconds, cpu = time.perf_counter(), time.process_time()
         jax.block_until_ready(work())
-        if turn:  # the first one compiles
+        if turn:  # the first run compiles
             measured[name].append((time.perf_counter() - seconds, time.process_time() - cpu))
     _close(batches)
     rows, step_name = [], f"step of {spec['model']}"

@@ -1,6 +1,6 @@
-"""The suite "data" of benchmark.py: reading photos, augmenting CIFAR, memory and start of large folders.
+"""The suite "data" of benchmark.py: reading photos, augmenting CIFAR, memory and startup time for large folders.
 
-Contenders run in processes of their own (benchmark_contenders.py) and are measured in turns.
+Every contender runs in a separate process (benchmark_contenders.py); the contenders are measured alternately.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ from benchmark_process import Row, Worker, figure
 
 from jaxcnn import data
 
-# glibc gives a freed photo back to the system, and each page of the next one costs a fault: 254 a photo, a third of the time
+# By default glibc returns the memory of a freed photo to the system, and every page of the next photo causes a page fault:
+# 254 per photo, a third of the time.
 KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**26)}
 
 
@@ -38,7 +39,7 @@ def run(
     model: str = "resnet20",
     pythons: dict[str, str] | None = None,
 ) -> list[Row]:
-    """The rows of the parts asked for. `pythons` has the interpreters that "torch" and "tensorflow" are measured with."""
+    """Returns the rows of `parts`. `pythons` maps "torch" and "tensorflow" to their interpreters, if they are measured."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -56,7 +57,7 @@ def run(
 
 
 def _make_photos(root: Path, count: int) -> list[Path]:
-    """JPEGs of 400×500 in two folders, cut out of scikit-learn's two photos."""
+    """Writes JPEGs of 400×500 pixels in two folders, cut out of scikit-learn's two photos. Returns their paths."""
     import cv2
     from sklearn.datasets import load_sample_images
 
@@ -84,7 +85,7 @@ def _make_links(root: Path, photos: Sequence[Path], count: int, classes: int = 5
 
 
 def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, pythons: dict[str, str]) -> list[Row]:
-    """Images a second and a CPU-second of every contender, and their ratios to the bare decoder in the same round."""
+    """Measures images per second and per CPU-second, and their ratios to the plain decoder in the same round."""
     cores = data.cores()
     bare: Row = {"contender": "bare", "workers": 0}
     specs: list[Row] = [bare | {"threads": 1, "keep": True}, bare | {"threads": cores, "keep": True}, bare | {"threads": 1}]
@@ -94,11 +95,13 @@ def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, python
     if "torch" in pythons:
         specs.append({"contender": "torch", "threads": 0, "workers": cores})
     if "tensorflow" in pythons:
-        specs += [{"contender": "tensorflow", "threads": cores, "workers": 0, "whole": whole} for whole in (False, True)]
+        specs += [
+            {"contender": "tensorflow", "threads": cores, "workers": 0, "whole": full_photo} for full_photo in (False, True)
+        ]
     with contextlib.ExitStack() as stack:
         contenders = [stack.enter_context(_contender(common | spec, pythons)) for spec in specs]
         measured = []
-        for turn in range(rounds):  # to and fro, so that nobody always comes after the same
+        for turn in range(rounds):  # forward and backward, so that no contender always follows the same one
             results = [contender.ask() for contender in contenders[:: -1 if turn % 2 else 1]]
             measured.append(results[:: -1 if turn % 2 else 1])
     number = common["batches"] * common["batch_size"]
@@ -108,7 +111,7 @@ def _jpeg(common: Row, rounds: int, threads: Sequence[int], workers: int, python
         row: Row = {"part": "jpeg", "name": _title(spec), **spec, "image_size": SIZE, "batch_size": common["batch_size"]}
         row |= figure("images_per_second", [number / s for s in seconds])
         row |= figure("images_per_cpu_second", [number / c for c in cpu])
-        row |= figure("ratio", [turn[0][1] / turn[index][1] for turn in measured])  # to one thread of OpenCV
+        row |= figure("ratio", [turn[0][1] / turn[index][1] for turn in measured])  # to OpenCV with one thread
         row |= figure("wall_ratio", [turn[1][0] / turn[index][0] for turn in measured])  # to OpenCV on all cores
         rows.append(row | ({"aim": "ratio >= 0.9"} if spec["contender"] == "jaxcnn" else {}))
     return rows
@@ -131,7 +134,7 @@ def _title(spec: Row) -> str:
 
 
 def _memory(root: Path, common: Row, rounds: int, files: Sequence[int]) -> list[Row]:
-    """Peak memory, and seconds until the first batch is there, each time in a fresh process."""
+    """Measures peak memory and seconds to the first batch, each time in a new process."""
     measured: dict[int, list[Row]] = {count: [] for count in files}
     for _, count in itertools.product(range(rounds), files):
         measured[count].append(_child(common | {"contender": "memory", "root": str(root / str(count))}))
@@ -145,7 +148,7 @@ def _memory(root: Path, common: Row, rounds: int, files: Sequence[int]) -> list[
 
 
 def _child(spec: Row) -> Any:
-    """What a process that measures once prints."""
+    """Runs a process that measures once. Returns its result."""
     process = subprocess.run(
         [sys.executable, benchmark_contenders.__file__, json.dumps(spec)], stdout=subprocess.PIPE, text=True, check=True
     )

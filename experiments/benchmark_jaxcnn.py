@@ -1,7 +1,7 @@
-"""Our contender of the suites "cpu" and "gpu" of benchmark.py, in a process of its own; and the peak that it is compared with.
+"""The program that runs jaxcnn in the suites "cpu" and "gpu" of benchmark.py, or measures the peak that it is compared with.
 
-It runs what training and evaluation run: the compiled step of an experiment (augmentation none, SGD with momentum), on uint8
-images that lie on the device, normalised in the step.
+It runs the compiled steps of training and evaluation (no augmentation, SGD with momentum) on uint8 images in device memory,
+which are normalized in the step.
 """
 
 import json
@@ -28,11 +28,11 @@ from jaxcnn.train.programs import compile_ahead
 from jaxcnn.train.state import count_parameters
 from jaxcnn.train.steps import jit_loop, jit_steps
 
-STEPS_PER_DISPATCH = 8  # on accelerators, of the 32 of training: batches of 256 photos take memory
+STEPS_PER_DISPATCH = 8  # on accelerators, instead of the 32 of training, because batches of 256 photos need much memory
 
 
 def prepare(spec: Row, examples: int) -> experiment.Experiment:
-    """The experiment that trains spec["model"] on `examples` images of noise, with what else `spec` says."""
+    """Returns the experiment of `spec` that trains spec["model"] on `examples` images of noise."""
     shape = (spec["image_size"], spec["image_size"], spec["channels"])
     generator = np.random.default_rng(0)
     arrays = {"class_names": np.arange(spec["classes"]).astype(str)}
@@ -54,26 +54,26 @@ def prepare(spec: Row, examples: int) -> experiment.Experiment:
 
 
 def first_batches(prepared: experiment.Experiment, number: int) -> Batch:
-    """`number` batches on the device."""
+    """Returns the first `number` batches, on the device."""
     size = prepared.config.batch_size
     return next(prepared.reader(prepared.dataset.train)(prepared.order(), 0, size, [number]))
 
 
 def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
-    """What is said once it is compiled, and what does n steps."""
+    """Returns the row that is sent after compilation, and the function that runs n steps."""
     prepared = prepare(spec, spec["batch_size"])
     costs = cost(*prepared.task.networks()[""])
-    a_call = 1 if on_cpu(prepared.mesh) or spec["mode"] == "forward" else STEPS_PER_DISPATCH
-    batches, state = first_batches(prepared, a_call), prepared.initial_state()
+    per_call = 1 if on_cpu(prepared.mesh) or spec["mode"] == "forward" else STEPS_PER_DISPATCH
+    batches, state = first_batches(prepared, per_call), prepared.initial_state()
     start = time.perf_counter()
     steps: Callable[[int], Any]
     counted: Row = {}
     if spec["mode"] == "train":
-        jitted = (jit_steps if a_call == 1 else jit_loop)(prepared.train_step(), prepared.mesh)
-        number = () if a_call == 1 else (jax.device_put(np.int32(a_call), replicated(prepared.mesh)),)
+        jitted = (jit_steps if per_call == 1 else jit_loop)(prepared.train_step(), prepared.mesh)
+        number = () if per_call == 1 else (jax.device_put(np.int32(per_call), replicated(prepared.mesh)),)
         train = compile_ahead(jitted, state, *number, batches)
-        if not cpu_convolution().startswith("onednn"):  # whose convolutions XLA does not count
-            counted["step_flops"] = (train.cost_analysis() or {}).get("flops", 0) / a_call
+        if not cpu_convolution().startswith("onednn"):  # XLA does not count the FLOPs of oneDNN's convolutions
+            counted["step_flops"] = (train.cost_analysis() or {}).get("flops", 0) / per_call
 
         def steps(count: int) -> None:
             nonlocal state
@@ -93,15 +93,17 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     return {
         "compile_seconds": time.perf_counter() - start,
         "parameters": count_parameters(state.variables["params"]),
-        "flops": 2 * costs.macs * (3 if spec["mode"] == "train" else 1),  # an image; the backward pass is twice the forward
-        "images_a_step": a_call * spec["batch_size"],
+        "flops": 2
+        * costs.macs
+        * (3 if spec["mode"] == "train" else 1),  # per image; the backward pass costs twice the forward pass
+        "images_per_call": per_call * spec["batch_size"],
         "device": jax.devices()[0].device_kind,
         **counted,
     }, steps
 
 
 def _peak(spec: Row) -> tuple[Row, Callable[[int], Any]]:
-    """Products of square matrices."""
+    """Returns the same for products of square matrices, whose rate is the peak."""
     size = 2048 if jax.devices()[0].platform == "cpu" else 8192
     x = jnp.ones((size, size), spec["dtype"])
     product = jax.jit(jnp.matmul).lower(x, x).compile()

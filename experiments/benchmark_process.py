@@ -1,6 +1,6 @@
-"""Processes that are measured in turns: one works when it is told to by a line, while the others wait for theirs.
+"""Worker processes that are measured alternately: each works when it receives a line, while the others wait.
 
-Imports nothing but the standard library, so that PyTorch and TensorFlow may live in environments without JAX.
+It imports only the standard library, so that PyTorch and TensorFlow can be in environments without JAX.
 """
 
 import contextlib
@@ -22,36 +22,36 @@ Row = dict[str, Any]
 
 
 class WorkerFailed(Exception):
-    """A process ended without an answer; the message says which, and the last line that it wrote, which is `said`."""
+    """A process ended without an answer. The message names it and ends with `last_line`, the last line of its stderr."""
 
-    def __init__(self, message: str, said: str = ""):
-        super().__init__(message + (f": {said}" if said else ""))
-        self.said = said
+    def __init__(self, message: str, last_line: str = ""):
+        super().__init__(message + (f": {last_line}" if last_line else ""))
+        self.last_line = last_line
 
 
 class Worker(contextlib.AbstractContextManager):
-    """`python program spec` (as JSON), which answers each line on its input with a line of JSON on its output."""
+    """The process `python program spec` (spec as JSON), which answers each line on stdin with a line of JSON on stdout."""
 
     def __init__(
         self, program: str, spec: Row, *, title: str, python: str | None = None, environment: Mapping[str, str] | None = None
     ):
         self.title = title
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed where this ends)
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed in __exit__)
         self._process = subprocess.Popen(
             [python or sys.executable, program, json.dumps(spec)], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
-            start_new_session=True,  # a group with its compilers, which end with it
+            start_new_session=True,  # a group with its compiler processes, which are killed with it
         )  # fmt: skip
 
     def ask(self, message: Any = None) -> Any:
-        """The answer to one line."""
+        """Sends a message and returns the answer."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(message), file=self._process.stdin, flush=True)
         return self.answer()
 
     def answer(self, limit: float | None = None) -> Any:
-        """The next line that comes; the first of some programs comes unasked, when they are ready, within `limit` seconds."""
+        """Returns the next answer. Some programs send a first one unasked when they are ready, within `limit` seconds."""
         assert self._process.stdout is not None
         late = threading.Event()
 
@@ -70,8 +70,8 @@ class Worker(contextlib.AbstractContextManager):
         if late.is_set():
             raise WorkerFailed(f"{self.title}: not ready within {limit:g} s")
         self._errors.seek(0)
-        said = [text for line in self._errors if (text := line.strip())]
-        raise WorkerFailed(f"{self.title}: ended with code {code}", said[-1] if said else "")
+        lines = [text for line in self._errors if (text := line.strip())]
+        raise WorkerFailed(f"{self.title}: ended with exit code {code}", lines[-1] if lines else "")
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -92,39 +92,39 @@ class Worker(contextlib.AbstractContextManager):
 
 
 def answers() -> IO[str]:
-    """What a program's answers are written to. What a library prints goes to its errors, not between them."""
+    """Returns the stream for a program's answers, and redirects stdout, to which libraries may print, to stderr."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return out
 
 
 def serve_steps(out: IO[str], ready: Row, steps: Callable[[int], Any], peak: Callable[[], int]) -> None:
-    """Says that it is ready; then, for each {"seconds", "least"} that comes in, does at least that and says how long it took.
+    """Sends `ready`; then, for each {"seconds", "least"} received, runs for at least that long and sends the time it took.
 
-    `steps(n)` does n steps and waits for them.
+    `steps(n)` runs n steps and waits for their results; `peak()` returns the peak memory in bytes.
     """
     start = time.perf_counter()
     steps(1)
-    a_step = time.perf_counter() - start
+    seconds_per_step = time.perf_counter() - start
     print(json.dumps(ready), file=out, flush=True)
     for line in sys.stdin:
         turn = json.loads(line)
-        steps(1)  # not counted: while others worked, this process's memory was taken out of caches, and perhaps its pages away
-        count = max(turn["least"], math.ceil(turn["seconds"] / a_step))
+        steps(1)  # not measured: other processes have evicted this one's memory from the caches, and perhaps its pages
+        count = max(turn["least"], math.ceil(turn["seconds"] / seconds_per_step))
         start = time.perf_counter()
         steps(count)
         seconds = time.perf_counter() - start
-        a_step = seconds / count
+        seconds_per_step = seconds / count
         print(json.dumps({"steps": count, "seconds": seconds, "peak_bytes": peak()}), file=out, flush=True)
 
 
 def figure(name: str, values: Sequence[float]) -> Row:
-    """The median, and the least and greatest."""
+    """Returns the median as `name`, and the minimum and maximum as `name`_range."""
     return {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
 
 
 def peak_bytes() -> int:
-    """Most memory that this process ever held. (getrusage would start with what its parent held when it was forked.)"""
+    """Returns this process's peak memory in bytes. (getrusage would include the peak of the parent before the fork.)"""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

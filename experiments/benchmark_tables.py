@@ -1,4 +1,4 @@
-"""The benchmark's rows as Markdown, for the terminal and for docs/performance.md."""
+"""Formats the benchmark's rows as Markdown tables, for the terminal and for docs/performance.md."""
 
 import json
 import re
@@ -23,11 +23,11 @@ COLUMNS = {
     "start": ("cold_seconds", "cached_seconds"),
     "import": ("seconds",),
 }
-"""Of each part of the suites: its tables, and their columns."""
+"""The part of a suite that a table shows -> its columns."""
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One table a part, medians with their ranges. A column that no row has a figure for is left out."""
+    """Returns one table per part, with medians and their ranges. Columns without any value are left out."""
     lines = []
     for part, figures in COLUMNS.items():
         of_part = [row for row in rows if _part(row) == part]
@@ -40,7 +40,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def page(text: str) -> tuple[str, list[str]]:
-    """docs/performance.md with its tables, each between two marks, made from results/benchmarks; and which were."""
+    """Returns docs/performance.md with its marked tables updated from results/benchmarks, and the names of these suites."""
     made = []
     for suite in re.findall(r"<!-- table: (\w+) -->", text):
         if (file := RESULTS / f"{suite}.json").exists():

@@ -1,7 +1,7 @@
-"""PyTorch as a contender of the suites "cpu" and "gpu" of benchmark.py, in a process of its own.
+"""The program that runs PyTorch in the suites "cpu" and "gpu" of benchmark.py. It needs no JAX.
 
-The networks are torchvision's or timm's own, or for those that neither has, in benchmark_torch_models.py. channels_last, SGD
-with momentum, cross entropy, autocast for bfloat16; eager, or torch.compile of the model. Needs no JAX.
+The networks are those of torchvision or timm, or else of benchmark_torch_models.py. It uses channels_last, SGD with momentum,
+cross entropy, and autocast for bfloat16, in eager mode or with torch.compile of the model.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from benchmark_process import Row, answers, peak_bytes, serve_steps
 
 
 def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
-    """What is said once it is compiled, and what does n steps."""
+    """Returns the row that is sent after the first step, and the function that runs n steps."""
     device, train = ("cuda" if spec["device"] == "gpu" else "cpu"), spec["mode"] == "train"
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
@@ -56,7 +56,7 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     return {
         "compile_seconds": time.perf_counter() - start,
         "parameters": parameters,
-        "images_a_step": spec["batch_size"],
+        "images_per_call": spec["batch_size"],
         "versions": {"torch": torch.__version__, "threads": torch.get_num_threads()},
     }, steps
 

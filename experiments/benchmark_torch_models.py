@@ -1,4 +1,4 @@
-"""The networks of the benchmark in PyTorch: torchvision's and timm's, and LeNet-5 and CIFAR's ResNets, which neither has."""
+"""The benchmark's networks in PyTorch: torchvision's and timm's, and LeNet-5 and the CIFAR ResNets, which neither has."""
 
 import importlib.util
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# LeNet-5's table I: the maps of S2 that each map of C3 is connected to.
+# LeNet-5, table I: the maps of S2 to which each map of C3 is connected.
 C3_INPUTS = (
     *[tuple((i + k) % 6 for k in range(3)) for i in range(6)],
     *[tuple((i + k) % 6 for k in range(4)) for i in range(6)],
@@ -20,7 +20,7 @@ CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "re
 
 
 def create(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
-    """The network that jaxcnn.create_model(name, num_classes=classes, **arguments) is."""
+    """Returns the same network as jaxcnn.create_model(name, num_classes=classes, **arguments)."""
     if name == "lenet5":
         return LeNet5(classes)
     if name in CIFAR_RESNETS:
@@ -37,7 +37,7 @@ def create(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _torchvision() -> Any:
-    """torchvision.models. Where its extension does not fit this build of PyTorch, what that would declare is declared here."""
+    """Returns torchvision.models. If its extension does not fit this build of PyTorch, declares the extension's operations."""
     spec = importlib.util.find_spec("torchvision")
     assert spec is not None
     try:
@@ -50,11 +50,11 @@ def _torchvision() -> Any:
     return models
 
 
-_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # an operation is there as long as this is
+_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # its operations exist as long as this object
 
 
 class Subsampling(nn.Module):
-    """The sum of each 2×2 window, times a coefficient, plus a bias, both one a map."""
+    """The sum of each 2×2 window, times a coefficient, plus a bias, one of each per map."""
 
     def __init__(self, maps: int):
         super().__init__()
@@ -67,7 +67,7 @@ class Subsampling(nn.Module):
 
 
 class C3(nn.Module):
-    """A 5×5 convolution where each map is connected to some of its inputs alone."""
+    """A 5×5 convolution in which each map is connected only to some input maps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class C3(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """The network of 1998, as jaxcnn's; of 28×28 images, zero-padded to 32×32."""
+    """The network of 1998, equal to jaxcnn's, for images of 28×28 pixels, zero-padded to 32×32."""
 
     def __init__(self, classes: int):
         super().__init__()

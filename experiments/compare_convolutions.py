@@ -1,11 +1,12 @@
-"""Whether oneDNN's convolutions and XLA's train the same network (on a CPU):
+"""Checks on a CPU that oneDNN's and XLA's convolutions train the same network:
 
     python experiments/compare_convolutions.py --config=configs/resnet_cifar10.py:20 --config.data.root=DIR \
         --config.total=200steps --workdir=runs/convolutions
 
-Trains three times: by XLA, by oneDNN, and by XLA on two virtual devices, which adds the same numbers up in another order. Two
-runs that differ by rounding alone drift apart as training goes on; the third shows how fast. Prints the loss and both distances
-from it, and fails if oneDNN's is ever more than ten times what the third has reached by then.
+Trains three times: with XLA, with oneDNN, and with XLA on two virtual devices, which adds the same numbers in another order.
+Runs that differ only by rounding diverge during training; the third run shows how fast. Prints the loss and the difference of
+the other two runs from it. Fails if the difference of oneDNN ever exceeds ten times the largest difference of the third run up
+to that step.
 """
 
 import os
@@ -20,7 +21,7 @@ from jaxcnn import command
 from jaxcnn.config import Config
 from jaxcnn.errors import RunFailed, UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "where the three runs leave their results")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder for the three runs")
 _RUNS = {
     "xla": {"JAXCNN_CPU_CONV": "xla"},
     "onednn": {"JAXCNN_CPU_CONV": "onednn"},
@@ -29,11 +30,11 @@ _RUNS = {
 
 
 def main(arguments: Sequence[str], config: Config | None) -> None:
-    """Prints a table of losses and distances."""
+    """Prints a table of losses and their differences."""
     if arguments:
-        raise UserError(f"{arguments[0]!r}: compare_convolutions.py takes flags alone")
+        raise UserError(f"{arguments[0]!r}: compare_convolutions.py accepts only flags")
     if config is None or _WORKDIR.value is None:
-        raise UserError("say --config=FILE and --workdir=DIR")
+        raise UserError("expected --config=FILE and --workdir=DIR")
 
     from jaxcnn.train.log import read_history
 
@@ -43,23 +44,23 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
         workdir = Path(_WORKDIR.value) / name.replace(" ", "_")
         program = [sys.executable, str(Path(__file__).with_name("train.py")), *settings, f"--workdir={workdir}"]
         every = ["--config.log.every=1steps", "--config.evaluate.every=1_000_000steps"]
-        print(f"training by {name} …", file=sys.stderr)
+        print(f"training with {name} …", file=sys.stderr)
         done = subprocess.run(
             [*program, *every], env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment, stdout=subprocess.DEVNULL
         )
         if done.returncode:
-            raise RunFailed(f"training by {name} ended with exit code {done.returncode}")
+            raise RunFailed(f"training with {name} ended with exit code {done.returncode}")
         losses.append([row["train_loss"] for row in read_history(workdir) if "train_loss" in row])
 
     print("| step | loss | onednn | xla on 2 devices |\n|---|---|---|---|")
-    reached, failed = 1e-6, 0
-    for step, (xla, onednn, again) in enumerate(zip(*losses, strict=True), start=1):
-        reached = max(reached, abs(again - xla))
-        failed = failed or (step if abs(onednn - xla) > 10 * reached else 0)
+    largest, failed = 1e-6, 0
+    for step, (xla, onednn, two_devices) in enumerate(zip(*losses, strict=True), start=1):
+        largest = max(largest, abs(two_devices - xla))
+        failed = failed or (step if abs(onednn - xla) > 10 * largest else 0)
         if step in (1, 2, 5) or step % 10 == 0:
-            print(f"| {step} | {xla:.6f} | {abs(onednn - xla):.1e} | {abs(again - xla):.1e} |")
+            print(f"| {step} | {xla:.6f} | {abs(onednn - xla):.1e} | {abs(two_devices - xla):.1e} |")
     if failed:
-        raise RunFailed(f"from step {failed} on the losses differ by more than rounding")
+        raise RunFailed(f"from step {failed} on, the losses differ by more than rounding")
 
 
 if __name__ == "__main__":

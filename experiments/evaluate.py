@@ -1,9 +1,10 @@
-"""Measures a trained network: python experiments/evaluate.py --workdir=runs/digits.
+"""Evaluates a trained network: python experiments/evaluate.py --workdir=runs/digits.
 
-It measures the checkpoint that training selected, and names its step; --step=N measures another checkpoint.
---split=validation or train takes another part of the data. --data_root=PATH takes the data from another place: the same
-part if they are the same data, moved; of other data (folder, csv, arrays) their part of that name, or all of them if they
-have no parts. Their classes may be some of the network's. With --config instead of --workdir it measures weights from a file:
+It evaluates the checkpoint that the run selected and prints its step to stderr; --step=N evaluates another checkpoint.
+--split=validation or train evaluates another split. --data_root=PATH reads the data from another path. If they are the data
+of the training, which were moved, the split is the same. Of other data (folder, csv, arrays), it is the split of that name, or
+all data if they have no splits; their classes may be a subset of the network's. With --config instead of --workdir, weights
+from a file are evaluated:
 
     python experiments/evaluate.py --config=configs/resnet_cifar10.py:20 --config.data.root=DIR \
         --config.model.pretrained=resnet20.npz
@@ -20,23 +21,23 @@ from jaxcnn import command
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network is measured")
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "the part of the data")
-_DATA_ROOT = flags.DEFINE_string("data_root", None, "where the data are, if not where they were in training")
-_STEP = flags.DEFINE_integer("step", None, "the checkpoint, if not the one that the run selected")
-_JSON = flags.DEFINE_bool("json", False, "print the figures as JSON")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run whose network is evaluated")
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "split of the data set to evaluate on")
+_DATA_ROOT = flags.DEFINE_string("data_root", None, "path of the data, if not the one used in training")
+_STEP = flags.DEFINE_integer("step", None, "step of the checkpoint to evaluate, instead of the one that the run selected")
+_JSON = flags.DEFINE_bool("json", False, "print the metrics as JSON")
 
 
 def main(arguments: Sequence[str], config: Config | None) -> None:
-    """Prints accuracy, loss and number of examples."""
+    """Prints the metrics and the number of examples."""
     if arguments:
-        raise UserError(f"{arguments[0]!r}: evaluate.py takes flags alone")
+        raise UserError(f"{arguments[0]!r}: evaluate.py accepts only flags")
     if (config is None) == (_WORKDIR.value is None):
-        raise UserError("say either --workdir=RUN or --config=FILE with --config.model.pretrained=WEIGHTS")
+        raise UserError("expected either --workdir=RUN, or --config=FILE with --config.model.pretrained=WEIGHTS")
     if _STEP.value is not None and not _WORKDIR.value:
-        raise UserError("--step: goes with --workdir; weights in a file have no steps")
+        raise UserError("--step: requires --workdir; weights in a file have no steps")
 
-    from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
+    from jaxcnn import train  # after the flags are checked: it takes seconds to import
     from jaxcnn.evaluate import finite
     from jaxcnn.report import results_table
 
@@ -46,10 +47,10 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
         say(f"{_WORKDIR.value}, step {trained.step}")
     else:
         trained = train.load_weights(config, say=say)
-    figures = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value, say=say)
+    metrics = train.evaluate(trained, _SPLIT.value, data_root=_DATA_ROOT.value, say=say)
     if _WORKDIR.value:
-        figures = {"step": trained.step, **figures}
-    print(json.dumps(finite(figures), indent=2) if _JSON.value else results_table(figures, trained.task.quantities))
+        metrics = {"step": trained.step, **metrics}
+    print(json.dumps(finite(metrics), indent=2) if _JSON.value else results_table(metrics, trained.task.quantities))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""All architectures: python experiments/list_models.py ["resnet*" …] [--max_parameters=5e6] [--since=2018] [--weights=timm].
+"""Lists architectures: python experiments/list_models.py ["resnet*" …] [--max_parameters=5e6] [--since=2018] [--weights=timm].
 
-Prints a table: name, parameters, multiply-accumulates and input size of the default form, the paper with its year, and whose
-weights it takes. --update counts them anew and writes docs/models.md and jaxcnn/models/costs.csv: some minutes, for every
-network is traced, but none is compiled.
+Prints a table with name, parameters, multiply-accumulates and input size of the default variant, the paper with its year, and
+the library whose weights it accepts. --update counts them again and writes docs/models.md and jaxcnn/models/costs.csv, which
+takes some minutes because every network is traced (none is compiled).
 """
 
 import re
@@ -16,11 +16,11 @@ from jaxcnn import command
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, did_you_mean
 
-_MAX_PARAMETERS = flags.DEFINE_float("max_parameters", None, "only networks of at most so many parameters")
-_MAX_MACS = flags.DEFINE_float("max_macs", None, "only networks of at most so many multiply-accumulates per image")
+_MAX_PARAMETERS = flags.DEFINE_float("max_parameters", None, "only networks with at most this number of parameters")
+_MAX_MACS = flags.DEFINE_float("max_macs", None, "only networks with at most this number of multiply-accumulates per image")
 _SINCE = flags.DEFINE_integer("since", None, "only networks whose paper was first published in this year or later")
-_WEIGHTS = flags.DEFINE_string("weights", None, "only networks that take weights of torchvision, keras, timm, other, or any")
-_UPDATE = flags.DEFINE_bool("update", False, "count all networks anew, and write docs/models.md and jaxcnn/models/costs.csv")
+_WEIGHTS = flags.DEFINE_string("weights", None, "only networks that accept weights of torchvision, keras, timm, other, or any")
+_UPDATE = flags.DEFINE_bool("update", False, "count all networks again and write docs/models.md and jaxcnn/models/costs.csv")
 PAGE = Path(__file__).parents[1] / "docs/models.md"
 _HEAD = """# Models
 
@@ -33,9 +33,9 @@ publication. Weights: the library whose state dicts `jaxcnn.weights.convert` tak
 
 
 def main(arguments: Sequence[str], config: Config | None) -> None:
-    """Prints the table, a line as soon as it is known."""
+    """Prints the table of the networks that match the patterns and limits, or writes it for all networks."""
     if config is not None:
-        raise UserError("list_models.py takes patterns of names, and no config")
+        raise UserError("list_models.py accepts patterns of names, but no --config")
     limits: dict[str, Any] = {
         "max_parameters": _MAX_PARAMETERS.value,
         "max_macs": _MAX_MACS.value,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
 
     if _UPDATE.value:
         if arguments or any(limit is not None for limit in limits.values()):
-            raise UserError("--update counts all networks: leave out patterns and limits")
+            raise UserError("--update counts all networks and accepts no patterns or limits")
         _update()
         return
     for pattern in arguments:
@@ -59,14 +59,14 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
 
 
 def page() -> str:
-    """docs/models.md."""
+    """Returns the content of docs/models.md."""
     from jaxcnn.models import list_models
 
     return _HEAD + table(list_models())
 
 
 def table(names: Sequence[str]) -> str:
-    """Lines of the page."""
+    """Returns the table of some networks in Markdown."""
     lines = ["| name | parameters | MACs | size | paper | year | weights |", "|---|---|---|---|---|---|---|", *map(_row, names)]
     return "\n".join(lines) + "\n"
 
@@ -95,7 +95,7 @@ def _update() -> None:
 
 
 def counted(name: str) -> tuple[str, int, int, str]:
-    """The line of costs.csv, counted anew."""
+    """Counts the costs of a network. Returns its line of costs.csv."""
     from jaxcnn.models import create_model
     from jaxcnn.models.cost import cost
     from jaxcnn.models.registry import find
@@ -105,12 +105,12 @@ def counted(name: str) -> tuple[str, int, int, str]:
 
 
 def weights_of(name: str) -> str:
-    """Whose weights a model takes, as costs.csv says it."""
+    """Returns the library whose weights a model accepts, "other", or "" if there are none, as in costs.csv."""
     from jaxcnn import weights
 
     try:
         return weights.library(name) or "other"
-    except UserError:  # nobody's
+    except UserError:  # no weights to convert
         return ""
 
 

@@ -1,14 +1,13 @@
-"""Predicts what is on pictures: python experiments/predict.py --workdir=runs/digits PHOTO… or FOLDER…
+"""Predicts the content of images: python experiments/predict.py --workdir=runs/digits IMAGE… or FOLDER…
 
-or, by a network that others trained, --model=resnet50 --pretrained=FILE, or --pretrained=hf:timm/resnet50.tv_in1k.
+To use pretrained weights instead of a run, pass --model=resnet50 --pretrained=FILE or --pretrained=hf:timm/resnet50.tv_in1k.
 
-Each picture gets the preprocessing that the network was trained with. Of a folder all pictures in it are taken, also in the
-folders in it, in order of their names. A picture that can't be read is named on stderr, the others are predicted all the same,
-and the exit code is 1.
+Every image is preprocessed as in the network's training. A folder stands for all images in it and its subfolders, sorted by
+name. An image that cannot be read is reported on stderr; the others are still predicted, and the exit code is 1.
 
---out=DIR writes each picture with the prediction drawn on it, at its own size, below DIR.
---csv=FILE writes a table with one row per picture. A classifier's has file, class, its probability, and one column with the
-probability of each class; where an image may have several labels, class lists the labels above 50 %, separated by "|".
+--out=DIR writes each image with the prediction drawn on it, at its original size, into the folder DIR.
+--csv=FILE writes a table with one row per image. For a classifier, its columns are file, class, the probability of this class,
+and the probability of each class. If an image may have several labels, class lists those above 50 %, separated by "|".
 """
 
 import contextlib
@@ -32,41 +31,41 @@ if TYPE_CHECKING:
     from jaxcnn.tasks.task import Task
     from jaxcnn.train.predictions import Prediction
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run whose network predicts")
-_STEP = flags.DEFINE_integer("step", None, "the checkpoint of the run, if not the one that it selected")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run whose network is used")
+_STEP = flags.DEFINE_integer("step", None, "step of the checkpoint to use, instead of the one that the run selected")
 _PRETRAINED = flags.DEFINE_string(
-    "pretrained", None, "weights to predict with: a file, a run's folder, or hf:OWNER/NAME of the hub"
+    "pretrained", None, "pretrained weights: a file, the folder of a run, or hf:OWNER/NAME of the Hugging Face hub"
 )
-_MODEL = flags.DEFINE_string("model", None, "the model that they are of, where they do not say it")
-_TOP = flags.DEFINE_integer("top", 5, "how many classes (boxes, …) to print per picture", lower_bound=1)
-_JSON = flags.DEFINE_bool("json", False, "print a JSON list; of a classifier [{file, classes: [{name, probability}]}]")
-_OUT = flags.DEFINE_string("out", None, "folder for each picture with the prediction drawn on it, as PNG")
-_CSV = flags.DEFINE_string("csv", None, "write a table to this file, - for stdout, instead of printing")
+_MODEL = flags.DEFINE_string("model", None, "name of the model of --pretrained, if the weights do not state it")
+_TOP = flags.DEFINE_integer("top", 5, "number of classes (boxes, …) to print per image", lower_bound=1)
+_JSON = flags.DEFINE_bool("json", False, "print a JSON list; for a classifier [{file, classes: [{name, probability}]}]")
+_OUT = flags.DEFINE_string("out", None, "folder for the images with the predictions drawn on them, as PNG")
+_CSV = flags.DEFINE_string("csv", None, "file for a table of the predictions, which are not printed then; - = stdout")
 
 
 def main(arguments: Sequence[str], config: Config | None) -> int:
-    """Prints what is predicted for each picture: for a classifier class names and probabilities, the most probable first."""
+    """Prints the prediction for each image; for a classifier, the class names and probabilities, the most probable first."""
     if config is not None:
-        raise UserError("--config: not taken here; the run in --workdir knows its own")
+        raise UserError("--config: not accepted by predict.py; the run in --workdir contains its config")
     if _MODEL.value and not _PRETRAINED.value:
-        raise UserError("--model: goes with --pretrained=WEIGHTS")
+        raise UserError("--model: requires --pretrained=WEIGHTS")
     if _PRETRAINED.value and _WORKDIR.value:
-        raise UserError("--pretrained: not together with --workdir")
+        raise UserError("--pretrained: cannot be combined with --workdir")
     if _STEP.value is not None and not _WORKDIR.value:
-        raise UserError("--step: goes with --workdir; weights in a file have no steps")
+        raise UserError("--step: requires --workdir; weights in a file have no steps")
     if _CSV.value is not None and _JSON.value:
-        raise UserError("--csv: not together with --json")
+        raise UserError("--csv: cannot be combined with --json")
     if _OUT.value is not None and os.path.exists(_OUT.value) and not os.path.isdir(_OUT.value):
-        raise UserError(f"--out: {_OUT.value} is a file; name a folder")
+        raise UserError(f"--out: {_OUT.value} is a file; expected a folder")
     source = _PRETRAINED.value or _WORKDIR.value
     if not source:
-        raise UserError("--workdir: name the run whose network predicts, for example --workdir=runs/digits")
+        raise UserError("--workdir: expected the folder of a run, for example --workdir=runs/digits")
     if not arguments:
-        raise UserError("name at least one picture or folder: predict.py --workdir=RUN PHOTO…")
-    names = {file: name for argument in arguments for file, name in _pictures(argument)}
+        raise UserError("expected at least one image or folder: predict.py --workdir=RUN IMAGE…")
+    names = {file: name for argument in arguments for file, name in _images(argument)}
     drawings = {} if _OUT.value is None else _drawings(_OUT.value, names)
 
-    from jaxcnn import train  # after the flags are known to be right: it takes seconds to import
+    from jaxcnn import train  # after the flags are checked: it takes seconds to import
 
     if _PRETRAINED.value:
         trained = train.from_pretrained(source, _MODEL.value)
@@ -94,53 +93,53 @@ def main(arguments: Sequence[str], config: Config | None) -> int:
     return 1 if unreadable else 0
 
 
-def _pictures(argument: str) -> list[tuple[str, str]]:
-    """The picture itself, or those in a folder; and the path of each within the argument."""
+def _images(argument: str) -> list[tuple[str, str]]:
+    """Returns (path, path relative to the argument) of the image, or of all images in the folder."""
     if not os.path.isdir(argument):
         return [(argument, os.path.basename(argument))]
     from jaxcnn.data.image_files import search
 
     found = search(Path(argument))
-    pictures = sorted(itertools.chain(found.images, *found.unreadable.values()))  # the latter end in an error of their own
-    if not pictures:
-        raise UserError(f"{argument}: no picture in this folder")
+    images = sorted(itertools.chain(found.images, *found.unreadable.values()))  # unreadable ones are reported as errors later
+    if not images:
+        raise UserError(f"{argument}: no images in this folder")
     if found.others:
         names = ", ".join(Path(other).name for other in found.others[:3]) + ", …" * (len(found.others) > 3)
-        print(f"{argument}: files that are not images are passed over: {len(found.others):,} ({names})", file=sys.stderr)
-    return [(file, os.path.relpath(file, argument)) for file in pictures]
+        print(f"{argument}: ignored files that are not images: {len(found.others):,} ({names})", file=sys.stderr)
+    return [(file, os.path.relpath(file, argument)) for file in images]
 
 
 def _drawings(folder: str, names: Mapping[str, str]) -> dict[str, Path]:
-    """Where the drawing of each picture is written. Raises UserError where it would replace a picture or another drawing."""
-    places: dict[str, Path] = {}
-    pictures = {os.path.realpath(file) for file in names}
+    """Returns {image: path of its drawing}. Raises UserError if a drawing would replace an image or another drawing."""
+    drawings: dict[str, Path] = {}
+    images = {os.path.realpath(file) for file in names}
     for file, name in names.items():
-        place = (Path(folder) / name).with_suffix(".png")
-        if place in (taken := set(places.values())) and not name.endswith(".png"):
-            place = Path(folder) / f"{name}.png"  # a.jpg beside a.png
-        if place in taken:
-            raise UserError(f"--out: another picture is drawn to {place} already; predict {file} into another folder")
-        if os.path.realpath(place) in pictures:
-            raise UserError(f"--out: {place} is one of the pictures to predict; name another folder")
-        places[file] = place
-    return places
+        path = (Path(folder) / name).with_suffix(".png")
+        if path in (used := set(drawings.values())) and not name.endswith(".png"):
+            path = Path(folder) / f"{name}.png"  # a.jpg next to a.png
+        if path in used:
+            raise UserError(f"--out: {path} is already the drawing of another image; predict {file} into another folder")
+        if os.path.realpath(path) in images:
+            raise UserError(f"--out: {path} is one of the images to predict; choose another folder")
+        drawings[file] = path
+    return drawings
 
 
-def _draw(task: "Task", prediction: "Prediction", place: Path) -> None:
-    """Writes the photo with what was predicted."""
+def _draw(task: "Task", prediction: "Prediction", path: Path) -> None:
+    """Writes the image with the prediction drawn on it to `path`."""
     import cv2
     import numpy as np
 
-    assert prediction.photo is not None, "it could not be read"
+    assert prediction.photo is not None, "the image could not be read"
     drawn = task.draw(prediction.outputs, prediction.photo)
     if drawn is None:
-        raise UserError("--out: this task draws nothing; --json and --csv write what it predicts")
+        raise UserError("--out: predictions of this task cannot be drawn; use --json or --csv")
     encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))[1]
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(encoded.tobytes())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise UserError(f"--out: {place} can't be written ({error.strerror})") from error
+        raise UserError(f"--out: {path} can't be written ({error.strerror})") from error
 
 
 def _print_text(task: "Task", results: Iterable["Prediction"]) -> None:
@@ -151,7 +150,7 @@ def _print_text(task: "Task", results: Iterable["Prediction"]) -> None:
 
 
 def _print_json(task: "Task", results: Iterable["Prediction"]) -> None:
-    """A list as json.dumps indents it, each picture as it comes."""
+    """Prints a list indented like json.dumps, each item as soon as it is predicted."""
     before = "[\n"
     for prediction in results:
         item = {"file": prediction.file, **task.describe(prediction.outputs, _TOP.value)}
@@ -162,7 +161,7 @@ def _print_json(task: "Task", results: Iterable["Prediction"]) -> None:
 
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[TextIO]:
-    """The file to write, stdout for -."""
+    """Opens a file for writing; "-" is stdout."""
     if name == "-":
         yield sys.stdout
         return
@@ -175,7 +174,7 @@ def _opened(name: str) -> Iterator[TextIO]:
 
 
 def _write_table(file: TextIO, task: "Task", results: Iterable["Prediction"]) -> None:
-    """A row per picture, as it comes."""
+    """Writes one row per image, each as soon as it is predicted."""
     writer = None
     for prediction in results:
         cells = {"file": prediction.file, **task.cells(prediction.outputs)}

@@ -1,9 +1,9 @@
-"""What is in a data set, on one page: python experiments/show_data.py --config=configs/folder.py --config.data.root=DIR.
+"""Describes a data set on one page: python experiments/show_data.py --config=configs/folder.py --config.data.root=DIR.
 
-Counts per class and part (of images, of the pixels of maps, of boxes), sizes, files that can't be read, identical images
-within and between the parts, mean and std, and examples before and after augmentation as the trainer sees them, with maps
-and boxes drawn over them. --out=FILE.html is the page, --json=FILE has the same in numbers.
-At most --sample pictures are read from files; 3,670 photos take about 10 s on two cores.
+The page has the counts per class and split (of images, pixels of maps, boxes), image sizes, unreadable files, identical images
+within and between splits, mean and std, and examples before and after augmentation as used in training, with maps and boxes
+drawn over them. --out=FILE.html is the page; --json=FILE contains the same findings as numbers.
+At most --sample image files are read; 3,670 photos take about 10 s on two cores.
 """
 
 import json
@@ -16,24 +16,24 @@ from jaxcnn import command
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
-_OUT = flags.DEFINE_string("out", "data.html", "the page to write")
-_JSON = flags.DEFINE_string("json", None, "a file for the findings in numbers")
-_SAMPLE = flags.DEFINE_integer("sample", 20_000, "picture files that are read, at most", lower_bound=1)
+_OUT = flags.DEFINE_string("out", "data.html", "path of the page")
+_JSON = flags.DEFINE_string("json", None, "path of a JSON file for the findings")
+_SAMPLE = flags.DEFINE_integer("sample", 20_000, "maximum number of image files that are read", lower_bound=1)
 
 
 def main(arguments: Sequence[str], config: Config | None) -> None:
-    """Prints what was found, in short, and where the page is."""
+    """Prints a summary of the findings and the path of the page."""
     if arguments:
-        raise UserError(f"{arguments[0]!r}: show_data.py takes flags alone")
+        raise UserError(f"{arguments[0]!r}: show_data.py accepts only flags")
     if config is None:
-        raise UserError("say which data: --config=FILE, such as configs/folder.py with --config.data.root=DIR")
+        raise UserError("expected --config=FILE, such as configs/folder.py with --config.data.root=DIR")
     for flag in (_OUT, _JSON):
         if flag.value and not Path(flag.value).absolute().parent.is_dir():
             raise UserError(f'--{flag.name}: no folder "{Path(flag.value).parent}" to write into')
         if flag.value is not None and (not flag.value or Path(flag.value).is_dir()):
-            raise UserError(f'--{flag.name}: "{flag.value}" is a folder; a file is meant')
+            raise UserError(f'--{flag.name}: "{flag.value}" is a folder; expected a file')
 
-    from jaxcnn.report import (  # after the flags are known to be right: it takes seconds to import
+    from jaxcnn.report import (  # after the flags are checked: it takes seconds to import
         data_findings,
         data_found,
         data_page,

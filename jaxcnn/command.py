@@ -121,7 +121,7 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def _value(text: str, current: Any) -> Any:
-    """Parses `text` as a Python literal, such as 1e-3, True, 0.5,0.5 or (0.5, 0.5). Other text is returned unchanged."""
+    """Parses `text` as a literal: 1e-3, True, 0.5,0.5 or (0.5, 0.5). For string settings and other text, returns `text`."""
     if isinstance(current, str):
         return text
     if isinstance(current, bool) and text.lower() in ("true", "false"):

@@ -152,18 +152,18 @@ class When(NamedTuple):
         if self.setting not in values:
             return True
         value = values[self.setting]
-        found = any(fnmatch.fnmatchcase(str(value), pattern) for pattern in self.values) if self.values else _is_on(value)
-        return found != self.negated
+        matches = any(fnmatch.fnmatchcase(str(value), pattern) for pattern in self.values) if self.values else _is_on(value)
+        return matches != self.negated
 
     def why_not(self, values: Mapping[str, Any]) -> str:
         """Explains in a message why the condition is not met: "with schedule.name=cosine, only with steps; "."""
         value = values[self.setting]
-        found = f"with {self.setting}={str(value) or repr(value)}"
+        current = f"with {self.setting}={str(value) or repr(value)}"
         if self.negated:
-            return f"{found}; "
+            return f"{current}; "
         if not self.values:
-            return f"{found}; set {self.setting} too, or "
-        return f"{found}, only with {' or '.join(filter(None, (', '.join(self.values[:-1]), self.values[-1])))}; "
+            return f"{current}; set {self.setting} too, or "
+        return f"{current}, only with {' or '.join(filter(None, (', '.join(self.values[:-1]), self.values[-1])))}; "
 
 
 def when(setting: str, *values: str) -> When:

@@ -1,4 +1,4 @@
-"""experiments/airbench.py as a person types it: its figures are those of its runs."""
+"""experiments/airbench.py as users run it: its statistics agree with those of its runs."""
 
 import json
 

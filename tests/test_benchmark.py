@@ -1,4 +1,4 @@
-"""The benchmark's command: the form of its rows, and of its tables. It is not run for its figures here."""
+"""The benchmark command: the form of its rows and tables. Times are not tested."""
 
 import json
 import os
@@ -29,7 +29,7 @@ serve_steps(out, {{"steps_before": len(done)}}, lambda count: done.append(count)
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
+def test_data_suite_prints_a_table_and_saves_its_rows(tmp_path):
     kept = tmp_path / "kept" / "data.json"
     code, out, err = finish(experiment(
             "benchmark.py", "--suite=data", "--parts=jpeg,memory", "--rounds=1", "--images=20", "--batches=2", "--batch_size=4",
@@ -45,7 +45,7 @@ def test_data_suite_prints_a_table_and_keeps_its_rows(tmp_path):
     assert len(jpeg) + len(memory) == len(rows)
     assert [row["contender"] for row in jpeg] == ["bare"] * 3 + ["jaxcnn"] * 2
     assert [row["files"] for row in memory] == [100, 200]
-    assert jpeg[0]["ratio"] == 1  # the bare decoder with one thread is what the others are compared with
+    assert jpeg[0]["ratio"] == 1  # the plain decoder with one thread is the reference of the ratios
     figures = {
         "jpeg": ("images_per_second", "images_per_cpu_second", "ratio", "wall_ratio"),
         "memory": ("peak_bytes", "grown_bytes", "load_seconds", "first_batch_seconds", "statistics_seconds"),
@@ -89,7 +89,7 @@ def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_path):
+def test_compile_suite_reports_the_first_step_cold_and_cached_and_the_imports(tmp_path):
     kept = tmp_path / "compile.json"
     code, _, err = finish(experiment("benchmark.py", "--suite=compile", "--models=lenet5", "--rounds=1", f"--json={kept}"))
     assert code == 0, err
@@ -99,7 +99,7 @@ def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_
     assert start["cached_seconds"] > 0
     names = [row["name"] for row in imports]
     assert {"train.py --help", "evaluate.py --help", "benchmark.py --help", "import jaxcnn"} <= set(names)
-    assert not any(name.startswith("benchmark_") for name in names)  # these are no commands
+    assert not any(name.startswith("benchmark_") for name in names)  # these modules are not commands
     assert all(row["part"] == "import" and row["seconds"] > 0 for row in imports)
 
 
@@ -114,16 +114,16 @@ def test_compile_suite_tells_the_first_step_cold_and_cached_and_the_imports(tmp_
         (["--against=torch", "--torch_python=/no/python"],
          "--torch_python: /no/python can't be started: No such file or directory"),
         (["--against=torch", f"--torch_python={sys.executable}"],
-         f"--torch_python: {sys.executable} has no torch that can be imported: ModuleNotFoundError: No module named 'torch'"),
+         f"--torch_python: {sys.executable} can't import torch: ModuleNotFoundError: No module named 'torch'"),
         (["--suite=data", "--against=tensorflow"],
-         "--against=tensorflow: say with which interpreter, --tensorflow_python=PATH"),
+         "--against=tensorflow: set the interpreter with --tensorflow_python=PATH"),
         (["--against=tensorflow"], "--against: 'tensorflow' is not one of torch"),
         (["--suite=data", "--against=keras"], "--against: 'keras' is not one of torch, tensorflow"),
-        (["--suite=data", "--threads=0"], "--threads: '0' should be whole numbers, 1 or more, with commas between them"),
+        (["--suite=data", "--threads=0"], "--threads: '0' is not a comma-separated list of integers of at least 1"),
         (["--models=resnt20"], '--models: no model "resnt20" (did you mean "resnet20" or "resnet1202" or "resnet50"?)'),
         (["--suite=gpu"], "--suite=gpu: JAX finds no GPU, only cpu"),
         (["--json=/proc/none/file.json"], "--json: /proc/none/file.json can't be written: No such file or directory"),
-        (["resnet20"], "benchmark.py takes flags alone, and no config"),
+        (["resnet20"], "benchmark.py accepts only flags, and no --config"),
     ],
 )  # fmt: skip
 def test_mistakes_end_in_one_line_and_leave_no_file(arguments, message, tmp_path):
@@ -135,25 +135,27 @@ def test_mistakes_end_in_one_line_and_leave_no_file(arguments, message, tmp_path
 
 @pytest.fixture
 def program(tmp_path):
-    """A worker's program that counts its steps."""
+    """A worker program that counts its steps."""
     file = tmp_path / "counts.py"
     file.write_text(COUNTS.format(experiments=str(ROOT / "experiments")))
     return str(file)
 
 
-def test_worker_does_at_least_the_steps_that_it_is_told_to(program):
+def test_worker_executes_at_least_the_requested_steps(program):
     with Worker(program, {"fail": False}, title="counter") as worker:
         assert worker.answer() == {"steps_before": 0}
         assert worker.ask({"seconds": 0, "least": 3})["steps"] == 3
-        assert worker.ask({"seconds": 0, "least": 2})["peak_bytes"] == 1 + (1 + 3) + (1 + 2)  # 1 to be ready, and 1 a turn
+        assert worker.ask({"seconds": 0, "least": 2})["peak_bytes"] == 1 + (1 + 3) + (
+            1 + 2
+        )  # 1 before it is ready, and 1 per message
         assert worker.ask({"seconds": 0.001, "least": 1})["steps"] > 1
 
 
-def test_worker_that_ends_says_its_last_line(program):
+def test_failed_worker_is_reported_with_its_last_line(program):
     with Worker(program, {"fail": True}, title="a contender") as worker:
-        with pytest.raises(WorkerFailed, match=r"^a contender: ended with code 1: no such card$") as failure:
+        with pytest.raises(WorkerFailed, match=r"^a contender: ended with exit code 1: no such card$") as failure:
             worker.answer()
-        assert failure.value.said == "no such card"
+        assert failure.value.last_line == "no such card"
         with pytest.raises(WorkerFailed):
             worker.ask({"seconds": 0, "least": 1})
 
@@ -166,7 +168,7 @@ def test_worker_that_is_not_ready_in_time_is_given_up(program):
         worker.answer(0.5)
 
 
-def test_figures_are_medians_and_ratios_are_taken_within_a_round():
+def test_times_are_medians_and_ratios_are_computed_within_a_round():
     def answer(seconds, memory):
         return {"steps": 10, "seconds": seconds, "peak_bytes": memory}
 
@@ -175,8 +177,8 @@ def test_figures_are_medians_and_ratios_are_taken_within_a_round():
         "torch": [answer(2, 9), answer(4, 9), answer(8, 9)],
         "torch_compile": [answer(1, 9)],
     }
-    ours = {"images_a_step": 4, "parameters": 10, "flops": 50, "device": "cpu", "compile_seconds": 3}
-    ready = {"jaxcnn": ours, "torch": ours, "torch_compile": ours}
+    jaxcnn = {"images_per_call": 4, "parameters": 10, "flops": 50, "device": "cpu", "compile_seconds": 3}
+    ready = {"jaxcnn": jaxcnn, "torch": jaxcnn, "torch_compile": jaxcnn}
     failed = {"torch_compile": "out of memory"}
     row = benchmark_models._figures(turns, ready, failed, peak=2000.0)
     assert (row["images_per_second"], row["images_per_second_range"]) == (20, [10, 40])
@@ -187,19 +189,19 @@ def test_figures_are_medians_and_ratios_are_taken_within_a_round():
     assert "torch_compile_images_per_second" not in row
 
 
-def test_another_network_on_the_other_side_is_no_comparison():
+def test_different_networks_are_not_compared():
     def ready(parameters):
-        return {"images_a_step": 1, "parameters": parameters, "flops": 1, "device": "cpu", "compile_seconds": 1}
+        return {"images_per_call": 1, "parameters": parameters, "flops": 1, "device": "cpu", "compile_seconds": 1}
 
     turn, failed = [{"steps": 1, "seconds": 1, "peak_bytes": 1}], {}
     row = benchmark_models._figures(
         {"jaxcnn": turn, "torch": turn}, {"jaxcnn": ready(1000), "torch": ready(999)}, failed, peak=1.0
     )
-    assert failed == {"torch": "torch: another network, of 999 parameters; ours has 1,000"}
+    assert failed == {"torch": "torch: the networks differ: torch's has 999 parameters, but jaxcnn's has 1,000"}
     assert row["ratio"] is None
 
 
-def test_the_pages_tables_are_those_of_the_kept_results():
-    """`benchmark.py --page` has been run since results/benchmarks changed."""
+def test_tables_of_the_page_agree_with_the_saved_results():
+    """If this fails, results/benchmarks has changed: run `benchmark.py --page`."""
     before = benchmark_tables.PAGE.read_text(encoding="utf-8")
     assert benchmark_tables.page(before)[0] == before

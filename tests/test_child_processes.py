@@ -1,4 +1,4 @@
-"""No program that a test starts outlives it: a leaked one once ran for half an hour and failed other tests."""
+"""Processes started by a test do not outlive it. One that did once ran for half an hour and made other tests fail."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ os.kill(os.getpid(), 9)
 
 
 def has_ended(pid, within=10):
-    """Whether it is gone within so many seconds, or only waits for its parent to notice ("Z")."""
+    """Returns whether a process ends within `within` seconds, or is a zombie ("Z")."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:

@@ -18,7 +18,7 @@ PLAIN = "from jaxcnn.config import default_config as get_config\n"
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Writes a config file and gives its path."""
+    """Returns a function that writes a config file and returns its path."""
 
     def write(text=PLAIN, name="experiment.py"):
         path = tmp_path / name
@@ -39,7 +39,7 @@ def config_file(tmp_path):
         ("optimizer.nesterov=true", True),
         ("total=5000steps", "5000steps"),
         ("data.root=/data/my pictures=2", "/data/my pictures=2"),
-        ("data.root=1", "1"),  # a string whatever it looks like
+        ("data.root=1", "1"),  # remains a string
         ("data.root=", ""),
         ("data.mean=(0.5, 0.25)", (0.5, 0.25)),
         ("data.mean=0.5,0.25,1", (0.5, 0.25, 1.0)),
@@ -68,7 +68,7 @@ def config_file(tmp_path):
         ("model.arguments.bias=False", False),
     ],
 )
-def test_override_becomes_the_value_that_it_spells(config_file, override, expected):
+def test_override_is_parsed_as_a_literal(config_file, override, expected):
     conditions = ["data.name=folder", "data.cache=disk", "data.random_crop=((0.5, 1.0), (1.0, 1.0))", "schedule.name=steps"]
     value = load_config(config_file(), [f"--config.{setting}" for setting in (*conditions, override)])
     for name in override.partition("=")[0].split("."):
@@ -85,7 +85,7 @@ def test_a_file_may_assign_a_height_and_a_width(config_file):
     assert load_config(config_file(text), ["--config.data.image_size=64"]).data.image_size == 64
 
 
-def test_dict_of_arguments_is_taken_whole(config_file):
+def test_dict_of_arguments_can_be_overridden(config_file):
     config = load_config(config_file(), ["--config.model.arguments={'depths': [1, 2]}", "--config.model.arguments.stem=small"])
     assert config.model.arguments == {"depths": (1, 2), "stem": "small"}
 
@@ -125,17 +125,17 @@ def test_argument_after_the_colon_reaches_the_file(config_file):
         ("seed=1.5", "seed: expected an int from 0 to 4,294,967,295, got 1.5"),
         ("seed=one", "seed: expected an int .*, got 'one'"),
         ("seed=", "seed: expected an int .*, got ''"),
-        ("seed={[]: 1}", "seed: expected an int"),  # what no literal can be
+        ("seed={[]: 1}", "seed: expected an int"),  # not a valid literal
         ("optimizer.nesterov=yes", "optimizer.nesterov: expected True or False, got 'yes'"),
         ("optimizer.learning_rate=1e999", "optimizer.learning_rate: expected a finite number of at least 0, got inf"),
         ("total=10", "total: expected a duration such as 5000steps, 10epochs or .*, got '10'"),
-        ("data.image_size=192x256", r"data.image_size: expected pixels such as 224, or \(192, 256\), .*, got '192x256'"),
-        ("data.image_size=192,", "data.image_size: expected pixels"),
-        ("data.image_size=192,256,3", "data.image_size: expected pixels"),
-        ("data.image_size=192,0", "data.image_size: expected pixels"),
-        ("data.image_size=192,25.6", "data.image_size: expected pixels"),
-        ("data.cache_side=300,20000", "data.cache_side: expected pixels of at most 10,000, .*, got .300, 20000"),
-        ("data.sizes=(96,128,3),(192,256)", "data.sizes: expected a list, each item pixels"),
+        ("data.image_size=192x256", r"data.image_size: expected a size in pixels such as 224, or .*, got '192x256'"),
+        ("data.image_size=192,", "data.image_size: expected a size in pixels"),
+        ("data.image_size=192,256,3", "data.image_size: expected a size in pixels"),
+        ("data.image_size=192,0", "data.image_size: expected a size in pixels"),
+        ("data.image_size=192,25.6", "data.image_size: expected a size in pixels"),
+        ("data.cache_side=300,20000", "data.cache_side: expected a size of at most 10,000 pixels, .*, got .300, 20000"),
+        ("data.sizes=(96,128,3),(192,256)", "data.sizes: expected a list, each item a size in pixels"),
         ("batch_size=8,8", r"batch_size: expected an int of at least 1, got \(8, 8\)$"),
         ("data.mean=a,b", "data.mean: expected a list, each item a finite number, got .'a', 'b'"),
         ("model.arguments=stem", "model.arguments: expected a dict, got 'stem'"),
@@ -160,13 +160,13 @@ def test_wrong_override_is_refused_by_name(config_file, override, message):
         (PLAIN + "x = get_config()\nx.batch_size = 'many'\n", "experiment.py:3: TypeError: "),
     ],
 )
-def test_mistake_in_the_file_is_told_with_its_line(config_file, text, message):
+def test_error_in_the_file_is_reported_with_its_line(config_file, text, message):
     with pytest.raises(UserError, match=message) as mistake:
         load_config(config_file(text), ["--config.seed=1"])
     assert "\n" not in str(mistake.value)
 
 
-def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
+def test_missing_file_is_reported_with_a_similar_name(config_file, tmp_path):
     config_file(name="lenet5_digits.py")
     with pytest.raises(UserError, match=r'no file .*lenet_digits.py\'.*did you mean "lenet5_digits.py"'):
         load_config(str(tmp_path / "lenet_digits.py"))
@@ -180,8 +180,7 @@ def test_missing_file_is_named_with_a_near_one(config_file, tmp_path):
 
 @pytest.mark.process
 @pytest.mark.parametrize("argument", ["config.png", "---config.png", "config.seed=1"])
-def test_only_two_dashes_make_an_override(argument):
-    """One dash too, as of every flag."""
+def test_only_one_or_two_dashes_mark_an_override(argument):
     program = "from jaxcnn import command; command.run(lambda arguments, config: print(arguments, config))"
     code, out, err = child_processes.run("-c", program, "--", argument, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert (code, out, err) == (0, f"['{argument}'] None\n", "")

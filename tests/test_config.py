@@ -31,7 +31,7 @@ def steps(text, batch_size=100, examples_per_epoch=1000):
 
 
 def changed(name, value):
-    """The defaults with one setting changed, as a file in configs/ could have left them."""
+    """The default ConfigDict with one setting changed, as in a file in configs/."""
     config = default_config()
     room, _, leaf = name.rpartition(".")
     holder = config[room] if room else config
@@ -60,12 +60,12 @@ def changed(name, value):
         ("0.1steps", 1),
     ],
 )
-def test_duration_is_so_many_steps(text, expected):
+def test_duration_is_converted_to_steps(text, expected):
     assert steps(text) == expected
 
 
 def test_epochs_of_an_uneven_size_round_up_once_and_not_every_epoch():
-    # 1,001 examples in steps of 100: 10.01 steps an epoch, so 100 epochs are 1,001 steps, not 1,100
+    # 1,001 examples with batch size 100: 10.01 steps per epoch, so 100 epochs are 1,001 steps, not 1,100
     assert steps("100epochs", examples_per_epoch=1001) == 1001
 
 
@@ -82,7 +82,7 @@ def test_durations_are_exact_where_floats_are_not():
 @pytest.mark.parametrize(
     "text", ["", "10", "epochs", "-1epochs", "1e3steps", "ten epochs", "10days", "1.steps", "_1steps", "1,000steps", "nansteps"]
 )
-def test_nonsense_is_no_duration(text):
+def test_invalid_duration_is_refused(text):
     with pytest.raises(UserError, match=r"total: expected a duration such as 5000steps, .*, got "):
         steps(text)
     with pytest.raises(UserError, match=r"checkpoint.every: expected a duration such as 5000steps, .*, got "):
@@ -155,7 +155,7 @@ def test_wrong_value_is_named_with_what_would_be_right(name, value, message):
         validate(changed(name, value))
 
 
-def test_whole_numbers_are_taken_for_numbers_and_lists_for_tuples():
+def test_ints_are_accepted_as_floats_and_lists_as_tuples():
     config = default_config()
     with config.ignore_type():
         config.optimizer.learning_rate = 1
@@ -212,17 +212,17 @@ def test_difference_names_setting_and_both_values():
 
 
 @pytest.mark.parametrize("name", declarations())
-def test_difference_is_told_just_where_it_changes_the_result(name):
+def test_differences_are_exactly_the_settings_that_change_the_result(name):
     entry, needs = declarations()[name], needed(name)
     if name == "data.cache":
-        needs["data.random_crop"] = OTHERS["data.random_crop"]  # without, evaluation and training see the same pixels
+        needs["data.random_crop"] = OTHERS["data.random_crop"]  # without random crops, the cache changes no pixels
     old = with_changes(default_config(), needs)
     value = next(other for other in (another(entry), entry.default) if flatten(old)[name] != other)
-    told = differences(old, with_changes(old, {name: value}))
-    assert [line.partition(":")[0] for line in told] == [name] * entry.about.changes_result
+    lines = differences(old, with_changes(old, {name: value}))
+    assert [line.partition(":")[0] for line in lines] == [name] * entry.about.changes_result
 
 
-def test_settings_of_mere_speed_and_bookkeeping_do_not_change_the_result():
+def test_only_settings_of_speed_and_bookkeeping_do_not_change_the_result():
     free = {name for name, entry in declarations().items() if not entry.about.changes_result}
     assert {"devices", "data.resident", "checkpoint.every", "log.every", "evaluate.batch_size"} <= free
     assert free.isdisjoint({"seed", "total", "batch_size", "optimizer.accumulate", "data.validation", "evaluate.every"})
@@ -239,7 +239,7 @@ def test_settings_of_mere_speed_and_bookkeeping_do_not_change_the_result():
         ({"data.name": "folder"}, {"data.name": "folder", "data.cache": "disk"}),
     ],
 )
-def test_other_words_for_the_same_are_no_difference(one, other):
+def test_equivalent_values_are_no_difference(one, other):
     default = default_config()
     assert differences(with_changes(default, one), with_changes(default, other)) == []
 
@@ -271,11 +271,11 @@ def test_argument_after_the_colon_chooses_the_model(file, name):
 
 
 @pytest.mark.parametrize("file", ["resnet_cifar10.py:21", "lenet5_mnist.py:1999"])
-def test_unknown_argument_after_the_colon_is_refused_with_those_that_there_are(file):
-    with pytest.raises(UserError, match=f"{file}: no such .*; there are "):
+def test_unknown_argument_after_the_colon_is_refused_with_the_valid_ones(file):
+    with pytest.raises(UserError, match=f"{file}: expected .* after the colon"):
         load_config(f"{CONFIGS}/{file}")
 
 
-def test_argument_is_refused_by_a_file_that_takes_none():
+def test_argument_is_refused_by_a_file_without_one():
     with pytest.raises(UserError, match="accepts no argument after a colon"):
         load_config(f"{CONFIGS}/lenet5_digits.py:20")

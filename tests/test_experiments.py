@@ -1,4 +1,4 @@
-"""The commands as a person types them: what they print, and how they end."""
+"""The commands as users run them: their output and exit codes."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from jaxcnn import train
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A finished run that has learnt the digits well enough."""
+    """The folder of a finished run with sufficient accuracy on the digits."""
     workdir = tmp_path_factory.mktemp("run")
     train.run(
         small_config(**{
@@ -30,7 +30,7 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_path):
+def test_predict_prints_classes_and_names_unreadable_files(workdir, tmp_path):
     digits, photos = load_digits(), []
     for index in range(20):
         photo = np.kron(digits.images[index] * 15.9, np.ones((12, 12))).astype(np.uint8)  # 96×96
@@ -53,7 +53,7 @@ def test_predict_names_pictures_and_the_ones_that_it_cannot_read(workdir, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp_path):
+def test_predict_accepts_folders_and_any_file_name_and_writes_a_table(workdir, tmp_path):
     digits = load_digits()
     (tmp_path / "photos" / "deep").mkdir(parents=True)
     (tmp_path / "photos" / "read.me").write_text("no picture")
@@ -69,7 +69,7 @@ def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp
     environment = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     code, out, err = predict("--json", "--top=10", cwd=tmp_path, env=environment)
     assert code == 0, err
-    assert err.splitlines()[0] == f"{tmp_path}/photos: files that are not images are passed over: 1 (read.me)"
+    assert err.splitlines()[0] == f"{tmp_path}/photos: ignored files that are not images: 1 (read.me)"
     results = json.loads(out)
     assert [result["file"] for result in results] == [*map(str, files[:4]), "config.png"]
     assert out == json.dumps(results, indent=2, ensure_ascii=False) + "\n"
@@ -88,7 +88,7 @@ def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp
     code, _, err = predict("--out=photos", cwd=tmp_path, env=environment)
     assert (code, err.splitlines()[1:]) == (
         2,
-        ["error: --out: photos/a.png is one of the pictures to predict; name another folder"],
+        ["error: --out: photos/a.png is one of the images to predict; choose another folder"],
     )
     for row, result in zip(rows, results, strict=True):
         assert row["file"] == result["file"]
@@ -101,7 +101,7 @@ def test_predict_takes_folders_and_any_file_name_and_writes_a_table(workdir, tmp
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_evaluate_prints_the_figures_of_the_summary(workdir):
+def test_evaluate_prints_the_metrics_of_the_summary(workdir):
     code, out, err = finish(experiment("evaluate.py", f"--workdir={workdir}", "--json"))
     assert code == 0, err
     summary = json.loads((workdir / "summary.json").read_text())
@@ -122,12 +122,12 @@ def test_evaluate_prints_the_figures_of_the_summary(workdir):
         ("train.py", ["--config=configs/lenet5_mnist.py", "--workdir={tmp}", "--config.data.root={tmp}"],
          'error: data.root: no file or folder "{tmp}/train-images-idx3-ubyte.gz"'),
         ("evaluate.py", ["--workdir={tmp}"], "error: --workdir: {tmp} contains no trained run"),
-        ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: goes with --workdir"),
-        ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no picture in this folder"),
-        ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: not together with --json"),
-        ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; name a folder"),
+        ("evaluate.py", ["--config=configs/lenet5_digits.py", "--step=1"], "error: --step: requires --workdir"),
+        ("predict.py", ["--workdir={tmp}", "{tmp}"], "error: {tmp}: no images in this folder"),
+        ("predict.py", ["--workdir={tmp}", "--json", "--csv=-", "a.png"], "error: --csv: cannot be combined with --json"),
+        ("predict.py", ["--workdir={tmp}", "--out=README.md", "a.png"], "error: --out: README.md is a file; expected a folder"),
         ("predict.py", ["--workdir={tmp}", "--out=x", "a/b.png", "c/b.png"],
-         "error: --out: another picture is drawn to x/b.png already; predict c/b.png into another folder"),
+         "error: --out: x/b.png is already the drawing of another image; predict c/b.png into another folder"),
         ("predict.py", ["--wokdir={tmp}"], "error: Unknown command line flag 'wokdir'. Did you mean: workdir ?"),
     ],
 )  # fmt: skip
@@ -141,7 +141,7 @@ def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, script, arguments, m
 
 
 @pytest.mark.process
-def test_print_config_says_every_setting_and_trains_nothing():
+def test_print_config_prints_every_setting_and_does_not_train():
     code, out, _ = finish(experiment("train.py", "--config=configs/resnet_cifar10.py:56", "--print_config"))
     assert code == 0
     assert "model.name = 'resnet56'" in out
@@ -150,7 +150,7 @@ def test_print_config_says_every_setting_and_trains_nothing():
 
 @pytest.mark.process
 def test_import_stays_light():
-    """What costs seconds is imported when it is used: `import jaxcnn` brings nothing heavy beyond jax and flax."""
+    """`import jaxcnn` imports no heavy packages except jax and flax. Others are imported on first use."""
     heavy = ["cv2", "grain", "matplotlib", "optax", "sklearn", "tensorboardX", "torch", "tensorflow"]
     code = (
         "import sys, jax, flax.linen; before = set(sys.modules); import jaxcnn; "

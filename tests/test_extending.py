@@ -1,4 +1,4 @@
-"""docs/extending.md: its network trains by its config, typed as it says; and what is refused, in one line."""
+"""The examples in docs/extending.md work as described there, and invalid user-defined classes are refused in one line."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from jaxcnn.models import create_model
 
 @pytest.fixture
 def folder(tmp_path):
-    """The document's files, under the names that it gives them."""
+    """A folder with the files of the document, under the names used there."""
     (tmp_path / "my_package").mkdir()
     names = ("my_package/my_net.py", "my_config.py", "my_package/my_task.py", "my_task_config.py")
     text = (ROOT / "docs" / "extending.md").read_text()
@@ -54,19 +54,19 @@ def test_the_documents_task_trains_resumes_evaluates_and_draws(folder):
     assert code == 0, err
     assert "test rotation accuracy" in out
     workdir = folder / "runs" / "rotation"
-    whole = outcome(workdir)
-    assert whole["test_examples"] == 360
+    uninterrupted = outcome(workdir)
+    assert uninterrupted["test_examples"] == 360
 
     shutil.rmtree(workdir / "checkpoints" / "12")
     (workdir / "summary.json").unlink()
     code, out, err = finish(experiment(*train, cwd=folder))
     assert code == 0, err
     assert "resumed at step 10" in out
-    assert outcome(workdir) == whole
+    assert outcome(workdir) == uninterrupted
 
     code, out, err = finish(experiment("evaluate.py", "--workdir=runs/rotation", "--json", cwd=folder))
     assert code == 0, err
-    assert json.loads(out)["test_rotation_accuracy"] == whole["test_rotation_accuracy"]
+    assert json.loads(out)["test_rotation_accuracy"] == uninterrupted["test_rotation_accuracy"]
 
     photo = np.zeros((20, 30, 3), np.uint8)
     photo[:, 20:] = 255
@@ -93,7 +93,7 @@ def test_the_documents_task_trains_resumes_evaluates_and_draws(folder):
         ("my_package.bare:Unset", "my_package.bare:Unset has fields without a default: depths"),
     ],
 )
-def test_what_is_no_network_is_refused_in_one_line(folder, monkeypatch, name, message):
+def test_class_that_is_not_a_network_is_refused_in_one_line(folder, monkeypatch, name, message):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "modules", {k: v for k, v in sys.modules.items() if not k.startswith("my_package")})

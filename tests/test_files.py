@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and what can't be read in them is said."""
+"""Files are written completely or not at all, and invalid content causes a warning."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def test_file_and_folder_are_on_the_disk_before_and_after_the_rename(tmp_path, m
     assert events == ["file", "rename", "folder"]
 
 
-def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
     (tmp_path / "summary.json").write_text("old")
 
     def full(descriptor):
@@ -39,14 +39,14 @@ def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):
     assert (tmp_path / "summary.json").read_text() == "old"
 
 
-def test_text_comes_back_as_it_was_written(tmp_path):
+def test_text_is_read_as_it_was_written(tmp_path):
     text = "ä\u2028\r\n×"
     files.write_text(tmp_path / "file", text)
     assert (tmp_path / "file").read_bytes() == text.encode()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\0" * 100, b"\xff\xfe{}", b"[" * 100_000])
-def test_json_that_is_no_object_counts_as_none_and_is_said(tmp_path, content):
+def test_json_that_is_not_an_object_is_ignored_with_a_warning(tmp_path, content):
     said = []
     (tmp_path / "file").write_bytes(content)
     assert files.read_values(tmp_path / "file", said.append) == {}
@@ -62,12 +62,12 @@ def test_json_object_is_read_and_a_missing_file_is_none(tmp_path):
     assert said == []
 
 
-def test_folder_in_the_place_of_a_file_is_refused_by_name(tmp_path):
+def test_folder_in_place_of_a_file_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"can't be read \(Is a directory\)"):
         files.read_text(tmp_path)
 
 
-def test_home_folder_is_found_and_an_unknown_users_is_left(monkeypatch):
+def test_home_folder_is_expanded_and_that_of_an_unknown_user_is_not(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert files.user_path("~/runs") == Path("/home/someone/runs")
     assert files.user_path("~nobody-of-this-name/runs") == Path("~nobody-of-this-name/runs")

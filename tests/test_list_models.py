@@ -1,4 +1,4 @@
-"""docs/models.md, and what is in it: costs, papers and weights of all networks."""
+"""docs/models.md and its content: costs, papers and weights of all networks."""
 
 import ast
 import csv

@@ -1,4 +1,4 @@
-"""A setting that was changed and has no effect is refused; what the conditions say is compared with what the code does."""
+"""Changed settings without effect are refused, and the declared conditions agree with the behavior of the code."""
 
 import dataclasses
 import itertools
@@ -45,7 +45,7 @@ WRONG = {
     "early_stop.patience": (0,),
     "evaluate.select": ("last",),
 }
-"""Values with which conditions on these settings do not hold."""
+"""Values of these settings that do not meet conditions on them."""
 
 
 def used(name, changes):
@@ -128,12 +128,12 @@ def test_setting_without_effect_in_its_group_is_refused():
     groups = (("bias$", {"optimizer.name": "sgd", "optimizer.b1": 0.3}),)
     with pytest.raises(UserError, match=r"^optimizer\.groups: 'bias\$': optimizer\.b1: 0.3 has no effect .*; leave it out$"):
         changed(Config(), {"optimizer.name": "adamw", "optimizer.groups": groups})
-    # what a group only inherits is no mistake
+    # inherited settings are not refused
     inherited = {"optimizer.name": "muon", "optimizer.muon_steps": 3, "optimizer.groups": (("a", {"optimizer.name": "sgd"}),)}
     assert changed(Config(), inherited).optimizer.muon_steps == 3
 
 
-# ── The conditions are what the code does ────────────────────────────────────────────────────────────────────────────
+# ── The conditions agree with the code ────────────────────────────────────────────────────────────────────────────
 
 RNG = np.random.default_rng(0)
 PARAMS, *GRADIENTS = (
@@ -145,7 +145,7 @@ OF_THE_RULE = {"momentum": 0.5, "nesterov": True, "b1": 0.5, "b2": 0.5, "eps": 0
 
 
 def updates(**settings):
-    """The parameters after a few steps."""
+    """Returns the parameters after a few steps."""
     optimizer = _update(OptimizerSettings(**settings), lambda _: 0.1)
     state, params, run = optimizer.init(PARAMS), PARAMS, jax.jit(optimizer.update)
     with jax.numpy_dtype_promotion("standard"):

@@ -1,4 +1,4 @@
-"""Settings in runs and checkpoints: of this version, of earlier ones, and of later ones."""
+"""Settings stored in runs and checkpoints by this version, by earlier and by later ones."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_config_of_an_earlier_version_loads_and_its_settings_without_effect_get_
     ignored = {"schedule.boundaries": [], "optimizer.b1": 0.9, "data.crop_ratio": 0.875, "early_stop.min_delta": 0.0}
     assert all(values[name] != default for name, default in ignored.items())
     groups = {"optimizer.groups": (("bias$", {"optimizer.momentum": 0.8}),)}
-    augment = {"data.augment": (("random_crop", {"pad": 4}), "horizontal_flip")}  # as it is named now
+    augment = {"data.augment": (("random_crop", {"pad": 4}), "horizontal_flip")}  # under its current name
     expected = changed(Config(), {**{n: v for n, v in values.items() if n not in ignored}, **groups, **augment})
     config = from_saved(values, "")
     assert config == expected
@@ -34,7 +34,7 @@ def test_config_of_an_earlier_version_loads_and_its_settings_without_effect_get_
     assert config.task.name == "classification"
 
 
-def test_setting_without_effect_is_no_difference():
+def test_setting_without_effect_is_not_a_difference():
     old = changed(Config(), {"schedule.name": "steps", "schedule.boundaries": ("5steps",), "schedule.factor": 0.5})
     new = changed(Config(), {"schedule.name": "cosine"})
     assert differences(old, new) == [
@@ -53,7 +53,7 @@ def test_renamed_setting_is_found_under_its_former_name_in_groups_too(monkeypatc
     assert (config.optimizer.b1, config.optimizer.groups) == (0.5, (("bias$", {"optimizer.b1": 0.3}),))
     assert "optimizer.beta1" not in flatten(config)
     with pytest.raises(UserError, match=r"no setting 'optimizer\.beta1'"):
-        changed(Config(), {"optimizer.beta1": 0.5})  # a config file has to name it as it is called now
+        changed(Config(), {"optimizer.beta1": 0.5})  # config files must use the current name
 
 
 FORMER_NAMES = {
@@ -92,7 +92,7 @@ NAMES = {
 }
 
 
-def test_operations_by_former_names_are_those_of_now():
+def test_former_names_of_operations_are_replaced_by_current_ones():
     new = changed(Config(), NAMES)
     make_augmentation(new.data.augment)
     make_views(new.evaluate.views)
@@ -105,9 +105,12 @@ def test_operations_by_former_names_are_those_of_now():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.augment": ("mixup", "colour_jitter")}, "data.augment: 'colour_jitter' is named 'color_jitter'"),
-        ({"data.augment": (("flip", {"axis": "vertical"}),)}, "data.augment: 'flip' is named 'vertical_flip'"),
-        ({"evaluate.views": (("centre_crop", {"share": 0.5}),)}, "evaluate.views: 'centre_crop' is named 'center_crop'"),
+        ({"data.augment": ("mixup", "colour_jitter")}, "data.augment: 'colour_jitter' has been renamed to 'color_jitter'"),
+        ({"data.augment": (("flip", {"axis": "vertical"}),)}, "data.augment: 'flip' has been renamed to 'vertical_flip'"),
+        (
+            {"evaluate.views": (("centre_crop", {"share": 0.5}),)},
+            "evaluate.views: 'centre_crop' has been renamed to 'center_crop'",
+        ),
     ],
 )
 def test_former_name_of_an_operation_is_refused_in_a_config(changes, message):
@@ -125,7 +128,7 @@ def test_config_of_a_later_version_is_refused_by_name(schema):
 
 
 def rewritten(workdir, change):
-    """The meta of the run's checkpoint with other settings, stored as an earlier version stored it."""
+    """Changes the settings stored in the run's checkpoint, as if another version had written them, and returns the new meta."""
     path = workdir / "checkpoints" / "7" / "meta" / "metadata"
     meta = json.loads(path.read_text())
     meta["config"] = change(meta["config"])

@@ -1,4 +1,4 @@
-"""What a value of an annotation is, for settings, arguments of models and of operations alike."""
+"""Validation of values against type hints, as used for settings and for arguments of models and operations."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ Size = Count | tuple[Count, Count]
         (math.inf, Any, math.inf),
     ],
 )
-def test_value_that_fits_is_taken_with_the_type_of_the_annotation(value, hint, expected):
+def test_valid_value_is_converted_to_the_type_of_the_annotation(value, hint, expected):
     found = checked("it", value, hint)
     assert found == expected
     assert type(found) is type(expected)
@@ -66,7 +66,7 @@ def test_value_that_fits_is_taken_with_the_type_of_the_annotation(value, hint, e
         ("10", Duration, "expected a duration such as 5000steps, 10epochs or 1_000_000examples, got '10'"),
     ],
 )
-def test_value_that_does_not_fit_is_refused_with_what_would(value, hint, message):
+def test_invalid_value_is_refused_with_what_was_expected(value, hint, message):
     with pytest.raises(UserError) as mistake:
         checked("a.b", value, hint)
     assert str(mistake.value) == f"a.b: {message}"
@@ -83,7 +83,7 @@ class Outer(Section):
     ratios: Annotated[tuple[float, ...], Setting("of what", changes_result=False)] = ()
 
 
-def test_section_is_checked_when_it_is_made_and_when_it_is_changed():
+def test_section_is_checked_when_it_is_created_and_when_it_is_changed():
     with pytest.raises(UserError, match=r"^inner\.width: expected an int of at least 1, got 0$"):
         Inner(width=0)
     with pytest.raises(UserError, match=r"^inner\.width: expected"):
@@ -96,12 +96,12 @@ def test_section_is_checked_when_it_is_made_and_when_it_is_changed():
         Inner().width = 5
 
 
-def test_config_that_was_not_validated_is_named_where_a_section_is_expected():
+def test_unvalidated_config_in_place_of_a_section_is_refused():
     with pytest.raises(TypeError, match=r"expected settings such as jaxcnn.config.validate.config..data, got a ConfigDict"):
         jaxcnn.data.load(jaxcnn.config.default_config().data, seed=0)
 
 
-def test_names_hold_the_section():
+def test_names_contain_the_section():
     changed = with_changes(Outer(), {"inner.width": 5, "ratios": [1]})
     assert changed == Outer(Inner(5), (1.0,))
     assert flatten(changed) == {"inner.width": 5, "ratios": (1.0,)}
@@ -129,7 +129,7 @@ def test_every_name_of_a_package_can_be_used_and_completed(name):
         package.laod  # noqa: B018
 
 
-def test_functions_are_not_hidden_by_the_modules_they_are_in():
+def test_functions_are_not_hidden_by_modules_of_the_same_name():
     for package in (jaxcnn.data, jaxcnn.evaluate, jaxcnn.models, jaxcnn.tasks, jaxcnn.train):
         modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")}
         assert modules.isdisjoint(package.__all__), package

@@ -1,4 +1,4 @@
-"""What a command sets before JAX starts: the cache of compiled programs works, never hurts, and stays where it may be."""
+"""What a command sets before JAX is imported: the compilation cache, GPU flags and huge pages."""
 
 import os
 
@@ -18,14 +18,14 @@ def main(arguments, config):
     jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None)
     print(float(jax.jit(lambda x: jnp.sin(x).sum() + 1)(jnp.arange(8.0))), len(hits))
 
-assert "jax" not in sys.modules, "it was imported before its environment stood"
+assert "jax" not in sys.modules, "jax was imported before its environment was set"
 command.run(main)
 """
 
 
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
-    """An environment without settings of JAX, whose cache folder is a test's own."""
+    """An environment without settings of JAX, with a separate cache folder for each test."""
     for name in list(os.environ):
         if name.startswith(("JAX_", "XLA_")):
             monkeypatch.delenv(name)
@@ -39,7 +39,7 @@ def program(**environment):
 
 
 def outcome(process):
-    """(value, programs that came from the cache); nothing was said on stderr."""
+    """Returns (value, number of programs read from the cache). Nothing may be printed to stderr."""
     code, out, err = finish(process)
     assert (code, err) == (0, "")
     value, hits = out.split()
@@ -47,7 +47,7 @@ def outcome(process):
 
 
 @pytest.mark.process
-def test_second_start_takes_the_first_ones_programs_and_computes_the_same(clean, tmp_path):
+def test_second_start_uses_cached_programs_with_the_same_result(clean, tmp_path):
     value, hits = outcome(program())
     again, hits_again = outcome(program())
     assert value == again
@@ -58,10 +58,10 @@ def test_second_start_takes_the_first_ones_programs_and_computes_the_same(clean,
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_damaged_entries_are_compiled_again_without_a_word(clean, tmp_path):
+def test_damaged_entries_are_compiled_again_silently(clean, tmp_path):
     value, _ = outcome(program())
     entries = list(tmp_path.rglob("jit_*"))
-    for entry in entries:  # as a write that a kill cut off leaves it
+    for entry in entries:  # as after an interrupted write
         entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
     assert entries
     assert outcome(program()) == (value, 0)
@@ -76,7 +76,7 @@ def test_two_processes_at_once_share_the_cache(clean):
 
 
 @pytest.mark.process
-def test_folder_that_cannot_be_written_is_done_without(clean, tmp_path):
+def test_folder_that_cannot_be_written_is_not_used(clean, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert outcome(program())[1] == 0
     start.prepare()
@@ -84,7 +84,7 @@ def test_folder_that_cannot_be_written_is_done_without(clean, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["", "/elsewhere"])
-def test_what_the_user_set_stays(clean, tmp_path, given):
+def test_variables_set_by_the_user_are_kept(clean, tmp_path, given):
     clean.setenv("JAX_COMPILATION_CACHE_DIR", given)
     clean.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "7")
     start.prepare()
@@ -104,9 +104,9 @@ def test_oldest_programs_are_dropped_when_the_cache_is_full(clean, tmp_path):
     assert sorted(file.name for file in other.iterdir()) == ["middle", "new"]
 
 
-def test_gpu_flags_are_set_where_there_is_a_gpu_and_the_users_own_stay(clean):
+def test_gpu_flags_are_set_with_a_gpu_and_flags_of_the_user_are_kept(clean):
     start.prepare()
-    assert "xla_gpu" not in os.environ.get("XLA_FLAGS", ""), "this machine has a GPU: the test has to be told"
+    assert "xla_gpu" not in os.environ.get("XLA_FLAGS", ""), "this machine has a GPU, for which this test is not made"
     clean.setattr(start, "_has_nvidia_gpu", lambda: True)
     clean.setenv("XLA_FLAGS", "--xla_gpu_cudnn_gemm_fusion_level=0")
     start.prepare()
@@ -117,7 +117,7 @@ def test_gpu_flags_are_set_where_there_is_a_gpu_and_the_users_own_stay(clean):
 
 @pytest.mark.process
 def test_gpu_flags_are_known_to_the_installed_jaxlib(clean):
-    """XLA ends the process at one that it does not know, on any device."""
+    """XLA ends the process if it does not know a flag, on any device."""
     flags = " ".join(f"--{name}={value}" for name, value in start.GPU_FLAGS.items())
     outcome(program(XLA_FLAGS=flags))
 
@@ -133,7 +133,7 @@ def tunables(**environment):
 
 
 @pytest.mark.process
-def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
+def test_commands_restart_once_with_huge_pages_and_the_same_arguments():
     with_pages = start.HUGE_PAGES if start._huge_pages_available() else None
     assert tunables(JAXCNN_HUGE_PAGES="on").out == f"['-c', 'photo.png'] {with_pages}\n"
     assert tunables(JAXCNN_HUGE_PAGES="off").out == "['-c', 'photo.png'] None\n"
@@ -144,7 +144,7 @@ def test_commands_start_again_once_with_huge_pages_and_the_same_arguments():
 
 
 @pytest.mark.parametrize("own", [{}, {"GLIBC_TUNABLES": "glibc.malloc.perturb=1"}])
-def test_programs_beside_ours_get_the_environment_of_before(clean, own):
+def test_other_programs_get_the_original_environment(clean, own):
     for name in ("GLIBC_TUNABLES", start._SET_BY_US):
         clean.delenv(name, raising=False)
     for name, value in own.items():

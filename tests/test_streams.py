@@ -22,7 +22,7 @@ def command(body, **options):
 
 
 @pytest.mark.process
-def test_what_ascii_lacks_is_escaped_as_in_json():
+def test_characters_outside_ascii_are_escaped_as_in_json():
     text = 'é × 😀 "\\ \udce9'  # the last is a byte of a file name that is not UTF-8
     program = f"print({text!r}); print(__import__('json').dumps({text!r}, ensure_ascii=False))"
     env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
@@ -35,7 +35,7 @@ def test_what_ascii_lacks_is_escaped_as_in_json():
 
 
 @pytest.mark.process
-def test_output_that_nobody_reads_to_its_end_is_no_error():
+def test_closed_pipe_is_not_an_error():
     reader, writer = os.pipe()
     os.close(reader)
     process = experiment("train.py", *SETTINGS, stdout=writer)
@@ -46,7 +46,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_error():
 
 @FULL
 @pytest.mark.process
-def test_result_that_cannot_be_written_is_an_error_in_one_line():
+def test_result_that_cannot_be_written_is_reported_in_one_line():
     with open("/dev/full", "w") as full:
         code, _, err = finish(experiment("train.py", *SETTINGS, stdout=full))
     assert (code, err) == (1, "error: standard output: No space left on device\n")
@@ -55,7 +55,7 @@ def test_result_that_cannot_be_written_is_an_error_in_one_line():
 @FULL
 @pytest.mark.process
 @pytest.mark.parametrize("size", [1, 100_000])
-def test_command_with_results_elsewhere_continues_without_stdout(tmp_path, size):
+def test_command_that_writes_files_continues_without_stdout(tmp_path, size):
     body = f"streams.continue_without_stdout(); print('x' * {size}, flush=True); print('y'); open({str(tmp_path / 'f')!r}, 'w')"
     with open("/dev/full", "w") as full:
         code, _, err = finish(command(body, stdout=full))
@@ -65,7 +65,7 @@ def test_command_with_results_elsewhere_continues_without_stdout(tmp_path, size)
 
 @pytest.mark.process
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_closed_streams_do_not_lend_their_numbers_to_files(tmp_path, closed):
+def test_files_do_not_get_the_descriptors_of_closed_streams(tmp_path, closed):
     body = f"f = open({str(tmp_path / 'f')!r}, 'w'); f.write(str(f.fileno())); f.flush(); os.write(2, b'from C'); print('text')"
     program = f"import os, sys\nfrom jaxcnn import command\ndef main(*_):\n {body}\n sys.exit(3)\ncommand.run(main)"
     line = f'exec "$0" -c "$1" {closed}'
@@ -77,7 +77,7 @@ def test_closed_streams_do_not_lend_their_numbers_to_files(tmp_path, closed):
 
 @FULL
 @pytest.mark.process
-def test_message_that_cannot_be_shown_leaves_the_exit_code():
+def test_message_that_cannot_be_written_does_not_change_the_exit_code():
     with open("/dev/full", "w") as full:
         code, out, _ = finish(experiment("train.py", "--nope", stderr=full))
     assert (code, out) == (2, "")

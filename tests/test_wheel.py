@@ -1,4 +1,4 @@
-"""The wheel, installed where nothing of the repository is: the command, configs by their names, types."""
+"""The wheel, installed without access to the repository: the command, configs by name, and types."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """An environment with the wheel, and what it depends on from the one of the tests; and a folder to work in."""
+    """A virtual environment with the wheel, which uses the dependencies of the test environment; and a working folder."""
     folder = tmp_path_factory.mktemp("wheel")
     code, _, err = run("-m", "hatchling", "build", "--target=wheel", f"--directory={folder}", cwd=ROOT)
     assert code == 0, err
@@ -30,13 +30,13 @@ def installed(tmp_path_factory):
     pip = ("-m", "pip", "--quiet", f"--python={environment}", "install", "--no-deps", "--no-index", wheel)
     code, _, err = run(*pip, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     assert code == 0, err
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # its own .pth files are not followed
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # nested .pth files are ignored
     (folder / "empty").mkdir()
     return wheel, environment, folder / "empty"
 
 
 def command(installed, *arguments):
-    """The installed program as a user starts it, in an empty folder."""
+    """Runs the installed program as users do, in an empty folder."""
     _, environment, folder = installed
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_", "PYTHON"))}
     program = [str(environment / "bin" / "jaxcnn"), *map(str, arguments)]
@@ -94,6 +94,6 @@ def test_commands_are_listed(installed):
     for arguments in ((), ("--help",)):
         code, out, err = command(installed, *arguments)
         assert (code, err) == (0, "")
-        assert "  predict      Predicts what is on pictures\n" in out
+        assert "  predict      Predicts the content of images\n" in out
     code, out, err = command(installed, "train", "--help")
     assert "--workdir" in out

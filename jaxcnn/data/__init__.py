@@ -1,5 +1,5 @@
-"""Data: where examples come from, their order and batches, their preprocessing and augmentation."""
+"""Data: sources of examples, their order, batches, preprocessing and augmentation."""
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports what __init__.pyi names, when it is used
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # imports a name of __init__.pyi at its first use

@@ -1,4 +1,4 @@
-"""Pictures kept once they have been decoded and resized: in memory, or in a memory-mapped file."""
+"""A cache of decoded and resized images, in memory or in a memory-mapped file."""
 
 import contextlib
 import dataclasses
@@ -16,17 +16,17 @@ from jaxcnn.data.decode import Center, View, look, scaled
 from jaxcnn.data.sources import Derived, EncodedSource
 from jaxcnn.errors import UserError
 
-_FORMAT = "2"  # another for each change of what a record holds, or of how pictures are decoded and resized
+_FORMAT = "2"  # to be increased when the content of a record changes, or how images are decoded and resized
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cached(Derived):
-    """Pictures of `source`, kept as the view `kept` shows them; other views look at that instead of at the file.
+    """Images of `source`, an `EncodedSource`, of which the view `kept` is cached. Other views are resized from the cached view.
 
-    So the view `kept` itself is exact, and others are as sharp as what is kept. In the folder `folder` a file has a record
-    an image, with a checksum over it: whatever was cut off, or damaged, is no record, and decoded again. Processes and
-    runs share it. Its name is a hash of what the records depend on, dates and sizes of the pictures' files included.
-    Without a folder the records are in memory.
+    The view `kept` itself is therefore exact; others are only as sharp as the cached view. Records are in memory, or, if
+    `folder` is given, in a file of one record per image. Each has a checksum: a missing, truncated or damaged record is decoded
+    again. Processes and runs share the file. Its name is a hash of everything that the records depend on, including the
+    modification times and sizes of the image files.
     """
 
     kept: Center
@@ -34,12 +34,12 @@ class Cached(Derived):
     folder: Path | None = None
 
     def opened(self) -> "Cached":
-        """Itself. Raises UserError where there is no room, or a folder that can't be written."""
+        """Returns itself with the records allocated. Raises UserError if space is lacking or the folder is not writable."""
         assert len(self._records) == len(self.source)
         return self
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:
-        """Returns what a view shows of the image as it is kept; without a view, reads all of the source's image."""
+        """See `Source.read`. A view is taken from the cached record; without a view, the full image is decoded."""
         if view is None:
             return self.source.read(index)
         record = self._records[index]
@@ -67,7 +67,7 @@ class Cached(Derived):
         if self.folder is None:
             self._records[index] = record
             return
-        # not through the map: on a full disk that would end the run; so the picture is decoded again each time
+        # A write through the memory map would kill the run if the disk is full. This one fails, and the image is decoded again.
         with contextlib.suppress(OSError), open(self._path, "r+b", buffering=0) as file:
             file.seek(index * self._record.itemsize)
             file.write(record.tobytes())
@@ -81,7 +81,7 @@ class Cached(Derived):
     def _path(self) -> Path:
         assert self.folder is not None
         assert isinstance(self.source, EncodedSource)
-        kept = repr(self.kept).replace("Center", "Centre")  # as earlier versions called it: their files stay
+        kept = repr(self.kept).replace("Center", "Centre")  # as in earlier versions, whose files remain valid
         depends_on = f"{_FORMAT} {kept} {self.channels} {self.source.window} {self.source.stamp()}"
         return self.folder / f"{hashlib.sha256(depends_on.encode()).hexdigest()[:24]}.pictures"
 
@@ -91,27 +91,30 @@ class Cached(Derived):
         if self.folder is None:
             memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else size
             if size > memory:
-                raise UserError(f"data.cache: {_gib(size)} are wanted, but there are {_gib(memory)} of memory; disk, or off")
+                raise UserError(
+                    f"data.cache: needs {_gib(size)}, but this machine has {_gib(memory)} of memory; set it to disk or off"
+                )
             return np.zeros(len(self.source), self._record)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self._path, "ab") as file:
-                there = file.tell()
-                if there < size and size - there > (free := shutil.disk_usage(self.folder).free):
-                    raise UserError(f"data.cache: {_gib(size - there)} are wanted in {self.folder}, but {_gib(free)} are free")
-                file.truncate(size)  # a hole, which takes no room yet
+                old_size = file.tell()
+                if old_size < size and size - old_size > (free := shutil.disk_usage(self.folder).free):
+                    raise UserError(f"data.cache: needs {_gib(size - old_size)} in {self.folder}, but {_gib(free)} are free")
+                file.truncate(size)  # makes a sparse file, which occupies no space yet
         except OSError as error:
             raise UserError(
-                f"data.cache: {self.folder} can't be written ({error.strerror}); data.cache_folder says where else"
+                f"data.cache: {self.folder} is not writable ({error.strerror}); set data.cache_folder to another folder"
             ) from error
         return np.memmap(self._path, self._record, "r", shape=(len(self.source),))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # a process opens the file anew
+        # Without the records: an unpickled copy opens the file itself.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def _check(record: np.ndarray) -> int:
-    """Never 0, which is what a record has that was not written yet."""
+    """Returns a checksum that is never 0, the checksum of a record that was not written yet."""
     return zlib.crc32(record["pixels"].data, zlib.crc32(record["size"].tobytes())) or 1
 
 

@@ -1,4 +1,4 @@
-"""What an example has beside its image: a label, a map of classes, boxes."""
+"""The targets of an example: a label, a map of classes, boxes."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -6,25 +6,25 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 VOID = 255
-"""The value of a map's pixel that has no class: outside of the image, or not annotated."""
+"""The value of pixels without a class in maps: outside the image, or not annotated."""
 NO_BOX = -1
-"""The class of a row of boxes that holds no box."""
+"""The class of rows of `boxes` that are padding."""
 PADDING = {"map": VOID, "boxes": 0, "classes": NO_BOX}
-"""What the padding rows of a batch hold, where it is said here; label and image have a mask alone."""
+"""The value of these columns in the padding rows of a batch; those of other columns are undefined, see the mask."""
 
 
 LabelKind = Literal["multiclass", "binary", "multilabel"]
-"""What the labels of images mean to a classifier: one class of many; one of two, by a single logit; several at once."""
+"""What a classifier predicts: one class of many, one of two classes (by a single logit), or several classes at once."""
 
 
 class Field(NamedTuple):
-    """One target of the examples of a source; `shape` and `dtype` describe one example's array in a batch.
+    """A target of the examples of a source; `shape` and `dtype` are those of one example's array in a batch.
 
-    "label"   the class: () int32, in the batch as "label"
-    "labels"  zeros and ones, an image may have several classes: (K,) int32, in the batch as "label"
-    "map"     the class of each pixel, or VOID: (H, W) uint8, in the batch as "map"
-    "boxes"   x0, y0, x1, y1 in pixels, from the upper left corner of the image: (M, 4) float32, in the batch as "boxes",
-              with their classes, or NO_BOX: (M,) int32, as "classes"
+    - "label": the class, () int32; "label" in a batch
+    - "labels": zeros and ones for K classes, of which an image may have several, (K,) int32; "label" in a batch
+    - "map": the class of each pixel, or VOID, (H, W) uint8; "map" in a batch
+    - "boxes": x0, y0, x1, y1 in pixels from the upper left corner of the image, (M, 4) float32; "boxes" in a batch, together
+      with "classes", (M,) int32: their classes, or NO_BOX for padding
     """
 
     kind: Literal["label", "labels", "map", "boxes"]
@@ -33,7 +33,7 @@ class Field(NamedTuple):
 
 
 def fields_of(columns: Mapping[str, np.ndarray]) -> dict[str, Field]:
-    """The fields that these columns (an array (N, …) for each key of a batch) make; "classes" belong to "boxes"."""
+    """Returns the fields of these columns, {key of a batch: array (N, …)}; "classes" is part of the field "boxes"."""
     kinds: dict[str, Literal["label", "labels", "map", "boxes"]] = {"label": "label", "map": "map", "boxes": "boxes"}
     if "label" in columns and columns["label"].ndim == 2:
         kinds["label"] = "labels"

@@ -19,11 +19,12 @@ _NO_LABELS = re.compile("unknown|unlabell?ed|none|dummy|all|tests?|images?|pictu
 
 
 def folder(root: Path, *, channels: int = 3, group: str = "", splits: Mapping[str, str] | None = None) -> Dataset:
-    """Reads the data set in `root`: one folder per class, named like it, or folders for train, val and test that hold these.
+    """Reads the data set in `root`: one folder per class, or folders for train, val and test that contain the class folders.
 
-    Folders inside a class folder are searched too. Hidden folders and files that are not images are ignored and counted in
-    the notes. `group` is a regular expression over paths relative to `root`: the text matched by its first group (or by all
-    of it) is the example's group. `splits` states the folder of each split, as in `find_layout`.
+    A class has the name of its folder. Subfolders of a class folder are searched too. Hidden folders and files that are not
+    images are ignored and counted in the notes. `group` is a regular expression over paths relative to `root`: the text
+    matched by its first group (or by all of it) is the example's group. `splits` states the folder of each split, as in
+    `find_layout`.
 
     Raises:
       UserError: the layout is ambiguous, there are fewer than two classes, or a class or a split has no images.

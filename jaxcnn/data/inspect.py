@@ -1,6 +1,6 @@
-"""What is in a data set: how many of each class, sizes, files that can't be read, identical images within and between parts.
+"""Inspects a data set: examples per class, image sizes, unreadable files, identical images within and between splits.
 
-Two images are identical if their decoded pixels are: copies of a file, and a photo saved again without loss.
+Two images are identical if their decoded pixels are equal: copies of a file, or an image saved again without loss.
 """
 
 import dataclasses
@@ -21,41 +21,44 @@ from jaxcnn.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """One image that was looked at; with a `problem` it could not be read, and the fields after `name` say nothing."""
+    """An inspected image. With a `problem` it could not be read; then `shape`, `stored` and `pixels` are empty."""
 
     part: str
     index: int
     name: str
     labels: tuple[int, ...] = ()
     shape: tuple[int, ...] = ()
-    """(H, W, C) as it is decoded, before it is cropped or resized"""
+    """(H, W, C) as decoded, before cropping and resizing"""
     stored: str = ""
-    """"JPEG, RGB": format and mode of the file, in Pillow's words; "" in memory"""
+    """format and mode of the file as Pillow names them, such as "JPEG, RGB"; "" for images in memory"""
     pixels: bytes = b""
-    """a hash of shape and pixels"""
+    """hash of shape and pixels"""
     problem: str = ""
+    """why the image could not be read; "" if it could"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What was found; `seen` are the images that were looked at, of `sizes` examples a part."""
+    """The result of `inspect`."""
 
     sizes: dict[str, int]
+    """number of examples per split"""
     seen: Sequence[Seen]
+    """the images that were inspected, all or a sample"""
 
     @functools.cached_property
     def readable(self) -> list[Seen]:
-        """Those that could be read."""
+        """The inspected images that could be read."""
         return [image for image in self.seen if not image.problem]
 
     @functools.cached_property
     def unreadable(self) -> list[Seen]:
-        """Those that could not; `problem` says why."""
+        """The inspected images that could not be read; `problem` states why."""
         return [image for image in self.seen if image.problem]
 
     @functools.cached_property
     def identical(self) -> list[list[Seen]]:
-        """Groups of two or more images with the same pixels, in the order of the data."""
+        """Groups of two or more images with equal pixels, in the order of the data."""
         groups: dict[bytes, list[Seen]] = defaultdict(list)
         for image in self.readable:
             groups[image.pixels].append(image)
@@ -63,53 +66,53 @@ class Inspection:
 
     @property
     def overlapping(self) -> list[list[Seen]]:
-        """Groups of which not all are in one part."""
+        """Groups of identical images that are in more than one split."""
         return [group for group in self.identical if len(_parts(group)) > 1]
 
     @property
     def within_a_part(self) -> list[list[Seen]]:
-        """The other groups."""
+        """Groups of identical images that are in one split only."""
         return [group for group in self.identical if len(_parts(group)) == 1]
 
     def overlaps(self) -> dict[tuple[str, str], int]:
-        """How many different images each two parts share, for those that share any."""
+        """Returns {(split, other split): number of different images that are in both}, if it is not 0."""
         shared = {pair: sum(_parts(group).issuperset(pair) for group in self.identical) for pair in combinations(self.sizes, 2)}
         return {pair: count for pair, count in shared.items() if count}
 
     def distinct(self) -> dict[str, int]:
-        """How many different images each part has among those that could be read."""
+        """Returns the number of different images per split, among those that could be read."""
         return {part: len({image.pixels for image in self.readable if image.part == part}) for part in self.sizes}
 
 
 def inspect(dataset: Dataset, *, sample: int = 20_000, threads: int = 16) -> Inspection:
-    """Reads the images of all parts in full, decoded as the trainer decodes them (grey or RGB) but at their own size.
+    """Reads the images of all splits in full size, decoded to gray or RGB as in training.
 
-    At most `sample` images are read from files, evenly spread over each part; images in memory are all looked at.
+    From files, at most `sample` images are read, evenly spaced over each split. Images in memory are all inspected.
     """
     parts = dataset.parts()
     sizes = {part: len(source) for part, source in parts.items()}
     in_memory = all(isinstance(innermost(source, 0)[0], ArraySource) for source in parts.values())
     share = 1.0 if in_memory else min(1.0, sample / sum(sizes.values()))
     seen: list[Seen] = []
-    known: dict[bytes, tuple[tuple[int, ...], str, bytes]] = {}
-    # Pillow warns of large pictures, which are decided about elsewhere; filters are global, so they are set outside.
+    decoded: dict[bytes, tuple[tuple[int, ...], str, bytes]] = {}  # by the hash of the file
+    # Pillow warns of large images, which `decode` refuses if necessary. Warning filters are global, so set outside the threads.
     with warnings.catch_warnings(), ThreadPoolExecutor(max(1, threads)) as pool:
         warnings.simplefilter("ignore")
         for part, source in parts.items():
-            many = len(source) if share == 1 else max(1, int(len(source) * share))
-            indices = np.linspace(0, len(source) - 1, many).astype(int).tolist()
-            look = functools.partial(_look, part, source, known)
-            seen += map(look, indices) if in_memory else pool.map(look, indices)
+            count = len(source) if share == 1 else max(1, int(len(source) * share))
+            indices = np.linspace(0, len(source) - 1, count).astype(int).tolist()
+            inspect_index = functools.partial(_inspect_image, part, source, decoded)
+            seen += map(inspect_index, indices) if in_memory else pool.map(inspect_index, indices)
     return Inspection(sizes, seen)
 
 
 def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """How many examples have each class, (num_classes,)."""
+    """Returns the number of examples per class, (num_classes,), of labels (N,), or (N, num_classes) zeros and ones."""
     return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes)
 
 
 def labels_of(source: Source, index: int) -> list[int]:
-    """The classes of one example's label: one, several, or none."""
+    """Returns the classes of an example: one, several, or none without labels."""
     if source.labels is None:
         return []
     label = source.labels[index]
@@ -117,24 +120,24 @@ def labels_of(source: Source, index: int) -> list[int]:
 
 
 def stored(source: Source) -> Source:
-    """The images of a part as they are stored: not brought to one size."""
+    """Returns the images of a split in their stored sizes, before `Resized`."""
     return source.source if isinstance(source, Resized) else source
 
 
-def _look(part: str, source: Source, known: dict[bytes, tuple[tuple[int, ...], str, bytes]], index: int) -> Seen:
+def _inspect_image(part: str, source: Source, decoded: dict[bytes, tuple[tuple[int, ...], str, bytes]], index: int) -> Seen:
     name = source.name(index)
     labels = tuple(labels_of(source, index))
     try:
-        inner, place = innermost(source, index)
+        inner, position = innermost(source, index)
         if not isinstance(inner, EncodedSource):
-            image = inner.read(place)
+            image = inner.read(position)
             return Seen(part, index, name, labels, image.shape, "", _hash(image))
-        encoded = inner.encoded(place)
+        encoded = inner.encoded(position)
         key = hashlib.sha256(encoded).digest()
-        if key not in known:  # a copy of a file need not be decoded once more
-            image = inner.read(place)
-            known[key] = (image.shape, _format_and_mode(encoded), _hash(image))
-        return Seen(part, index, name, labels, *known[key])
+        if key not in decoded:  # copies of a file are decoded once
+            image = inner.read(position)
+            decoded[key] = (image.shape, _format_and_mode(encoded), _hash(image))
+        return Seen(part, index, name, labels, *decoded[key])
     except UserError as error:
         return Seen(part, index, name, labels, problem=str(error).removeprefix(f"{name}: "))
 
@@ -152,7 +155,7 @@ def _format_and_mode(encoded: bytes) -> str:
         with Image.open(io.BytesIO(encoded)) as image:
             return f"{image.format}, {image.mode}"
     except UnidentifiedImageError:
-        return "TIFF"  # of samples that OpenCV alone reads
+        return "TIFF"  # with samples that only OpenCV reads
 
 
 def _parts(group: Sequence[Seen]) -> set[str]:

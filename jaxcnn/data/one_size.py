@@ -1,4 +1,4 @@
-"""All images of a data set brought to one size, and to the channels that are asked for."""
+"""Resizes all images of a data set to one size, and converts them to gray or RGB."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,50 +19,50 @@ from jaxcnn.files import user_path
 
 
 def with_one_size(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
-    """What the settings `data.*` ask for. Pictures of any size become `Resized`; others have one already.
+    """Returns the data set with images of one size and of `data.channels`. Images of different sizes become `Resized`.
 
     Raises:
-      UserError: settings that do not fit the images or each other; no picture can be read.
+      UserError: settings do not fit the images or each other, or no image can be read.
     """
-    return _pictures(dataset, config, seed) if dataset.train.image_shape is None else _arrays(dataset, config)
+    return _images_of_any_size(dataset, config, seed) if dataset.train.image_shape is None else _arrays(dataset, config)
 
 
 def _arrays(dataset: Dataset, config: DataSettings) -> Dataset:
     assert dataset.train.image_shape is not None
     if config.random_crop:
-        raise UserError(f"data.random_crop: {config.name} has images of one size; data.augment can crop those")
+        raise UserError(f"data.random_crop: {config.name} has images of one size; use a random crop in data.augment instead")
     if config.cache != "off":
-        raise UserError(f"data.cache: {config.name} has images of one size, which data.resident keeps on the device")
-    there = dataset.train.image_shape[2]
-    if config.channels in (0, there):
+        raise UserError(f"data.cache: {config.name} has images of one size; data.resident=on keeps those on the device")
+    stored_channels = dataset.train.image_shape[2]
+    if config.channels in (0, stored_channels):
         return dataset
-    if {there, config.channels} != {1, 3}:
+    if {stored_channels, config.channels} != {1, 3}:
         raise UserError(
-            f"data.channels: the images of {config.name} have {there}, not {config.channels}; "
-            "only grey (1) becomes RGB (3), and RGB grey"
+            f"data.channels: cannot convert {stored_channels}-channel images of {config.name} to {config.channels} channels; "
+            "only gray (1) and RGB (3) can be converted into each other"
         )
     return _each(dataset, lambda _, source: _below(source, lambda stored: _with_channels(stored, config.channels)))
 
 
-def _pictures(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
+def _images_of_any_size(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
     if config.channels not in (0, 1, 3):
-        raise UserError(f"data.channels: pictures have 1 or 3, not {config.channels}")
+        raise UserError(f"data.channels: expected 1 (gray) or 3 (RGB), got {config.channels}")
     if config.cache == "memory" and config.workers:
-        raise UserError("data.cache: processes (data.workers) share no memory; take disk, or threads")
+        raise UserError("data.cache: processes (data.workers) do not share memory; set it to disk, or data.workers to 0")
     crop = _random_crop(config.random_crop)
     side = _side(dataset.train)
     channels = config.channels or (3 if has_color(list(dataset.parts().values())) else 1)
     size = height, width = height_and_width(config.image_size or side)
     kept_for_crops = height_and_width(config.cache_side or (2 * height, 2 * width))
-    known: dict[tuple[int, Center], Source] = {}  # parts that look alike share what is kept
+    sources: dict[tuple[int, Center], Source] = {}  # splits of one source that keep the same view share a cache
 
     def stored(source: Source, kept: Center) -> Source:
         key = id(source), kept
-        if key not in known:
-            known[key] = _with_channels(source, channels)
+        if key not in sources:
+            sources[key] = _with_channels(source, channels)
             if config.cache != "off":
-                known[key] = Cached(known[key], kept, channels, _cache_folder(config)).opened()
-        return known[key]
+                sources[key] = Cached(sources[key], kept, channels, _cache_folder(config)).opened()
+        return sources[key]
 
     def resized(source: Source, crop: tuple) -> Source:
         center = config.fit, config.crop_ratio, config.interpolation
@@ -70,13 +70,13 @@ def _pictures(dataset: Dataset, config: DataSettings, seed: int) -> Dataset:
         source = _below(source, lambda below: stored(below, kept))
         return Resized(source, (*size, channels), *center, crop, seed)
 
-    return _each(dataset, lambda part, source: resized(source, crop if part == "train" else ()))
+    return _each(dataset, lambda split, source: resized(source, crop if split == "train" else ()))
 
 
 def as_evaluated(source: Source) -> Source:
-    """The training set as evaluation and prediction see images: their centers instead of random crops.
+    """Returns the training set with the centers of its images, as in evaluation and prediction, instead of random crops.
 
-    They come from the files: what data.cache keeps for random crops is another view of them.
+    Images are read from their files, as data.cache keeps another view for random crops.
     """
     if not isinstance(source, Resized) or not source.crop:
         return source
@@ -85,12 +85,12 @@ def as_evaluated(source: Source) -> Source:
 
 
 def _each(dataset: Dataset, change: Callable[[str, Source], Source]) -> Dataset:
-    parts = {part: change(part, source) for part, source in dataset.parts().items()}
-    return Dataset(parts["train"], parts.get("validation"), parts.get("test"), dataset.class_names, dataset.groups)
+    sources = {split: change(split, source) for split, source in dataset.parts().items()}
+    return Dataset(sources["train"], sources.get("validation"), sources.get("test"), dataset.class_names, dataset.groups)
 
 
 def _below(source: Source, change: Callable[[Source], Source]) -> Source:
-    """`source` with another one below what takes a part of it."""
+    """Returns `source` with `change` applied to the source below its subsets."""
     if isinstance(source, Subset):
         return dataclasses.replace(source, source=_below(source.source, change))
     return change(source)
@@ -102,7 +102,7 @@ def _with_channels(source: Source, channels: int) -> Source:
 
 
 def _cache_folder(config: DataSettings) -> Path | None:
-    """None for memory."""
+    """The folder of data.cache=disk; None for data.cache=memory."""
     if config.cache == "memory":
         return None
     if config.cache_folder:
@@ -112,15 +112,15 @@ def _cache_folder(config: DataSettings) -> Path | None:
 
 
 def _side(source: Source, sample: int = 100) -> int:
-    """About the median of the shorter sides of some pictures."""
+    """Returns the median shorter side of up to `sample` images, rounded down to a multiple of 32, between 32 and 224."""
     sides = []
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
-        inner, place = innermost(source, int(index))
+        inner, position = innermost(source, int(index))
         assert isinstance(inner, EncodedSource)
         try:
-            height, width, _ = image_format(inner.encoded(place), inner.name(place))
+            height, width, _ = image_format(inner.encoded(position), inner.name(position))
         except UserError:
-            continue  # said when it is read in earnest
+            continue  # reported when the image is read for training or evaluation
         sides.append(min(height, width))
     if not sides:
         raise none_readable_error(source)
@@ -128,10 +128,12 @@ def _side(source: Source, sample: int = 100) -> int:
 
 
 def _random_crop(setting: tuple) -> tuple:
-    right = len(setting) == 2 and all(
+    are_ranges = len(setting) == 2 and all(
         isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int | float) for v in pair) and 0 < pair[0] <= pair[1]
         for pair in setting
     )
-    if setting and not (right and setting[0][1] <= 1):
-        raise UserError(f"data.random_crop: {setting!r} is not a pair of ranges such as ((0.08, 1.0), (0.75, 1.33))")
+    if setting and not (are_ranges and setting[0][1] <= 1):
+        raise UserError(
+            f"data.random_crop: expected ranges of area and aspect ratio, such as ((0.08, 1.0), (0.75, 1.33)), got {setting!r}"
+        )
     return setting

@@ -1,4 +1,4 @@
-"""Order: which example stands at which place of the training, as a function of the seed and the place alone."""
+"""The order of the examples: which example is at each position of training, a function of the seed and the position alone."""
 
 import dataclasses
 import functools
@@ -8,23 +8,25 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 
-class Places(Protocol):
-    """Which example stands at each place of a sequence."""
+class ExampleOrder(Protocol):
+    """A sequence of examples: the index of the example at each position."""
 
     training: ClassVar[bool]
+    """False for a single pass over the data, which replaces no unreadable image"""
 
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """(n,) places -> (n,) indices of examples; -1 where nothing stands."""
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the indices (n,) of the examples at `positions` (n,); -1 for padding."""
 
-    def draw(self, place: int) -> tuple[int, ...]:
-        """What seeds a choice made for this place: the same for the repeats of an example."""
+    def draw(self, position: int) -> tuple[int, ...]:
+        """Returns the seed of the random choices made for this position, the same for all repeats of an example."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """The endless sequence of training: in each epoch a permutation of its own, decided by (seed, epoch).
+    """The endless sequence of training: a different permutation in each epoch, a function of (seed, epoch).
 
-    With `repeats`, each example stands that often in a row, and an epoch of as many places ends as much earlier in it.
+    With `repeats`, each example occurs that many times in a row. An epoch still has `size` positions, so it contains only
+    size / repeats different examples.
     """
 
     size: int
@@ -32,38 +34,41 @@ class Order:
     repeats: int = 1
     training: ClassVar[bool] = True
 
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return _by_epoch(places, self.size, lambda epoch: _permutation(self.size, self.seed, epoch, self.repeats))
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        return _by_epoch(positions, self.size, lambda epoch: _permutation(self.size, self.seed, epoch, self.repeats))
 
-    def draw(self, place: int) -> tuple[int, ...]:
-        """(seed, epoch, number of the example within it)."""
-        epoch, offset = divmod(place, self.size)
+    def draw(self, position: int) -> tuple[int, ...]:
+        """Returns (seed, epoch, number of the example within the epoch)."""
+        epoch, offset = divmod(position, self.size)
         return self.seed, epoch, offset // self.repeats
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # equal to itself alone: what is cached for it goes by identity
+@dataclasses.dataclass(frozen=True, eq=False)  # compared by identity, the key under which lru_cache keeps its permutations
 class BalancedOrder:
-    """The same where every class comes equally often: an epoch goes round each class as often as it takes."""
+    """As `Order`, with every class equally often: an epoch repeats the images of a small class, each time permuted anew.
+
+    Images of a large class may be missing from an epoch. `labels` are (N,) int.
+    """
 
     labels: np.ndarray
     seed: int
     training: ClassVar[bool] = True
 
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return _by_epoch(places, len(self.labels), lambda epoch: _balanced(self, epoch))
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        return _by_epoch(positions, len(self.labels), lambda epoch: _balanced(self, epoch))
 
-    def draw(self, place: int) -> tuple[int, ...]:
-        """(seed, place)."""
-        return self.seed, place
+    def draw(self, position: int) -> tuple[int, ...]:
+        """Returns (seed, position)."""
+        return self.seed, position
 
 
-def _by_epoch(places: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:
-    """What stands at `places`, where epoch e is the `size` indices epoch_order(e)."""
-    epochs, offsets = np.divmod(places, size)
-    indices = np.empty_like(places)
+def _by_epoch(positions: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Returns the indices at `positions` (n,), where epoch_order(e) returns the indices (size,) of epoch e."""
+    epochs, offsets = np.divmod(positions, size)
+    indices = np.empty_like(positions)
     for epoch in np.unique(epochs):
-        here = epochs == epoch
-        indices[here] = epoch_order(int(epoch))[offsets[here]]
+        in_epoch = epochs == epoch
+        indices[in_epoch] = epoch_order(int(epoch))[offsets[in_epoch]]
     return indices
 
 
@@ -86,14 +91,14 @@ def _balanced(order: BalancedOrder, epoch: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Once:
-    """Every example once, in order, for evaluation; what is past the end is padding."""
+    """Every example once, in order, for evaluation; positions past the end are padding."""
 
     size: int
     training: ClassVar[bool] = False
 
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return np.where(places < self.size, places, -1)
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        return np.where(positions < self.size, positions, -1)
 
-    def draw(self, place: int) -> tuple[int, ...]:
-        """The place: evaluation has no seed, and replaces nothing."""
-        return (place,)
+    def draw(self, position: int) -> tuple[int, ...]:
+        """Returns (position,); evaluation makes no random choice."""
+        return (position,)

@@ -1,4 +1,4 @@
-"""What training takes in place of an image that can't be read: another one of the same class, or any without labels."""
+"""Replacements in training for unreadable images: another image of the same class, or any image if there are no labels."""
 
 import dataclasses
 import functools
@@ -16,18 +16,19 @@ Found = TypeVar("Found")
 
 @dataclasses.dataclass(frozen=True)
 class Replacements:
-    """Those of one source. Classes keep their shares, and each readable image of a class is equally likely."""
+    """Finds replacements in `source`. Classes keep their shares; each readable image of a class is equally likely."""
 
     source: Source
 
     def find(self, index: int, draw: tuple[int, ...], read: Callable[[int], Found | None]) -> tuple[int, Found]:
-        """(its index, what `read` gives for it) of an image that can be read, in place of image `index`.
+        """Returns (index, read(index)) of a readable image that replaces image `index`; `read` returns None if it fails.
 
-        It is a function of `draw` and of what can be read alone: candidates are tried in a random order that `draw`
-        decides. Of several labels per image, those with the same labels come first, then all; without labels, all at once.
+        The result depends only on `draw`, the seed of the random order in which candidates are tried, and on which images are
+        readable. Candidates are the images of the same class. With several labels per image, those with the same labels are
+        tried first, then all; without labels, all.
 
         Raises:
-          UserError: a class of which no image can be read.
+          UserError: no image of a class can be read.
         """
         generator = np.random.default_rng((*draw, 1))
         for candidates in self._candidates(index, read):
@@ -37,16 +38,16 @@ class Replacements:
         raise none_readable_error(self.source)
 
     def check(self, readable: np.ndarray) -> None:
-        """Raises UserError where of a class that has images none is `readable` (N,) bool."""
+        """Raises UserError if a class has images but none of them is `readable` (N,) bool."""
         for members in self._classes:
             if len(members) and not readable[members].any():
                 raise self._unreadable_class(members)
 
     def _candidates(self, index: int, read: Callable[[int], Found | None]) -> Iterator[np.ndarray]:
-        which, groups = self._same_labels
-        yield groups[which[index]]
+        group_of, groups = self._same_labels
+        yield groups[group_of[index]]
         if self._labels.ndim == 1:
-            raise self._unreadable_class(groups[which[index]])
+            raise self._unreadable_class(groups[group_of[index]])
         for members in self._classes:
             if index in members and all(read(member) is None for member in members.tolist()):
                 raise self._unreadable_class(members)
@@ -54,24 +55,24 @@ class Replacements:
 
     @property
     def _labels(self) -> np.ndarray:
-        """Those of the source; without labels all images are of one class."""
+        """The labels of the source; zeros if it has none, so that all images are of one class."""
         return np.zeros(len(self.source), np.int32) if self.source.labels is None else self.source.labels
 
     @functools.cached_property
     def _same_labels(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """(N,) the group of each image, and the images of each group: those whose labels are the same."""
-        _, which = np.unique(self._labels, axis=0, return_inverse=True)
-        which = which.reshape(-1)
-        return which, np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
+        """The groups of images with the same labels: the group of each image (N,), and the indices of each group's images."""
+        _, group_of = np.unique(self._labels, axis=0, return_inverse=True)
+        group_of = group_of.reshape(-1)
+        return group_of, np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
 
     @functools.cached_property
     def _classes(self) -> list[np.ndarray]:
-        """The images of each class."""
+        """The indices of the images of each class."""
         labels = self._labels
         return self._same_labels[1] if labels.ndim == 1 else [np.flatnonzero(column) for column in labels.T]
 
     def _unreadable_class(self, members: np.ndarray) -> UserError:
         if self.source.labels is None:
             return none_readable_error(self.source)
-        why = none_readable_error(self.source, int(members[0]), "class")
-        return UserError(f"{why}; repair them, or leave the class out of the data")
+        error = none_readable_error(self.source, int(members[0]), "class")
+        return UserError(f"{error}; repair the images, or remove the class from the data")

@@ -1,4 +1,4 @@
-"""Batches of a data set that lies on the device whole: only indices travel."""
+"""Batches of a data set that is kept on the device: only indices are transferred per batch."""
 
 import concurrent.futures
 import functools
@@ -11,18 +11,18 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data.fields import PADDING
-from jaxcnn.data.order import Places
+from jaxcnn.data.order import ExampleOrder
 from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_or_none
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source
 
-_TOGETHER = 64  # examples a task of the pool: one each took 2 seconds for CIFAR's 50,000
+_EXAMPLES_PER_TASK = 64  # of the thread pool; with one each, CIFAR's 50,000 took 2 seconds
 
 
 def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
-    """The whole source lies on the device; only indices travel."""
+    """Reads the whole source, puts it on each device and returns the reader. Raises UserError if no image can be read."""
     everywhere, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
-    assert source.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+    assert source.image_shape is not None, "images differ in size; jaxcnn.data.load resizes them"
     images = aligned((len(source), *source.image_shape))
 
     def read_one(index: int) -> bool:
@@ -31,61 +31,62 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
             images[index] = image
         return image is not None
 
-    def read_some(start: int) -> list[bool]:
-        some = slice(start, min(start + _TOGETHER, len(source)))
-        if (several := source.read_batch(some)) is not None:
-            images[some] = several
-            return [True] * len(several)
-        return [read_one(index) for index in range(some.start, some.stop)]
+    def read_task(start: int) -> list[bool]:
+        indices = slice(start, min(start + _EXAMPLES_PER_TASK, len(source)))
+        if (batch := source.read_batch(indices)) is not None:
+            images[indices] = batch
+            return [True] * len(batch)
+        return [read_one(index) for index in range(indices.start, indices.stop)]
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # decoding lets go of Python's lock
-        whole = np.concatenate(list(pool.map(read_some, range(0, len(source), _TOGETHER))))
-    reading.skipped.update(source.name(int(index)) for index in np.flatnonzero(~whole))
-    if not whole.any():
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # decoding releases Python's global lock
+        is_readable = np.concatenate(list(pool.map(read_task, range(0, len(source), _EXAMPLES_PER_TASK))))
+    reading.skipped.update(source.name(int(index)) for index in np.flatnonzero(~is_readable))
+    if not is_readable.any():
         raise none_readable_error(source)
     replacements = Replacements(source)
     on_device = jax.device_put({"image": images, **source.columns}, everywhere)
 
-    def gather(everything: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
-        there = jnp.maximum(indices, 0)
-        examples = {name: array[there] for name, array in everything.items()}
+    def gather(columns: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
+        rows = jnp.maximum(indices, 0)  # padding has the index -1
+        examples = {name: array[rows] for name, array in columns.items()}
         for name in [name for name in PADDING if name in examples]:
             mask = jnp.expand_dims(indices >= 0, range(indices.ndim, examples[name].ndim))
             examples[name] = jnp.where(mask, examples[name], jnp.array(PADDING[name], examples[name].dtype))
-        return examples | {"mask": indices >= 0, "index": there, "epoch": epochs}
+        return examples | {"mask": indices >= 0, "index": rows, "epoch": epochs}
 
     @functools.cache
     def compiled(count: int, batch_size: int) -> jax.stages.Compiled:
-        places = jax.ShapeDtypeStruct((count, batch_size), np.int32, sharding=sharded)
-        return jax.jit(gather, out_shardings=sharded).lower(on_device, places, places).compile()
+        indices = jax.ShapeDtypeStruct((count, batch_size), np.int32, sharding=sharded)
+        return jax.jit(gather, out_shardings=sharded).lower(on_device, indices, indices).compile()
 
-    def read(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
+    def read(order: ExampleOrder, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
         counts = list(counts)
-        if places.training:
-            replacements.check(whole)
-        for room in {max(count, most) for count in counts}:
-            compiled(room, batch_size)  # now, before any clock runs
-        return batches(places, start, batch_size, counts, most)
+        if order.training:
+            replacements.check(is_readable)
+        for padded_count in {max(count, most) for count in counts}:
+            compiled(padded_count, batch_size)  # here, not in `batches`, so that no measured time includes it
+        return batches(order, start, batch_size, counts, most)
 
-    def readable(places: Places, numbers: np.ndarray) -> np.ndarray:
-        """The indices of the examples at these places: of replacements, or -1, in place of what can't be read."""
-        indices = places[numbers]
-        for row in np.flatnonzero(~whole[indices] & (indices >= 0)).tolist():
-            index, draw = int(indices[row]), places.draw(int(numbers[row]))
-            indices[row] = replacements.find(index, draw, lambda i: whole[i] or None)[0] if places.training else -1
+    def readable_indices(order: ExampleOrder, positions: np.ndarray) -> np.ndarray:
+        """Returns the indices at `positions`; for an unreadable image that of its replacement, or -1 in evaluation."""
+        indices = order[positions]
+        for row in np.flatnonzero(~is_readable[indices] & (indices >= 0)).tolist():
+            index, draw = int(indices[row]), order.draw(int(positions[row]))
+            indices[row] = replacements.find(index, draw, lambda i: is_readable[i] or None)[0] if order.training else -1
         return indices
 
     size = len(source)
 
-    def batches(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int) -> Iterator[Batch]:
+    def batches(order: ExampleOrder, start: int, batch_size: int, counts: Iterable[int], most: int) -> Iterator[Batch]:
         for count in counts:
             end = start + count * batch_size
-            numbers, room = np.arange(start, end), max(count, most)
-            indices, epochs = np.full((room, batch_size), -1, np.int32), np.zeros((room, batch_size), np.int32)
-            indices[:count] = readable(places, numbers).reshape(count, batch_size)
-            epochs[:count] = numbers.reshape(count, batch_size) // size
-            on_their_way = jax.device_put((indices, epochs), sharded)
-            yield compiled(room, batch_size)(on_device, *on_their_way)
+            positions, padded_count = np.arange(start, end), max(count, most)
+            indices = np.full((padded_count, batch_size), -1, np.int32)
+            epochs = np.zeros((padded_count, batch_size), np.int32)
+            indices[:count] = readable_indices(order, positions).reshape(count, batch_size)
+            epochs[:count] = positions.reshape(count, batch_size) // size
+            indices_and_epochs = jax.device_put((indices, epochs), sharded)
+            yield compiled(padded_count, batch_size)(on_device, *indices_and_epochs)
             start = end
 
     return read

@@ -1,11 +1,11 @@
-"""Sizes of images, and sizes that change during training: in steps, or at random."""
+"""Sizes of images, and sizes that change during training: in stages, or at random."""
 
 import bisect
 import dataclasses
 
 import numpy as np
 
-_HELD = 10  # steps that a size drawn at random is kept (YOLOv2: Redmon and Farhadi 2017, section 2, "every 10 batches")
+_STEPS_PER_SIZE = 10  # for sizes drawn at random (YOLOv2: Redmon and Farhadi 2017, section 2, "every 10 batches")
 
 
 Size = tuple[int, int]
@@ -13,16 +13,17 @@ Size = tuple[int, int]
 
 
 def height_and_width(size: int | Size) -> Size:
-    """What a setting means by 224, the side of a square, or by (192, 256)."""
+    """Returns (height, width) for a setting that is the side of a square, such as 224, or a pair, such as (192, 256)."""
     return (size, size) if isinstance(size, int) else size
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """The size of the images of each training step, a function of the step (and of `seed`) alone.
+    """The size of the images at each training step, a function of the step and of `seed` alone.
 
-    With `boundaries`, steps, the `sizes` follow one another: progressive resizing, as in FFCV's ImageNet recipe (Leclerc
-    et al. 2023, appendix). Without, one is drawn every 10 steps. Without `sizes` images keep the size that they have.
+    With `boundaries`, the steps at which the size changes, the `sizes` are used in turn: progressive resizing, as in FFCV's
+    ImageNet recipe (Leclerc et al. 2023, appendix). Otherwise a size is drawn every 10 steps. Without `sizes` the images are
+    not resized.
     """
 
     sizes: tuple[Size, ...] = ()
@@ -31,23 +32,23 @@ class Sizes:
     batch_size: int = 1
 
     def at_step(self, step: int) -> Size | None:
-        """None: the size that they have."""
+        """Returns (height, width) of the images of a step; None if they are not resized."""
         if not self.sizes:
             return None
         if self.boundaries or len(self.sizes) == 1:
             return self.sizes[bisect.bisect_right(self.boundaries, step)]
-        return self.sizes[np.random.default_rng((self.seed, step // _HELD)).choice(len(self.sizes))]
+        return self.sizes[np.random.default_rng((self.seed, step // _STEPS_PER_SIZE)).choice(len(self.sizes))]
 
-    def at_place(self, place: int) -> Size | None:
-        """That of the step in which this place of the training comes."""
-        return self.at_step(place // self.batch_size)
+    def at_position(self, position: int) -> Size | None:
+        """Returns `at_step` for the step that contains this position of the training sequence."""
+        return self.at_step(position // self.batch_size)
 
     def until(self, step: int, total: int) -> int:
-        """The first step after `step` that may have another size, or `total`."""
+        """Returns the first step after `step` at which the size may change, at most `total`."""
         if self.boundaries or len(self.sizes) < 2:
             following = [boundary for boundary in self.boundaries if boundary > step]
             return min([total, *following])
-        return min(total, (step // _HELD + 1) * _HELD)
+        return min(total, (step // _STEPS_PER_SIZE + 1) * _STEPS_PER_SIZE)
 
 
 ONE_SIZE = Sizes()

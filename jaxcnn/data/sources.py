@@ -1,4 +1,4 @@
-"""Where examples come from: random access by index, images as uint8."""
+"""Sources of examples: random access to images (uint8) and their labels by index."""
 
 import abc
 import contextlib
@@ -17,7 +17,7 @@ from jaxcnn.errors import UserError, printable
 
 PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
-"""What people call the parts of a data set -> what they are called here."""
+"""Common names of splits -> the names used in this package."""
 
 
 class Source(abc.ABC):
@@ -27,34 +27,34 @@ class Source(abc.ABC):
     """
 
     labels: np.ndarray | None
-    """(N,) int32 classes, or (N, K) int32 of zeros and ones where an image may have several labels; None without labels."""
+    """(N,) int32 classes, or (N, K) int32 zeros and ones if an image may have several labels; None without labels."""
 
     @property
     def columns(self) -> Mapping[str, np.ndarray]:
-        """What a batch holds beside the image: an array (N, …) for each of its keys, see `jaxcnn.data.fields.Field`."""
+        """The targets of all examples: {key of the batch: array (N, …)}; see `jaxcnn.data.fields.Field`."""
         return {} if self.labels is None else {"label": self.labels}
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """What each example has beside its image."""
+        """The kinds and shapes of the targets of an example, by name."""
         return fields_of(self.columns)
 
     def column(self, name: str) -> np.ndarray:
-        """One of the columns, (N, …). Raises UserError where the data have none of that name."""
+        """Returns a column by its name, (N, …). Raises UserError if the data have no such column."""
         if name == "label" and self.labels is not None:
             return self.labels
         if name not in (columns := self.columns):
-            raise UserError(f'data: a "{name}" per image is needed, but these data have {", ".join(columns) or "none"}')
+            raise UserError(f'data: a "{name}" per image is needed, but this data set has {", ".join(columns) or "no targets"}')
         return columns[name]
 
     def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows `indices` (n,) of all columns, (n, …) each."""
+        """Returns the rows `indices` (n,) of all columns, (n, …) each."""
         return {name: column[indices] for name, column in self.columns.items()}
 
     @property
     @abc.abstractmethod
     def image_shape(self) -> tuple[int, int, int] | None:
-        """(H, W, C) of every image; None where their sizes differ."""
+        """(H, W, C) of every image; None if their sizes differ."""
 
     @abc.abstractmethod
     def read(self, index: int, view: View | None = None) -> np.ndarray:
@@ -83,15 +83,16 @@ class Source(abc.ABC):
         return len(next(iter(self.columns.values())))
 
     def name(self, index: int) -> str:
-        """Returns what messages call image `index`: its path, if it is a file."""
+        """Returns the name of image `index` in messages, such as the path of its file."""
         return f"image {index}"
 
 
 @dataclasses.dataclass(frozen=True)
 class ArraySource(Source):
-    """Images (N, H, W, C) uint8 and labels in memory; with `channels`, grey is shown as RGB (3) or RGB as grey (1).
+    """Images (N, H, W, C) uint8 and labels in memory.
 
-    `targets` are the columns beside the labels: "map", or "boxes" and "classes".
+    `channels` converts gray images to RGB (3) or RGB images to gray (1); 0 leaves them as they are. `targets` are the columns
+    other than the labels: "map", or "boxes" and "classes".
     """
 
     images: np.ndarray
@@ -104,12 +105,12 @@ class ArraySource(Source):
 
     @property
     def columns(self) -> Mapping[str, np.ndarray]:
-        """Labels, if there are any, and targets."""
+        """Labels, if the data have labels, and `targets`."""
         return {**super().columns, **self.targets}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """(H, W, C) of every image, after conversion to `channels`."""
         _, height, width, channels = self.images.shape
         return height, width, self.channels or channels
 
@@ -124,9 +125,9 @@ class ArraySource(Source):
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSource(Source):
-    """Pictures, decoded each time that they are looked at; as grey ones where `channels` is 1, as RGB where it is 3.
+    """Encoded images (JPEG, PNG, …), decoded at each read: to gray if `channels` is 1, to RGB if it is 3.
 
-    `window` is the intensity window of deep samples.
+    `window` is the range of intensities that is mapped to 0…255 in images with more than 8 bits per sample.
     """
 
     channels: int = dataclasses.field(default=3, kw_only=True)
@@ -134,7 +135,7 @@ class EncodedSource(Source):
 
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
-        """Picture `index` as it is stored. Raises UserError, which names it, where it can't be read."""
+        """Returns the encoded bytes of image `index`. Raises UserError with its name if they cannot be read."""
 
     def beginning(self, index: int) -> bytes:
         """Returns the first bytes of `encoded`, enough for the header of most images; all of them by default."""
@@ -146,7 +147,7 @@ class EncodedSource(Source):
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """None: sizes differ."""
+        """None, as the sizes of the images may differ."""
         return None
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:
@@ -156,33 +157,33 @@ class EncodedSource(Source):
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(EncodedSource):
-    """Picture files."""
+    """Image files."""
 
     paths: np.ndarray
     labels: np.ndarray
 
     def encoded(self, index: int) -> bytes:
-        """The file."""
+        """Returns the content of the file."""
         return read_bytes(str(self.paths[index]))
 
     def beginning(self, index: int) -> bytes:
-        """64 KiB of the file, as EXIF data may come before a JPEG's frame header; b"" where it can't be read."""
+        """Returns the first 64 KiB, as EXIF data may precede a JPEG's frame header; b"" if the file cannot be read."""
         with contextlib.suppress(OSError), open(self.paths[index], "rb", buffering=0) as file:
             return file.read(2**16)
         return b""
 
     def stamp(self) -> str:
-        """Paths below the folder that holds all, sizes and dates of the files."""
+        """Returns a hash of the files' paths below their common folder, sizes and modification times."""
         return stamp([str(path) for path in self.paths])
 
     def name(self, index: int) -> str:
-        """The path, printable."""
+        """Returns the path, with unprintable characters escaped."""
         return printable(str(self.paths[index]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Derived(Source):
-    """Another source seen in some way; as that one is where nothing else is said."""
+    """A source based on another one. Unless overridden, all methods but `read_batch` return what `source` returns."""
 
     source: Source
 
@@ -191,40 +192,40 @@ class Derived(Source):
 
     @functools.cached_property
     def labels(self) -> np.ndarray | None:  # type: ignore[override]
-        """As the source has them."""
+        """The labels of `source`."""
         return self.source.labels
 
     @property
     def columns(self) -> Mapping[str, np.ndarray]:
-        """As the source has them."""
+        """The columns of `source`."""
         return self.source.columns
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """As the source has them."""
+        """The fields of `source`."""
         return self.source.fields
 
     def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """As the source has them."""
+        """Returns rows of the columns of `source`."""
         return self.source.rows(indices)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """As the source has it."""
+        """The image shape of `source`."""
         return self.source.image_shape
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:
-        """As the source reads it."""
+        """See `Source.read`."""
         return self.source.read(index, view)
 
     def name(self, index: int) -> str:
-        """As the source names it."""
+        """Returns the name that `source` gives the image."""
         return self.source.name(index)
 
 
 @dataclasses.dataclass(frozen=True)
 class Subset(Derived):
-    """The examples of `source` at `indices`, in that order."""
+    """The examples of `source` at `indices` (N,), in that order."""
 
     indices: np.ndarray
 
@@ -233,37 +234,41 @@ class Subset(Derived):
 
     @functools.cached_property
     def labels(self) -> np.ndarray | None:  # type: ignore[override]
-        """Labels of the examples, as the source has them."""
+        """The labels at `indices`."""
         return None if self.source.labels is None else self.source.labels[self.indices]
 
     @property
     def columns(self) -> Mapping[str, np.ndarray]:
-        """Those of the examples; a copy each time, as maps are large."""
+        """The rows `indices` of the columns of `source`; copied at each call, not kept, as maps are large."""
         return self.source.rows(self.indices)
 
     def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """As the source has them."""
+        """Returns rows of the columns of `source`, without a copy of the other rows."""
         return self.source.rows(self.indices[indices])
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:
-        """As the source reads it."""
+        """See `Source.read`."""
         return self.source.read(int(self.indices[index]), view)
 
     def read_batch(self, indices: np.ndarray | slice) -> np.ndarray | None:
-        """As the source reads them."""
+        """See `Source.read_batch`."""
         return self.source.read_batch(self.indices[indices])
 
     def name(self, index: int) -> str:
-        """As the source names it."""
+        """Returns the name that `source` gives the image."""
         return self.source.name(int(self.indices[index]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Resized(Derived):
-    """Images of any size, all brought to one: by their centre or, in training, by random crops.
+    """Images of any size, resized to one `shape`: their centers or, in training, random crops.
 
-    `crop` holds the ranges of a random crop's share of the area and of its width / height relative to the ratio of `shape`:
-    1 distorts nothing; () for the centre in training too. `sizes` are the sizes of random crops, where they change.
+    `fit`, `ratio` and `interpolation` are those of `jaxcnn.data.decode.Center`. `crop` is (range of a random crop's share of
+    the area, range of its aspect ratio relative to that of `shape`); at 1 nothing is distorted. With () training uses the
+    center too. `sizes` are the sizes of random crops if they change during training.
+
+    Raises:
+      UserError: the source has maps or boxes. They would have to be cropped with each image, which is not implemented.
     """
 
     shape: tuple[int, int, int]
@@ -275,43 +280,40 @@ class Resized(Derived):
     sizes: Sizes = ONE_SIZE
 
     def __post_init__(self) -> None:
-        """Maps and boxes would have to be cut and resized by the window of each picture, which is not implemented."""
         if placed := [name for name in self.source.fields if name != "label"]:
-            raise UserError(
-                f"data: {' and '.join(placed)} can't be brought to one size with pictures; store images of one size"
-            )
+            raise UserError(f"data: {' and '.join(placed)} cannot be resized with the images; store all images in one size")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """(H, W, C) of every image as it is evaluated; random crops may have other sizes, see `sizes`."""
         return self.shape
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:
-        """See `Source.read`. Without a view, returns the center of the stored image in `shape`."""
+        """See `Source.read`. Without a view, returns the center of the stored image, resized to `shape`."""
         return self.source.read(index, view or Center(self.shape[:2], self.fit, self.ratio, self.interpolation))
 
-    def random_crop(self, place: int) -> RandomResizedCrop:
-        """Returns the view for position `place` of training, a function of (seed, place); its size is that of `sizes`."""
+    def random_crop(self, position: int) -> RandomResizedCrop:
+        """Returns the view at this position of the training sequence, a function of (seed, position)."""
         assert self.crop
-        height, width = self.sizes.at_place(place) or self.shape[:2]
+        height, width = self.sizes.at_position(position) or self.shape[:2]
         area, (low, high) = self.crop
         return RandomResizedCrop(
-            (height, width), area, (low * (width / height), high * (width / height)), key=(self.seed, place)
+            (height, width), area, (low * (width / height), high * (width / height)), key=(self.seed, position)
         )
 
 
 def apply_view(image: np.ndarray, view: View | None) -> np.ndarray:
-    """Returns what a view shows of an image (H, W, C) uint8, (*size, C) uint8; without a view, the image itself."""
+    """Returns the view of an image (H, W, C) uint8, as (*size, C) uint8; without a view, the image itself."""
     return image if view is None else look(image, view(*image.shape[:2]))
 
 
-def training_view(source: Source, place: int) -> RandomResizedCrop | None:
-    """Returns the random crop that training sees at position `place`; None if it sees `source.read(index)` everywhere."""
-    return source.random_crop(place) if isinstance(source, Resized) and source.crop else None
+def training_view(source: Source, position: int) -> RandomResizedCrop | None:
+    """Returns the view of the image at this position of the training sequence; None if `source` has no random crops."""
+    return source.random_crop(position) if isinstance(source, Resized) and source.crop else None
 
 
 def innermost(source: Source, index: int) -> tuple[Source, int]:
-    """The source that has the images of `source` as they are stored, and where in it the one at `index` is."""
+    """Returns the source that stores the images of `source`, and the index in it of image `index`."""
     while isinstance(source, Derived):
         index = int(source.indices[index]) if isinstance(source, Subset) else index
         source = source.source
@@ -320,10 +322,10 @@ def innermost(source: Source, index: int) -> tuple[Source, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """The three parts of a data set, which share no example. After `load`, only validation may be None.
+    """The splits of a data set, which share no example. After `load`, only validation may be None.
 
-    `groups` says for each training example what may not be torn apart by a split: a patient, a track of frames.
-    `notes` are lines for the user: how the data were understood, and what was passed over.
+    `groups` (N,) names the group of each training example, such as a patient; examples of a group stay in one split.
+    `notes` are lines for the user: how the files were interpreted, and which were ignored.
     """
 
     train: Source
@@ -334,5 +336,5 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def parts(self) -> dict[str, Source]:
-        """{"train": …, "validation": …, "test": …}, those that there are."""
+        """Returns {"train": …, "validation": …, "test": …} without those that are None."""
         return {name: source for name in ("train", "validation", "test") if (source := getattr(self, name)) is not None}

@@ -1,4 +1,4 @@
-"""Batches of a data set that stays on the host or on disk: Grain's threads, or processes, read ahead."""
+"""Batches of a data set that stays in host memory or on disk: Grain's threads or processes read ahead."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn import signals
 from jaxcnn.data.fields import PADDING
-from jaxcnn.data.order import Places
+from jaxcnn.data.order import ExampleOrder
 from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_or_none
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source, training_view
@@ -26,21 +26,24 @@ from jaxcnn.errors import RunFailed
 
 
 def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
-    """Batches are read from the source while they are taken."""
+    """Returns a reader that reads images while its batches are consumed.
+
+    It raises UserError if not a single image could be read, and RunFailed if a reading process was killed.
+    """
     sharded = NamedSharding(mesh, P(None, "data"))
 
-    def read(places: Places, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
-        import grain  # a quarter of a second, which runs with resident data need not wait for
+    def read(order: ExampleOrder, start: int, batch_size: int, counts: Iterable[int], most: int = 0) -> Iterator[Batch]:
+        import grain  # takes a quarter of a second, which runs with resident data save
 
         counts = list(counts)
-        # an element is a batch: Grain deals whole elements to processes, which so make the batches that threads make
-        elements = _Batches(source, places, start, batch_size, sum(counts), reading.skip)
+        # Grain distributes elements over processes. As an element is a batch, processes make the same batches as threads.
+        elements = _Batches(source, order, start, batch_size, sum(counts), reading.skip)
         options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=max(reading.threads, 2))
         dataset = grain.MapDataset.source(elements).to_iter_dataset(options)
         if reading.workers:
-            if not flags.FLAGS.is_parsed():  # Grain asks a flag of its own, in a notebook too
+            if not flags.FLAGS.is_parsed():  # Grain reads one of its flags, also where nothing parses flags, as in a notebook
                 flags.FLAGS.mark_as_parsed()
-            # what a killed process leaves behind is cleaned up; that needs no warning
+            # the resource tracker removes the shared memory of a killed process; no need to warn of that
             os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
             dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2))
         batches = iter(dataset)
@@ -48,9 +51,10 @@ def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
         try:
             elements_read = _first_read(batches) if reading.workers else batches
             for count in counts:
-                several = [next(elements_read) for _ in range(count)]
+                batches_read = [next(elements_read) for _ in range(count)]
                 stacked = {
-                    name: _stacked([batch[name] for batch in several], most, PADDING.get(name, 0)) for name in several[0]
+                    name: _stacked([batch[name] for batch in batches_read], most, PADDING.get(name, 0))
+                    for name in batches_read[0]
                 }
                 skipped = stacked.pop("skipped")[:count]
                 reading.skipped.update(source.name(int(index)) for index in skipped[skipped >= 0])
@@ -62,8 +66,8 @@ def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
             if "Worker process was terminated" not in str(error):
                 raise
             raise RunFailed(
-                "data.workers: a process that reads examples was ended from outside, perhaps for want of memory; "
-                "the last checkpoint is kept; run the same command again to resume"
+                "data.workers: a process that reads examples was killed, perhaps because memory ran out. "
+                "The last checkpoint is kept; run the same command again to resume"
             ) from error
         finally:
             batches.close()
@@ -72,9 +76,12 @@ def streamed(source: Source, mesh: Mesh, reading: Reading) -> Reader:
 
 
 def _first_read(batches: Iterator[Any]) -> Iterator[Any]:
-    """`batches`, whose processes get no signals: one to the whole group is the run's, which may need them for its last step."""
+    """Returns `batches` after starting its processes with signals blocked.
+
+    A signal to the process group (Ctrl-C) must not end them, as the run may need them to finish its current steps.
+    """
     with signals.blocked_in_children():
-        resource_tracker.ensure_running()  # by itself it blocks two signals, and unblocks them for those who start after it
+        resource_tracker.ensure_running()  # started later, it would unblock two of the signals for the processes after it
     with signals.blocked_in_children():
         first = next(batches)
     return itertools.chain([first], batches)
@@ -82,17 +89,17 @@ def _first_read(batches: Iterator[Any]) -> Iterator[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class _Batches:
-    """`number` batches of the examples at places `start`, `start` + 1, …, as Grain reads them."""
+    """A Grain data source of `number` batches: the examples at positions `start`, `start` + 1, … of `order`."""
 
     source: Source
-    places: Places
+    order: ExampleOrder
     start: int
     batch_size: int
     number: int
     skip: bool
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In a process of its own: it ends with the run, also one that was killed."""
+        """Unpickles in a reading process, which from then on ends with its parent, even if the parent is killed."""
         self.__dict__.update(state)
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
@@ -100,20 +107,20 @@ class _Batches:
         return self.number
 
     def __getitem__(self, number: int) -> dict[str, np.ndarray]:
-        places = self.start + number * self.batch_size + np.arange(self.batch_size)
-        indices = self.places[places]
+        positions = self.start + number * self.batch_size + np.arange(self.batch_size)
+        indices = self.order[positions]
         mask, indices = indices >= 0, np.maximum(indices, 0)
         skipped = np.full(self.batch_size, -1)
-        images = aligned((self.batch_size, *self._shape(int(places[0]))))
+        images = aligned((self.batch_size, *self._shape(int(positions[0]))))
         for row in np.flatnonzero(mask).tolist():
-            index, place = int(indices[row]), int(places[row])
-            view = training_view(self.source, place)
+            index, position = int(indices[row]), int(positions[row])
+            view = training_view(self.source, position)
             image = read_or_none(self.source, index, view) if self.skip else self.source.read(index, view)
             if image is None:
-                skipped[row], mask[row] = index, self.places.training
-                if self.places.training:
+                skipped[row], mask[row] = index, self.order.training
+                if self.order.training:
                     read = functools.partial(read_or_none, self.source, view=view)
-                    indices[row], image = self._replacements.find(index, self.places.draw(place), read)
+                    indices[row], image = self._replacements.find(index, self.order.draw(position), read)
             if image is not None:
                 images[row] = image
         images[~mask] = 0
@@ -125,15 +132,15 @@ class _Batches:
             **columns,
             "mask": mask,
             "index": indices.astype(np.int32),
-            "epoch": (places // len(self.source)).astype(np.int32),
+            "epoch": (positions // len(self.source)).astype(np.int32),
             "skipped": skipped,
         }
 
-    def _shape(self, place: int) -> tuple[int, int, int]:
-        """(H, W, C) of the images of the batch in which `place` is."""
-        assert self.source.image_shape is not None, "sizes differ: jaxcnn.data.load brings them to one"
+    def _shape(self, position: int) -> tuple[int, int, int]:
+        """Returns (H, W, C) of the images of the batch that contains this position."""
+        assert self.source.image_shape is not None, "images differ in size; jaxcnn.data.load resizes them"
         height, width, channels = self.source.image_shape
-        view = training_view(self.source, place)
+        view = training_view(self.source, position)
         return (*view.size, channels) if view else (height, width, channels)
 
     @functools.cached_property
@@ -142,7 +149,7 @@ class _Batches:
 
 
 def _stacked(arrays: list[np.ndarray], most: int, padding: int) -> np.ndarray:
-    """(K, …), and `padding` after them where `most` is more than these K."""
+    """Stacks K arrays (…), followed by arrays of the value `padding` if `most` is more than K: (max(K, most), …)."""
     if len(arrays) == 1 and most <= 1:
         return arrays[0][None]
     if len(arrays) < most:

@@ -1,10 +1,10 @@
-"""The network of airbench94, which reaches 94 % on CIFAR-10 in seconds.
+"""The network of airbench94, which reaches an accuracy of 94 % on CIFAR-10 in seconds.
 
 Jordan: 94% on CIFAR-10 in 3.29 Seconds on a Single GPU. 2024, arXiv:2404.00498; section 3.
 github.com/KellerJordan/airbench, airbench94_muon.py.
 
-The first layer is no trained one: `whiten` makes its filters from the training images (model.whiten), and no gradient reaches
-them (where weights decay, freeze "stem_conv/kernel" too); its bias is trained.
+The kernel of the first layer is not trained. `whiten` computes it from training images (model.whiten), and its gradient is
+stopped. With weight decay, "stem_conv/kernel" must be frozen too. The bias of that layer is trained.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from jaxcnn.models.registry import variant
 
 
 def dirac(key, shape, dtype=jnp.float32, out_sharding=None):
-    """The first C filters copy the C inputs; the others start as PyTorch's."""
+    """Initializes the first C filters to copy the C inputs, and the others as PyTorch does."""
     kernel = FAN_IN_UNIFORM(key, shape, dtype)
     size, _, inputs, outputs = shape
     copies = min(inputs, outputs)
@@ -30,19 +30,19 @@ def dirac(key, shape, dtype=jnp.float32, out_sharding=None):
 
 
 def unit_deviation(key, shape, dtype=jnp.float32, out_sharding=None):
-    """PyTorch's, divided by its standard deviation (as torch.std has it, of a sample)."""
+    """Initializes a kernel as PyTorch does, divided by its sample standard deviation (torch.std)."""
     kernel = FAN_IN_UNIFORM(key, shape, dtype)
     return kernel / kernel.std(ddof=1)
 
 
 class Whitening(nn.Module):
-    """A 2×2 convolution without padding whose kernel takes no gradient."""
+    """A 2×2 convolution without padding. The gradient of its kernel is stopped."""
 
     dtype: jax.typing.DTypeLike
 
     @nn.compact
     def __call__(self, x):
-        """(N, H, W, C) -> (N, H - 1, W - 1, 8 C)."""
+        """(N, H, W, C) -> (N, H - 1, W - 1, 8·C)."""
         channels = x.shape[-1]
         patch = 4 * channels
         kernel = self.param("kernel", FAN_IN_UNIFORM, (2, 2, channels, 2 * patch), jnp.float32)
@@ -53,16 +53,16 @@ class Whitening(nn.Module):
 
 
 def whiten(images: jax.Array, size: tuple[int, int] = (2, 2), epsilon: float = 5e-4) -> jax.Array:
-    """The first layer's filters (h, w, C, 2 h w C) from images (N, H, W, C) as the network sees them; h, w = `size`.
+    """Computes the kernel (h, w, C, 2·h·w·C) of the first layer from normalized images (N, H, W, C); h, w = `size`.
 
-    The eigenvectors of the covariance of all h×w patches, those of most variance first, each divided by the square root of
-    its eigenvalue + epsilon; and their negatives.
+    The filters are the eigenvectors of the covariance of all h×w patches, in descending order of eigenvalues, each divided by
+    sqrt(eigenvalue + epsilon), followed by their negatives.
     """
     (h, w), channels = size, images.shape[3]
     rows, columns = images.shape[1] - h + 1, images.shape[2] - w + 1
     shifted = [images[:, y : y + rows, x : x + columns] for y in range(h) for x in range(w)]
     patches = jnp.concatenate(shifted, axis=3).reshape(-1, h * w * channels)
-    covariance = jnp.matmul(patches.T, patches, precision="highest") / patches.shape[0]  # not centred, as the original's
+    covariance = jnp.matmul(patches.T, patches, precision="highest") / patches.shape[0]  # not centered, as in the original
     eigenvalues, vectors = jnp.linalg.eigh(covariance)
     filters = (vectors / jnp.sqrt(eigenvalues + epsilon)[None])[:, ::-1]
     return jnp.concatenate([filters, -filters], axis=1).reshape(h, w, channels, -1)
@@ -72,24 +72,24 @@ AIRBENCH = Flavour(dirac, epsilon=1e-12, momentum=0.4, norm_scale=False)
 
 
 class Airbench(Network, kw_only=True):
-    """Whitening, three groups of [convolution, 2×2 max pool, norm, GELU, convolution, norm, GELU], a scaled head.
+    """Whitening, three groups of [convolution, 2×2 max pool, norm, GELU, convolution, norm, GELU], global max pool, head.
 
-    The head sees the maximum over all positions, 3×3 on CIFAR's images.
+    The linear head has no bias; its logits are divided by the number of features.
     """
 
     flavour: Flavour = AIRBENCH
-    widths: tuple[int, ...]  # of the groups
+    widths: tuple[int, ...]  # channels of each group
     num_classes: int = 10
 
     without = frozenset({"drop_path_rate", "remat"})
 
     @property
     def smallest(self) -> int:
-        """A pixel is left after all pools."""
+        """The minimum height and width of images, of which the pools leave one pixel."""
         return 1 + 2 ** len(self.widths)
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, C) -> (N, H', W', F): a pixel less than the images', then halved by each group."""
+        """(N, H, W, C) -> (N, H', W', F): H - 1 and W - 1 after whitening, halved by each group."""
         conv, norm = self.layers(train)
         gelu = partial(nn.gelu, approximate=False)
         x = gelu(Whitening(self.dtype, name="stem_conv")(images))

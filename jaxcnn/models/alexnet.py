@@ -1,12 +1,12 @@
 """AlexNet.
 
 `alexnet_2012`: Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks. NIPS
-2012; sections 3 to 5 and figure 2. Two columns, one a GPU: convolutions 2, 4 and 5 see the maps of their own column
-alone, which is a convolution in two groups. The paper's 224×224 images would give 54.25 positions where it has 55;
-a padding of 2 gives 55.
+2012; sections 3 to 5 and figure 2. The network has two columns, one per GPU. Convolutions 2, 4 and 5 use only the maps of
+their own column, which makes them convolutions with two groups. Images of 224×224 would result in 54.25 positions after the
+first convolution, where the paper has 55; a padding of 2 results in 55.
 
-`alexnet`: torchvision's, in one column, after Krizhevsky: One weird trick for parallelizing convolutional neural
-networks. 2014, arXiv:1404.5997. No response normalisation; initialised as PyTorch's layers are.
+`alexnet`: torchvision's network with one column, after Krizhevsky: One weird trick for parallelizing convolutional neural
+networks. 2014, arXiv:1404.5997. It has no response normalization and PyTorch's default initialization.
 
 Both average maps of another size to 6×6, as torchvision does.
 """
@@ -23,7 +23,7 @@ from jaxcnn.settings import Share
 
 
 class AlexNet(Network):
-    """torchvision's; `drop_rate` is of the dropout before each of the two hidden linear layers."""
+    """torchvision's AlexNet. Dropout is applied before each of the two hidden linear layers."""
 
     drop_rate: Share = 0.5
 
@@ -33,18 +33,18 @@ class AlexNet(Network):
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, 256)."""
 
-        def convolved(x, features, size, name, **options):
+        def conv_relu(x, features, size, name, **options):
             init = uniform((size * size * x.shape[-1]) ** -0.5)
             options |= {"use_bias": True, "kernel_init": init, "bias_init": init, "dtype": self.dtype}
             return nn.relu(conv(features, size, **options, name=name)(x))
 
-        x = convolved(images, 64, 11, "stem_conv", stride=4, padding=2)
+        x = conv_relu(images, 64, 11, "stem_conv", stride=4, padding=2)
         self.sow("intermediates", "stage1", x)
-        x = convolved(max_pool(x, 3, 2), 192, 5, "conv2")
+        x = conv_relu(max_pool(x, 3, 2), 192, 5, "conv2")
         self.sow("intermediates", "stage2", x)
-        x = convolved(max_pool(x, 3, 2), 384, 3, "conv3")
-        x = convolved(x, 256, 3, "conv4")
-        x = convolved(x, 256, 3, "conv5")
+        x = conv_relu(max_pool(x, 3, 2), 384, 3, "conv3")
+        x = conv_relu(x, 256, 3, "conv4")
+        x = conv_relu(x, 256, 3, "conv5")
         self.sow("intermediates", "stage3", x)
         return max_pool(x, 3, 2)
 
@@ -60,15 +60,14 @@ class AlexNet(Network):
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, C·6·6): positions within channels, as published weights count them."""
+    """Averages to 6×6 and flattens with positions varying fastest, as in published weights: (N, H, W, C) -> (N, C·36)."""
     return adaptive_average_pool(x, 6).transpose(0, 3, 1, 2).reshape(len(x), -1)
 
 
 class AlexNet2012(AlexNet):
-    """The paper's; `drop_rate` is of the dropout behind each of the two hidden linear layers (section 4.2).
+    """The paper's AlexNet. Dropout follows each of the two hidden linear layers (section 4.2).
 
-    Starts with weights of deviation 0.01, and with biases of 1 where the paper has them, so that ReLUs see positive
-    inputs at first (section 5).
+    Weights are initialized with σ = 0.01, and some biases with 1, so that ReLUs initially have positive inputs (section 5).
     """
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -98,12 +97,12 @@ class AlexNet2012(AlexNet):
 
 
 def local_response_norm(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, H, W, C): each activity over (2 + 1e-4 · squares of the 5 maps around it)^0.75 (section 3.3).
+    """Divides each activation by (2 + 1e-4 · sum of squares in 5 adjacent maps)^0.75 (section 3.3): (N, H, W, C) -> same.
 
-    1e-4 is of the sum, as the paper says; cuda-convnet, Caffe and PyTorch take it of the mean.
+    The factor 1e-4 multiplies the sum, as in the paper. In cuda-convnet, Caffe and PyTorch it multiplies the mean.
     """
     squares = jnp.square(x.astype(jnp.float32))
-    zero = np.zeros((), np.float32)  # a constant: only as such does JAX see a sum, which it can differentiate
+    zero = np.zeros((), np.float32)  # a concrete zero, for which JAX recognizes a sum, which is differentiable
     sums = jax.lax.reduce_window(squares, zero, jax.lax.add, (1, 1, 1, 5), (1, 1, 1, 1), ((0, 0), (0, 0), (0, 0), (2, 2)))
     return x * ((2 + 1e-4 * sums) ** -0.75).astype(x.dtype)
 

@@ -1,8 +1,8 @@
 """Residual networks with CBAM.
 
 Woo, Park, Lee, Kweon: CBAM: Convolutional Block Attention Module. ECCV 2018, arXiv:1807.06521; figures 2 and 3.
-The blocks are torchvision's; the gates stand before the shortcut is added. As in the authors' code, the two layers of the
-channel gate have biases, and the spatial gate's convolution is normalised, by a scale that starts at 0.
+The blocks are torchvision's, with the gates before the addition of the shortcut. As in the authors' code, the two layers of the
+channel gate have biases, and batch norm with an initial scale of 0 follows the convolution of the spatial gate.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from jaxcnn.models.resnet import BasicBlock, Bottleneck, ResNet
 
 
 class CBAM(nn.Module):
-    """Each channel times a gate from its mean and its maximum, then each position times one from its own."""
+    """Multiplies each channel, then each position, by a gate computed from its means and maxima."""
 
     features: int
     norm: Callable
@@ -30,12 +30,12 @@ class CBAM(nn.Module):
         """(N, H, W, C) -> (N, H, W, C)."""
         reduce = linear(self.features, self.features // 16, name="channel_reduce")
         expand = linear(self.features // 16, self.features, name="channel_expand")
-        wide = x.astype(jnp.float32)
-        gate = nn.sigmoid(sum(expand(nn.relu(reduce(pooled))) for pooled in (wide.mean((1, 2)), global_max_pool(wide))))
+        x32 = x.astype(jnp.float32)
+        gate = nn.sigmoid(sum(expand(nn.relu(reduce(pooled))) for pooled in (x32.mean((1, 2)), global_max_pool(x32))))
         x = x * gate.astype(self.dtype).reshape(-1, 1, 1, self.features)
 
-        wide = x.astype(jnp.float32)
-        pooled = jnp.stack([largest(wide, -1), wide.mean(-1)], axis=-1).astype(self.dtype)
+        x32 = x.astype(jnp.float32)
+        pooled = jnp.stack([largest(x32, -1), x32.mean(-1)], axis=-1).astype(self.dtype)
         y = conv(1, 7, dtype=self.dtype, name="spatial_conv")(pooled)
         return x * nn.sigmoid(self.norm(momentum=0.01, scale_init=nn.initializers.zeros, name="spatial_norm")(y))
 

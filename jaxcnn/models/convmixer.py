@@ -1,7 +1,8 @@
 """ConvMixer.
 
-Trockman, Kolter: Patches Are All You Need? TMLR 2023, arXiv:2201.09792; figure 2 and section 2. Patches of pixels, then
-equal blocks that mix positions and channels in turn. The norm follows the activation. Initialised as PyTorch's layers are.
+Trockman, Kolter: Patches Are All You Need? TMLR 2023, arXiv:2201.09792; figure 2 and section 2. A patch
+embedding is followed by equal blocks, which mix positions and channels in turn. The norm follows the activation. Initialized
+with PyTorch's defaults.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from jaxcnn.models.registry import variant
 
 
 class Block(nn.Module):
-    """A depthwise convolution with a shortcut around it, then a 1×1 convolution; activation and norm after both."""
+    """Depthwise convolution with a shortcut, then a 1×1 convolution. Activation and norm follow each convolution."""
 
     kernel: int
     activation: Activation
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
 
@@ -36,17 +37,17 @@ class Block(nn.Module):
 
 
 class ConvMixer(Network, kw_only=True):
-    """Patches, `depth` blocks, global average pool, linear head. `drop_path_rate` is 0 in the first block."""
+    """Patch embedding, `depth` blocks, global average pool, linear head. The first block has no stochastic depth."""
 
     width: int
     depth: int
-    kernel: int  # of the depthwise convolutions
-    patch: int  # height and width of a patch, and the network's stride
+    kernel: int  # size of the depthwise convolutions
+    patch: int  # height and width of a patch, which is the network's stride
     activation: Activation
 
     @property
     def smallest(self) -> int:
-        """One patch."""
+        """The minimum height and width of images: one patch."""
         return self.patch
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:

@@ -1,8 +1,8 @@
 """DenseNet.
 
 Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks. CVPR 2017, arXiv:1608.06993; section 3
-and table 1. Every layer of a block sees the maps of all before it. For ImageNet as torchvision and Keras have them, for
-CIFAR after section 3.
+and table 1. The input of a layer is the concatenation of the outputs of all earlier layers of its block. The networks for
+ImageNet are torchvision's and Keras's, those for CIFAR follow section 3.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from jaxcnn.models.registry import variant
 
 
 class DenseLayer(nn.Module):
-    """New maps from all that are there: norm, ReLU, 3×3 convolution; before it the same with 1×1 as a bottleneck."""
+    """Concatenation of all earlier maps, norm, ReLU, 3×3 convolution; preceded by norm, ReLU, 1×1 if `bottleneck`."""
 
     growth: int
     bottleneck: bool
-    drop_rate: float  # 0 in evaluation
+    drop_rate: float  # of dropout; 0 in evaluation
     conv: Callable
     norm: Callable
 
@@ -39,18 +39,18 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(Network, kw_only=True):
-    """Stem, dense blocks with transitions between that halve the size, norm, global average pool, linear head.
+    """Stem, dense blocks with transitions that halve the resolution, norm, global average pool, linear head.
 
-    The "small" stem is a 3×3 convolution without stride and no pooling. `drop_rate` is the dropout after each layer, not
-    before the head. `remat` computes the insides of each layer again: joined and normalised, maps would take memory
-    that grows with the square of the depth (Pleiss et al., arXiv:1707.06990).
+    The "small" stem is a 3×3 convolution with stride 1 and no pooling. Dropout follows each layer; there is none before the
+    head. `remat` recomputes the activations inside layers, because concatenated and normalized maps need memory that grows
+    with the square of the depth (Pleiss et al., arXiv:1707.06990).
     """
 
     depths: tuple[int, ...]  # layers in each block
     growth: int
     stem_filters: int
     bottleneck: bool
-    compression: float  # the part of the maps that a transition keeps, the paper's θ
+    compression: float  # θ in the paper: the ratio of output to input channels of a transition
     stem: Literal["imagenet", "small"] = "imagenet"
 
     without = frozenset({"drop_path_rate"})
@@ -58,7 +58,7 @@ class DenseNet(Network, kw_only=True):
 
     @property
     def smallest(self) -> int:
-        """All pools see 2×2."""
+        """The minimum height and width of images, for which all pools have inputs of at least 2×2."""
         return 29 if self.stem == "imagenet" else 2 ** (len(self.depths) - 1)
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:

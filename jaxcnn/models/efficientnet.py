@@ -1,11 +1,12 @@
-"""EfficientNet, versions 1 and 2.
+"""EfficientNet and EfficientNetV2.
 
 Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019, arXiv:1905.11946; table 1.
-Tan, Le: EfficientNetV2: Smaller Models and Faster Training. ICML 2021, arXiv:2104.00298; table 4. The authors' code has
-more stages in V2-M and V2-L than the paper tells; all libraries follow it.
-EfficientNet-Lite, github.com/tensorflow/tpu, is B0 to B4 without squeeze-excitation, with ReLU6, stem and ends as in B0.
+Tan, Le: EfficientNetV2: Smaller Models and Faster Training. ICML 2021, arXiv:2104.00298; table 4. V2-M and V2-L have more
+stages in the authors' code than in the paper; all libraries follow the code.
+EfficientNet-Lite, github.com/tensorflow/tpu, is B0 to B4 without squeeze-and-excitation, with ReLU6, and with B0's stem, last
+convolution, and depth of the first and the last stage.
 
-Initialised as the three libraries do it: He, fan out (of its groups in timm and Keras, truncated in Keras); head uniform.
+Initialized as in the library: He, fan out (within groups in timm and Keras, truncated in Keras); head uniform.
 """
 
 import math
@@ -50,7 +51,7 @@ V2_L = (
 
 
 def _v2(widths: tuple[int, ...], repeats: tuple[int, ...]) -> tuple[Row, ...]:
-    """The other ones of version 2 have fewer blocks, less wide, and may be without the last stage."""
+    """Returns the stages of another V2 network: those of V2-L with other widths and repeats, possibly without the last."""
     stages = zip(V2_L[: len(widths)], widths, repeats, strict=True)
     return tuple(row._replace(width=width, repeats=blocks) for row, width, blocks in stages)
 
@@ -61,18 +62,18 @@ V2_M = _v2((24, 48, 80, 160, 176, 304, 512), (3, 5, 5, 7, 14, 18, 5))
 
 
 def deeper(factor: float) -> Callable[[int], int]:
-    """Compound scaling of depth: repeats × factor, rounded up."""
+    """Returns the compound scaling of depth: repeats · factor, rounded up."""
     return lambda repeats: math.ceil(repeats * factor)
 
 
 def scaled(stages: tuple[Row, ...], width: float, depth: float, limit: float = 0.9) -> Design:
-    """The compound scaling of section 3.3: stem and last convolution too."""
+    """Applies compound scaling (section 3.3) to the stages, the stem and the last convolution."""
     wide = wider(width, limit)
     return Design(stages, wide(32), wide(1280), nn.silu).scaled(wide, deeper(depth))
 
 
 class Normalization(nn.Module):
-    """Subtracts a mean and divides by a standard deviation: no parameters but statistics, set from elsewhere."""
+    """Subtracts a mean and divides by a standard deviation, constants in "batch_stats" from converted weights."""
 
     @nn.compact
     def __call__(self, x):
@@ -84,10 +85,10 @@ class Normalization(nn.Module):
 
 
 class KerasEfficientNet(MobileNetwork, kw_only=True):
-    """Keras's: takes pixels, 0 to 255, unless `include_preprocessing` is off.
+    """Keras's EfficientNet, for pixels from 0 to 255 unless `include_preprocessing` is off.
 
-    Version 1 normalises by a layer. Keras stores standard deviations where its ImageNet weights have that layer's
-    variances, and makes up for it by another factor: square "normalization/variance" before converting them.
+    V1 has a normalization layer. In Keras's ImageNet weights, the variances of that layer are standard deviations, for which
+    another factor compensates: square "normalization/variance" before converting them.
     """
 
     normalization: Literal["layer", "imagenet", "symmetric"]
@@ -98,7 +99,7 @@ class KerasEfficientNet(MobileNetwork, kw_only=True):
         return super().backbone(self.preprocess(images) if self.include_preprocessing else images, train=train)
 
     def preprocess(self, images):
-        """(N, H, W, C) pixels -> as the stem takes them."""
+        """Normalizes pixels (N, H, W, C) for the stem."""
         images = images.astype(jnp.float32)
         if self.normalization == "layer":
             return Normalization(name="normalization")(images / 255)
@@ -141,21 +142,22 @@ timm_v2 = partial(v2, module=MobileNetwork, flavour=TIMM_TF)
 for _number, (_width, _depth, _dropout, _side) in enumerate(_SCALES):
     _design = scaled(V1, _width, _depth)
     _flavour = _TORCHVISION_TF if _number >= 5 else _TORCHVISION
-    _name, _its_side = f"torchvision/efficientnet_b{_number}", 288 if _number == 2 else _side
-    torchvision(_name, flavour=_flavour, design=_design, drop_rate=_dropout, image_size=_its_side)
+    _name, _tv_side = f"torchvision/efficientnet_b{_number}", 288 if _number == 2 else _side
+    torchvision(_name, flavour=_flavour, design=_design, drop_rate=_dropout, image_size=_tv_side)
     keras(f"keras/EfficientNetB{_number}", design=_design, drop_rate=_dropout, image_size=_side)
     timm(f"timm/tf_efficientnet_b{_number}", design=_design, image_size=_side)
 
 
 def _lite_depth(factor: float) -> Callable[[int], int]:
-    return lambda repeats: repeats if repeats == 1 else math.ceil(repeats * factor)  # first and last stage are the ones of 1
+    # only the first and the last stage have one block
+    return lambda repeats: repeats if repeats == 1 else math.ceil(repeats * factor)
 
 
 _LITE = Design(tuple(row._replace(squeeze_excite=0) for row in V1), 32, 1280, nn.relu6)
 for _number, (_width, _depth, _, _side) in enumerate(_SCALES[:5]):  # 4.7, 5.4, 6.1, 8.2, 13.0 M
     lite(f"timm/efficientnet_lite{_number}", design=_LITE.scaled(wider(_width), _lite_depth(_depth)), image_size=_side)
 
-_STEPS = sum(row.repeats for row in V2_BASE)  # Keras counts the blocks before scaling, and so drops more
+_STEPS = sum(row.repeats for row in V2_BASE)  # Keras counts blocks before scaling, so that its rates are higher
 for _number, _timm_side in enumerate((192, 192, 208, 240)):  # 7.1, 8.1, 10.1, 14.4 M
     _width, _depth, _, _side = _SCALES[_number]
     _design = scaled(V2_BASE, _width, _depth, limit=0.0)

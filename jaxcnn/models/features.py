@@ -85,11 +85,11 @@ def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, tap
     if taps is not None:
         if out_indices is not None:
             raise UserError(f"{name}: out_indices and taps both select the maps: leave one out")
-        names, known = checked(f"{name}: taps", taps, tuple[str, ...]), layer_maps(model)
+        names, available = checked(f"{name}: taps", taps, tuple[str, ...]), layer_maps(model)
         for tap in names:
-            if tap not in known:
-                raise UserError(f"{name}: taps: no layer or stage {tap!r} has a feature map{did_you_mean(tap, known)}")
-        return _of_maps(model, names, [known[tap] for tap in names])
+            if tap not in available:
+                raise UserError(f"{name}: taps: no layer or stage {tap!r} has a feature map{did_you_mean(tap, available)}")
+        return _of_maps(model, names, [available[tap] for tap in names])
     parts = stages(model)
     strided = parts if getattr(model, "output_stride", 32) == 32 else stages(model.clone(output_stride=32))
     deepest = {part.stride: parts[name] for name, part in strided.items() if name != "last"}  # last: before the head
@@ -101,9 +101,9 @@ def backbone(name: str, model: nn.Module, out_indices: Sequence[int] | None, tap
     else:
         indices = checked(f"{name}: out_indices", out_indices, tuple[int, ...])
     if not indices or not all(-len(levels) <= index < len(levels) for index in indices):
-        available = ", ".join(f"{index} {part.name} (stride {part.stride})" for index, part in enumerate(levels))
+        choices = ", ".join(f"{index} {part.name} (stride {part.stride})" for index, part in enumerate(levels))
         raise UserError(
-            f"{name}: out_indices: expected indices among {available}, or negative ones from the end; got {out_indices!r}"
+            f"{name}: out_indices: expected indices among {choices}, or negative ones from the end; got {out_indices!r}"
         )
     chosen = [levels[index] for index in indices]
     return _of_maps(model, [part.name for part in chosen], chosen)

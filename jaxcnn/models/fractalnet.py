@@ -1,9 +1,9 @@
 """FractalNet.
 
 Larsson, Maire, Shakhnarovich: FractalNet: Ultra-Deep Neural Networks without Residuals. ICLR 2017, arXiv:1605.07648;
-equation 1, figures 1 and 2, section 4.1. A block is f_C(x) = join(conv(x), f_{C-1}(f_{C-1}(x))): C columns, the deepest of
-2^(C-1) convolutions; where columns meet, all of them are averaged at once. Initialised as Caffe's "xavier", which the
-paper names: uniform by the fan in. Each image draws its own paths, where the paper draws them for a batch.
+equation 1, figures 1 and 2, section 4.1. A block is f_C(x) = join(conv(x), f_{C-1}(f_{C-1}(x))). It has C columns, the deepest
+of which has 2^(C-1) convolutions. A join averages all columns that end at it. Initialized as in Caffe's "xavier", which the
+paper names: uniform by fan in. Paths are drawn per image; the paper draws them per batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ XAVIER = Flavour(UNIFORM, head_init=UNIFORM, head_bias_init=ZEROS)
 
 
 class FractalBlock(nn.Module):
-    """The columns from x to where all of them meet, and the pool behind."""
+    """The columns up to their last join, and a 2×2 max pool."""
 
     columns: int
     filters: int
@@ -35,14 +35,14 @@ class FractalBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, column):
-        """(N, H, W, C), and each image's only column (N,), -1 where all are open -> (N, H/2, W/2, filters)."""
+        """Maps (N, H, W, C) and the only active column of each image (N,), or -1 for all -> (N, H/2, W/2, filters)."""
         x = self._join(self._columns(x, self.columns, column, iter(range(1, 2**self.columns))), column)
         x = max_pool(x, 2, 2)
-        self.sow("intermediates", "__call__", x)  # the stage has the block's name, which the network can't sow too
+        self.sow("intermediates", "__call__", x)  # the network cannot sow under the name of a submodule
         return x
 
     def _columns(self, x: jax.Array, count: int, column: jax.Array, numbers: Iterator[int]) -> list[jax.Array]:
-        """What the last `count` columns make of x, the shallowest first."""
+        """Returns the outputs of the deepest `count` columns for x, the shallowest first."""
         first = self._unit(x, next(numbers))
         if count == 1:
             return [first]
@@ -55,7 +55,7 @@ class FractalBlock(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not self.train)(x)
 
     def _join(self, inputs: list[jax.Array], column: jax.Array) -> jax.Array:
-        """The mean of those inputs, of the last columns, that an image's drawn paths have."""
+        """Returns the mean of the inputs on the paths drawn for each image. The inputs belong to the deepest columns."""
         if len(inputs) == 1:
             return inputs[0]
         stacked = jnp.stack(inputs)
@@ -67,18 +67,18 @@ class FractalBlock(nn.Module):
         survivor = jax.random.randint(last_key, (1, n), 0, len(inputs))
         index = jnp.arange(len(inputs)).reshape(-1, 1)
         local = jnp.where(local.any(0, keepdims=True), local, index == survivor)
-        only = index + self.columns - len(inputs) == column.reshape(1, n)  # nowhere, where that column is not among them
-        kept = jnp.where(column.reshape(1, n) < 0, local, only).astype(jnp.float32)
-        weights = kept / jnp.maximum(kept.sum(0, keepdims=True), 1)
+        only = index + self.columns - len(inputs) == column.reshape(1, n)  # all False if that column does not end here
+        active = jnp.where(column.reshape(1, n) < 0, local, only).astype(jnp.float32)
+        weights = active / jnp.maximum(active.sum(0, keepdims=True), 1)
         return (stacked * weights.astype(stacked.dtype).reshape(len(inputs), n, 1, 1, 1)).sum(0)
 
 
 class FractalNet(Network, kw_only=True):
-    """Blocks of `columns`, each with a 2×2 max pool; global average pool, linear head.
+    """Fractal blocks, each with a 2×2 max pool; global average pool, linear head.
 
-    In training, a share `global_drop_path` of the images goes through a single column, the same in all blocks; in the
-    others each input of a join is dropped with probability `drop_path_rate`, but never all (local). Dropout follows each
-    convolution instead of the pool: 0 in the first block, `drop_rate` in the last, and linear between.
+    In training, an image uses a single column, the same in all blocks, with probability `global_drop_path` (global drop path).
+    Otherwise each input of a join is dropped with probability `drop_path_rate`, but never all of them (local drop path).
+    Dropout follows each convolution, with a rate that grows linearly from 0 in the first block to `drop_rate` in the last.
     """
 
     flavour: Flavour = XAVIER
@@ -93,17 +93,17 @@ class FractalNet(Network, kw_only=True):
 
     @property
     def smallest(self) -> int:
-        """A pixel is left after all pools."""
+        """The minimum height and width of images, of which the pools leave one pixel."""
         return 2 ** len(self.widths)
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, C) -> (N, H', W', F), halved by each block."""
+        """(N, H, W, C) -> (N, H', W', F). Each block halves height and width."""
         conv, norm = self.layers(train)
         column = jnp.full(images.shape[:1], -1)
         if train:
-            which, whether = jax.random.split(self.make_rng("dropout"))
-            single = jax.random.bernoulli(whether, self.global_drop_path, column.shape)
-            column = jnp.where(single, jax.random.randint(which, column.shape, 0, self.columns), column)
+            column_key, global_key = jax.random.split(self.make_rng("dropout"))
+            single = jax.random.bernoulli(global_key, self.global_drop_path, column.shape)
+            column = jnp.where(single, jax.random.randint(column_key, column.shape, 0, self.columns), column)
 
         x = images
         for stage, filters in enumerate(self.widths, start=1):
@@ -114,4 +114,4 @@ class FractalNet(Network, kw_only=True):
 
 
 fractalnet = partial(variant, module=FractalNet, image_size=32, paper="arXiv:1605.07648")
-fractalnet("fractalnet20", columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; the paper says 38.6 M
+fractalnet("fractalnet20", columns=3, widths=(64, 128, 256, 512, 512))  # 33.7 M parameters; 38.6 M in the paper

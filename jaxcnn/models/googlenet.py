@@ -1,9 +1,9 @@
 """GoogLeNet.
 
 Szegedy, Liu, Jia et al.: Going Deeper with Convolutions. CVPR 2015, arXiv:1409.4842; table 1.
-As torchvision's: batch norm after each convolution, where the paper normalises responses twice; 3×3 convolutions where
-the paper has 5×5 (TensorFlow's released weights, from which torchvision's are, have that mistake). Its count, 6.6 M
-parameters, is without the auxiliary heads. Initialised as torchvision does: every kernel normal, σ = 0.01.
+As in torchvision, batch norm follows each convolution, where the paper has two local response normalizations, and kernels are
+3×3 where the paper has 5×5 (a mistake in TensorFlow's released weights, from which torchvision's were converted). torchvision's
+count of 6.6 M parameters excludes the auxiliary heads. Initialized as in torchvision: all kernels normal, σ = 0.01.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from jaxcnn.settings import Share
 
 
 def inception(ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pooled: int) -> tuple:
-    """The columns of table 1 (figure 2b); "fives" have 3×3 kernels, see above."""
+    """A row of table 1 (figure 2b). The branch `fives` has 3×3 kernels, see above."""
     return (
         (ConvSpec(ones),),
         (ConvSpec(reduce3), ConvSpec(threes, 3)),
@@ -34,10 +34,10 @@ POOL = PoolSpec("max", stride=2, padding=0, ceil_mode=True)
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier of inner features, so that a gradient reaches the first layers (the paper's section 5)."""
+    """A classifier of intermediate features, which improves the gradients of the first layers (section 5 of the paper)."""
 
     num_classes: int
-    drop_rate: float  # 0 in evaluation
+    drop_rate: float  # of dropout; 0 in evaluation
     flavour: Flavour
     conv: Callable
     norm: Callable
@@ -47,16 +47,16 @@ class AuxiliaryHead(nn.Module):
         """(N, H, W, C) -> (N, num_classes) float32."""
         x = adaptive_average_pool(x, 4)
         x = self.norm(name="norm", activation=nn.relu)(self.conv(128, 1, name="conv")(x))
-        x = x.astype(jnp.float32).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # flattened as torchvision's weights want
+        x = x.astype(jnp.float32).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # flattened in torchvision's order
         x = nn.relu(self.flavour.linear(x.shape[-1], 1024, name="fc1")(x))
         x = nn.Dropout(self.drop_rate, deterministic=False)(x)
         return self.flavour.linear(1024, self.num_classes, name="fc2")(x)
 
 
 class GoogLeNet(AuxiliaryInception):
-    """Nine inception modules; auxiliary heads, with a dropout of `dropout_aux`, behind two of them.
+    """Nine inception modules and two auxiliary heads with dropout at the rate `dropout_aux`.
 
-    The "small" stem keeps the size of images of about 32×32: a 3×3 convolution without stride, and no pooling.
+    The "small" stem preserves the resolution of images of about 32×32: its convolutions have stride 1 and there is no pooling.
     """
 
     drop_rate: Share = 0.2
@@ -83,7 +83,7 @@ class GoogLeNet(AuxiliaryInception):
 
     @property
     def smallest(self) -> int:
-        """The least height and width of images."""
+        """The minimum height and width of images."""
         return 15 if self.stem == "imagenet" else 2
 
     @property
@@ -94,12 +94,12 @@ class GoogLeNet(AuxiliaryInception):
         return ConvSpec(64, 7, 2), POOL, ConvSpec(64), ConvSpec(192, 3), POOL
 
     def auxiliary(self, train: bool, name: str) -> nn.Module:
-        """An auxiliary head: (N, H, W, C) -> (N, num_classes) float32."""
+        """Returns an auxiliary head (N, H, W, C) -> (N, num_classes) float32."""
         rate = self.dropout_aux if train else 0.0
         return AuxiliaryHead(self.num_classes, rate, self.flavour, *self.layers(train), name=name)
 
 
 normal = nn.initializers.normal(0.01)
 flavour = TORCHVISION._replace(kernel_init=normal, head_init=normal, epsilon=1e-3)
-# 13.0 M parameters, 6.6 M of them without the auxiliary heads
+# 13.0 M parameters, 6.6 M without the auxiliary heads
 variant("torchvision/googlenet", GoogLeNet, flavour=flavour, count_padding=True, image_size=224, paper="arXiv:1409.4842")

@@ -1,12 +1,13 @@
 """Highway networks.
 
 Srivastava, Greff, Schmidhuber: Training Very Deep Networks. NeurIPS 2015, arXiv:1507.06228; equation 3, section 3.
-A layer that keeps its width passes on what its gate does not let it transform; one that changes the width is plain.
+Layers that preserve the width are highway layers. Layers that change it are plain convolutions.
 
-`highway10_16` and `highway10_32` are MNIST's, 9 convolutions 16 or 32 wide: that they are pooled after each three follows
-from the 39 K and 151 K parameters that the paper gives. `highway19` is CIFAR's "Highway B" of 2.3 M, with the widths of
-FitNet 4 (Romero et al., arXiv:1412.6550, table 7) and its layer of 500 units. Gates start nearly closed, with a bias of -2
-(the paper: from -1 to -4, by depth); the other biases at zero, and all weights by He et al. (fan in), as in the paper.
+`highway10_16` and `highway10_32` are the paper's networks for MNIST, with 9 convolutions of 16 or 32 channels. Max pooling
+after every three of them follows from the paper's counts of 39 K and 151 K parameters. `highway19` is "Highway B" for CIFAR
+with 2.3 M parameters, the widths of FitNet 4 (Romero et al., arXiv:1412.6550, table 7) and its hidden layer of 500 units. The
+biases of gates are initialized with -2, so that gates are nearly closed (in the paper: from -1 to -4, by depth), other biases
+with 0, and all weights by He et al. (fan in), as in the paper.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ GATE_BIAS = -2.0
 
 
 class HighwayLayer(nn.Module):
-    """T(x) · H(x) + (1 - T(x)) · x with two 3×3 convolutions: H is what is transformed, T the gate."""
+    """T(x) · H(x) + (1 - T(x)) · x, where the transform H and the gate T are 3×3 convolutions."""
 
     conv: Callable
 
@@ -37,17 +38,17 @@ class HighwayLayer(nn.Module):
 
 
 class Highway(Network, kw_only=True):
-    """Stages of 3×3 convolutions, each but CIFAR's last with a 2×2 max pool, a hidden layer if any, linear head."""
+    """Stages of 3×3 convolutions with 2×2 max pools (in CIFAR's, none after the last), a hidden layer if any, linear head."""
 
-    widths: tuple[tuple[int, ...], ...]  # of the layers of each stage
-    hidden: int  # units after the maximum over all positions; 0: the head sees every position
+    widths: tuple[tuple[int, ...], ...]  # channels of each layer, by stage
+    hidden: int  # units of the hidden layer, after global max pooling; 0: none, and the head's input is all positions
     num_classes: int = 10
 
     without = frozenset({"drop_path_rate", "freeze_norm"})
     smallest = 8
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, C) -> (N, H/8, W/8, F), or (N, H/4, W/4, F) where there is a hidden layer."""
+        """(N, H, W, C) -> (N, H/8, W/8, F), or (N, H/4, W/4, F) with a hidden layer."""
         conv, _ = self.layers(train)
         x = images
         for stage, widths in enumerate(self.widths, start=1):

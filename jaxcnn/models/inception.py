@@ -1,4 +1,4 @@
-"""What the Inception networks have in common."""
+"""The base classes of GoogLeNet and the Inception networks, with and without auxiliary heads."""
 
 import abc
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from jaxcnn.models.network import Network
 
 
 class Inception(Network, kw_only=True):
-    """Stem, inception modules in three stages, global average pool, dropout, linear head."""
+    """Stem, inception modules in three stages, global average pool, dropout, linear head. Subclasses define `stages`."""
 
-    count_padding: bool  # average pools count the zeros around
+    count_padding: bool  # means of average pools include zero padding
 
     without = frozenset({"drop_path_rate"})
-    stages: ClassVar[tuple[dict[str, tuple[LayerSpecs, ...]], ...]]
+    stages: ClassVar[tuple[dict[str, tuple[LayerSpecs, ...]], ...]]  # for each stage, the branches of its modules by name
 
     @property
     def stem_specs(self) -> LayerSpecs:
@@ -40,50 +40,50 @@ class Inception(Network, kw_only=True):
         return x
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """The stem: (N, H, W, C) -> (N, H', W', F)."""
+        """Applies the stem: (N, H, W, C) -> (N, H', W', F)."""
         return sequence(images, self.stem_specs, prefix="stem_", conv=conv, norm=norm)
 
     def after(self, module: str, x: jax.Array, train: bool) -> None:
-        """What else is made of a module's output."""
+        """Called with the output of each module; auxiliary heads use it."""
 
 
 class AuxiliaryInception(Inception):
-    """The same with auxiliary heads, as torchvision has it.
+    """An Inception network with auxiliary heads, as in torchvision.
 
     In training, with `aux_logits`, the auxiliary logits are sown in the collection "auxiliary", and the trainer adds their
-    losses. `transform_input` takes images normalised as other torchvision networks want them.
+    losses. With `transform_input`, images are normalized as for torchvision's other networks and converted by the network.
     """
 
     aux_logits: bool = True
     transform_input: bool = False
 
-    heads: ClassVar[dict[str, str]]  # the auxiliary heads by the modules behind which they stand
+    heads: ClassVar[dict[str, str]]  # names of the auxiliary heads by the module whose output they use
 
     @abc.abstractmethod
     def auxiliary(self, train: bool, name: str) -> nn.Module:
-        """An auxiliary head: (N, H, W, C) -> (N, num_classes) float32."""
+        """Returns an auxiliary head (N, H, W, C) -> (N, num_classes) float32."""
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """The stem: (N, H, W, C) -> (N, H', W', F)."""
+        """Applies the stem: (N, H, W, C) -> (N, H', W', F)."""
         return super().first_layers(transformed(images) if self.transform_input else images, conv, norm)
 
-    def asked(self, train: bool) -> bool:
-        """Whether auxiliary logits are asked for; the heads' parameters are there whatever the mode."""
-        asked = train and self.is_mutable_collection("auxiliary") and not self.is_initializing()
-        return asked and self.aux_logits and self.num_classes > 0
+    def computes_auxiliary(self, train: bool) -> bool:
+        """Returns whether this call computes auxiliary logits. The heads' parameters are initialized in either mode."""
+        requested = train and self.is_mutable_collection("auxiliary") and not self.is_initializing()
+        return requested and self.aux_logits and self.num_classes > 0
 
     def after(self, module: str, x: jax.Array, train: bool) -> None:
-        """The auxiliary logits of a module's output, where it has a head."""
+        """Sows the auxiliary logits if the module has a head."""
         head, initial = self.heads.get(module), self.is_initializing() and self.aux_logits and self.num_classes > 0
-        if head and (initial or self.asked(train)):
+        if head and (initial or self.computes_auxiliary(train)):
             logits = self.auxiliary(train, name=f"{head}_head")(x)
             if not initial:
                 self.sow("auxiliary", head, logits)
 
 
 def transformed(images: jax.Array) -> jax.Array:
-    """Images normalised by ImageNet's mean and deviation -> by 0.5 and 0.5, as TensorFlow's weights want them."""
+    """Converts images normalized by ImageNet's mean and std to a mean and std of 0.5, for weights from TensorFlow."""
     if images.shape[-1] != 3:
-        raise UserError(f"transform_input is for images of 3 channels, not {images.shape[-1]}")
+        raise UserError(f"transform_input: expected images with 3 channels, got {images.shape[-1]}")
     mean, std = (jnp.asarray(v, images.dtype).reshape(1, 1, 1, 3) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     return (images * std + mean - 0.5) / 0.5

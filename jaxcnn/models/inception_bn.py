@@ -1,8 +1,8 @@
 """BN-Inception, also called Inception v2.
 
-Ioffe, Szegedy: Batch Normalization. ICML 2015, arXiv:1502.03167; the table of its appendix (figure 5). The first
-convolution is separable, a depthwise one with 8 filters a channel and a 1×1, as its section 4.2.1 says. Padding is the
-same on each side. The kernels start by He et al. (fan in): the paper doesn't say.
+Ioffe, Szegedy: Batch Normalization. ICML 2015, arXiv:1502.03167; figure 5 in the appendix. The first
+convolution is separable: depthwise with 8 filters per channel, then 1×1 (section 4.2.1). Padding is symmetric. Kernels are
+initialized by He et al. (fan in); the paper does not specify it.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxcnn.models.registry import variant
 
 
 def module(ones: int, reduce3: int, threes: int, reduce_double: int, doubles: int, pooled: tuple) -> tuple:
-    """A line of the table: 1×1, 3×3, two 3×3, pool; what has no 1×1 branch strides, and passes the pooled input through."""
+    """A row of the table: branches with 1×1, 3×3, two 3×3 and pooling. If there is no 1×1 branch, the module has stride 2."""
     stride = 1 if ones else 2
     branches = (
         (ConvSpec(ones),),
@@ -37,7 +37,7 @@ PASS_THROUGH = (PoolSpec("max", stride=2),)
 
 
 class BNInception(Inception):
-    """Ten inception modules. `drop_rate` is 0, as the paper found it may be."""
+    """Ten inception modules. `drop_rate` defaults to 0, because the paper found dropout unnecessary."""
 
     smallest = 1
     stages = (
@@ -61,7 +61,7 @@ class BNInception(Inception):
     )
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """The stem: (N, H, W, C) -> (N, H/4, W/4, 192)."""
+        """Applies the stem: (N, H, W, C) -> (N, H/4, W/4, 192)."""
         channels = images.shape[-1]
         x = conv(8 * channels, 7, 2, groups=channels, name="stem_conv")(images)
         x = norm(name="stem_norm", activation=nn.relu)(conv(64, 1, name="stem_pointwise")(x))
@@ -69,5 +69,5 @@ class BNInception(Inception):
 
 
 HE = Flavour(he_normal("fan_in"), epsilon=1e-3)
-# 11.2 M parameters; the paper's 13.6 M are with what it doesn't show
+# 11.2 M parameters; the paper's 13.6 M include layers that it does not describe
 variant("inception_bn", BNInception, flavour=HE, count_padding=True, image_size=224, paper="arXiv:1502.03167")

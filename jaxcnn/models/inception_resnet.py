@@ -1,10 +1,10 @@
 """Inception-ResNet v1 and v2.
 
 Szegedy, Ioffe, Vanhoucke, Alemi: Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning.
-AAAI 2017, arXiv:1602.07261. v1 is the paper's, figures 10 to 14. v2 is TensorFlow's release, which timm and Keras follow:
-its stem, its widths and 10, 20 and 10 blocks are not those of figures 15 to 18, its last block is not followed by a
-ReLU, and a 1×1 convolution ends it. The modules have the names of TensorFlow's slim. Residuals are scaled down (section
-3.3). Initialised as the library does: timm with PyTorch's own, uniform within ±1/sqrt(fan in), Keras by Glorot.
+AAAI 2017, arXiv:1602.07261. v1 follows the paper, figures 10 to 14. v2 follows TensorFlow's release, like timm and Keras: its
+stem, its widths and its 10, 20 and 10 blocks differ from figures 15 to 18, and its last block has no ReLU but is followed by
+a 1×1 convolution. Modules have the names of TensorFlow-Slim. Residuals are scaled down (section 3.3). Initialized as in the
+library: timm's by PyTorch's default, uniform within ±1/sqrt(fan in), Keras's by Glorot.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,24 @@ from jaxcnn.models.registry import variant
 
 
 class StageSpec(NamedTuple):
-    """What brings the stage's size and width, if anything, and then residual blocks."""
+    """Describes a stage: a reduction module that changes size and width, if any, and equal residual blocks."""
 
     reduction: dict[str, tuple[LayerSpecs, ...]]
     block: str
+    """name of the blocks, as in TensorFlow-Slim"""
     depth: int
+    """number of blocks"""
     branches: tuple[LayerSpecs, ...]
     scale: float
+    """factor of the residuals"""
 
 
 class Plan(NamedTuple):
-    """A version of the network."""
+    """Describes a version of the network."""
 
     stem: LayerSpecs
     stages: tuple[StageSpec, ...]
-    last: int  # features of the 1×1 convolution at the end, 0 for none
+    last: int  # features of the 1×1 convolution after the last block; 0: none
 
 
 def block_a(double: int, doubled: int) -> tuple[LayerSpecs, ...]:
@@ -46,8 +49,8 @@ def block_a(double: int, doubled: int) -> tuple[LayerSpecs, ...]:
     return (ConvSpec(32),), (ConvSpec(32), ConvSpec(32, 3)), (ConvSpec(32), ConvSpec(double, 3), ConvSpec(doubled, 3))
 
 
-def factorised(size: int, ones: int, reduced: int, flat: int, tall: int) -> tuple[LayerSpecs, ...]:
-    """Figures 11, 13, 17 and 19: an n×n convolution as 1×n and n×1."""
+def factorized(size: int, ones: int, reduced: int, flat: int, tall: int) -> tuple[LayerSpecs, ...]:
+    """Figures 11, 13, 17 and 19: an n×n convolution factorized into 1×n and n×1."""
     return (ConvSpec(ones),), (ConvSpec(reduced), ConvSpec(flat, (1, size)), ConvSpec(tall, (size, 1)))
 
 
@@ -61,8 +64,8 @@ V1 = Plan(
     stem=(*STEM_V3[:-1], ConvSpec(256, 3, 2, 0)),
     stages=(
         StageSpec({}, "block35", 5, block_a(32, 32), 0.17),
-        StageSpec(reduction_a(192, 192, 256), "block17", 10, factorised(7, 128, 128, 128, 128), 0.1),
-        StageSpec(reduction_b(256, 256, 256), "block8", 5, factorised(3, 192, 192, 192, 192), 0.2),
+        StageSpec(reduction_a(192, 192, 256), "block17", 10, factorized(7, 128, 128, 128, 128), 0.1),
+        StageSpec(reduction_b(256, 256, 256), "block8", 5, factorized(3, 192, 192, 192, 192), 0.2),
     ),
     last=0,
 )
@@ -70,27 +73,27 @@ V2 = Plan(
     stem=STEM_V3,
     stages=(
         StageSpec({"mixed_5b": module_a(64, ones=96)}, "block35", 10, block_a(48, 64), 0.17),
-        StageSpec(reduction_a(256, 256, 384), "block17", 20, factorised(7, 192, 128, 160, 192), 0.1),
-        StageSpec(reduction_b(288, 288, 320), "block8", 10, factorised(3, 192, 192, 224, 256), 0.2),
+        StageSpec(reduction_a(256, 256, 384), "block17", 20, factorized(7, 192, 128, 160, 192), 0.1),
+        StageSpec(reduction_b(288, 288, 320), "block8", 10, factorized(3, 192, 192, 224, 256), 0.2),
     ),
     last=1536,
 )
 
 
 class ResidualBlock(nn.Module):
-    """Branches, a 1×1 convolution with bias that brings them to the input's width, scaled, and the shortcut around them."""
+    """Branches, a 1×1 convolution with bias to the input's width, scaling, and a shortcut."""
 
     branches: tuple[LayerSpecs, ...]
     scale: float
     conv: Callable
     norm: Callable
-    bias_init: Initializer | None  # None: as PyTorch's
+    bias_init: Initializer | None  # None: PyTorch's default
     is_last: bool
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
 
     @nn.compact
     def __call__(self, x):
-        """(N, H, W, C) -> the same shape."""
+        """(N, H, W, C) -> (N, H, W, C)."""
         y = branched(x, self.branches, conv=self.conv, norm=self.norm)
         bias_init = self.bias_init or uniform(y.shape[-1] ** -0.5)
         y = self.conv(x.shape[-1], 1, use_bias=True, bias_init=bias_init, name="expand")(y)
@@ -101,7 +104,7 @@ class ResidualBlock(nn.Module):
 class InceptionResNet(Network, kw_only=True):
     """Stem, three stages of residual inception blocks, global average pool, dropout, linear head.
 
-    `drop_path_rate` applies to the last block; the rate of the first is 0.
+    The rate of stochastic depth grows from 0 in the first block.
     """
 
     plan: Plan

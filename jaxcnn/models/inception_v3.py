@@ -1,8 +1,8 @@
 """Inception v3.
 
 Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture for Computer Vision. CVPR 2016,
-arXiv:1512.00567; table 1 and figures 5 to 8 and 10. The modules have the names of TensorFlow's slim, and its widths,
-which the paper leaves open. Initialised as the library does: torchvision draws kernels normal, σ = 0.1; Keras by Glorot.
+arXiv:1512.00567; table 1 and figures 5 to 8 and 10. Names and widths of modules, which the paper does not give, are those of
+TensorFlow-Slim. Initialized as in the library: torchvision's kernels by a normal distribution with σ = 0.1, Keras's by Glorot.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ STEM = (ConvSpec(32, 3, 2, 0), ConvSpec(32, 3, 1, 0), ConvSpec(64, 3), MAX_POOL,
 
 
 def module_a(pooled: int, ones: int = 64) -> tuple:
-    """Figure 5, with a 5×5 convolution left."""
+    """Figure 5, with one of its branches still a 5×5 convolution."""
     return (
         (ConvSpec(ones),),
         (ConvSpec(48), ConvSpec(64, 5)),
@@ -34,7 +34,7 @@ def module_a(pooled: int, ones: int = 64) -> tuple:
 
 
 def module_b(width: int) -> tuple:
-    """Figure 6: 7×7 convolutions factorised into 1×7 and 7×1."""
+    """Figure 6: 7×7 convolutions factorized into 1×7 and 7×1."""
     flat, tall = (1, 7), (7, 1)
     return (
         (ConvSpec(192),),
@@ -45,7 +45,7 @@ def module_b(width: int) -> tuple:
 
 
 def module_c() -> tuple:
-    """Figure 7: 1×3 beside 3×1."""
+    """Figure 7: 1×3 and 3×1 convolutions in parallel."""
     pair = (ConvSpec(384, (1, 3)), ConvSpec(384, (3, 1)))
     return (ConvSpec(320),), (ConvSpec(384), pair), (ConvSpec(448), ConvSpec(384, 3), pair), (AVERAGE_POOL, ConvSpec(192))
 
@@ -70,7 +70,7 @@ STAGES: tuple[dict[str, tuple], ...] = (
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier of what the second stage gives (figure 8)."""
+    """A classifier of the second stage's output (figure 8)."""
 
     num_classes: int
     conv: Callable
@@ -86,7 +86,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class InceptionV3(AuxiliaryInception):
-    """Eleven inception modules; in training, the auxiliary logits take images of 299×299."""
+    """Eleven inception modules. The auxiliary head needs images of at least 299×299 in training."""
 
     drop_rate: Share = 0.5
 
@@ -98,7 +98,7 @@ class InceptionV3(AuxiliaryInception):
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, 2048)."""
         height, width = images.shape[1:3]
-        if min(height, width) < 299 and self.asked(train):
+        if min(height, width) < 299 and self.computes_auxiliary(train):
             raise UserError(
                 f"{height}×{width} is too small for the auxiliary head of inception_v3 in training: "
                 "at least 299×299, or aux_logits=False"
@@ -106,7 +106,7 @@ class InceptionV3(AuxiliaryInception):
         return super().backbone(images, train=train)
 
     def auxiliary(self, train: bool, name: str) -> nn.Module:
-        """The auxiliary head: (N, H, W, C) -> (N, num_classes) float32."""
+        """Returns the auxiliary head (N, H, W, C) -> (N, num_classes) float32."""
         return AuxiliaryHead(self.num_classes, *self.layers(train), name=name)
 
 

@@ -1,8 +1,8 @@
 """Inception v4.
 
 Szegedy, Ioffe, Vanhoucke, Alemi: Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning.
-AAAI 2017, arXiv:1602.07261; figures 3 to 9. The modules have the names of TensorFlow's slim. Without the auxiliary head
-that the paper's figures leave out too. Initialised as timm does, with PyTorch's own: uniform within ±1/sqrt(fan in).
+AAAI 2017, arXiv:1602.07261; figures 3 to 9. Modules have the names of TensorFlow-Slim. There is no auxiliary head, as in the
+paper's figures. Initialized as in timm by PyTorch's default: uniform within ±1/sqrt(fan in).
 """
 
 from functools import partial
@@ -37,14 +37,14 @@ MODULE_C = (
 
 
 def reduction_a(first: int, second: int, third: int) -> dict[str, tuple]:
-    """Figure 7; the widths are k, l and m of table 1, whose n is 384 in all networks here."""
+    """Figure 7. The arguments are k, l and m of table 1; n is 384 in all of these networks."""
     return {
         "mixed_6a": ((ConvSpec(384, 3, 2, 0),), (ConvSpec(first), ConvSpec(second, 3), ConvSpec(third, 3, 2, 0)), (MAX_POOL,))
     }
 
 
 STAGES: tuple[dict[str, tuple], ...] = (
-    {  # figure 3, the end of the stem; then 35×35
+    {  # figure 3, the end of the stem; then modules at 35×35
         "mixed_3a": ((MAX_POOL,), (ConvSpec(96, 3, 2, 0),)),
         "mixed_4a": (
             (ConvSpec(64), ConvSpec(96, 3, 1, 0)),
@@ -53,9 +53,9 @@ STAGES: tuple[dict[str, tuple], ...] = (
         "mixed_5a": ((ConvSpec(192, 3, 2, 0),), (MAX_POOL,)),
     }
     | {f"mixed_5{letter}": MODULE_A for letter in "bcde"},
-    reduction_a(192, 224, 256)  # then 17×17
+    reduction_a(192, 224, 256)  # then modules at 17×17
     | {f"mixed_6{letter}": MODULE_B for letter in "bcdefgh"},
-    {  # figure 8, then 8×8
+    {  # figure 8; then modules at 8×8
         "mixed_7a": (
             (ConvSpec(192), ConvSpec(192, 3, 2, 0)),
             (ConvSpec(256), ConvSpec(256, FLAT), ConvSpec(320, TALL), ConvSpec(320, 3, 2, 0)),
@@ -67,14 +67,14 @@ STAGES: tuple[dict[str, tuple], ...] = (
 
 
 class InceptionV4(Inception):
-    """4, 7 and 3 inception modules with reductions between."""
+    """Stages of 4, 7 and 3 inception modules with reduction modules between them."""
 
     smallest = 75
     stem_specs = STEM
     stages = STAGES
 
 
-TIMM = PYTORCH._replace(epsilon=1e-3)  # of both versions
+TIMM = PYTORCH._replace(epsilon=1e-3)  # for Inception v4 and Inception-ResNet
 inception_v4 = partial(variant, module=InceptionV4, flavour=TIMM, count_padding=False, image_size=299, paper="arXiv:1602.07261")
 inception_v4("inception_v4", drop_rate=0.2)  # 42.7 M parameters; the paper's rate
 inception_v4("timm/inception_v4")

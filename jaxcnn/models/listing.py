@@ -91,9 +91,9 @@ def _table() -> dict[str, Costs]:
 
 
 def _libraries(weights: str) -> set[str]:
-    known = {line.weights for line in _table().values()} - {""}
-    if weights != "any" and weights not in known:
-        choices = [*sorted(known), "any"]
+    libraries = {row.weights for row in _table().values()} - {""}
+    if weights != "any" and weights not in libraries:
+        choices = [*sorted(libraries), "any"]
         hint = did_you_mean(weights, choices)
         raise UserError(f"list_models: weights: expected one of {', '.join(choices)}; got {weights!r}{hint}")
-    return known if weights == "any" else {weights}
+    return libraries if weights == "any" else {weights}

@@ -1,7 +1,7 @@
-"""MnasNet-B1, without squeeze-excitation.
+"""MnasNet-B1, which has no squeeze-and-excitation.
 
 Tan et al.: MnasNet: Platform-Aware Neural Architecture Search for Mobile. CVPR 2019, arXiv:1807.11626; figure 7, as
-torchvision has it. The norms' slow momentum is the paper's, 1 - 0.9997: a short training is better evaluated with another.
+in torchvision. The momentum of norms, 1 - 0.9997, is the paper's. With it, running statistics adapt too slowly for short runs.
 """
 
 from functools import partial

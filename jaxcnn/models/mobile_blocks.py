@@ -1,12 +1,16 @@
-"""What the mobile families share: their blocks, and the Design that gives a network's.
+"""The blocks of mobile networks, and the tables (`Design`) that describe such networks.
 
-A row of a design is some blocks alike, as in the papers' tables. From MobileNet v1 to v4 a block is a depthwise convolution
-between pointwise ones, with a shortcut around it where the size stays:
+A `Row` of a design describes equal blocks, as in the papers' tables. A block consists of depthwise and pointwise convolutions,
+with a shortcut if its input and output have the same shape. Its kinds are:
 
-    separable   depthwise, project                       (MobileNet v1, arXiv:1704.04861; there activated, without shortcut)
-    inverted    expand, depthwise, project               (MobileNet v2, arXiv:1801.04381, figure 4)
-    fused       expand with the block's kernel, project  (EfficientNetV2, arXiv:2104.00298, figure 2)
-    universal   depthwise, expand, depthwise, project    (MobileNet v4, arXiv:2404.10518, figure 4)
+    separable            depthwise, project (linear)
+    separable_activated  depthwise, project (with activation), no shortcut: MobileNet V1, arXiv:1704.04861
+    inverted             expand, depthwise, project: MobileNet V2, arXiv:1801.04381, figure 4
+    fused                expand with the block's kernel size, project: EfficientNetV2, arXiv:2104.00298, figure 2
+    universal            depthwise, expand, depthwise, project: MobileNet V4, arXiv:2404.10518, figure 4
+    conv                 a single convolution without shortcut
+
+`BlockSpec` describes a block with its numbers of channels, and `MobileBlock` is the module.
 """
 
 from collections.abc import Callable
@@ -25,95 +29,116 @@ Kind = Literal["separable", "separable_activated", "inverted", "fused", "univers
 
 
 class Row(NamedTuple):
-    """A line of a table: `repeats` blocks, of which the first has the stride."""
+    """A row of a table of blocks: `repeats` equal blocks, except that only the first has the stride."""
 
     kind: Kind
-    kernel: int | tuple[int, ...]  # of several sizes, each for a part of the channels (MixNet)
+    kernel: int | tuple[int, ...]
+    """kernel size; several sizes are for equal groups of channels (MixNet); 0 in a universal block: no second depthwise"""
     stride: int
     expansion: float
+    """ratio of expanded channels to input channels"""
     width: int
+    """output channels"""
     repeats: int = 1
     squeeze_excite: float = 0
-    activation: Activation | None = None  # None: the network's
-    start: int = 0  # kernel of the depthwise convolution before the expansion; 0: none
-    parts: tuple[int, int] = (1, 1)  # in how many parts of the channels the expansion and the projection are made (MixNet)
+    """ratio of squeezed channels to input channels (with `hard_squeeze`: to expanded channels); 0: none"""
+    activation: Activation | None = None
+    """None: the activation of the design"""
+    start_kernel: int = 0
+    """kernel size of the depthwise convolution before the expansion; 0: none"""
+    groups: tuple[int, int] = (1, 1)
+    """numbers of channel groups with separate convolutions in expansion and projection (MixNet)"""
 
 
 Stages = tuple[Row | tuple[Row, ...], ...]
 
 
 class BlockSpec(NamedTuple):
-    """A block with its numbers of channels, as a row and the one before make it."""
+    """Describes a block with its numbers of channels."""
 
     stage: int
     number: int
-    row: Row  # with the stride of this block
+    """position in the stage, from 1"""
+    row: Row
+    """the row of its table, with the stride of this block"""
     expanded: int
+    """channels after the expansion"""
     squeezed: int
+    """channels inside the squeeze-and-excitation; 0: none"""
     activation: Activation
 
     @property
     def name(self) -> str:
-        """As in the variables."""
+        """The name of the block in the variables."""
         return f"stage{self.stage}_block{self.number}"
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Its layers in order; a fused block that does not expand is a single convolution."""
+    def layers(self) -> tuple[str, ...]:
+        """The names of its layers in order. A fused block with expansion 1 is a single convolution."""
         kind = self.row.kind
         present = {
-            "start_depthwise": self.row.start,
+            "start_depthwise": self.row.start_kernel,
             "expand": kind in ("inverted", "universal") or (kind == "fused" and self.row.expansion != 1),
             "depthwise": kind not in ("fused", "conv") and self.row.kernel,
             "squeeze_excite": self.squeezed,
             "project": True,
         }
-        return tuple(part for part, is_present in present.items() if is_present)
+        return tuple(layer for layer, is_present in present.items() if is_present)
 
 
 def divisible(channels: float, by: int = 8, limit: float = 0.9) -> int:
-    """The nearest multiple, or the next one if that would be less than `limit` of the channels."""
+    """Rounds channels to a multiple of `by`, up if rounding down would leave less than limit · channels."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < limit * channels else rounded
 
 
 def wider(factor: float, limit: float = 0.9) -> Callable[[int], int]:
-    """`factor` times as many channels, in multiples of 8."""
+    """Returns a function that multiplies channels by `factor` and rounds them to multiples of 8."""
     return lambda channels: divisible(channels * factor, limit=limit)
 
 
 class Design(NamedTuple):
-    """A network by its paper's table, and what is around the blocks."""
+    """Describes a network: the table of its blocks, and the layers before and after them."""
 
     stages: Stages
     stem: int
-    last: int  # features of the last convolution, before the pool; 0: none
+    """channels of the stem"""
+    last: int
+    """channels of the 1×1 convolution before the pool; 0: none"""
     activation: Activation
-    hidden: int = 0  # features of a layer between the pool and the head; 0: none
+    hidden: int = 0
+    """units of a layer between the pool and the head; 0: none"""
     hidden_norm: bool = False
-    conv_hidden: bool = False  # its kernel is a 1×1 convolution's
+    """the hidden layer has batch norm"""
+    conv_hidden: bool = False
+    """the hidden layer is a 1×1 convolution"""
     conv_head: bool = False
-    strided_padding: Padding | None = None  # of depthwise convolutions with a stride, if it is another
-    hard_squeeze: bool = False  # squeeze-excitation is MobileNet v3's
-    dilate_strided: bool = False  # output_stride dilates also the convolutions that lose their stride
-    drop_steps: int = 0  # in how many steps stochastic depth reaches its rate; 0: as many as there are blocks
+    """the head is a 1×1 convolution"""
+    strided_padding: Padding | None = None
+    """padding of depthwise convolutions with a stride; None: the flavour's"""
+    hard_squeeze: bool = False
+    """squeeze-and-excitation has MobileNet V3's form: ReLU and hard sigmoid"""
+    dilate_strided: bool = False
+    """with `output_stride`, the convolution whose stride is replaced is dilated too"""
+    drop_steps: int = 0
+    """the number of blocks over which the rate of stochastic depth grows to drop_path_rate; 0: all"""
 
     def changed(self, row: Callable[[Row], Row]) -> "Design":
-        """With other rows."""
+        """Returns the design with `row` applied to each of its rows."""
         return self._replace(stages=tuple(tuple(map(row, rows)) for rows in self.rows))
 
     def scaled(self, width: Callable[[int], int], depth: Callable[[int], int] = int) -> "Design":
-        """With other widths and repeats of its blocks."""
+        """Returns the design with `width` applied to the channels and `depth` to the repeats of each row."""
         return self.changed(lambda row: row._replace(width=width(row.width), repeats=depth(row.repeats)))
 
     @property
     def rows(self) -> tuple[tuple[Row, ...], ...]:
-        """Of each stage; a stage of one row may stand as that row."""
+        """The rows of each stage."""
         return tuple((stage,) if isinstance(stage, Row) else stage for stage in self.stages)
 
     @property
     def blocks(self) -> tuple[BlockSpec, ...]:
-        """All of them."""
+        """All blocks, in order."""
         blocks: list[BlockSpec] = []
         inputs = self.stem
         for stage, rows in enumerate(self.rows, start=1):
@@ -129,49 +154,49 @@ class Design(NamedTuple):
 
 
 class MobileBlock(nn.Module):
-    """One block of any kind; `block` says which."""
+    """A block of any kind, described by `block`."""
 
     block: BlockSpec
     design: Design
     stride: int
     dilation: int
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
     flavour: Flavour
     norm: Callable
 
     @nn.compact
     def __call__(self, x):
         """(N, H, W, C) -> (N, ⌈H/stride⌉, ⌈W/stride⌉, width)."""
-        block, row, parts = self.block, self.block.row, self.block.parts
+        block, row, layers = self.block, self.block.row, self.block.layers
         stride, activation = self.stride, block.activation
         y = x
-        if "start_depthwise" in parts:
-            y = self.layer(y, "start_depthwise", (row.start,), stride=1 if row.kernel else stride)
-        if "expand" in parts:
+        if "start_depthwise" in layers:
+            y = self.layer(y, "start_depthwise", (row.start_kernel,), stride=1 if row.kernel else stride)
+        if "expand" in layers:
             kernel, strided = (row.kernel, stride) if row.kind == "fused" else (1, 1)
-            y = self.layer(y, "expand", (kernel,) * row.parts[0], block.expanded, strided, activation)
-        if "depthwise" in parts:
+            y = self.layer(y, "expand", (kernel,) * row.groups[0], block.expanded, strided, activation)
+        if "depthwise" in layers:
             kernels = row.kernel if isinstance(row.kernel, tuple) else (row.kernel,)
             y = self.layer(y, "depthwise", kernels, stride=stride, activation=activation)
-        if "squeeze_excite" in parts:
+        if "squeeze_excite" in layers:
             inner, gate = (nn.relu, nn.hard_sigmoid) if self.design.hard_squeeze else (activation, nn.sigmoid)
             init = self.flavour.kernel_init
             y = SqueezeExcite(block.squeezed, inner, gate, kernel_init=init, dtype=x.dtype, name="squeeze_excite")(y)
-        single = parts == ("project",)
+        single = layers == ("project",)
         kernel, strided = (row.kernel, stride) if single else (1, 1)
         activation = activation if single or row.kind == "separable_activated" else identity
-        y = self.layer(y, "project", (kernel,) * row.parts[1], row.width, strided, activation)
+        y = self.layer(y, "project", (kernel,) * row.groups[1], row.width, strided, activation)
         if row.stride == 1 and x.shape == y.shape and row.kind not in ("conv", "separable_activated"):
             y = x + StochasticDepth(self.drop_rate)(y, train=True)
         return y
 
     def layer(self, x, name, kernels, features=0, stride=1, activation=identity):
-        """Convolution, norm and activation; without `features`, of each channel for itself.
+        """Applies convolution, norm and activation: (N, H, W, C) -> (N, H', W', features). Depthwise if features is 0.
 
-        With several kernels, each is for a part of the channels, arXiv:1907.09595.
+        With several kernel sizes, the channels are split into as many groups (MixNet, arXiv:1907.09595).
         """
 
-        def shares(channels):  # the first takes what is left over
+        def split(channels):  # the first group has the remainder
             size, rest = divmod(channels, len(kernels))
             return [size + rest, *[size] * (len(kernels) - 1)]
 
@@ -180,12 +205,12 @@ class MobileBlock(nn.Module):
             conv = partial(conv, kernel_init=self.flavour.grouped_init or self.flavour.kernel_init)
             if stride > 1 and self.design.strided_padding:
                 conv = partial(conv, padding=self.design.strided_padding)
-        inputs = shares(x.shape[-1])
-        parts = jnp.split(x, list(accumulate(inputs[:-1])), axis=-1) if len(kernels) > 1 else [x]
-        widths, outputs = shares(features) if features else inputs, []
-        for number, (part, kernel, width) in enumerate(zip(parts, kernels, widths, strict=True), start=1):
+        inputs = split(x.shape[-1])
+        maps = jnp.split(x, list(accumulate(inputs[:-1])), axis=-1) if len(kernels) > 1 else [x]
+        widths, outputs = split(features) if features else inputs, []
+        for number, (group, kernel, width) in enumerate(zip(maps, kernels, widths, strict=True), start=1):
             label = f"{name}_conv{number if len(kernels) > 1 else ''}"
             groups, dilation = 1 if features else width, self.dilation if kernel > 1 else 1
-            outputs.append(conv(width, kernel, stride, groups=groups, dilation=dilation, name=label)(part))
+            outputs.append(conv(width, kernel, stride, groups=groups, dilation=dilation, name=label)(group))
         y = jnp.concatenate(outputs, axis=-1) if len(kernels) > 1 else outputs[0]
         return self.norm(name=f"{name}_norm", activation=activation)(y)

@@ -1,4 +1,4 @@
-"""The network that the mobile families share: what a Design asks for, in the flavour of a library."""
+"""The network of all mobile families, built from a `Design` in the flavour of a library."""
 
 from typing import Literal
 
@@ -11,21 +11,21 @@ from jaxcnn.models import network
 from jaxcnn.models.mobile_blocks import Design, MobileBlock
 from jaxcnn.models.network import ZEROS, Network, stridings
 
-HEAD_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")  # ±1/sqrt(classes): EfficientNet's
+HEAD_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")  # within ±1/sqrt(classes), for EfficientNet
 TORCHVISION = network.TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
-TORCHVISION_TF = TORCHVISION._replace(epsilon=1e-3, momentum=0.01)  # of networks that came from TensorFlow
+TORCHVISION_TF = TORCHVISION._replace(epsilon=1e-3, momentum=0.01)  # for networks that were converted from TensorFlow
 KERAS = network.KERAS._replace(padding="SAME")
 TIMM = TORCHVISION._replace(grouped_init=he_normal("fan_in"), head_init=HEAD_UNIFORM)
 TIMM_TF = TIMM._replace(epsilon=1e-3, padding="SAME")
 
 
 class MobileNetwork(Network, kw_only=True):
-    """Stem, blocks, last convolution, global average pool, hidden layer, head: what of them `design` asks for.
+    """Stem, blocks, 1×1 convolution, global average pool, hidden layer and head. `design` describes them; some are optional.
 
-    The "small" stem, without stride, is for images of about 32×32. `output_stride` limits the stride of the last blocks,
-    which are dilated instead: as in timm, those after a block that loses its stride; in MobileNet v3, as in torchvision,
-    that one too. Without classes, the features are those before the hidden layer; with a hidden layer, the last convolution
-    counts as another stage, as in torchvision and timm.
+    The "small" stem has stride 1, for images of about 32×32. `output_stride` limits the stride of the network: the last blocks
+    are dilated instead. As in timm, this affects the blocks after the one whose stride is replaced; in MobileNet V3, as in
+    torchvision, that one too. With num_classes=0, the network returns the input of the hidden layer. If there is a hidden
+    layer, the last convolution is the map of another stage, as in torchvision and timm.
     """
 
     design: Design
@@ -33,7 +33,7 @@ class MobileNetwork(Network, kw_only=True):
     output_stride: Literal[8, 16, 32] = 32
 
     def plan(self) -> Design:
-        """The design, as the other fields change it."""
+        """Returns the design after the other fields, such as a width multiplier, are applied."""
         return self.design
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -46,8 +46,8 @@ class MobileNetwork(Network, kw_only=True):
         self.sow("intermediates", "stem", x)
 
         blocks = design.blocks
-        taken = stridings(self, (stride, *(block.row.stride for block in blocks)), self.output_stride)[1:]
-        for index, (block, striding) in enumerate(zip(blocks, taken, strict=True)):
+        block_stridings = stridings(self, (stride, *(block.row.stride for block in blocks)), self.output_stride)[1:]
+        for index, (block, striding) in enumerate(zip(blocks, block_stridings, strict=True)):
             x = self.run(
                 MobileBlock(
                     block,
@@ -85,13 +85,13 @@ class MobileNetwork(Network, kw_only=True):
         return self.linear(x, self.num_classes, design.conv_head, True, name="head")
 
     def linear(self, x: jax.Array, features: int, as_conv: bool, use_bias: bool, name: str) -> jax.Array:
-        """(N, C) -> (N, features) float32; some libraries have it as a 1×1 convolution."""
+        """Applies a linear layer, stored as a 1×1 convolution if `as_conv`: (N, C) -> (N, features) float32."""
         if as_conv:
             return self.flavour.conv(jnp.float32)(features, 1, use_bias=use_bias, name=name)(x[:, None, None, :])[:, 0, 0]
         return self.flavour.linear(x.shape[-1], features, name)(x)
 
 
 class WithoutShortcuts(MobileNetwork, kw_only=True):
-    """The same of blocks that have none, and so nothing to drop."""
+    """A MobileNetwork whose blocks have no shortcuts, so that there is no stochastic depth."""
 
     without = frozenset({"drop_path_rate"})

@@ -1,4 +1,4 @@
-"""Mobile networks that only timm has, a table each.
+"""Mobile networks of timm that torchvision and Keras do not have.
 
 FBNet-C: Wu et al., CVPR 2019, arXiv:1812.03443. PP-LCNet: Cui et al., 2021, arXiv:2109.15099. TinyNet: Han et al., Model
 Rubik's Cube, NeurIPS 2020, arXiv:2010.14819 (EfficientNet's table). MixNet: Tan, Le, BMVC 2019, arXiv:1907.09595.
@@ -37,22 +37,22 @@ LCNET = (
 )
 MIXNET_S = (
     Row("separable", 3, 1, 1, 16),
-    (Row("inverted", 3, 2, 6, 24, parts=(2, 2)), Row("inverted", 3, 1, 3, 24, parts=(2, 2))),
+    (Row("inverted", 3, 2, 6, 24, groups=(2, 2)), Row("inverted", 3, 1, 3, 24, groups=(2, 2))),
     (
         Row("inverted", (3, 5, 7), 2, 6, 40, 1, 0.5, nn.silu),
-        Row("inverted", (3, 5), 1, 6, 40, 3, 0.5, nn.silu, parts=(2, 2)),
+        Row("inverted", (3, 5), 1, 6, 40, 3, 0.5, nn.silu, groups=(2, 2)),
     ),
     (
-        Row("inverted", (3, 5, 7), 2, 6, 80, 1, 0.25, nn.silu, parts=(1, 2)),
-        Row("inverted", (3, 5), 1, 6, 80, 2, 0.25, nn.silu, parts=(1, 2)),
+        Row("inverted", (3, 5, 7), 2, 6, 80, 1, 0.25, nn.silu, groups=(1, 2)),
+        Row("inverted", (3, 5), 1, 6, 80, 2, 0.25, nn.silu, groups=(1, 2)),
     ),
     (
-        Row("inverted", (3, 5, 7), 1, 6, 120, 1, 0.5, nn.silu, parts=(2, 2)),
-        Row("inverted", (3, 5, 7, 9), 1, 3, 120, 2, 0.5, nn.silu, parts=(2, 2)),
+        Row("inverted", (3, 5, 7), 1, 6, 120, 1, 0.5, nn.silu, groups=(2, 2)),
+        Row("inverted", (3, 5, 7, 9), 1, 3, 120, 2, 0.5, nn.silu, groups=(2, 2)),
     ),
     (
         Row("inverted", (3, 5, 7, 9, 11), 2, 6, 200, 1, 0.5, nn.silu),
-        Row("inverted", (3, 5, 7, 9), 1, 6, 200, 2, 0.5, nn.silu, parts=(1, 2)),
+        Row("inverted", (3, 5, 7, 9), 1, 6, 200, 2, 0.5, nn.silu, groups=(1, 2)),
     ),
 )
 

@@ -1,9 +1,10 @@
-"""MobileNet, version 1.
+"""MobileNet V1.
 
 Howard et al.: MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications. 2017, arXiv:1704.04861;
-table 1. ReLU6 instead of ReLU, as in all published weights. The plain ones are the paper's widths, as published by its
-authors (TensorFlow's SAME padding); Keras pads a depthwise convolution with stride at the far side only, which is the same
-unless a size is odd. Both are initialised as Keras does (Glorot uniform), and take images between -1 and 1.
+table 1. Activations are ReLU6 instead of ReLU, as in all published weights. The variants without prefix have the paper's
+widths and the padding of the authors' weights (TensorFlow's SAME). Keras pads depthwise convolutions with stride 2 at the
+bottom and right only, which differs if a size is odd. Both are initialized as in Keras (Glorot uniform) and expect images
+between -1 and 1.
 """
 
 from functools import partial
@@ -20,18 +21,18 @@ DESIGN = Design(STAGES, 32, 0, nn.relu6)
 
 
 class MobileNetV1(WithoutShortcuts, kw_only=True):
-    """`alpha` times as many channels everywhere."""
+    """All widths are multiplied by `alpha`."""
 
     alpha: float = 1.0
     drop_rate: float = 1e-3
 
     @property
     def smallest(self) -> int:
-        """In Keras's, a single pixel padded to two has no 3×3 window."""
+        """The minimum height and width of images: Keras's padding of a single pixel leaves no 3×3 window."""
         return 31 if self.design.strided_padding else 1
 
     def plan(self) -> Design:
-        """The design, as the other fields change it."""
+        """Returns the design with scaled channels."""
 
         def width(channels):
             return max(1, int(channels * self.alpha))

@@ -1,7 +1,7 @@
-"""MobileNet, version 2.
+"""MobileNet V2.
 
 Sandler, Howard, Zhu, Zhmoginov, Chen: MobileNetV2: Inverted Residuals and Linear Bottlenecks. CVPR 2018, arXiv:1801.04381;
-table 2. Initialised as torchvision (He, fan out; head normal) or Keras (Glorot uniform) does it.
+table 2. Initialized as in torchvision (He, fan out; head normal) or Keras (Glorot uniform).
 """
 
 from collections.abc import Callable
@@ -25,28 +25,28 @@ STAGES = (
 
 
 def _scaled(design: Design, factor: float, width: Callable[[int], int]) -> Design:
-    """`factor` times as many channels, in multiples of 8; the last convolution is never made smaller."""
+    """Multiplies channels by `factor`, in multiples of 8. The last convolution is never reduced."""
     return design.scaled(width)._replace(stem=divisible(design.stem * factor), last=divisible(design.last * max(1.0, factor)))
 
 
 class MobileNetV2(MobileNetwork, kw_only=True):
-    """torchvision's, `width_mult` times as wide."""
+    """torchvision's MobileNet V2, with widths multiplied by `width_mult`."""
 
     width_mult: float = 1.0
     drop_rate: float = 0.2
 
     def plan(self) -> Design:
-        """The design, as the other fields change it."""
+        """Returns the design with scaled channels."""
         return _scaled(self.design, self.width_mult, wider(self.width_mult))
 
 
 class KerasMobileNetV2(MobileNetwork, kw_only=True):
-    """Keras's, `alpha` times as wide, for images between -1 and 1."""
+    """Keras's MobileNet V2, with widths multiplied by `alpha`, for images between -1 and 1."""
 
     alpha: float = 1.0
 
     def plan(self) -> Design:
-        """The design, as the other fields change it."""
+        """Returns the design with scaled channels."""
         return _scaled(self.design, self.alpha, lambda channels: divisible(int(channels * self.alpha)))
 
 

@@ -1,7 +1,7 @@
-"""MobileNet, version 3.
+"""MobileNet V3.
 
-Howard et al.: Searching for MobileNetV3. ICCV 2019, arXiv:1905.02244; tables 1 and 2. Initialised as torchvision (He, fan
-out; head normal) or Keras (Glorot uniform) does it.
+Howard et al.: Searching for MobileNetV3. ICCV 2019, arXiv:1905.02244; tables 1 and 2. Initialized as in torchvision (He,
+fan out; head normal) or Keras (Glorot uniform).
 """
 
 from functools import partial
@@ -36,10 +36,10 @@ DESIGN_SMALL = _design(SMALL, last=576, hidden=1024)
 
 
 class KerasMobileNetV3(MobileNetwork, kw_only=True):
-    """Keras's; takes pixels, 0 to 255, unless `include_preprocessing` is off.
+    """Keras's MobileNet V3, for pixels from 0 to 255 unless `include_preprocessing` is off.
 
-    It is `alpha` times as wide; stem and hidden layer are never made smaller. `minimalistic` is without squeeze-excitation,
-    hard swish and 5×5 convolutions.
+    Widths are multiplied by `alpha`, but stem and hidden layer are never reduced. `minimalistic` replaces hard swish by ReLU
+    and 5×5 by 3×3 convolutions, and removes squeeze-and-excitation.
     """
 
     alpha: float = 1.0
@@ -48,9 +48,9 @@ class KerasMobileNetV3(MobileNetwork, kw_only=True):
     drop_rate: float = 0.2
 
     def plan(self) -> Design:
-        """The design, as the other fields change it."""
+        """Returns the design with scaled channels."""
         design, width = self.design, wider(self.alpha)
-        if self.minimalistic:  # the rows that name an activation name the same
+        if self.minimalistic:  # rows with an activation have ReLU already
             design = design.changed(lambda row: row._replace(kernel=3, squeeze_excite=0))._replace(activation=nn.relu)
         hidden = wider(max(1.0, self.alpha))(design.hidden)
         return design.scaled(width)._replace(last=6 * width(design.last // 6), hidden=hidden)

@@ -1,7 +1,7 @@
-"""MobileNet, version 4: the convolutional ones.
+"""MobileNet V4: the variants without attention.
 
 Qin et al.: MobileNetV4: Universal Models for the Mobile Ecosystem. ECCV 2024, arXiv:2404.10518; tables 11 to 13, as in timm.
-The last convolution comes after the pool, with a norm.
+The last convolution follows the pool and has a norm.
 """
 
 from functools import partial
@@ -14,8 +14,8 @@ from jaxcnn.models.registry import variant
 
 
 def _row(start: int, kernel: int, stride: int, expansion: float, width: int, repeats: int = 1) -> Row:
-    """A universal inverted bottleneck: the kernels of its two depthwise convolutions, 0 for none."""
-    return Row("universal", kernel, stride, expansion, width, repeats, start=start)
+    """Returns universal inverted bottlenecks. `start` and `kernel` are the sizes of their depthwise convolutions; 0: none."""
+    return Row("universal", kernel, stride, expansion, width, repeats, start_kernel=start)
 
 
 SMALL = (

@@ -1,10 +1,10 @@
 """NASNet-A.
 
 Zoph, Vasudevan, Shlens, Le: Learning Transferable Architectures for Scalable Image Recognition. CVPR 2018,
-arXiv:1707.07012; figures 2 and 4. Without its auxiliary head and its scheduled drop path. Keras's is TensorFlow's release,
-with zeros where pooling pads; timm's pads with nothing there. nasnet_cifar is 6 @ 768, figure 2's left; its first cell
-projects its second input like all others.
-Initialised as the library does: Keras by He et al. (1×1) and Glorot (separable), timm with PyTorch's own.
+arXiv:1707.07012; figures 2 and 4. There is no auxiliary head and no scheduled drop path. Keras's variants follow TensorFlow's
+release, whose max pools include zero padding; timm's do not. nasnet_cifar is NASNet-A (6 @ 768), on the left of figure 2. Its
+first cell projects the second input like all others.
+Initialized as in the library: Keras's by He et al. (1×1) and Glorot (separable), timm's by PyTorch's default.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from jaxcnn.layers import average_pool, max_pool
 from jaxcnn.models.network import GLOROT, KERAS, PYTORCH, Network
 from jaxcnn.models.registry import variant
 
-Previous = Literal["as it is", "projected", "reduced"]
+Previous = Literal["unchanged", "projected", "reduced"]
 
 
 class SeparableTwice(nn.Module):
-    """ReLU, separable convolution and norm, twice; the first may stride."""
+    """Twice ReLU, separable convolution and norm. The first convolution has the stride."""
 
     filters: int
     size: int
@@ -42,14 +42,14 @@ class SeparableTwice(nn.Module):
 
 
 class Cell(nn.Module):
-    """Figure 4: five sums of two, of the last cell's output and of the one's before it; concatenated."""
+    """Figure 4: five sums of two transformed hidden states, from the outputs of the two previous cells; concatenated."""
 
     filters: int
     reduces: bool
-    previous: Previous  # what brings that to this cell's size and width
+    previous: Previous  # how the output of the cell before the last is matched in size and width
     zero_pad: bool
     conv: Callable
-    separable: Callable  # the same, with the initializer of separable ones
+    separable: Callable  # `conv` with the initializer of separable convolutions
     norm: Callable
 
     @nn.compact
@@ -85,7 +85,7 @@ class Cell(nn.Module):
         return jnp.concatenate(sums, axis=-1)
 
     def _adjusted(self, p):
-        if self.previous == "as it is":
+        if self.previous == "unchanged":
             return p
         p = nn.relu(p)
         if self.previous == "projected":
@@ -99,29 +99,29 @@ class Cell(nn.Module):
 
 
 def _padded(x: jax.Array) -> jax.Array:
-    """Zeros around, as many as TensorFlow's "SAME" takes for windows of 3×3 with stride 2."""
+    """Adds zeros as TensorFlow's "SAME" does for windows of 3×3 with stride 2."""
     return jnp.pad(x, ((0, 0), *jax.lax.padtype_to_pads(x.shape[1:3], (3, 3), (2, 2), "SAME"), (0, 0)))
 
 
 class NASNet(Network, kw_only=True):
-    """Stem, three stages of normal cells with reduction cells between, global average pool, dropout, linear head."""
+    """Stem, three stages of normal cells with reduction cells between them, global average pool, dropout, linear head."""
 
-    depth: int  # normal cells a stage, the paper's N
-    features: int  # of the last cell's output
+    depth: int  # normal cells per stage, N in the paper
+    features: int  # channels of the last cell's output
     stem_filters: int
-    stem_cells: bool  # two reduction cells after a strided convolution: ImageNet's
-    skip_reduction: bool  # after a reduction, the second input stays what it was; else it is the reduction's first
-    zero_pad: bool  # max pools see zeros around
+    stem_cells: bool  # ImageNet's stem: a convolution with stride 2 and two reduction cells
+    skip_reduction: bool  # the second input of the cell after a reduction is the reduction's second input, else its first
+    zero_pad: bool  # max pools include zero padding
 
     without = frozenset({"drop_path_rate"})
 
     @property
     def smallest(self) -> int:
-        """The least height and width of images."""
+        """The minimum height and width of images."""
         return 32 if self.stem_cells else 4
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """(N, H, W, C) -> (N, H/32, W/32, features), after a ReLU; of CIFAR's (N, H/4, W/4, features)."""
+        """(N, H, W, C) -> (N, H/32, W/32, features), or (N, H/4, W/4, features) for CIFAR, after a ReLU."""
         conv, norm = self.layers(train)
         separable = partial(conv, kernel_init=self.flavour.grouped_init or self.flavour.kernel_init)
         cell = partial(Cell, zero_pad=self.zero_pad, conv=conv, separable=separable, norm=norm)
@@ -132,7 +132,7 @@ class NASNet(Network, kw_only=True):
         x = before = norm(name="stem_norm")(conv(self.stem_filters, 3, stride, padding=padding, name="stem_conv")(images))
         previous: Previous = "projected"
         if self.stem_cells:
-            x = self.run(reduction(filters=filters // 4, previous="as it is", name="stem_cell1"), x, x)
+            x = self.run(reduction(filters=filters // 4, previous="unchanged", name="stem_cell1"), x, x)
             x, before = self.run(reduction(filters=filters // 2, previous="reduced", name="stem_cell2"), x, before), x
             previous = "reduced"
         self.sow("intermediates", "stem", x)
@@ -143,7 +143,7 @@ class NASNet(Network, kw_only=True):
                 x = self.run(reduction(filters=filters, previous="projected", name=f"reduction{number}"), x, before)
                 before, previous = after, "reduced"
             for index in range(self.depth):
-                number = (stage - 1) * self.depth + index + (stage > 1)  # Keras's numbers, which leave one out
+                number = (stage - 1) * self.depth + index + (stage > 1)  # Keras's numbers, which skip one per reduction
                 x, before = self.run(normal(filters=filters, previous=previous, name=f"cell{number}"), x, before), x
                 previous = "projected"
             self.sow("intermediates", f"stage{stage}", x)

@@ -1,14 +1,14 @@
-"""Residual networks without normalisation: NF-ResNets and NFNets.
+"""Residual networks without normalization layers: NF-ResNets and NFNets.
 
 Brock, De, Smith: Characterizing Signal Propagation to Close the Performance Gap in Unnormalized ResNets. ICLR 2021,
 arXiv:2101.08692: `nf_resnet…`, algorithm 1 and section 3.
 Brock, De, Smith, Simonyan: High-Performance Large-Scale Image Recognition Without Normalization. ICML 2021,
-arXiv:2102.06171: `dm_nfnet_f…` (figure 3, table 1), the authors' networks as timm has them.
+arXiv:2102.06171: `dm_nfnet_f…` (figure 3, table 1), as in timm, with the authors' weights.
 
-A block's branch starts with an activation and a division by the standard deviation that the input has at the start;
-each block adds alpha² to its variance, and a projected shortcut sets it back to 1. Kernels are standardised. An
-activation's output is scaled to variance 1 again: by a constant behind it, or for NF-ResNets in the kernels after it.
-Branches start at zero: by a gain (SkipInit), or in NF-ResNets by the gain of their last kernel.
+The branch of a block starts with an activation and a division by the standard deviation that its input has at initialization:
+each block adds alpha² to the variance, and a projection shortcut resets it to 1. Kernels are standardized. The outputs of
+activations are scaled to variance 1, in NFNets by a constant factor, in NF-ResNets by the kernels that follow. Branches are
+zero at initialization, in NFNets by a scalar gain (SkipInit), in NF-ResNets by the gain of their last kernel.
 """
 
 from collections.abc import Callable
@@ -23,18 +23,21 @@ from jaxcnn.layers import ScaledStandardizedConv, SqueezeExcite, StochasticDepth
 from jaxcnn.models.network import ZEROS, Flavour, Network
 from jaxcnn.models.registry import variant
 
-ALPHA = 0.2  # a branch's share
-RELU_GAMMA, GELU_GAMMA = 1.7139588594436646, 1.7015043497085571  # 1 / standard deviation of relu(x), gelu(x) for normal x
+ALPHA = 0.2  # factor of a branch
+RELU_GAMMA, GELU_GAMMA = (
+    1.7139588594436646,
+    1.7015043497085571,
+)  # 1 / std of relu(x), gelu(x) for x ~ N(0, 1)
 LECUN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 def scaled_gelu(x: jax.Array) -> jax.Array:
-    """Of variance 1, for normal x."""
+    """GELU scaled so that its output has variance 1 for x ~ N(0, 1)."""
     return nn.gelu(x, approximate=False) * GELU_GAMMA
 
 
 def _shortcut(block: nn.Module, x: jax.Array, activated: jax.Array, features: int) -> jax.Array:
-    """The identity, or an average pool and a projection of what goes into the branch."""
+    """Returns x, or the average pool and projection of the branch's input if the size or the number of channels changes."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
     if block.stride > 1:
@@ -47,8 +50,8 @@ class NFBottleneck(nn.Module):
 
     features: int
     stride: int
-    beta: float  # 1 / standard deviation of the input
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    beta: float  # 1 / standard deviation of the input at initialization
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
     conv: Callable
 
     @nn.compact
@@ -64,12 +67,12 @@ class NFBottleneck(nn.Module):
 
 
 class NFNetBlock(nn.Module):
-    """1×1, two 3×3 in groups of 128, 1×1 to `features`, squeeze-excitation."""
+    """1×1, two 3×3 with groups of 128 channels, 1×1 to `features`, squeeze-and-excitation."""
 
     features: int
     stride: int
-    beta: float  # 1 / standard deviation of the input
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    beta: float  # 1 / standard deviation of the input at initialization
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
     conv: Callable
 
     @nn.compact
@@ -81,14 +84,14 @@ class NFNetBlock(nn.Module):
         y = self.conv(width, 3, self.stride, groups=width // 128, name="conv2")(scaled_gelu(y))
         y = self.conv(width, 3, groups=width // 128, name="conv2b")(scaled_gelu(y))
         y = self.conv(self.features, 1, name="conv3")(scaled_gelu(y))
-        y = SqueezeExcite(width, kernel_init=LECUN, dtype=y.dtype, name="attention")(y) * 2  # a gate is 1/2 at the start
+        y = SqueezeExcite(width, kernel_init=LECUN, dtype=y.dtype, name="attention")(y) * 2  # gates are 1/2 at initialization
         y = StochasticDepth(self.drop_rate)(y, train=True)
         gain = self.param("skip_gain", nn.initializers.zeros, (), jnp.float32)
         return y * (gain * ALPHA).astype(y.dtype) + _shortcut(self, x, activated, self.features)
 
 
 class NFNet(Network, kw_only=True):
-    """Four 3×3 convolutions for a stem, wide blocks with squeeze-excitation, a 1×1 convolution before the pool; GELU.
+    """Stem of four 3×3 convolutions, wide blocks with squeeze-and-excitation, 1×1 convolution, pooling, linear head; GELU.
 
     The rate of stochastic depth grows from 0 in the first block.
     """
@@ -98,7 +101,7 @@ class NFNet(Network, kw_only=True):
 
     without = frozenset({"freeze_norm"})
     block: ClassVar[Callable[..., nn.Module]] = NFNetBlock
-    gamma: ClassVar[float] = 1.0  # of the kernels
+    gamma: ClassVar[float] = 1.0  # factor of standardized kernels
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
@@ -123,7 +126,7 @@ class NFNet(Network, kw_only=True):
         return x
 
     def first_layers(self, images: jax.Array, conv: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/4, W/4, the stem's)."""
+        """The stem: (N, H, W, C) -> (N, H/4, W/4, F)."""
         x = scaled_gelu(conv(16, 3, 2, name="stem_conv")(images))
         x = scaled_gelu(conv(32, 3, name="stem_conv2")(x))
         x = scaled_gelu(conv(64, 3, name="stem_conv3")(x))
@@ -131,24 +134,24 @@ class NFNet(Network, kw_only=True):
         return conv(128, 3, 2, name="stem_conv4")(x)
 
     def last_layers(self, x: jax.Array, conv: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H, W, F)."""
+        """The layers after the last block: (N, H, W, C) -> (N, H, W, F)."""
         return scaled_gelu(conv(2 * x.shape[-1], 1, name="head_conv")(x))
 
 
 class NFResNet(NFNet):
-    """ResNet's stem and bottlenecks, ReLU, for which the kernels make up."""
+    """ResNet's stem, bottlenecks and ReLU; the scale of the kernels compensates for the ReLU."""
 
     block = NFBottleneck
     gamma = RELU_GAMMA
 
     def first_layers(self, images: jax.Array, conv: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/4, W/4, 64)."""
+        """The stem: (N, H, W, C) -> (N, H/4, W/4, 64)."""
         x = conv(64, 7, 2, name="stem_conv")(images)
         self.sow("intermediates", "stem", x)
         return max_pool(x, 3, 2, padding=1)
 
     def last_layers(self, x: jax.Array, conv: Callable) -> jax.Array:
-        """(N, H, W, C) -> the same."""
+        """The ReLU after the last block: (N, H, W, C) -> (N, H, W, C)."""
         return nn.relu(x)
 
 

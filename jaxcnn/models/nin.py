@@ -1,9 +1,10 @@
 """Network in Network.
 
 Lin, Chen, Yan: Network In Network. ICLR 2014, arXiv:1312.4400; figure 2, and the filters of the authors' published
-network for CIFAR-10. Three times a convolution and two 1×1 convolutions on top, with max pooling and dropout between;
-the last of them has a map for each class, whose mean over positions is the logit. Every convolution has a ReLU, the last
-too (equation 2). The paper says of the initial weights only that they were set by hand; here by He et al. (fan in).
+network for CIFAR-10. Each of three stages has a convolution and two 1×1 convolutions; max pooling and dropout follow the first
+two stages. The last convolution has one map per class, whose mean over positions is the logit. A ReLU follows every
+convolution, including the last (equation 2). Initialized by He et al. (fan in); the paper only states that weights were
+initialized manually.
 """
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ HE = Flavour(he_normal("fan_in"), conv_bias=True)
 
 
 class NetworkInNetwork(Network, kw_only=True):
-    """Three stages of convolutions; `drop_rate` is of the dropout behind each of the first two."""
+    """Three stages of convolutions, global average pool. Dropout follows each of the first two stages."""
 
     stages: tuple[tuple[ConvSpec, ...], ...]
     num_classes: int = 10
@@ -33,7 +34,7 @@ class NetworkInNetwork(Network, kw_only=True):
         return self.convolved(nn.Dropout(self.drop_rate, deterministic=not train), images)
 
     def convolved(self, dropout: nn.Dropout, x: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/4, W/4, 192)."""
+        """Applies the stages: (N, H, W, C) -> (N, H/4, W/4, 192)."""
         for stage, specs in enumerate(self.stages, start=1):
             for index, (features, size, stride, padding) in enumerate(specs, start=1):
                 name = "stem_conv" if stage == index == 1 else f"stage{stage}_conv{index}"
@@ -44,7 +45,7 @@ class NetworkInNetwork(Network, kw_only=True):
         return x
 
     def pooled(self, x: jax.Array) -> jax.Array:
-        """Half the size, rounded up, as in cuda-convnet."""
+        """Pools between stages, with ceil mode as in cuda-convnet: (N, H, W, C) -> (N, ⌈H/2⌉, ⌈W/2⌉, C)."""
         return max_pool(x, 3, 2, ceil_mode=True)
 
     def classify(self, x: jax.Array, *, train: bool) -> jax.Array:

@@ -118,13 +118,13 @@ def find(name: str) -> Variant:
 
 def _import(name: str) -> type[nn.Module]:
     """Imports a class and checks that it has the fields that every model needs."""
-    found = import_class("model.name", name, nn.Module)
-    fields = [field for field in dataclasses.fields(found) if field.name not in ("parent", "name")]
+    module = import_class("model.name", name, nn.Module)
+    fields = [field for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
     if unset := [field.name for field in fields if field.default is dataclasses.MISSING]:
         raise UserError(f"model.name: {name} has fields without a default: {', '.join(unset)}")
     if missing := {"num_classes", "dtype"} - {field.name for field in fields}:
         raise UserError(f"model.name: {name} has no field {' and no field '.join(sorted(missing))}")
-    return found
+    return module
 
 
 def create_model(

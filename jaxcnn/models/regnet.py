@@ -1,8 +1,9 @@
 """RegNet.
 
 Radosavovic, Kosaraju, Girshick, He, Dollár: Designing Network Design Spaces. CVPR 2020, arXiv:2003.13678; section 3.3.
-A network is four numbers: block j is u_j = w_0 + w_a · j wide, quantised to w_0 · w_m^s for a whole s (equations 2 to 4).
-RegNetY has squeeze-and-excitation after the 3×3, reduced to a quarter of the block's input channels.
+The widths of a network follow from depth, w_0, w_a and w_m: block j has u_j = w_0 + w_a · j channels, quantized to w_0 · w_m^s
+for an integer s (equations 2 to 4). RegNetY has squeeze-and-excitation after the 3×3 convolution, with a quarter of the block's
+input channels.
 """
 
 from collections.abc import Callable
@@ -18,29 +19,29 @@ from jaxcnn.models.registry import variant
 
 
 def stages(depth: int, w_0: int, w_a: float, w_m: float, group_width: int) -> tuple[tuple[int, int, int], ...]:
-    """(blocks, channels, channels of a group) of each stage.
+    """Returns (blocks, channels, group width) for each stage.
 
-    Widths are multiples of 8, and then of the stage's group width, of which there is no more than the width itself.
+    Channels are rounded to multiples of 8, and then to multiples of the group width, which is at most the number of channels.
     """
     powers = np.round(np.log(1 + np.arange(depth) * w_a / w_0) / np.log(w_m))
-    quantised = 8 * np.round(w_0 * w_m**powers / 8).astype(int)
-    widths, depths = np.unique(quantised, return_counts=True)
+    quantized = 8 * np.round(w_0 * w_m**powers / 8).astype(int)
+    widths, depths = np.unique(quantized, return_counts=True)
     result = []
     for blocks, width in zip(depths.tolist(), widths.tolist(), strict=True):
         group = min(group_width, width)
-        fitting = max(group, int(width + group / 2) // group * group)
-        result.append((blocks, fitting + group * (fitting < 0.9 * width), group))  # loses no more than a tenth
+        rounded = max(group, int(width + group / 2) // group * group)
+        result.append((blocks, rounded + group * (rounded < 0.9 * width), group))  # rounds down by at most 10 %
     return tuple(result)
 
 
 class Block(nn.Module):
-    """1×1, grouped 3×3, squeeze-and-excitation if any, 1×1; and the shortcut around them."""
+    """1×1, grouped 3×3, squeeze-and-excitation in RegNetY, 1×1, and a shortcut."""
 
     width: int
     stride: int
-    reduced: int  # units of the squeeze-and-excitation; 0: none
-    drop_rate: float  # of stochastic depth; 0 in evaluation
-    last_scale: jax.nn.initializers.Initializer
+    reduced: int  # channels inside the squeeze-and-excitation; 0: none
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
+    last_scale: jax.nn.initializers.Initializer  # scale of the last norm
     conv: Callable
     grouped_conv: Callable
     norm: Callable
@@ -62,14 +63,14 @@ class Block(nn.Module):
 
 
 class RegNet(Network, kw_only=True):
-    """Stem, four stages of residual bottlenecks that do not narrow, global average pool, linear head.
+    """Stem, four stages of residual bottlenecks with bottleneck ratio 1, global average pool, linear head.
 
-    `zero_init_last` starts every block as its shortcut, by a zero scale in its last norm. The rate of stochastic depth
-    grows from 0 in the first block, as timm's.
+    `zero_init_last` initializes the scale of each block's last norm to zero, so that a block initially equals its shortcut.
+    The rate of stochastic depth grows from 0 in the first block, as in timm.
     """
 
-    design: tuple[int, int, float, float, int]  # depth, w_0, w_a, w_m, channels of a group
-    se_ratio: float  # 0: RegNetX
+    design: tuple[int, int, float, float, int]  # depth, w_0, w_a, w_m, group width
+    se_ratio: float  # of the squeeze-and-excitation; 0: none (RegNetX)
     zero_init_last: bool = False
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:

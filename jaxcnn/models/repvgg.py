@@ -1,8 +1,8 @@
 """RepVGG.
 
 Ding, Zhang, Ma, Han, Ding, Sun: RepVGG: Making VGG-style ConvNets Great Again. CVPR 2021, arXiv:2101.03697; figure 4 and
-tables 2 and 3. In training, a block is the sum of a 3×3 and a 1×1 convolution and the identity, each with a batch norm; all
-of it is linear, so that it deploys as one 3×3 convolution: `deployed` computes it. Initialised as timm does.
+tables 2 and 3. In training, a block is the sum of a 3×3 convolution, a 1×1 convolution and the identity, each with a batch
+norm. In evaluation that sum is linear and equals one 3×3 convolution, which `deployed` computes. Initialized as in timm.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,17 +18,17 @@ from jaxcnn.layers import he_normal, relu
 from jaxcnn.models.network import TORCHVISION, ZEROS, Flavour, Network
 from jaxcnn.models.registry import variant
 
-# A grouped kernel starts by the fan out of a group, which is its fan in, for it keeps the number of channels.
+# Grouped kernels use the fan out within a group, which equals the fan in because grouped convolutions preserve the width.
 TIMM = TORCHVISION._replace(grouped_init=he_normal("fan_in"), head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
 
 
 def small_scale(key, shape, dtype=jnp.float32, out_sharding=None):
-    """Of a norm: about 0.1, with a deviation of 0.1."""
+    """Initializes the scale of a norm: normal with mean 0.1 and σ = 0.1."""
     return 0.1 + 0.1 * jax.random.normal(key, shape, dtype)
 
 
 class Block(nn.Module):
-    """ReLU of the sum of the branches."""
+    """The ReLU of the sum of the branches."""
 
     filters: int
     stride: int
@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 def branches(x, filters, stride, deploy, conv, norm, prefix=""):
-    """The block's layers, with this before their names, in the module that calls; the stem's are the network's own."""
+    """Applies a block: (N, H, W, C) -> (N, H/stride, W/stride, filters). Its layers belong to the calling module."""
     if deploy:
         return nn.relu(conv(filters, 3, stride, use_bias=True, name=f"{prefix}conv")(x))
     y = norm(name=f"{prefix}norm")(conv(filters, 3, stride, name=f"{prefix}conv")(x))
@@ -54,15 +54,15 @@ def branches(x, filters, stride, deploy, conv, norm, prefix=""):
 
 
 class RepVGG(Network, kw_only=True):
-    """A block as stem, four stages of blocks, each halving the resolution, global average pool, linear head.
+    """Stem of one block, four stages of blocks with a stride of 2 each, global average pool, linear head.
 
-    `deploy` has one convolution for each block.
+    With `deploy`, each block is a single convolution, whose weights come from `deployed`.
     """
 
     flavour: Flavour = TIMM
     depths: tuple[int, ...]  # blocks in each stage
     widths: tuple[int, ...]  # channels of the stem and of each stage
-    groups: int  # of every second block of a stage
+    groups: int  # groups of the convolutions in every second block of a stage
     deploy: bool = False
 
     without = frozenset({"drop_path_rate"})
@@ -77,14 +77,19 @@ class RepVGG(Network, kw_only=True):
 
         for stage, (depth, filters) in enumerate(zip(self.depths, self.widths[1:], strict=True), start=1):
             for index in range(1, depth + 1):
-                stride, kind = 2 if index == 1 else 1, grouped if index % 2 == 0 else conv
-                x = self.run(Block(filters, stride, self.deploy, kind, norm, name=f"stage{stage}_block{index}"), x)
+                stride, block_conv = 2 if index == 1 else 1, grouped if index % 2 == 0 else conv
+                x = self.run(Block(filters, stride, self.deploy, block_conv, norm, name=f"stage{stage}_block{index}"), x)
             self.sow("intermediates", f"stage{stage}", x)
         return x
 
 
 def deployed(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of create_model(name, deploy=True) that compute what these do in evaluation (the paper's section 3.3)."""
+    """Converts a trained network's variables to those of create_model(name, deploy=True) (section 3.3 of the paper).
+
+        logits = create_model("timm/repvgg_a0", deploy=True).apply(deployed(variables), images, train=False)
+
+    The logits equal those of the trained network in evaluation mode, up to rounding.
+    """
     params, stats = variables["params"], variables["batch_stats"]
     result: dict[str, Any] = {}
     for layer, tree in params.items():
@@ -97,15 +102,15 @@ def deployed(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fused(params: Mapping[str, Any], stats: Mapping[str, Any], prefix: str) -> dict[str, np.ndarray]:
-    """One kernel (3, 3, C / groups, C') and bias for all branches of a block."""
+    """Returns the kernel (3, 3, C / groups, C') and bias (C',) that equal the branches of a block."""
     kernel = np.asarray(params[f"{prefix}conv"]["kernel"], np.float64)
     inputs, outputs = kernel.shape[2:]
-    one = np.zeros(kernel.shape)
-    one[1, 1] = params[f"{prefix}conv1x1"]["kernel"][0, 0]
+    pointwise = np.zeros(kernel.shape)
+    pointwise[1, 1] = params[f"{prefix}conv1x1"]["kernel"][0, 0]
     identity = np.zeros(kernel.shape)
-    identity[1, 1, np.arange(outputs) % inputs, np.arange(outputs)] = 1  # each channel's place in its group
+    identity[1, 1, np.arange(outputs) % inputs, np.arange(outputs)] = 1  # of the same index in their group
     total, bias = np.zeros(kernel.shape), np.zeros(outputs)
-    for name, branch in (("norm", kernel), ("norm1x1", one), ("norm_identity", identity)):
+    for name, branch in (("norm", kernel), ("norm1x1", pointwise), ("norm_identity", identity)):
         if norm := params.get(prefix + name):
             running = stats[prefix + name]
             factor = np.asarray(norm["scale"], np.float64) / np.sqrt(np.asarray(running["var"], np.float64) + TIMM.epsilon)

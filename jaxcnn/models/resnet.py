@@ -3,10 +3,10 @@
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385; figure 5 and table 1.
 Xie, Girshick, Dollár, Tu, He: Aggregated Residual Transformations for Deep Neural Networks. CVPR 2017,
 arXiv:1611.05431; figure 3(c), tables 1 and 7.
-Zagoruyko, Komodakis: Wide Residual Networks. BMVC 2016, arXiv:1605.07146; section 3.4 (the bottlenecks twice as wide).
+Zagoruyko, Komodakis: Wide Residual Networks. BMVC 2016, arXiv:1605.07146; section 3.4: bottlenecks with twice the width.
 
-A bottleneck strides in its 3×3 convolution (torchvision's "v1.5"); in its first 1×1, as the paper does, in `resnet50_v1`
-and Keras's. Keras's convolutions have biases.
+The 3×3 convolution of a bottleneck carries the stride (torchvision's "v1.5"). In `resnet50_v1` and in Keras's variants the
+first 1×1 convolution carries it, as in the paper. Keras's convolutions have biases.
 """
 
 from collections.abc import Callable
@@ -23,31 +23,34 @@ from jaxcnn.models.registry import variant
 
 
 class ResidualBlock(nn.Module):
-    """What both blocks have, but for their convolutions."""
+    """The base class of the blocks: shortcut, attention and antialiasing. Subclasses define the convolutions."""
 
     filters: int
     striding: Striding
-    drop_rate: float  # of stochastic depth; 0 in evaluation
-    last_scale: jax.nn.initializers.Initializer  # of the norm before the shortcut is added
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
+    last_scale: jax.nn.initializers.Initializer  # scale of the last norm, before the shortcut is added
     conv: Callable
     norm: Callable
-    average_shortcut: bool = False
-    blur: bool = False  # strides by a blur, to be antialiased
+    average_shortcut: bool = False  # average pooling before the projection (ResNet-D)
+    blur: bool = False  # a blur pool carries the stride, against aliasing
     attention: Callable | None = None
 
     def blurred(self, y: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/stride, W/stride, C) where the block is antialiased, even if its stride is left out."""
+        """Applies the blur pool of an antialiased block: (N, H, W, C) -> (N, H/stride, W/stride, C).
+
+        It also blurs if dilation replaces the stride.
+        """
         stride, first_dilation, dilation = self.striding
         return blur_pool(y, stride) if self.blur and (stride > 1 or first_dilation < dilation) else y
 
     def attended(self, y: jax.Array) -> jax.Array:
-        """The branch with its attention, if any."""
+        """Applies the attention module to the branch, if there is one."""
         if self.attention is None:
             return y
         return self.attention(y.shape[-1], norm=self.norm, dtype=y.dtype, name="attention")(y)
 
     def shortcut(self, x: jax.Array, features: int) -> jax.Array:
-        """The identity, or a projection where the size or the number of channels changes (the paper's option B)."""
+        """Returns x, or its projection if the size or the number of channels changes (option B in the paper)."""
         stride = self.striding.stride
         if stride == 1 and x.shape[-1] == features:
             return x
@@ -57,9 +60,9 @@ class ResidualBlock(nn.Module):
 
 
 def averaged(x: jax.Array, striding: Striding) -> jax.Array:
-    """What ResNet-D's shortcuts project: (N, H, W, C) -> (N, H/stride, W/stride, C), means of 2×2 pixels.
+    """Average pooling before the projection in a ResNet-D shortcut: (N, H, W, C) -> (N, H/stride, W/stride, C).
 
-    Where the stride is left out, they are of all pixels and, as in timm, of zeros beyond the far edges.
+    If dilation replaces the stride, windows of 2×2 have stride 1, with zeros at the bottom and right edges as in timm.
     """
     if striding.stride > 1:
         return average_pool(x, striding.stride, striding.stride, ceil_mode=True, count_padding=False)
@@ -69,7 +72,7 @@ def averaged(x: jax.Array, striding: Striding) -> jax.Array:
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3×3 convolutions and the shortcut around them."""
+    """Two 3×3 convolutions and a shortcut."""
 
     @nn.compact
     def __call__(self, x):
@@ -84,11 +87,11 @@ class BasicBlock(ResidualBlock):
 
 
 class Bottleneck(ResidualBlock):
-    """1×1 reduce, 3×3, 1×1 expand, and the shortcut around them; the 3×3 in `groups` of filters · width_per_group / 64."""
+    """1×1 reduction, 3×3 in `groups` of filters · width_per_group / 64 channels, 1×1 expansion, and a shortcut."""
 
     groups: int = 1
     width_per_group: int = 64
-    stride_first: bool = False
+    stride_first: bool = False  # the first 1×1 carries the stride
 
     @nn.compact
     def __call__(self, x):
@@ -109,10 +112,10 @@ class Bottleneck(ResidualBlock):
 class ResNet(Network, kw_only=True):
     """Stem, stages of residual blocks, global average pool, linear head.
 
-    The "small" stem, a 3×3 convolution without stride and no pooling, is for images of about 32×32, which the ImageNet
-    stem would shrink to 8×8 before the first stage. `zero_init_last` starts every block as its shortcut, by a zero
-    scale in its last norm (Goyal et al., arXiv:1706.02677); off by default, as in torchvision. `output_stride` limits the
-    stride of the last stages, which are dilated instead.
+    The "small" stem, a 3×3 convolution with stride 1 and no pooling, is for images of about 32×32, which the ImageNet stem
+    would reduce to 8×8 before the first stage. `zero_init_last` initializes the scale of each block's last norm to zero, so
+    that a block initially equals its shortcut (Goyal et al., arXiv:1706.02677); off by default, as in torchvision.
+    `output_stride` limits the stride of the network: the last stages are dilated instead.
     """
 
     depths: tuple[int, ...]  # blocks in each stage
@@ -149,12 +152,12 @@ class ResNet(Network, kw_only=True):
         return x
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, 64), or (N, H, W, 64) with the small stem."""
+        """The stem up to its ReLU: (N, H, W, C) -> (N, H/2, W/2, 64), or (N, H, W, 64) with the small stem."""
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         return norm(name="stem_norm", activation=nn.relu)(conv(64, size, stride, name="stem_conv")(images))
 
     def stem_pool(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        """The max pool of the ImageNet stem: (N, H, W, C) -> (N, H/2, W/2, C)."""
         return max_pool(x, 3, 2, padding=1)
 
 
@@ -170,7 +173,7 @@ resnet("resnet50_v1", depths=(3, 4, 6, 3), block=v1)
 resnet("resnet101_v1", depths=(3, 4, 23, 3), block=v1)
 resnet("resnet152_v1", depths=(3, 8, 36, 3), block=v1)
 
-KERAS_RESNET = KERAS._replace(epsilon=1.001e-5)  # of both versions
+KERAS_RESNET = KERAS._replace(epsilon=1.001e-5)  # for ResNet and ResNet V2
 keras = partial(resnet, flavour=KERAS_RESNET._replace(conv_bias=True), block=v1)
 keras("keras/ResNet50", depths=(3, 4, 6, 3))  # 25.6 M
 keras("keras/ResNet101", depths=(3, 4, 23, 3))  # 44.6 M

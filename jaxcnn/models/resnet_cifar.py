@@ -1,8 +1,8 @@
 """Residual networks for CIFAR.
 
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385; section 4.2 and table 6.
-6n + 2 layers: a 3×3 convolution, three stages of n blocks with 16, 32 and 64 filters, global average pool, linear head.
-Shortcuts have no parameters (option A). Initialised by He et al. (fan in), biases zero.
+A network has 6n + 2 layers: a 3×3 convolution, three stages of n blocks with 16, 32 and 64 filters, global average pool, linear
+head. Shortcuts have no parameters (option A). Initialized by He et al. (fan in), biases zero.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ from jaxcnn.models.registry import variant
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions and the shortcut around them."""
+    """Two 3×3 convolutions and a shortcut."""
 
     filters: int
     striding: Striding
     conv: Callable
     norm: Callable
-    drop_rate: float | jax.Array = 0.0  # of stochastic depth; 0 in evaluation
+    drop_rate: float | jax.Array = 0.0  # rate of stochastic depth; 0 in evaluation
 
     @nn.compact
     def __call__(self, x):
@@ -39,15 +39,15 @@ class Block(nn.Module):
 
 
 def padded_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
-    """Every stride-th pixel, and zeros for the new channels: half on each side, as published weights have it (option A)."""
-    new = features - x.shape[-1]
-    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
+    """Returns every stride-th pixel of x with zeros as the new channels, half before and half after the others (option A)."""
+    added = features - x.shape[-1]
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (added // 2, added - added // 2)))
 
 
 class CifarResNet(Network, kw_only=True):
     """A 3×3 convolution, three stages of `depth` blocks, global average pool, linear head.
 
-    With `scan` a stage's equal blocks are compiled once.
+    With `scan`, the equal blocks of a stage are compiled as one loop.
     """
 
     depth: int  # blocks in each stage
@@ -56,7 +56,7 @@ class CifarResNet(Network, kw_only=True):
     num_classes: int = 10
     scan: bool = False
 
-    pre_activation: ClassVar[bool] = False  # norm and ReLU stand before the convolutions, and follow the last block
+    pre_activation: ClassVar[bool] = False  # norm and ReLU precede convolutions and follow the last block
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/4, W/4, F)."""
@@ -67,8 +67,8 @@ class CifarResNet(Network, kw_only=True):
 
         for stage, filters in enumerate(self.filters, start=1):
             names = [f"stage{stage}_block{index}" for index in range(1, self.depth + 1)]
-            last = self.drop_path_rate / (3 * self.depth) if train else 0.0
-            rates = [last * ((stage - 1) * self.depth + index) for index in range(1, self.depth + 1)]
+            increment = self.drop_path_rate / (3 * self.depth) if train else 0.0
+            rates = [increment * ((stage - 1) * self.depth + index) for index in range(1, self.depth + 1)]
             block = partial(self.block, filters=filters, conv=conv, norm=norm, **self.block_options(train))
             first = partial(block, striding=Striding(2 if stage > 1 else 1))
             if self.pre_activation:
@@ -83,7 +83,7 @@ class CifarResNet(Network, kw_only=True):
         return x
 
     def block_options(self, train: bool) -> dict[str, Any]:
-        """Arguments of every block."""
+        """Returns further arguments of every block."""
         return {}
 
 

@@ -1,12 +1,12 @@
-"""timm's residual networks with squeeze-excitation, efficient channel attention, a deeper stem or antialiasing.
+"""timm's residual networks with squeeze-and-excitation, efficient channel attention, a deeper stem or antialiasing.
 
 Hu, Shen, Sun: Squeeze-and-Excitation Networks. CVPR 2018, arXiv:1709.01507: `seresnet…`.
 Wang, Wu, Zhu, Li, Zuo, Hu: ECA-Net: Efficient Channel Attention. CVPR 2020, arXiv:1910.03151: `ecaresnet…`.
 He, Zhang, Zhang, Zhang, Xie, Li: Bag of Tricks for Image Classification. CVPR 2019, arXiv:1812.01187, figure 2: `resnet…d`
-has three 3×3 convolutions for a stem (ResNet-C) and averages before it projects a shortcut (ResNet-D).
+has a stem of three 3×3 convolutions (ResNet-C) and average pooling before the projection of a shortcut (ResNet-D).
 Zhang: Making Convolutional Networks Shift-Invariant Again. ICML 2019, arXiv:1904.11486: `resnetblur…`.
 
-Every block starts as its shortcut (zero_init_last), as timm has it.
+As in timm, the last norm of each block starts with a zero scale (zero_init_last).
 """
 
 import math
@@ -24,12 +24,12 @@ from jaxcnn.models.resnet import BasicBlock, Bottleneck, ResNet
 
 
 def squeeze_excite(features: int, *, norm: Callable, dtype: jax.typing.DTypeLike, name: str) -> nn.Module:
-    """Reduces to a 16th of the features, rounded to a multiple of 8."""
+    """Returns a SqueezeExcite with a reduction of 16, rounded to a multiple of 8 channels."""
     return SqueezeExcite(max(8, int(features / 16 + 4) // 8 * 8), dtype=dtype, name=name)
 
 
 class EfficientChannelAttention(nn.Module):
-    """Each channel times a gate, computed from the means of its neighbours: some for few channels, more for many."""
+    """Multiplies each channel by a gate: a 1-D convolution of the channels' global means. Its size grows with their number."""
 
     features: int
     norm: Callable
@@ -40,19 +40,19 @@ class EfficientChannelAttention(nn.Module):
         """(N, H, W, C) -> (N, H, W, C)."""
         size = int((math.log2(self.features) + 1) / 2)  # equation 12
         size += 1 - size % 2
-        kernel = self.param("kernel", uniform(size**-0.5), (1, 1, size), jnp.float32)  # a Conv1d's, as published
+        kernel = self.param("kernel", uniform(size**-0.5), (1, 1, size), jnp.float32)  # shaped as published
         means = jnp.pad(x.astype(jnp.float32).mean((1, 2)), ((0, 0), (size // 2, size // 2)))
         y = sum(means[:, i : i + self.features] * kernel[0, 0, i] for i in range(size))
         return x * nn.sigmoid(y).astype(x.dtype).reshape(-1, 1, 1, self.features)
 
 
 class ResNetD(ResNet, kw_only=True):
-    """A ResNet with three 3×3 convolutions for a stem; the first of them strides, unless the stem is "small"."""
+    """A ResNet with a stem of three 3×3 convolutions. The first has stride 2, or 1 if the stem is "small"."""
 
-    stem_widths: tuple[int, int]  # of the first two
+    stem_widths: tuple[int, int]  # of the first two convolutions
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, 64), or (N, H, W, 64) with the small stem."""
+        """The stem up to its ReLU: (N, H, W, C) -> (N, H/2, W/2, 64), or (N, H, W, 64) with the small stem."""
         first, second = self.stem_widths
         x = conv(first, 3, 2 if self.stem == "imagenet" else 1, name="stem_conv")(images)
         x = conv(second, 3, name="stem_conv2")(norm(name="stem_norm1", activation=nn.relu)(x))
@@ -61,10 +61,10 @@ class ResNetD(ResNet, kw_only=True):
 
 
 class BlurResNet(ResNet):
-    """A ResNet whose stem pools without stride and blurs then."""
+    """A ResNet whose stem has a max pool with stride 1 and a blur pool with stride 2."""
 
     def stem_pool(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        """The pooling of the ImageNet stem: (N, H, W, C) -> (N, H/2, W/2, C)."""
         return blur_pool(max_pool(x, 3, 1, padding=1), 2)
 
 

@@ -1,14 +1,14 @@
-"""Pre-activation residual networks (ResNet v2): the paper's and Keras's.
+"""Pre-activation residual networks (ResNet V2) of the paper and of Keras.
 
 He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027; figure 4(e), table 5 and the
-appendix: norm and ReLU stand before each convolution, so nothing is between one shortcut and the next. The first norm and
-ReLU stand right after the stem, before the first split; others follow the last block. A projected shortcut shares its
+appendix. Norm and ReLU precede each convolution, so that shortcuts form an identity path through a stage. The stem is
+followed by norm and ReLU before the first block, and so is the last block. A projection shortcut receives the output of its
 block's first norm and ReLU.
 
-The paper's strides in a bottleneck's first 1×1, as its authors' code does, in the first block of a stage. Keras's strides
-in the 3×3 of a stage's last block, where the shortcut takes every second pixel; its first block has a norm of its own; its
-stem is pooled with zeros around it, which win over what is negative; some of its convolutions have biases.
-Initialised by He et al. (fan out) as torchvision's ResNets, and Keras's by Glorot.
+In the paper's networks the first 1×1 convolution in the first block of a stage carries the stride, as in the authors' code.
+In Keras's, the 3×3 convolution in the last block of a stage carries it, and the shortcut takes every second pixel. Keras's
+first block has a separate norm, its max pool includes zeros around the stem's output, and some convolutions have biases.
+Initialized by He et al. (fan out) as torchvision's ResNets; Keras's by Glorot.
 """
 
 from collections.abc import Callable
@@ -26,17 +26,17 @@ from jaxcnn.models.resnet import KERAS_RESNET, averaged
 
 
 class PreActBottleneck(nn.Module):
-    """1×1 reduce, 3×3, 1×1 expand, norm and ReLU before each, and the shortcut around them."""
+    """1×1 reduction, 3×3, 1×1 expansion, each after norm and ReLU, and a shortcut."""
 
     filters: int
     striding: Striding
-    drop_rate: float | jax.Array  # of stochastic depth; 0 in evaluation
+    drop_rate: float | jax.Array  # rate of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
-    activated: bool = False  # norm and ReLU are behind the input already
+    activated: bool = False  # the input has passed norm and ReLU already
     stride_first: bool = False
     average_shortcut: bool = False
-    use_bias: bool = False  # Keras's: in what is added
+    use_bias: bool = False  # in the convolutions before the addition, as in Keras
 
     @nn.compact
     def __call__(self, x):
@@ -53,7 +53,7 @@ class PreActBottleneck(nn.Module):
         return y + self.shortcut(x, activated)
 
     def shortcut(self, x, activated):
-        """The identity, every stride-th pixel; or a projection where the number of channels changes."""
+        """Returns every stride-th pixel of x, or a projection if the number of channels changes."""
         stride = self.striding.stride
         if x.shape[-1] == 4 * self.filters:
             return x[:, ::stride, ::stride]
@@ -65,17 +65,17 @@ class PreActBottleneck(nn.Module):
 class ResNetV2(Network, kw_only=True):
     """Stem, four stages of pre-activation blocks, norm and ReLU, global average pool, linear head.
 
-    `stem` and `output_stride` are ResNet's. `stage4` is what the last norm and ReLU give.
+    `stem` and `output_stride` are as in ResNet. The feature map `stage4` is the output of the last norm and ReLU.
     """
 
     depths: tuple[int, ...]  # blocks in each stage
     block: Callable[..., PreActBottleneck]
-    width: int  # of the stem; a block's output in the first stage is 4 times as wide
+    width: int  # channels of the stem; blocks of the first stage have 4 times as many
     stem: Literal["imagenet", "small"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
 
-    stem_norm: ClassVar[bool] = True  # norm and ReLU right after the stem
-    stride_last: ClassVar[bool] = False  # a stage strides in its last block, and there is no stride after the last stage
+    stem_norm: ClassVar[bool] = True  # the stem is followed by norm and ReLU
+    stride_last: ClassVar[bool] = False  # the last block of a stage carries the stride, except in the last stage
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
@@ -93,10 +93,10 @@ class ResNetV2(Network, kw_only=True):
         for stage, (depth, striding) in enumerate(stages, start=1):
             for index in range(1, depth + 1):
                 blocks += 1
-                strides_here = index == (depth if self.stride_last else 1)
+                has_stride = index == (depth if self.stride_last else 1)
                 block = self.block(
                     filters=self.width * 2 ** (stage - 1),
-                    striding=striding if strides_here else Striding(1, dilation, dilation),
+                    striding=striding if has_stride else Striding(1, dilation, dilation),
                     drop_rate=self.drop_path_rate * blocks / sum(self.depths) if train else 0.0,
                     conv=conv,
                     norm=norm,
@@ -104,39 +104,39 @@ class ResNetV2(Network, kw_only=True):
                     name=f"stage{stage}_block{index}",
                 )
                 x = self.run(block, x)
-                dilation = striding.dilation if strides_here else dilation
+                dilation = striding.dilation if has_stride else dilation
             if stage == len(self.depths):
                 x = norm(name="head_norm", activation=nn.relu)(x)
             self.sow("intermediates", f"stage{stage}", x)
         return x
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
+        """The stem's convolution: (N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
         size, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
         return conv(self.width, size, stride, name="stem_conv")(images)
 
     def stem_pool(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        """The max pool of the ImageNet stem: (N, H, W, C) -> (N, H/2, W/2, C)."""
         return max_pool(x, 3, 2, padding=1)
 
 
 class KerasResNetV2(ResNetV2):
-    """Keras's."""
+    """Keras's form: see the head of this file."""
 
     stem_norm = False
     stride_last = True
 
     def first_layers(self, images: jax.Array, conv: Callable, norm: Callable) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
+        """The stem's convolution: (N, H, W, C) -> (N, H/2, W/2, width), or (N, H, W, width) with the small stem."""
         return super().first_layers(images, partial(conv, use_bias=True), norm)
 
     def stem_pool(self, x: jax.Array) -> jax.Array:
-        """(N, H, W, C) -> (N, H/2, W/2, C)."""
+        """The max pool of the ImageNet stem: (N, H, W, C) -> (N, H/2, W/2, C)."""
         return zero_padded_max_pool(x)
 
 
 def zero_padded_max_pool(x: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, H/2, W/2, C): the maximum of each 3×3 window of stride 2, in which zeros at the edges count."""
+    """Max pooling of 3×3 windows with stride 2 and zero padding: (N, H, W, C) -> (N, H/2, W/2, C)."""
     return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
 
 

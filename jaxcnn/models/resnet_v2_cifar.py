@@ -1,13 +1,13 @@
 """Pre-activation residual networks for CIFAR, and Wide Residual Networks.
 
 He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027; section 3 and table 4:
-`preact_resnet110` of blocks of two 3×3 convolutions and shortcuts without parameters, `preact_resnet164` and `1001` of
-bottlenecks with projected shortcuts where the width changes, as in the authors' code.
-Zagoruyko, Komodakis: Wide Residual Networks. BMVC 2016, arXiv:1605.07146; table 1: `wrn_28_10` has 28 layers and is 10 times
-as wide; dropout, if any, stands between a block's two convolutions (the paper's rate is 0.3).
+`preact_resnet110` has blocks of two 3×3 convolutions and shortcuts without parameters, `preact_resnet164` and
+`preact_resnet1001` have bottlenecks with projection shortcuts if the width changes, as in the authors' code.
+Zagoruyko, Komodakis: Wide Residual Networks. BMVC 2016, arXiv:1605.07146; table 1: `wrn_28_10` has 28 layers and
+10 times the width. Dropout, if any, is applied between the two convolutions of a block (rate 0.3 in the paper).
 
-A 3×3 convolution, three stages, norm and ReLU, global average pool, linear head. As the papers' codes do it, convolutions
-start by He et al. (fan out, and fan in for the wide ones), the head uniform, biases zero.
+A network consists of a 3×3 convolution, three stages, norm and ReLU, global average pool and a linear head. As in the authors'
+code, convolutions are initialized by He et al. (fan out; fan in for wide networks), the head uniformly, biases with zero.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ from jaxcnn.models.resnet_v2 import PreActBottleneck
 
 
 class PreActBlock(nn.Module):
-    """Two 3×3 convolutions, norm and ReLU before each, and the shortcut around them."""
+    """Two 3×3 convolutions, each after norm and ReLU, and a shortcut."""
 
     filters: int
     striding: Striding
-    drop_rate: float | jax.Array  # of stochastic depth; 0 in evaluation
+    drop_rate: float | jax.Array  # rate of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
-    activated: bool = False  # norm and ReLU are behind the input already
-    project: bool = False
-    dropout: float = 0.0  # 0 in evaluation
+    activated: bool = False  # the input has passed norm and ReLU already
+    project: bool = False  # shortcuts are projections if the number of channels changes
+    dropout: float = 0.0  # rate between the convolutions; 0 in evaluation
 
     @nn.compact
     def __call__(self, x):
@@ -47,25 +47,25 @@ class PreActBlock(nn.Module):
         return y + self.shortcut(x, activated)
 
     def shortcut(self, x, activated):
-        """Where the number of channels changes a projection, if asked for; else without parameters."""
+        """Returns a projection if `project` is set and the width changes, or else a shortcut without parameters."""
         if self.project and x.shape[-1] != self.filters:
             return self.conv(self.filters, 1, self.striding.stride, name="shortcut_conv")(activated)
         return padded_shortcut(x, self.filters, self.striding.stride)
 
 
 class PreActCifarResNet(CifarResNet):
-    """Norm and ReLU stand before the convolutions; the first ones right after the stem."""
+    """A CifarResNet with norm and ReLU before the convolutions. The first ones follow the stem."""
 
     pre_activation = True
 
 
 class WideResNet(PreActCifarResNet):
-    """The same with dropout between the convolutions of a block, at the rate `drop_rate`."""
+    """A PreActCifarResNet with dropout between the convolutions of a block, at the rate `drop_rate`."""
 
     head_dropout = False
 
     def block_options(self, train: bool) -> dict[str, Any]:
-        """Arguments of every block."""
+        """Returns further arguments of every block."""
         return {"dropout": self.drop_rate if train else 0.0}
 
 

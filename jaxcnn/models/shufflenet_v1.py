@@ -1,8 +1,8 @@
 """ShuffleNet.
 
 Zhang, Zhou, Lin, Sun: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices. CVPR 2018,
-arXiv:1707.01083; figure 2 and table 1. s× scales the channels of all convolutions, the stem too. The head starts as
-PyTorch's nn.Linear, convolutions by He et al. (fan out); the paper does not say how.
+arXiv:1707.01083; figure 2 and table 1. A scale of s× multiplies the channels of all convolutions, including the stem.
+Convolutions are initialized by He et al. (fan out), the head as PyTorch's nn.Linear; the paper does not specify it.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ DEPTHS = (4, 8, 4)  # blocks in stages 2 to 4
 
 
 class Block(nn.Module):
-    """Grouped 1×1 to a quarter of the channels, shuffled, 3×3 depthwise, grouped 1×1; and the shortcut around them.
+    """Grouped 1×1 reduction to a quarter, channel shuffle, 3×3 depthwise, grouped 1×1 expansion, and a shortcut.
 
-    With a stride the shortcut is a 3×3 average pool, and is concatenated instead of added.
+    With stride 2 the shortcut is a 3×3 average pool, which is concatenated instead of added.
     """
 
     filters: int
@@ -36,7 +36,7 @@ class Block(nn.Module):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         narrow = self.filters // 4
         outputs = self.filters if self.stride == 1 else self.filters - x.shape[-1]
-        groups = self.groups if 2 * x.shape[-1] >= self.filters else 1  # the stem's few channels are not split
+        groups = self.groups if 2 * x.shape[-1] >= self.filters else 1  # not for the stem's few channels
         y = self.conv(narrow, 1, groups=groups, name="conv1")(x)
         y = self.norm(name="norm1", activation=nn.relu)(y)
         y = channel_shuffle(y, self.groups)
@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 
 class ShuffleNet(Network, kw_only=True):
-    """Stem, three stages of blocks, global average pool, linear head; "stage1" is the pooled stem."""
+    """Stem, three stages of blocks, global average pool, linear head. The feature map "stage1" is the pooled stem."""
 
     block: Callable[..., nn.Module]
     widths: tuple[int, ...]  # channels of the stem and of stages 2 to 4
@@ -75,7 +75,7 @@ class ShuffleNet(Network, kw_only=True):
 
 
 def shufflenet_v1(name: str, groups: int, scale: float = 1.0) -> None:
-    """All need about as many operations, whatever the groups."""
+    """Declares a variant. Widths depend on groups such that the number of operations is about the same (table 1)."""
     width = int({1: 144, 2: 200, 3: 240, 4: 272, 8: 384}[groups] * scale)
     widths, block = (int(24 * scale), width, 2 * width, 4 * width), partial(Block, groups=groups)
     variant(name, ShuffleNet, flavour=TORCHVISION, block=block, widths=widths, image_size=224, paper="arXiv:1707.01083")

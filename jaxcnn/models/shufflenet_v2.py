@@ -1,8 +1,8 @@
 """ShuffleNet V2.
 
 Ma, Zhang, Zheng, Sun: ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design. ECCV 2018,
-arXiv:1807.11164; figure 3 (c, d) and table 5. The channels of stage 4 at 2.0× are 976 as in the paper, and all weights
-start uniform within ±1/sqrt(fan in) (PyTorch's default), as torchvision's.
+arXiv:1807.11164; figure 3 (c, d) and table 5. Initialized as in torchvision by PyTorch's default: uniform within
+±1/sqrt(fan in).
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from jaxcnn.models.shufflenet_v1 import ShuffleNet
 
 
 class Block(nn.Module):
-    """Half of the channels go through 1×1, 3×3 depthwise, 1×1, the others past them; then both are shuffled.
+    """Splits the channels, applies 1×1, 3×3 depthwise and 1×1 to one half, concatenates the halves and shuffles channels.
 
-    With a stride all channels go through both branches, each with a depthwise convolution, and their number changes.
+    With stride 2 there is no split: both branches receive all channels, and the shortcut branch has convolutions too.
     """
 
     filters: int
@@ -34,12 +34,12 @@ class Block(nn.Module):
         """(N, H, W, C) -> (N, H/stride, W/stride, filters)."""
         half = self.filters // 2
         if self.stride == 1:
-            past, y = jnp.split(x, 2, axis=-1)
+            shortcut, y = jnp.split(x, 2, axis=-1)
         else:
-            past = self.conv(x.shape[-1], 3, self.stride, groups=x.shape[-1], name="shortcut_depthwise")(x)
-            past = self.norm(name="shortcut_norm1")(past)
-            past = self.conv(half, 1, name="shortcut_conv")(past)
-            past = self.norm(name="shortcut_norm2", activation=nn.relu)(past)
+            shortcut = self.conv(x.shape[-1], 3, self.stride, groups=x.shape[-1], name="shortcut_depthwise")(x)
+            shortcut = self.norm(name="shortcut_norm1")(shortcut)
+            shortcut = self.conv(half, 1, name="shortcut_conv")(shortcut)
+            shortcut = self.norm(name="shortcut_norm2", activation=nn.relu)(shortcut)
             y = x
         y = self.conv(half, 1, name="conv1")(y)
         y = self.norm(name="norm1", activation=nn.relu)(y)
@@ -47,11 +47,11 @@ class Block(nn.Module):
         y = self.norm(name="norm2")(y)
         y = self.conv(half, 1, name="conv2")(y)
         y = self.norm(name="norm3", activation=nn.relu)(y)
-        return channel_shuffle(jnp.concatenate([past, y], axis=-1), 2)
+        return channel_shuffle(jnp.concatenate([shortcut, y], axis=-1), 2)
 
 
 class ShuffleNetV2(ShuffleNet):
-    """The same with these blocks, and a 1×1 convolution before the pool."""
+    """A ShuffleNet with the blocks of V2 and a 1×1 convolution before the pool."""
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""

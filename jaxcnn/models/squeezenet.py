@@ -4,9 +4,9 @@ Iandola, Han, Moskewicz, Ashraf, Dally, Keutzer: SqueezeNet: AlexNet-level accur
 <0.5MB model size. 2016, arXiv:1602.07360; figures 1 and 2, table 1. `squeezenet1_1` is the authors' later network with
 2.4 times less computation: a smaller first convolution, and pooling earlier.
 
-As torchvision, after the authors' published network: no padding in the first convolution (the paper's table has 111
-positions, this 109), pooling that keeps what reaches over the edge, and a ReLU after the last convolution too.
-Initialised by He et al. (fan in, uniform), the last convolution normal with deviation 0.01, biases zero.
+As in torchvision and the authors' published network, the first convolution has no padding (109 positions, where the paper's
+table has 111), pooling uses ceil mode, and a ReLU follows the last convolution too. Initialized by He et al. (fan in,
+uniform), the last convolution by a normal distribution with σ = 0.01, biases with zero.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from jaxcnn.settings import Share
 
 
 class Fire(nn.Module):
-    """1×1 convolutions to `squeeze` maps, and of these 1×1 and 3×3 convolutions to 4·squeeze maps each."""
+    """1×1 convolution to `squeeze` maps; then, concatenated, 1×1 and 3×3 convolutions to 4·squeeze maps each."""
 
     squeeze: int
     conv: Callable
@@ -32,13 +32,13 @@ class Fire(nn.Module):
     def __call__(self, x):
         """(N, H, W, C) -> (N, H, W, 8·squeeze)."""
         x = nn.relu(self.conv(self.squeeze, 1, name="squeeze")(x))
-        one = nn.relu(self.conv(4 * self.squeeze, 1, name="expand1x1")(x))
-        three = nn.relu(self.conv(4 * self.squeeze, 3, name="expand3x3")(x))
-        return jnp.concatenate([one, three], axis=-1)
+        expand1x1 = nn.relu(self.conv(4 * self.squeeze, 1, name="expand1x1")(x))
+        expand3x3 = nn.relu(self.conv(4 * self.squeeze, 3, name="expand3x3")(x))
+        return jnp.concatenate([expand1x1, expand3x3], axis=-1)
 
 
 class SqueezeNet(Network, kw_only=True):
-    """Fire modules fire2 to fire9 in three stages, max pooling before each stage; a 1×1 convolution makes the logits."""
+    """Stem, fire modules in three stages with max pooling before each, dropout, 1×1 convolution to the classes, mean."""
 
     stem_filters: int
     stem_size: int
@@ -49,7 +49,7 @@ class SqueezeNet(Network, kw_only=True):
 
     @property
     def smallest(self) -> int:
-        """The least height and width of images: the third pooling takes no less than 2×2."""
+        """The minimum height and width of images, for which the third pooling has inputs of 2×2."""
         return self.stem_size + 14
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -74,7 +74,7 @@ class SqueezeNet(Network, kw_only=True):
 
 
 def mean_of_maps(model: Network, x: jax.Array) -> jax.Array:
-    """A head of a 1×1 convolution to a map for each class, and a ReLU: (N, H, W, C) -> means (N, num_classes) float32."""
+    """A 1×1 convolution to one map per class, ReLU, and global average: (N, H, W, C) -> (N, num_classes) float32."""
     init = model.flavour.head_init or model.flavour.kernel_init
     conv = model.flavour.conv(jnp.float32)(model.num_classes, 1, kernel_init=init, name="head")
     return global_average_pool(nn.relu(conv(x.astype(jnp.float32))))

@@ -1,15 +1,15 @@
 """VGG.
 
 Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition. ICLR 2015, arXiv:1409.1556;
-table 1, configurations A, B, D and E. Five stages of 3×3 convolutions, then three linear layers on 7×7 maps; of images
-that are not 224×224, the maps are averaged (or repeated) to 7×7, as torchvision does.
-"_bn" has batch norm after every convolution, which came after the paper.
+table 1, configurations A, B, D and E. Five stages of 3×3 convolutions precede three linear layers on 7×7 maps. For images of
+another size than 224×224, maps are averaged (or repeated) to 7×7, as in torchvision. The variants "_bn" have batch norm after
+every convolution, which is newer than the paper.
 
-The form for CIFAR has batch norm instead of biases and one linear layer on the means of the last maps, which are not
-pooled before: the VGGNet of Liu et al.: Learning Efficient Convolutional Networks through Network Slimming. ICCV 2017,
-arXiv:1708.06519; but the scales of its norms start at 1, not at 0.5.
+The variants for CIFAR have batch norm instead of biases, no pool after the last stage, and one linear layer after a global
+average pool. They are the VGGNet of Liu et al.: Learning Efficient Convolutional Networks through Network Slimming. ICCV 2017,
+arXiv:1708.06519; but the scales of norms are initialized with 1 instead of 0.5.
 
-Linear layers start normal with deviation 0.01 as in torchvision, or as Keras's do; biases zero.
+Linear layers are initialized as in the library: in torchvision by a normal distribution with σ = 0.01; biases with zero.
 """
 
 from functools import partial
@@ -25,18 +25,18 @@ from jaxcnn.settings import Share
 
 
 def layer_name(kind: str, stage: int, index: int) -> str:
-    """What the index-th "conv" or "norm" of a stage is called."""
+    """Returns the name of the index-th "conv" or "norm" of a stage."""
     return f"stem_{kind}" if stage == index == 1 else f"stage{stage}_{kind}{index}"
 
 
 class VGG(Network, kw_only=True):
-    """Stages of 3×3 convolutions, each with a max pool, and a head of three linear layers.
+    """Stages of 3×3 convolutions, each with a max pool, and three linear layers.
 
-    `drop_rate` is of the dropout behind each of the two hidden linear layers. Without a head, the last maps' means.
+    Dropout follows each of the two hidden linear layers. With num_classes=0, the network returns the mean of its last maps.
     """
 
     depths: tuple[int, ...]  # convolutions in each stage
-    channels_first: bool  # published weights of fc1 count positions within channels
+    channels_first: bool  # positions vary fastest in the inputs of fc1, as in torchvision's weights
     drop_rate: Share = 0.5
 
     without = frozenset({"drop_path_rate", "freeze_norm", "remat"})
@@ -70,14 +70,14 @@ class VGG(Network, kw_only=True):
 
 
 class NormVGG(VGG):
-    """With batch norm after every convolution."""
+    """A VGG with batch norm after every convolution."""
 
     without = frozenset({"drop_path_rate", "remat"})
     batch_norm = True
 
 
 class CifarVGG(NormVGG):
-    """The form for CIFAR: the last stage has no max pool, and the head is one linear layer."""
+    """The form for CIFAR: no max pool after the last stage, global average pool, one linear layer."""
 
     smallest = 16
     last_pool = False

@@ -1,11 +1,11 @@
 """Xception.
 
-Chollet: Xception: Deep Learning with Depthwise Separable Convolutions. CVPR 2017, arXiv:1610.02357; figure 5. Keras's is
-the author's; timm's legacy_xception pads pooling on both sides and takes 1e-5 for batch norm's epsilon.
+Chollet: Xception: Deep Learning with Depthwise Separable Convolutions. CVPR 2017, arXiv:1610.02357; figure 5. Keras's
+is the author's implementation. timm's legacy_xception has symmetric padding in its pools and 1e-5 as epsilon of batch norm.
 timm's xception41, 65 and 71 are the Modified Aligned Xception of Chen, Zhu, Papandreou, Schroff, Adam: Encoder-Decoder with
-Atrous Separable Convolution. ECCV 2018, arXiv:1802.02611; figure 4: strided separable convolutions instead of pooling,
-batch norm after each depthwise convolution too, a longer exit.
-Initialised as the library does: Keras by Glorot, legacy_xception by He et al. (fan out), xception41 with PyTorch's own.
+Atrous Separable Convolution. ECCV 2018, arXiv:1802.02611; figure 4: separable convolutions with stride 2 instead of
+pooling, batch norm also after depthwise convolutions, and a longer exit flow.
+Initialized as in the library: Keras's by Glorot, legacy_xception by He et al. (fan out), xception41 to 71 by PyTorch's default.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ from jaxcnn.models.registry import variant
 
 
 def separable(x: jax.Array, features: int, conv: Callable, name: str) -> jax.Array:
-    """(N, H, W, C) -> (N, H, W, features): a 3×3 depthwise convolution and a 1×1, nothing between them."""
+    """Applies a 3×3 depthwise and a 1×1 convolution with nothing between them: (N, H, W, C) -> (N, H, W, features)."""
     x = conv(x.shape[-1], 3, groups=x.shape[-1], name=f"{name}_depthwise")(x)
     return conv(features, 1, name=f"{name}_pointwise")(x)
 
 
 class Block(nn.Module):
-    """ReLU and separable convolution two or three times, max-pooling where it strides, and the shortcut around them."""
+    """Two or three times ReLU, separable convolution and norm; a max pool if the stride is 2; and a shortcut."""
 
     filters: tuple[int, ...]
     stride: int
     first_relu: bool
     pool_padding: int | Literal["SAME"]
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
 
@@ -51,16 +51,16 @@ class Block(nn.Module):
 
 
 def shortcut(x: jax.Array, features: int, stride: int, conv: Callable, norm: Callable) -> jax.Array:
-    """The identity, or a projection where the size or the number of channels changes."""
+    """Returns x, or its projection if the size or the number of channels changes."""
     if stride == 1 and x.shape[-1] == features:
         return x
     return norm(name="shortcut_norm")(conv(features, 1, stride, name="shortcut_conv")(x))
 
 
 class Xception(Network, kw_only=True):
-    """Stem, blocks in three flows, two separable convolutions, global average pool, dropout, linear head.
+    """Stem, blocks in entry, middle and exit flow, two separable convolutions, global average pool, dropout, linear head.
 
-    `drop_path_rate` applies to the last block; the rate of the first is 0.
+    The rate of stochastic depth grows from 0 in the first block.
     """
 
     pool_padding: int | Literal["SAME"]
@@ -97,13 +97,13 @@ class Xception(Network, kw_only=True):
 
 
 class AlignedBlock(nn.Module):
-    """Three separable convolutions, the last of which strides; all after a ReLU and around them a shortcut, if `residual`."""
+    """Three separable convolutions, the last with the stride. If `residual`, ReLUs come first and there is a shortcut."""
 
     filters: tuple[int, int, int]
     stride: int
     dilation: int
     residual: bool
-    drop_rate: float  # of stochastic depth; 0 in evaluation
+    drop_rate: float  # rate of stochastic depth; 0 in evaluation
     conv: Callable
     norm: Callable
 
@@ -128,12 +128,12 @@ class AlignedBlock(nn.Module):
 class AlignedXception(Network, kw_only=True):
     """Stem, blocks of three separable convolutions, global average pool, dropout, linear head.
 
-    `drop_path_rate` applies to the last block; the rate of the first is 0. `output_stride` limits the stride of the last
-    blocks: what follows a stride that is left out is dilated instead.
+    The rate of stochastic depth grows from 0 in the first block. `output_stride` limits the stride of the network: the last
+    blocks are dilated instead.
     """
 
-    entry: tuple[tuple[int, int], ...]  # width and stride of its blocks
-    middle: int  # blocks
+    entry: tuple[tuple[int, int], ...]  # width and stride of each block of the entry flow
+    middle: int  # blocks in the middle flow
     output_stride: Literal[8, 16, 32] = 32
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -164,7 +164,7 @@ class AlignedXception(Network, kw_only=True):
             )
             x = self.run(block, x)
             stage += stride > 1
-            if number == len(blocks) or blocks[number][1] > 1:  # the next one strides
+            if number == len(blocks) or blocks[number][1] > 1:  # the next block has a stride
                 self.sow("intermediates", f"stage{stage}", x)
         return x
 

@@ -95,7 +95,9 @@ class Pretrained:
         except (TypeError, ValueError) as error:
             raise UserError(f"it has tensors that are not numeric ({first_line(error)})") from error
         axes = weights.class_axes(self.name, self.preprocessing.input_shape, **arguments)
-        outputs = next((flat[path].shape[of[0]] for path, of in axes.items() if path in flat and flat[path].ndim > of[0]), 0)
+        outputs = next(
+            (flat[path].shape[along[0]] for path, along in axes.items() if path in flat and flat[path].ndim > along[0]), 0
+        )
         return self._checked(flat, outputs, **arguments)
 
     def _checked(self, flat: Mapping[tuple[str, ...], Any], outputs: int, **arguments: Any) -> tuple[Variables, int]:

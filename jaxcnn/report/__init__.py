@@ -1,4 +1,4 @@
-"""What a finished run leaves behind for people: its curves, its layers and the task's sections, on one page."""
+"""The report page of a finished run, the page about a data set, and tables in plain text."""
 
 from jaxcnn.report.model_summary import as_text, summarize
 from jaxcnn.report.page import network_section, write_report

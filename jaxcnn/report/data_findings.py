@@ -1,4 +1,4 @@
-"""The findings about a data set, as numbers and as a few lines of text."""
+"""The findings about a data set as plain values for JSON, and as a few lines of text."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.inspect import Inspection, Seen
-from jaxcnn.report.data_counts import counted, listed
 from jaxcnn.report.data_found import Found
+from jaxcnn.report.html import counted
 
 
 def findings(found: Found) -> dict[str, Any]:
-    """What was found, as plain values: what --json writes."""
+    """Returns the findings as plain values, which `show_data.py --json` writes."""
     inspection, dataset, names = found.inspection, found.dataset, found.dataset.class_names
-    labels = [of for of in found.counts if of.field == "label"]
+    labels = [counts for counts in found.counts if counts.field == "label"]
     sizes = [(image.shape[0], image.shape[1]) for image in inspection.readable]
     by_area = sorted(inspection.readable, key=lambda image: image.shape[0] * image.shape[1])
     return {
@@ -27,9 +27,9 @@ def findings(found: Found) -> dict[str, Any]:
         "classes": labels[0].by_name() if labels else {},
         "imbalance": labels[0].imbalance() if labels else "",
         "targets": {
-            of.field: {"counted": of.units, "classes": of.by_name(), "imbalance": of.imbalance()}
-            for of in found.counts
-            if of.field != "label"
+            counts.field: {"counted": counts.units, "classes": counts.by_name(), "imbalance": counts.imbalance()}
+            for counts in found.counts
+            if counts.field != "label"
         },
         "overlap": {" & ".join(pair): count for pair, count in inspection.overlaps().items()},
         "readable": {part: sum(image.part == part for image in inspection.readable) for part in inspection.sizes},
@@ -56,32 +56,32 @@ def findings(found: Found) -> dict[str, Any]:
 
 
 def as_text(findings: Mapping[str, Any]) -> str:
-    """The findings in a few lines; what is wrong comes first."""
+    """Returns the findings as a few lines of text, problems first."""
     images, sizes = findings["images"], findings["sizes"]
-    lines = [
-        f"{findings['data']}: {counted(sum(images.values()), 'image')}, " + listed(f"{n:,} {p}" for p, n in images.items())
-    ]
+    splits = ", ".join(f"{n:,} {split}" for split, n in images.items())
+    lines = [f"{findings['data']}: {counted(sum(images.values()), 'image')} ({splits})"]
     lines += findings["notes"]
     if findings["looked_at"] < sum(images.values()):
-        lines.append(f"looked at: {findings['looked_at']:,} of them, spread evenly (--sample)")
+        lines.append(f"examined: {findings['looked_at']:,} of them, evenly spaced (--sample)")
     shared = [
         f"{counted(count, 'image')} in both {pair.replace(' & ', ' and ')}" for pair, count in findings["overlap"].items()
     ]
-    lines.append("overlap: " + (listed(shared) if shared else "none between the parts"))
-    surplus = {part: findings["readable"][part] - distinct for part, distinct in findings["distinct"].items()}
-    copies = [f"{counted(count, 'copy', 'copies')} within {part}" for part, count in surplus.items() if count]
-    lines.append("duplicates: " + (listed(copies) if copies else "none within a part"))
+    lines.append("overlap: " + (", ".join(shared) if shared else "none between splits"))
+    surplus = {split: findings["readable"][split] - distinct for split, distinct in findings["distinct"].items()}
+    copies = [f"{counted(count, 'copy', 'copies')} within {split}" for split, count in surplus.items() if count]
+    lines.append("duplicates: " + (", ".join(copies) if copies else "none within a split"))
     if findings["contradicting"]:
         lines[-1] += f"; {counted(findings['contradicting'], 'image')} with different labels"
-    wrong = findings["unreadable"]
-    lines.append(f"unreadable: {len(wrong) or 'none'}" + "".join(f"\n  {i['name']}: {i['reason']}" for i in wrong[:10]))
-    if len(wrong) > 10:
-        lines.append(f"  … and {len(wrong) - 10:,} more")
+    unreadable = findings["unreadable"]
+    names = "".join(f"\n  {image['name']}: {image['reason']}" for image in unreadable[:10])
+    lines.append(f"unreadable: {len(unreadable) or 'none'}{names}")
+    if len(unreadable) > 10:
+        lines.append(f"  … and {len(unreadable) - 10:,} more")
     if findings["classes"]:
         lines.append(f"classes: {len(findings['class_names'])}; {findings['imbalance']}")
-    for field, of in findings["targets"].items():
-        where = {"map": "in maps, by pixels", "boxes": "of boxes"}[field]
-        lines.append(f"classes {where}: {len(findings['class_names'])}; {of['imbalance']}")
+    for field, counts in findings["targets"].items():
+        target = {"map": "maps (pixels)", "boxes": "boxes"}[field]
+        lines.append(f"classes of {target}: {len(findings['class_names'])}; {counts['imbalance']}")
     if sizes:
         lines.append(
             f"sizes: {width_by_height(sizes['smallest'])}"
@@ -94,7 +94,7 @@ def as_text(findings: Mapping[str, Any]) -> str:
 
 
 def count_contradicting(inspection: Inspection) -> int:
-    """How many images are there with different labels."""
+    """Returns the number of distinct images that occur with different labels."""
     return sum(len({image.labels for image in group}) > 1 for group in inspection.identical)
 
 
@@ -103,7 +103,7 @@ def _stored_as(image: Seen) -> str:
 
 
 def kinds_of(counts: Mapping[str, int]) -> str:
-    """JPEG, 3 channels: 3,670; …"""
+    """Returns the kinds of images with their counts, such as "JPEG, RGB: 3,670; PNG, L: 12"."""
     return "; ".join(f"{kind}: {count:,}" for kind, count in counts.items())
 
 
@@ -112,12 +112,12 @@ def _size_and_name(image: Seen) -> dict[str, Any]:
 
 
 def width_by_height(size: Mapping[str, Any]) -> str:
-    """640×480."""
+    """Returns a size as text, such as 640×480 for a width of 640 pixels."""
     return f"{size['width']}×{size['height']}"
 
 
 def config_flags(mean: Sequence[float], std: Sequence[float]) -> str:
-    """Mean and std in the form in which they go into a command; six digits are more than pixels of 8 bits have."""
+    """Returns mean and standard deviation as command-line options. Six digits exceed the precision of 8-bit pixels."""
     return " ".join(
         f"--config.data.{name}={','.join(f'{value:.6g}' for value in values)}"
         for name, values in (("mean", mean), ("std", std))

@@ -1,4 +1,4 @@
-"""What is known of a data set: what its files hold, and how the trainer sees its examples."""
+"""Examines a data set: the content of its files, its classes, and examples as training receives them."""
 
 import dataclasses
 import time
@@ -15,14 +15,14 @@ from jaxcnn.data.inspect import Inspection, inspect, labels_of, stored
 from jaxcnn.errors import UserError
 from jaxcnn.report.data_counts import ClassCounts, count_classes
 
-TIMES = 5  # that an example is shown augmented
+TIMES = 5  # number of augmented versions shown of each example
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One training image, as it is stored, as it is evaluated, and as training sees it the first few times; all uint8.
+    """A training image as stored, as used in evaluation, and as used in training the first few times; (H, W, C) uint8 each.
 
-    `targets` are what lies on these images, in the same order: "map", "boxes" and "classes", in pixels of each.
+    `targets` has the "map", "boxes" and "classes" of these images, in this order and in pixels of each image.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """All that is known of a data set."""
+    """The results of `examine`."""
 
     config: Config
     dataset: data.Dataset
@@ -46,15 +46,15 @@ class Found:
     examples: Sequence[Example]
     counts: Sequence[ClassCounts]
     mixes: bool
-    """whether the augmentation mixes the images of a batch"""
+    """True if the augmentation mixes the images of a batch."""
     seconds: float
 
 
 def examine(config: Config, *, sample: int = 20_000) -> Found:
-    """Looks at the data that a validated config names; at most `sample` picture files are read in full.
+    """Examines the data set of a validated config. At most `sample` image files are read in full.
 
     Raises:
-      UserError: the settings are wrong, or the data can't be loaded at all. A file that can't be read is a finding.
+      UserError: the settings are wrong, or the data set can't be loaded. Single unreadable files are among the results.
     """
     start = time.monotonic()
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
@@ -85,19 +85,19 @@ def training_examples(
     preprocessing: data.Preprocessing,
     augment: data.Augmentation,
     config: Config,
-    many: int = 8,
+    count: int = 8,
     times: int = TIMES,
 ) -> list[Example]:
-    """Some training images as they enter the network the first `times` that it sees them, and before augmentation.
+    """Returns `count` training images before augmentation and as they enter the network the first `times` times.
 
-    They are found at their places in the training's order (data.repeats aside), in the batch of that step, augmented with
-    the step's key: the pixels are those of training. Only the other rows of the batch hold images that are shown, not
-    their own, so mixup and cutmix mix with those. Maps and boxes move with the pixels; where images are mixed, none are shown.
+    Each image is augmented at its position in the order of training (without data.repeats) with the key of that step, so its
+    pixels are exactly those of training. The other rows of its batch are filled with the other examples, so mixup and cutmix
+    mix with those. Maps and boxes are transformed with the pixels; they are omitted if the augmentation mixes images.
     """
     source, size, seed, batch_size = dataset.train, len(dataset.train), config.seed, config.batch_size
     balanced = config.data.balanced and source.column("label").ndim == 1
     order = data.BalancedOrder(source.column("label"), seed) if balanced else data.Order(size, seed)
-    chosen = _varied(source, order[np.arange(size)], many)
+    chosen = _varied(source, order[np.arange(size)], count)
     before = _targets(source, np.array(chosen))
     images = np.stack([source.read(i) for i in chosen])
     inputs, moved = preprocessing.with_fields(jnp.asarray(images), jax.tree.map(jnp.asarray, before))
@@ -114,23 +114,23 @@ def training_examples(
         )
         return augment.mix(inputs, jnp.zeros((len(images), 1)), mix_key)[0], dict(moved)
 
-    looks = _looks(order, size, chosen, times)
-    images = np.stack([source.read(chosen[k], data.training_view(source, place)) for k, place in looks])
-    targets = _targets(source, np.array([chosen[k] for k, _ in looks])) if _keeps_targets(augment) else {}
-    steps, rows = np.divmod([place for _, place in looks], batch_size)
+    occurrences = _occurrences(order, size, chosen, times)
+    images = np.stack([source.read(chosen[k], data.training_view(source, place)) for k, place in occurrences])
+    targets = _targets(source, np.array([chosen[k] for k, _ in occurrences])) if _keeps_targets(augment) else {}
+    steps, rows = np.divmod([place for _, place in occurrences], batch_size)
     trained: list[list[np.ndarray]] = [[] for _ in chosen]
     targets_trained: list[list[dict[str, np.ndarray]]] = [[] for _ in chosen]
     for step in np.unique(steps):
-        here = np.flatnonzero(steps == step)
+        in_step = np.flatnonzero(steps == step)
         batch = {}
         for name, array in {"image": images, **targets}.items():
-            batch[name] = np.resize(array, (batch_size, *array.shape[1:]))  # repeated over and over
-            batch[name][rows[here]] = array[here]
+            batch[name] = np.resize(array, (batch_size, *array.shape[1:]))  # fills the batch by repetition
+            batch[name][rows[in_step]] = array[in_step]
         places = step * batch_size + np.arange(batch_size)
         index, epoch = order[places].astype(np.int32), (places // size).astype(np.int32)
         inputs, moved = as_in_training(batch.pop("image"), batch, index, epoch, np.int32(step))
-        shown = _shown(inputs[rows[here]], preprocessing)
-        for (k, _), row, image in zip((looks[i] for i in here), rows[here], shown, strict=True):
+        shown = _shown(inputs[rows[in_step]], preprocessing)
+        for (k, _), row, image in zip((occurrences[i] for i in in_step), rows[in_step], shown, strict=True):
             trained[k].append(image)
             targets_trained[k].append({name: np.asarray(array[row]) for name, array in moved.items()})
 
@@ -142,19 +142,19 @@ def training_examples(
             originals.read(index),
             evaluated[k],
             trained[k],
-            [*({name: array[k] for name, array in of.items()} for of in (before, resized)), *targets_trained[k]],
+            [*({name: array[k] for name, array in fields.items()} for fields in (before, resized)), *targets_trained[k]],
         )
         for k, index in enumerate(chosen)
     ]
 
 
 def _targets(source: data.Source, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns that have a place on the images."""
+    """Returns the maps and boxes of the examples at `indices`."""
     return {name: rows for name, rows in source.rows(indices).items() if name != "label"}
 
 
 def _keeps_targets(augment: data.Augmentation) -> bool:
-    """Whether maps and boxes mean something after the augmentation."""
+    """Returns whether the augmentation is defined for maps and boxes."""
     try:
         augment.check_fields(("map", "boxes"))
     except UserError:
@@ -162,12 +162,12 @@ def _keeps_targets(augment: data.Augmentation) -> bool:
     return True
 
 
-def _looks(order: data.Order | data.BalancedOrder, size: int, chosen: Sequence[int], times: int) -> list[tuple[int, int]]:
-    """(which of `chosen`, place) of the first `times` that training comes to each of them, in the order of places.
+def _occurrences(order: data.Order | data.BalancedOrder, size: int, chosen: Sequence[int], times: int) -> list[tuple[int, int]]:
+    """Returns (position in `chosen`, place in the order) of the first `times` occurrences of each image, sorted by place.
 
-    With data.balanced an image of a common class may be missing from many epochs; the search ends after some.
+    With data.balanced, an image of a frequent class may be absent from many epochs, so the search is limited.
     """
-    looks: list[tuple[int, int]] = []
+    occurrences: list[tuple[int, int]] = []
     seen: Counter[int] = Counter()
     for epoch in range(20 * times):
         indices = order[epoch * size + np.arange(size)]
@@ -175,15 +175,15 @@ def _looks(order: data.Order | data.BalancedOrder, size: int, chosen: Sequence[i
             k = chosen.index(int(indices[offset]))
             if seen[k] < times:
                 seen[k] += 1
-                looks.append((k, epoch * size + offset))
-        if len(looks) == times * len(chosen):
+                occurrences.append((k, epoch * size + offset))
+        if len(occurrences) == times * len(chosen):
             break
-    return looks
+    return occurrences
 
 
-def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
-    """The first indices of `order` that can be read, one of each class before a second of any."""
-    order = np.array(list(dict.fromkeys(order[:10_000].tolist())))  # a balanced one has some of them twice
+def _varied(source: data.Source, order: np.ndarray, count: int) -> list[int]:
+    """Returns the first `count` readable indices in `order`, one of each class before a second one of any class."""
+    order = np.array(list(dict.fromkeys(order[:10_000].tolist())))  # a balanced order contains indices repeatedly
     if source.labels is not None and source.labels.ndim == 1:
         times: Counter[int] = Counter()
         rounds = []
@@ -198,7 +198,7 @@ def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
         except UserError:
             continue
         chosen.append(index)
-        if len(chosen) == many:
+        if len(chosen) == count:
             break
     if not chosen:
         raise data.none_readable_error(source)
@@ -206,11 +206,11 @@ def _varied(source: data.Source, order: np.ndarray, many: int) -> list[int]:
 
 
 def _shown(inputs: jax.Array, preprocessing: data.Preprocessing) -> np.ndarray:
-    """A network's input as uint8 images again: normalisation undone."""
+    """Converts inputs of the network back to uint8 images by undoing the normalization."""
     pixels = (np.asarray(inputs) * np.array(preprocessing.std) + np.array(preprocessing.mean)) * 255
     return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 
 
 def class_list(dataset: data.Dataset, classes: Sequence[int] | np.ndarray) -> str:
-    """Their names: roses | tulips."""
+    """Returns the names of classes as text, such as "roses | tulips"."""
     return " | ".join(dataset.class_names[i] for i in classes) or "none"

@@ -1,4 +1,4 @@
-"""What every page is made of: one HTML file that needs no other and asks nothing of the network."""
+"""Building blocks of the pages. A page is a single, self-contained HTML file that loads nothing from the network."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from jaxcnn.report import figures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The policy makes the browser keep the promise: nothing is loaded from anywhere.
+# The content security policy makes the browser enforce that nothing is loaded from elsewhere.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -31,7 +31,7 @@ PAGE = """<!DOCTYPE html>
     --wrong: #ff8a7a; }}
 }}
 body {{ max-width: 70rem; margin: 2rem auto 4rem; padding: 0 1.5rem; background: var(--ground); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }}
+  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }}
 h1 {{ font-size: 1.6rem; margin: 0; }}
 h2 {{ font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); }}
 p {{ margin: .4rem 0; color: var(--soft); }}
@@ -48,16 +48,27 @@ th {{ position: sticky; top: 0; background: var(--panel); text-align: left; colo
 th, td {{ padding: .28rem 1.6rem .28rem 0; vertical-align: top; border-bottom: 1px solid var(--line); }}
 th:last-child, td:last-child {{ padding-right: 0; }}
 tr:last-child td {{ border-bottom: 0; }}
-td {{ overflow-wrap: anywhere; }}
+td {{ overflow-wrap: anywhere; min-width: 5rem; }}
+td:first-child {{ overflow-wrap: break-word; }}
+td:first-child, td.number {{ min-width: 0; }}
 .number {{ text-align: right; white-space: nowrap; }}
-figure {{ margin: 1rem 0; }}
+figure {{ margin: 1rem 0; overflow-x: auto; }}
 .wrong {{ color: var(--wrong); font-weight: 600; }}
 img {{ display: block; }}
 .sheet th, .sheet td {{ padding-right: .5rem; }}
+.sheet td:first-child {{ min-width: 5.5rem; overflow-wrap: anywhere; }}
 .sheet .scroll {{ max-height: none; }}
+.settings td:last-child {{ min-width: 15rem; }}
+.argument {{ display: inline-block; max-width: 100%; word-break: break-all; }}
 .pixels {{ image-rendering: pixelated; }}
-svg {{ max-width: 100%; height: auto; }}
+svg {{ display: block; max-width: 100%; height: auto; }}
 svg text {{ font-family: system-ui, sans-serif !important; }}
+/* On a phone, figures scroll sideways instead of shrinking until their text is too small to read. */
+@media (max-width: 48rem) {{
+  body {{ margin-top: 1rem; padding: 0 1rem; }}
+  svg {{ max-width: 48rem; }}
+  th, td {{ padding-right: 1rem; }}
+}}
 </style>
 </head>
 <body>
@@ -68,21 +79,21 @@ svg text {{ font-family: system-ui, sans-serif !important; }}
 
 
 class Html(str):
-    """Text that is HTML already, and is not escaped once more."""
+    """Text that is already HTML and therefore is not escaped."""
 
 
 def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
-    """Writes the page to `path`, whole or not at all."""
+    """Writes the page to `path` atomically. `sections` are HTML; `title` is plain text."""
     write_text(path, PAGE.format(title=escape(title), body="\n".join(sections)))
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands under it; all of it HTML."""
+    """Returns a section with a heading and its content; `title` and `parts` are HTML."""
     return f"<section>\n<h2>{title}</h2>\n{''.join(parts)}\n</section>"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> str:
-    """An HTML table of texts, which are escaped here unless they are `Html`; the last `numbers` columns are set as numbers."""
+    """Returns an HTML table whose last `numbers` columns are right-aligned. Texts are escaped unless they are `Html`."""
     first_number = len(header) - numbers
 
     def row(cells: Sequence[str], tag: str) -> str:
@@ -96,27 +107,37 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0
 
 
 def svg(figure: "Figure", name: str) -> str:
-    """The figure as inline SVG in the page's own colours and fonts; `name` keeps its ids apart from other figures'."""
+    """Returns the figure as inline SVG in the colors and fonts of the page. `name` makes its ids unique within the page."""
     import matplotlib as mpl
 
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        # Letters that matplotlib's own font lacks are measured wrong, but the browser draws them.
+        # matplotlib mismeasures letters that its own font lacks, but the browser draws them correctly.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, dpi=150, metadata=no_metadata)
     text = file.getvalue()
-    text = text[text.index("<svg") :].replace(figures.INK, "currentColor")  # without XML's prolog and its DTD
+    text = text[text.index("<svg") :].replace(figures.INK, "currentColor")  # without the XML prolog and DTD
     return f"<figure>{text}</figure>"
 
 
+def command_line(command: str) -> str:
+    """Returns a shell command as HTML that wraps between its arguments."""
+    return " ".join(f'<span class="argument">{escape(argument)}</span>' for argument in command.split(" "))
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Returns a number with its noun, such as 1 image or 2 images."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def percent(share: float) -> str:
-    """0.1234 as 12.34 %."""
-    return f"{100 * share:.2f} %"
+    """Returns 0.1234 as 12.34%."""
+    return f"{share:.2%}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 12.3 s, 5 min 2 s, 1 h 6 min."""
+    """Returns a duration for readers, such as 12.3 s, 5 min 2 s, or 1 h 6 min."""
     if not math.isfinite(seconds):
         return str(seconds)
     if seconds < 100:

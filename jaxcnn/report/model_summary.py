@@ -1,4 +1,4 @@
-"""A network's layers with their output shapes and parameters, as Keras's `model.summary()` prints them."""
+"""The layers of a network with their output shapes and parameter counts, in the form of Keras's `model.summary()`."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,10 @@ from flax.traverse_util import flatten_dict
 
 
 class Layer(NamedTuple):
-    """One row: a module that calls no other, or one that owns parameters beside those of its children.
+    """One row of the summary: a module without submodules, or one with parameters in addition to those of its submodules.
 
-    `output_shape` has None for the batch. `parameters` counts what is trained and this module itself owns,
-    `statistics` its batch statistics (batch norm's running mean and variance).
+    `output_shape` has None for the batch axis. `parameters` counts the module's own trainable parameters, `statistics` its own
+    batch statistics (the running mean and variance of batch norm).
     """
 
     path: str
@@ -26,11 +26,10 @@ class Layer(NamedTuple):
 
 
 def summarize(model: nn.Module, image_shape: Sequence[int], *, dtype: Any = jnp.float32) -> list[Layer]:
-    """The layers of `model` for images of `image_shape` (H, W, C), in the order in which they are called.
+    """Returns the layers of `model` for images of `image_shape` (H, W, C), in the order of their first call.
 
-    The network is traced, not compiled or run, so a large one costs no memory. A module called several times stands
-    where it was first called. The rows' parameters add up to the whole: what belongs to no module that was called is
-    counted with the one above it.
+    The network is traced, not compiled or run, so this needs no memory for its arrays. The counts of the rows add up to those
+    of the network: parameters of a module that was not called itself are counted with its closest called parent.
     """
     kinds: dict[tuple[str, ...], str] = {}
     shapes: dict[tuple[str, ...], tuple[int, ...]] = {}
@@ -68,7 +67,7 @@ def summarize(model: nn.Module, image_shape: Sequence[int], *, dtype: Any = jnp.
 
 
 def as_text(layers: Sequence[Layer]) -> str:
-    """The table in plain text, with its totals; Param # counts batch statistics too, as Keras does."""
+    """Returns the table with its totals as plain text. "Param #" includes batch statistics, as in Keras."""
     rows = [("Layer (type)", "Output Shape", "Param #")]
     rows += [
         (f"{layer.path} ({layer.kind})", shape_text(layer.output_shape), f"{layer.parameters + layer.statistics:,}")
@@ -82,12 +81,12 @@ def as_text(layers: Sequence[Layer]) -> str:
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
-    """The shape as Keras writes it: (None, 28, 28, 6)."""
+    """Returns the shape as Keras prints it, such as (None, 28, 28, 6)."""
     return f"({', '.join(map(str, shape))})"
 
 
 def total_counts(layers: Iterable[Layer]) -> dict[str, int]:
-    """Total, trainable and non-trainable parameters; the last are the batch statistics."""
+    """Returns the numbers of total, trainable and non-trainable parameters by label. The last are the batch statistics."""
     layers = list(layers)
     trainable = sum(layer.parameters for layer in layers)
     statistics = sum(layer.statistics for layer in layers)
@@ -99,7 +98,7 @@ def total_counts(layers: Iterable[Layer]) -> dict[str, int]:
 
 
 def _owned(collection: Any, paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
-    """How many numbers of the collection each path owns: an array belongs to the longest path that leads to it."""
+    """Returns the number of values per path. An array of the collection belongs to the longest path that contains it."""
     counts = dict.fromkeys(paths, 0)
     for path, array in flatten_dict(meta.unbox(collection)).items():
         owner = next(path[:depth] for depth in range(len(path), -1, -1) if path[:depth] in counts)
@@ -108,5 +107,5 @@ def _owned(collection: Any, paths: Iterable[tuple[str, ...]]) -> dict[tuple[str,
 
 
 def _without_batch(shape: tuple[int, ...]) -> tuple[int | None, ...]:
-    # The trace has one image, so a leading 1 is the batch.
+    # The trace has one image, so a leading 1 is the batch axis.
     return (None, *shape[1:]) if shape[:1] == (1,) else shape

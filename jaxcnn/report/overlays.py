@@ -1,4 +1,4 @@
-"""What images are annotated with, or what a network says of them, drawn over them: maps of classes, boxes with names."""
+"""Draws annotations or predictions over images: segmentation maps, bounding boxes with class names, captions."""
 
 import colorsys
 import unicodedata
@@ -8,13 +8,14 @@ import numpy as np
 
 from jaxcnn.data.fields import NO_BOX, VOID
 
-_OPACITY = 0.45  # of a map's colours
+_OPACITY = 0.45  # of the colors of a map
 
 
 def class_colors(num_classes: int) -> np.ndarray:
-    """(num_classes, 3) uint8 RGB: class k has the same colour whatever the number of classes.
+    """Returns colors (num_classes, 3) uint8 RGB. The color of class k does not depend on the number of classes.
 
-    Hues follow one another by the golden ratio, so that neighbours differ; saturation and brightness have three levels each.
+    Successive hues differ by the golden ratio, so that consecutive classes are distinct. Saturation and brightness have three
+    levels each.
     """
     colors = [
         colorsys.hsv_to_rgb((0.6 + k * 0.61803398875) % 1, (1, 0.6, 1)[k % 3], (0.95, 1, 0.6)[k // 3 % 3])
@@ -24,13 +25,17 @@ def class_colors(num_classes: int) -> np.ndarray:
 
 
 def draw_map(image: np.ndarray, classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: an image (H, W, C) with the colours of a map (H, W) over it. Where the map is VOID, it stays.
+    """Returns an image (H, W, C) blended with the class colors of a map (H, W), as (H, W, 3) uint8 RGB.
+
+    Pixels for which the map is VOID are unchanged.
 
     Raises:
-      ValueError: a map of another size, or with a class from `num_classes` on.
+      ValueError: the map has another size, or a class that is not below `num_classes`.
     """
-    if classes.shape != image.shape[:2] or ((classes >= num_classes) & (classes != VOID)).any():
-        raise ValueError(f"a map {classes.shape} of {num_classes} classes was expected for an image {image.shape}")
+    if classes.shape != image.shape[:2]:
+        raise ValueError(f"expected a map of the shape {image.shape[:2]}, as the image has, got {classes.shape}")
+    if ((classes >= num_classes) & (classes != VOID)).any():
+        raise ValueError(f"expected a map with {num_classes} classes, got class {classes[classes != VOID].max()}")
     result, shown = _rgb(image), classes != VOID
     colors = class_colors(num_classes)[classes[shown]]
     result[shown] = np.round((1 - _OPACITY) * result[shown] + _OPACITY * colors).astype(np.uint8)
@@ -38,9 +43,10 @@ def draw_map(image: np.ndarray, classes: np.ndarray, num_classes: int) -> np.nda
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: an image (H, W, C) with boxes (M, 4), x0 y0 x1 y1 in its pixels, named by their classes (M,).
+    """Returns an image (H, W, C) with boxes and their class names drawn on it, as (H, W, 3) uint8 RGB.
 
-    Rows of the class NO_BOX are left out. Letters that OpenCV's font lacks are written without their accents, or as "?".
+    `boxes` (M, 4) are x0, y0, x1, y1 in pixels, `classes` are (M,). Rows with the class NO_BOX are skipped. Letters that
+    OpenCV's font lacks are written without accents, or as "?".
     """
     import cv2
 
@@ -63,7 +69,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, class_
 
 
 def draw_caption(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """(H + h, W or wider, 3) uint8 RGB: an image (H, W, C) with lines of text on white below it."""
+    """Returns an image (H, W, C) with lines of text on white below it, as (H + h, W or wider, 3) uint8 RGB."""
     import cv2
 
     image = _rgb(image)
@@ -81,7 +87,7 @@ def draw_caption(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
-    """A copy in three channels; of other numbers than three, the first is shown."""
+    """Returns a copy with three channels. If the image has another number of channels, the first is repeated."""
     return np.ascontiguousarray(image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2)).copy()
 
 

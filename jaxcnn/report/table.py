@@ -1,4 +1,4 @@
-"""The few figures of a result that are printed at its end."""
+"""The table of results that is printed at the end of a run."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from jaxcnn.report.quantity import Quantity
 
 
 def results_table(summary: Mapping[str, Any], quantities: Iterable[Quantity]) -> str:
-    """The quantities, time and speed of a summary.json, two columns; what it does not hold is left out."""
+    """Returns the metrics, time and speed in a summary.json as lines with two columns; missing entries are left out."""
     rows = [
         (f"{split} {quantity.label}", f"{split}_{quantity.name}", quantity.form)
         for split in ("train", "validation", "test")
@@ -15,7 +15,7 @@ def results_table(summary: Mapping[str, Any], quantities: Iterable[Quantity]) ->
     ] + [
         ("epochs", "epochs", "{:.4g}"),
         ("time", "wall_seconds", "{:.1f} s"),
-        ("of it compiling", "compile_seconds", "{:.1f} s"),
+        ("compile time", "compile_seconds", "{:.1f} s"),
         ("images/s", "images_per_second", "{:,.0f}"),
     ]
     shown = [(label, _text(form, summary[key])) for label, key, form in rows if key in summary]

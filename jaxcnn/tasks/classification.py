@@ -122,14 +122,14 @@ class Classification(Task):
     def figures(self, tally: dict[str, np.ndarray], needed: Mapping[str, Any]) -> dict[str, float]:
         """Returns accuracy, loss, number of examples and, for more than 5 classes, top-5 accuracy."""
         logits, labels = tally["logits"], tally["label"]
-        figures = {
+        metrics = {
             "accuracy": accuracy(logits, labels, self.kind),
             "loss": float(np.asarray(LOSSES[self.loss_name](logits, labels), np.float64).mean()),
             "examples": len(labels),
         }
         if self.kind == "multiclass" and logits.shape[1] > 5:
-            figures["top5_accuracy"] = top_k_accuracy(logits, labels, 5)
-        return figures
+            metrics["top5_accuracy"] = top_k_accuracy(logits, labels, 5)
+        return metrics
 
     def sections(self, tally: dict[str, np.ndarray], image_at: Callable[[int], np.ndarray]) -> Sequence[str]:
         """Returns the confusion matrix, the per-class metrics and the most confident mistakes."""

@@ -119,7 +119,9 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Variables:
-        """Returns the initial variables: "params", "batch_stats" ({} if there are none) and further collections. It is jitted.
+        """Returns the initial variables: "params", "batch_stats" ({} if there are none) and further collections.
+
+        The call is jitted.
 
         Args:
           key: a scalar key array, from the setting seed.

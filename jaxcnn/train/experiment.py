@@ -82,11 +82,11 @@ class Experiment:
 
     @functools.cached_property
     def validation(self) -> list[Callable[[], Iterator[data.Batch]]]:
-        """The validation set, followed by the other splits that the task needs. Calling one iterates over its batches once."""
+        """Functions that iterate once over the batches of the validation set, and of the other splits that the task needs."""
         return self.parts_of(self.dataset.validation, self.reading)
 
     def parts_of(self, source: data.Source | None, reading: data.Reading) -> list[Callable[[], Iterator[data.Batch]]]:
-        """Returns `source`, followed by the other splits that the task needs. Calling one iterates over its batches once."""
+        """Returns functions that iterate once over the batches of `source`, and of the other splits that the task needs."""
         assert source is not None, "the data set does not have this split"
         sources = [source, *(self.dataset.parts()[part] for part in self.task.needs)]
         return [batches_once(self.config, source, self.mesh, reading) for source in sources]
@@ -115,7 +115,7 @@ class Experiment:
         if config.model.pretrained:
             make, argument = self._start, jax.device_put(self.task.pretrained(self.setup, say), everywhere)
         elif on_cpu(self.mesh):
-            # Runs only once. LLVM's lowest optimization level gives the same numbers and compiles in a third of the time.
+            # Runs only once. LLVM's optimization level 1 gives the same numbers and compiles in a third of the time.
             options = {"xla_backend_optimization_level": 1}
         make = jax.jit(make, out_shardings=everywhere, compiler_options=options)
         return jax.block_until_ready(AheadOfTime(make, clock)(argument, seed))

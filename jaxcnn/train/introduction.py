@@ -10,8 +10,8 @@ def introduction(experiment: Experiment, state: TrainState, convolutions: str) -
     device = experiment.mesh.devices.flat[0]
     sizes = ", ".join(f"{len(source):,} {part}" for part, source in dataset.parts().items())
     overview = (
-        f"{_networks(experiment)} with {count_parameters(state.variables['params']):,} parameters, data set {config.data.name} "
-        f"({sizes}), {experiment.total_steps:,} steps with batch size {config.batch_size} on {experiment.mesh.size} × "
+        f"{_networks(experiment)} ({count_parameters(state.variables['params']):,} parameters) on {config.data.name} ({sizes} "
+        f"examples): {experiment.total_steps:,} steps, batch size {config.batch_size}, {experiment.mesh.size} × "
         f"{device.device_kind}"
         + (f", convolutions by {convolutions}" if convolutions else "")
         + (f"; resumed at step {step:,}" if step else "")

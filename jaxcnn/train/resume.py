@@ -101,8 +101,8 @@ def check_config(workdir: Path, earlier: Config, config: Config, *, extend: bool
         return bool(different)
     raise UserError(
         f"--workdir: {workdir} contains a run with a different config ({'; '.join(different)}). Use the same settings, "
-        + ("or --extend to train it for longer, " if only_total else "")
-        + f"or a new folder; there, --config.model.pretrained={workdir} starts from the weights of this run"
+        + ("train it for longer with --extend, " if only_total else "")
+        + f"or start from its weights in a new folder with --config.model.pretrained={workdir}"
     )
 
 
@@ -123,8 +123,8 @@ def check_data(workdir: Path, earlier: Meta, now: Meta) -> None:
     """Raises UserError if examples or classes differ from those on which the run was trained."""
     if different := data_differences(earlier, now):
         raise UserError(
-            f"--workdir: {workdir} contains a run on different data ({'; '.join(different)}). Restore the data, or use a new "
-            f"folder; there, --config.model.pretrained={workdir} starts from the weights of this run"
+            f"--workdir: {workdir} contains a run on different data ({'; '.join(different)}). Restore the data, or start "
+            f"from its weights in a new folder with --config.model.pretrained={workdir}"
         )
 
 

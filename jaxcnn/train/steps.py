@@ -26,7 +26,7 @@ _BYTES_PER_CALL = 256 * 2**20  # maximum size of the batches of one call
 
 
 class Call(NamedTuple):
-    """The result of one call of the device. Its arrays may still be being computed."""
+    """The result of one call of the device. Its arrays may not be computed yet."""
 
     state: TrainState
     step: int

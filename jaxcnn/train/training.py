@@ -220,8 +220,9 @@ class Run:
         """Returns whether training ends at this step, because it is complete or stops early."""
         selection, total = self.experiment.selection, self.experiment.total_steps
         if step < total and selection.quantity and selection.stopped_early(self.log.history):
-            label = selection.quantity.label
-            self.say(f"stopped early: validation {label} has not improved in {selection.patience} evaluations")
+            label, patience = selection.quantity.label, selection.patience
+            evaluations = "evaluation" if patience == 1 else f"{patience} evaluations"
+            self.say(f"stopped early: no improvement of validation {label} in the last {evaluations}")
             return True
         return step == total
 

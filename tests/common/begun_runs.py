@@ -1,4 +1,4 @@
-"""Folders of runs that have come to a checkpoint, made without training."""
+"""Creates folders of runs that have a checkpoint, without training."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxcnn.train.experiment import prepare
 
 
 def begin(workdir, config, step=7, **meta):
-    """Leaves the checkpoint of `step` with a state of zeros, and config.json; returns the experiment."""
+    """Writes config.json and a checkpoint at `step` with a state of zeros. Returns the experiment."""
     experiment = prepare(validate(config))
     zeros = jax.tree.map(lambda x: jax.device_put(jnp.zeros(x.shape, x.dtype), x.sharding), experiment.state_template())
     parts = {"interval": {}, "seconds": dict.fromkeys(("wall", "compile", "initial", "training"), 1.0), "history": []}

@@ -1,4 +1,4 @@
-"""A data source of which some images can't be read."""
+"""A data source in which some images cannot be read."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from jaxcnn.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Broken(Source):
-    """Images of one pixel, whose value is their index; the images in `broken` can't be read."""
+    """Images of one pixel, whose value is the image's index; the images in `broken` cannot be read."""
 
     labels: np.ndarray | None
     broken: frozenset[int]

@@ -1,4 +1,4 @@
-"""Programs that tests start. None outlives its test: it is killed on time-out, when the test ends, and when pytest dies."""
+"""Programs that tests start. They are killed on timeout, when their test ends, and when pytest dies."""
 
 import contextlib
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 300  # seconds; a hang, not slowness, must be what ends a test
-# Run in the child before its program: Linux kills it when its parent dies (PR_SET_PDEATHSIG, which execv keeps).
+TIMEOUT = 300  # seconds, so long that only a program that hangs reaches it
+# Runs in the child before its program, so that Linux kills it when its parent dies (PR_SET_PDEATHSIG, which execv keeps).
 _DIES_WITH_PARENT = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -23,7 +23,7 @@ _started: list[subprocess.Popen] = []
 
 
 class Finished(NamedTuple):
-    """What a program left."""
+    """The exit code and the output of a program."""
 
     code: int
     out: str
@@ -31,7 +31,7 @@ class Finished(NamedTuple):
 
 
 def start(*arguments, **options):
-    """A Python program, `start("-c", "print(1)")`, in a session of its own; stdout and stderr are text in pipes."""
+    """Starts a Python program, `start("-c", "print(1)")`, in a new session, with stdout and stderr as text in pipes."""
     command = [sys.executable, "-I", "-S", "-c", _DIES_WITH_PARENT, str(os.getpid()), sys.executable, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes | options)
@@ -40,10 +40,10 @@ def start(*arguments, **options):
 
 
 def finish(process, timeout=TIMEOUT):
-    """Waits until the program ends.
+    """Waits until the program ends. Returns its exit code and output.
 
     Raises:
-      subprocess.TimeoutExpired: it did not, and was killed.
+      subprocess.TimeoutExpired: it did not end within `timeout` seconds, and was killed.
     """
     try:
         out, err = process.communicate(timeout=timeout)
@@ -53,12 +53,12 @@ def finish(process, timeout=TIMEOUT):
 
 
 def run(*arguments, timeout=TIMEOUT, **options):
-    """`start` and `finish`."""
+    """Starts a Python program and waits until it ends."""
     return finish(start(*arguments, **options), timeout)
 
 
 def experiment(script, *arguments, cache="", **options):
-    """Starts experiments/SCRIPT as a user would, without the tests' settings of JAX; `cache` keeps compiled programs."""
+    """Starts experiments/SCRIPT as a user would, without the tests' settings of JAX; `cache` is the compilation cache."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     paths = (ROOT, ROOT / "tests")
     settings = {
@@ -70,8 +70,8 @@ def experiment(script, *arguments, cache="", **options):
 
 
 def kill(process):
-    """Ends the program and those that it started."""
-    with contextlib.suppress(ProcessLookupError):  # all of them have ended
+    """Kills the program and those that it started."""
+    with contextlib.suppress(ProcessLookupError):  # all of them have already ended
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for pipe in (process.stdout, process.stderr):
@@ -82,6 +82,6 @@ def kill(process):
 
 
 def kill_all():
-    """Ends every program that was started."""
+    """Kills all programs that are still running."""
     for process in tuple(_started):
         kill(process)

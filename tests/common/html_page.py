@@ -1,10 +1,10 @@
-"""A page of HTML as a browser would read it."""
+"""Parses an HTML page."""
 
 from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """Collects what a browser would load, and the text; checks that what is opened is closed in order."""
+    """Collects the tags, the text and all references to files of a page. Asserts that the tags are closed in order."""
 
     VOID = ("meta", "br", "img", "link")
 

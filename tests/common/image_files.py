@@ -1,4 +1,4 @@
-"""Picture files with properties that Pillow and OpenCV do not write, byte by byte from the formats' specifications."""
+"""Image files with properties that Pillow and OpenCV cannot write, assembled from the specifications of the formats."""
 
 import io
 import struct
@@ -9,14 +9,14 @@ from PIL import Image
 
 
 def encoded(image, kind, **options):
-    """A Pillow image as a file of this format."""
+    """Encodes a Pillow image in this format."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def with_orientation(orientation):
-    """EXIF data."""
+    """Returns EXIF data with this orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
@@ -25,9 +25,9 @@ def with_orientation(orientation):
 def tiff(
     samples, sample_format=1, *, order="<", photometric=None, planar=False, orientation=1, extra=None, bits=None, data=None
 ):
-    """An uncompressed TIFF of samples (H, W[, C]) in one strip, or one per channel; header and tags come first (TIFF 6.0).
+    """Encodes samples (H, W[, C]) as an uncompressed TIFF 6.0 of one strip, or one per channel; header and tags come first.
 
-    `data` are the bytes of samples of `bits` each that are no whole bytes; `order` is NumPy's byte order.
+    `data` are the packed bytes of samples with `bits` bits, if these are not whole bytes; `order` is NumPy's byte order.
     """
     height, width, channels = np.atleast_3d(samples).shape
     samples = samples.astype(samples.dtype.newbyteorder(order))
@@ -61,12 +61,12 @@ def tiff(
 
 
 def png_chunk(kind, data):
-    """A PNG's chunk, with its length and checksum."""
+    """Returns a PNG chunk, with its length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width, height, bits, color_type, rows, *chunks):
-    """A PNG of packed rows (bytes), with chunks (kind, data) before them."""
+    """Encodes packed rows (bytes) as a PNG, with chunks (type, data) before them."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0))
     pixels = png_chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(png_chunk(*c) for c in chunks) + pixels + png_chunk(b"IEND", b"")

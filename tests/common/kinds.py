@@ -1,4 +1,4 @@
-"""A variant of each kind of network."""
+"""Names of one variant of each network."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from jaxcnn.models import list_models
 from jaxcnn.models.registry import find
 
 SMALLER = {"preact_resnet1001": "preact_resnet110", "keras/NASNetLarge": "keras/NASNetMobile"}
-FIRST = {(find(name).module, find(name).paper): name for name in reversed(list_models())}  # a variant of each network
-DEEP = (  # those whose tracing takes seconds
+FIRST = {(find(name).module, find(name).paper): name for name in reversed(list_models())}  # one variant per network
+DEEP = (  # variants that take seconds to trace
     "cbam_resnet101",
     "densenet121",
     "efficientnet_b0",

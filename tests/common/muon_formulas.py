@@ -4,7 +4,7 @@ import numpy as np
 
 
 def matrix(kernel):
-    """(h, w, in, out) -> (out, in · h · w): a row a filter, as PyTorch keeps them."""
+    """Reshapes (h, w, in, out) to (out, in · h · w), one row per filter, in PyTorch's order."""
     return np.transpose(kernel, (3, 2, 0, 1)).reshape(kernel.shape[3], -1).astype(np.float64)
 
 
@@ -14,12 +14,12 @@ def kernel_of(matrix, shape):
 
 
 def newton_schulz(x, steps, coefficients=(3.4445, -4.775, 2.0315)):
-    """x (X Xᵀ)⁰ nearly, as Jordan has it: iterations on the matrix divided by its norm, laid on its longer side."""
+    """Approximates the orthogonal factor of x as Jordan does: iterates on x / ‖x‖, transposed if it is tall."""
     a, b, c = coefficients
     x = x / np.linalg.norm(x)
-    lies = x.shape[0] <= x.shape[1]
-    x = x if lies else x.T
+    is_wide = x.shape[0] <= x.shape[1]
+    x = x if is_wide else x.T
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if lies else x.T
+    return x if is_wide else x.T

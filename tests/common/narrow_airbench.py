@@ -1,4 +1,4 @@
-"""airbench94 in little: one group of few filters, and some small images."""
+"""A small airbench94: one group with few filters, and some small images."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from jaxcnn.models.airbench import Airbench
 
 
 class Narrow(Airbench):
-    """2,400 parameters and some, for images of 5×5 and more."""
+    """A network of about 2,400 parameters, for images of at least 5×5 pixels."""
 
     widths: tuple[int, ...] = (8,)
 
 
 def settings(folder):
-    """What configs/airbench94.py needs to train it in 8 steps, with its data in `folder`."""
+    """Returns the settings with which configs/airbench94.py trains it in 8 steps. Writes the data to `folder`."""
     images = np.random.default_rng(1).integers(0, 256, (80, 9, 9, 3), np.uint8)
     labels = {"train_labels": np.arange(80) % 4, "test_labels": np.arange(20) % 4}
     np.savez(folder / "few.npz", train_images=images, test_images=images[:20], **labels)

@@ -1,4 +1,4 @@
-"""A value other than the default for each setting, and what it needs to have an effect."""
+"""A value other than the default for each setting, and the settings that it requires to have an effect."""
 
 from typing import Literal, get_args, get_origin
 
@@ -22,7 +22,7 @@ OTHERS = {
 
 
 def another(entry):
-    """A valid value that is not the default."""
+    """Returns a valid value that is not the default."""
     if entry.name in OTHERS:
         return OTHERS[entry.name]
     if get_origin(kind := get_args(entry.hint)[0]) is Literal:
@@ -33,7 +33,7 @@ def another(entry):
 
 
 def needed(name):
-    """Changes after which a setting has an effect, by the conditions that it declares."""
+    """Returns the changes with which a setting has an effect, from the conditions that it declares."""
     changes = {}
     for condition in declarations()[name].used:
         setting, values, negated = condition if isinstance(condition, When) else condition[0]

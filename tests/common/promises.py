@@ -1,4 +1,4 @@
-"""What the tests of every family check, so that a new family is a few lines."""
+"""Checks that the tests of every family share, so that a new family needs only a few lines."""
 
 from functools import partial, reduce
 from pathlib import Path
@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def check_golden(file):
-    """Parameter count, logits and, in training, running statistics are the reference's, of "torchvision/resnet18__97x65"."""
+    """Asserts that logits, weights and, in training, running statistics equal those of "torchvision/resnet18__97x65"."""
     golden = reference_weights.load(GOLDEN / f"{file}.json.gz")
     name, arguments = f"{golden['library']}/{golden['model']}", _arguments(golden)
     state_dict = reference_weights.state_dict(golden)
@@ -29,14 +29,14 @@ def check_golden(file):
     network = compile_quickly(lambda v, x: apply(v, x), variables, images)
     logits, updates = network(variables, images)
     error = np.abs(np.asarray(logits) - golden["logits"]).max()
-    if not error <= max(1e-5, 6 * golden["err32"]):  # NaN neither
-        # err32 is of one order of summation; some networks with SiLU and squeeze-and-excitation multiply rounding
-        other = [network(nudged(variables, seed), images)[0] for seed in range(3)]
-        assert error < 4 * max(np.abs(logits - one).max() for one in other)
-    there = export(name, variables)
-    for key, value in there.items():
+    if not error <= max(1e-5, 6 * golden["err32"]):  # also true for NaN
+        # err32 is measured for one order of summation; some networks with SiLU and squeeze-and-excitation amplify rounding
+        nudged_logits = [network(nudged(variables, seed), images)[0] for seed in range(3)]
+        assert error < 4 * max(np.abs(logits - other).max() for other in nudged_logits)
+    exported = export(name, variables)
+    for key, value in exported.items():
         np.testing.assert_array_equal(value, state_dict[key], err_msg=key)
-    left_out = {key for key in state_dict if key not in there}
+    left_out = {key for key in state_dict if key not in exported}
     assert all(key.endswith(("num_batches_tracked", "normalization/count")) for key in left_out), left_out
     if golden["mode"] == "train":
         after = export(name, {"params": variables["params"]} | updates)
@@ -46,19 +46,19 @@ def check_golden(file):
 
 
 def _arguments(golden):
-    """Arguments of the reference that change the network, by our names."""
+    """Returns the reference's arguments that change the network, under jaxcnn's names."""
     arguments = {k: v for k, v in golden["kwargs"].items() if k not in ("classifier_activation", "include_top", "pooling")}
-    if replaced := arguments.pop("replace_stride_with_dilation", ()):  # torchvision's; of the last stages
+    if replaced := arguments.pop("replace_stride_with_dilation", ()):  # torchvision's, for the last stages
         arguments["output_stride"] = 32 // 2 ** sum(replaced)
     if arguments.pop("dilated", False):  # torchvision's MobileNetV3
         arguments["output_stride"] = 16
     if golden["mode"] == "train":
-        arguments["drop_rate"] = 0.0  # it was off
+        arguments["drop_rate"] = 0.0  # the reference was computed without dropout
     return arguments | ({"num_classes": 0} if golden["kwargs"].get("include_top") is False else {})
 
 
 def parameters(name, size=64, channels=3, **arguments):
-    """The shapes of a model's parameters, and of its running statistics."""
+    """Returns the shapes of a model's parameters and of its running statistics."""
     model = create_model(name, **arguments)
     images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     variables = jax.eval_shape(lambda key, x: model.init(key, x, train=False), jax.random.key(0), images)
@@ -66,19 +66,19 @@ def parameters(name, size=64, channels=3, **arguments):
 
 
 def count(tree):
-    """Numbers in it."""
+    """Returns the number of scalars in a tree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def initialised(name, size=64, **arguments):
-    """Freshly initialised params, for tests of their statistics."""
+    """Returns initial parameters of a model, for tests of their statistics."""
     model = create_model(name, **arguments)
     images = jnp.zeros((1, size, size, 3))
     return compiled(lambda key: model.init(key, images, train=False), random_key(0))["params"]
 
 
 def initialised_layers(name, paths, size=64, **arguments):
-    """The same of some layers alone, "stage1_block1/conv1", in seconds where the whole network takes a minute."""
+    """Returns the initial parameters of some layers, "stage1_block1/conv1", in seconds instead of a minute for all layers."""
     model = create_model(name, **arguments)
     images = jnp.zeros((1, size, size, 3))
 

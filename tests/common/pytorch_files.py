@@ -1,4 +1,4 @@
-"""Files in PyTorch's form, written without PyTorch."""
+"""Files in PyTorch's format, written without PyTorch."""
 
 import collections
 import pickle
@@ -8,18 +8,18 @@ import numpy as np
 
 
 class Global:
-    """Pickled as the name of a function, called with the arguments; `pickled` below writes it."""
+    """A function's name with arguments; `Pickler` writes it as a call of that function."""
 
     def __init__(self, name, *arguments):
         self.name, self.arguments = name, arguments
 
 
 class Storage(tuple):
-    """Pickled as a persistent id."""
+    """A persistent id; `Pickler` writes it as such."""
 
 
 class Pickler(pickle._Pickler):
-    """Writes any name, also that of a module which is not installed here."""
+    """Writes names of functions even if their modules are not installed."""
 
     def save(self, obj, save_persistent_id=True):
         if isinstance(obj, Global):
@@ -35,7 +35,7 @@ class Pickler(pickle._Pickler):
 
 
 def write(path, saved, *, storages=None, order=None):
-    """A file in PyTorch's form; its one storage holds 0 … 5, float32."""
+    """Writes a file in PyTorch's format; by default its only storage contains 0 … 5, float32. Returns its path."""
     storages = storages or [np.arange(6, dtype="<f4").tobytes()]
     with zipfile.ZipFile(path, "w") as archive, archive.open("archive/data.pkl", "w") as file:
         Pickler(file, protocol=2).dump(saved)

@@ -1,18 +1,18 @@
 """Weights and inputs for comparing a model with its reference implementation.
 
-A golden file holds the outputs a reference implementation gave, and for each tensor of its state dict
-the name, the shape, a kind and a scale. The tensors' values are not stored: they follow from these four by the rule
-below, so a test can rebuild the whole state dict, convert it, run the model and compare the logits.
+A golden file contains the outputs of a reference implementation and, for each tensor of its state dict, the name, the shape, a
+kind and a scale. The values of the tensors are not stored. They follow from these four by the rule below, so a test can rebuild
+the complete state dict, convert it, run the model and compare the logits.
 
     golden = load("resnet18.json.gz")
     state = state_dict(golden)                        # {name: array}, in the reference's names and layouts
     x = inputs(golden)                                # NHWC float32
     logits = my_model.apply(convert(state), x)        # ~ golden["logits"], within a few golden["err32"]
 
-golden["logits"] were computed in float64; "err32" is how far the reference's own float32 run was from them. "taps" are
-outputs of inner modules, [name, shape, mean, mean of absolute values], to find where a port first differs; "parameters"
-is the reference's parameter count. With "mode": "train", batch norm used batch statistics and "running_stats_after"
-gives [name, mean, mean of absolute values] of the updated running statistics.
+golden["logits"] were computed in float64; "err32" is the largest error of the reference's own float32 run. "taps" are outputs
+of inner modules, [name, shape, mean, mean of absolute values], to find the first difference of a port; "parameters" is the
+reference's parameter count. With "mode": "train", batch norm used batch statistics, and "running_stats_after" contains
+[name, mean, mean of absolute values] of the updated running statistics.
 
 The rule. sha256(name) gives the 128-bit key of a Philox counter-based generator, whose raw output, 64 bits at a time
 and low half first, is a stream of 32-bit words; the top 23 bits k of a word give u = (2k + 1) / 2**24, exact in
@@ -23,7 +23,7 @@ float32 and strictly between 0 and 1. The tensor, in C order, is then, in float3
     count                0                                an integer (a batch counter)
 
 weight is a convolution or linear kernel, bias any additive parameter, gain any multiplicative vector (a norm's scale,
-a layer scale, a weight-standardised convolution's gain), mean and var a batch norm's running statistics.
+a layer scale, a weight-standardized convolution's gain), mean and var a batch norm's running statistics.
 The scale is rounded to float32 before use; the shape () is a single number.
 Only raw generator bits and single IEEE operations are used, so the values are the same everywhere.
 """
@@ -39,7 +39,7 @@ _SQRT12 = np.float32(math.sqrt(12.0))
 
 
 def uniform(key, shape):
-    """float32 numbers in (0, 1), determined by the string `key`."""
+    """Returns float32 numbers in (0, 1) that are determined by the string `key`."""
     shape = tuple(shape)
     count = math.prod(shape)
     digest = hashlib.sha256(key.encode("utf-8")).digest()
@@ -52,14 +52,14 @@ def uniform(key, shape):
 
 
 def signed(key, shape):
-    """float32 numbers with zero mean and unit variance."""
+    """Returns float32 numbers with zero mean and unit variance."""
     u = uniform(key, shape)
     u = u - np.float32(0.5)
     return u * _SQRT12
 
 
 def tensor(name, shape, kind, scale=1.0):
-    """The value of one tensor."""
+    """Returns the values of one tensor."""
     if kind in ("weight", "bias", "mean"):
         return np.asarray(signed(name, shape) * np.float32(scale))
     if kind in ("gain", "var"):
@@ -70,12 +70,12 @@ def tensor(name, shape, kind, scale=1.0):
 
 
 def state_dict(golden):
-    """All tensors of a golden file: {name: array}, in its order and in the reference's memory layout."""
+    """Returns all tensors of a golden file: {name: array}, in its order and in the reference's memory layout."""
     return {name: tensor(name, shape, kind, scale) for name, shape, kind, scale in golden["tensors"]}
 
 
 def fingerprint(state):
-    """A hash of all names and values; equals golden["weights_sha256"] when the rule was reproduced exactly."""
+    """Returns a hash of all names and values, which equals golden["weights_sha256"] if the rule is implemented correctly."""
     h = hashlib.sha256()
     for name, value in state.items():
         h.update(name.encode("utf-8"))
@@ -84,9 +84,9 @@ def fingerprint(state):
 
 
 def images(batch, height, width, channels=3, seed=0, pixels=False):
-    """Input images, NHWC float32: roughly standardised, or with pixels=True in the range 0..255.
+    """Returns input images, NHWC float32: roughly standardized, or with pixels=True in the range 0…255.
 
-    Each is an offset per channel plus 8-pixel blocks plus pixel noise. Noise alone would average out, and the
+    Each image is a per-channel offset plus blocks of 8×8 pixels plus pixel noise. Noise alone would average out, so that the
     logits would hardly depend on the image.
     """
     key = f"images/{seed}/"
@@ -101,18 +101,18 @@ def images(batch, height, width, channels=3, seed=0, pixels=False):
 
 
 def inputs(golden):
-    """The images a golden file's outputs were computed from."""
+    """Returns the images from which a golden file's outputs were computed."""
     return images(**golden["input"])
 
 
 def load(path):
-    """Read a golden file (gzipped JSON)."""
+    """Reads a golden file (gzipped JSON)."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return json.load(file)
 
 
 def resnet20():
-    """A random state dict in the names of akamaster's pytorch_resnet_cifar10."""
+    """Returns a random state dict with the names of akamaster's pytorch_resnet_cifar10."""
     random = np.random.default_rng(0)
     state = {"conv1.weight": random.normal(size=(16, 3, 3, 3)), "linear.weight": random.normal(size=(10, 64))}
     state["linear.bias"] = random.normal(size=10)

@@ -1,12 +1,12 @@
-"""How far float32's rounding may take results: as far as last digits of the parameters do, in the same program."""
+"""Measures the effect of float32 rounding on results, by changing the last bit of the parameters in the same program."""
 
 import jax
 import numpy as np
 
-LAST_DIGIT = np.float32(2**-23)
+LAST_BIT = np.float32(2**-23)
 
 
 def nudged(variables, seed):
-    """Each number raised or lowered by its last digit, or left as it is."""
-    random, factors = np.random.default_rng(seed), np.float32([1 - LAST_DIGIT, 1, 1 + LAST_DIGIT])
+    """Returns the variables with every number randomly raised or lowered by its last bit, or unchanged."""
+    random, factors = np.random.default_rng(seed), np.float32([1 - LAST_BIT, 1, 1 + LAST_BIT])
     return jax.tree.map(lambda leaf: np.asarray(leaf) * random.choice(factors, leaf.shape), variables)

@@ -1,4 +1,4 @@
-"""Small runs for the tests of this folder: LeNet-5 on the digits, seconds each."""
+"""Small runs for tests: LeNet-5 on the digits, a few seconds each."""
 
 import io
 
@@ -7,11 +7,11 @@ from rich.console import Console
 from jaxcnn.config import default_config
 
 TIMES = {"images_per_second", "data_wait_share"}
-"""The columns of metrics.jsonl that no two runs share."""
+"""The columns of metrics.jsonl that differ between equal runs."""
 
 
 def small_config(**changes):
-    """Four epochs of everything that a resumed run has to get right; {"ema.decay": 0.5} changes a setting."""
+    """Returns a config with everything that a resumed run has to restore; **{"ema.decay": 0.5} changes a setting."""
     config = default_config()
     settings = {
         "model.name": "lenet5_relu",
@@ -29,12 +29,12 @@ def small_config(**changes):
         "log.every": "10steps",
     } | changes
     for name, value in settings.items():
-        room, _, leaf = name.rpartition(".")
-        (config[room] if room else config)[leaf] = value
+        section, _, leaf = name.rpartition(".")
+        (config[section] if section else config)[leaf] = value
     return config
 
 
 def quiet():
-    """(console, its text as a function)."""
+    """Returns a console, and a function that returns the text printed to it."""
     text = io.StringIO()
     return Console(file=text, width=200), text.getvalue

@@ -1,4 +1,4 @@
-"""Reads TensorBoard event files back, without TensorBoard: length-prefixed protocol buffers."""
+"""Reads TensorBoard event files, which are length-prefixed protocol buffers, without TensorBoard."""
 
 import struct
 
@@ -6,14 +6,14 @@ from tensorboardX.proto.event_pb2 import Event
 
 
 def scalars(folder):
-    """{tag: {step: value}} of all event files in `folder`."""
+    """Returns {tag: {step: value}} of all event files in `folder`."""
     found = {}
     for path in sorted(folder.iterdir()):
-        raw, at = path.read_bytes(), 0
-        while at < len(raw):
-            (length,) = struct.unpack_from("<Q", raw, at)
-            event = Event.FromString(raw[at + 12 : at + 12 + length])
-            at += 12 + length + 4
+        raw, offset = path.read_bytes(), 0
+        while offset < len(raw):
+            (length,) = struct.unpack_from("<Q", raw, offset)
+            event = Event.FromString(raw[offset + 12 : offset + 12 + length])
+            offset += 12 + length + 4
             for value in event.summary.value:
                 found.setdefault(value.tag, {})[event.step] = value.simple_value
     return found

@@ -1,4 +1,4 @@
-"""A TFDS data set of few pictures, in several configs, prepared without TensorFlow: pictures as file objects need none."""
+"""A tiny TFDS data set in several configs. Its images are passed as file objects, so preparing it needs no TensorFlow."""
 
 import io
 import shutil
@@ -13,20 +13,20 @@ from jaxcnn.errors import UserError
 
 NAMES = ["cat", "dog", "eel"]
 SIZES = {"train": 40, "test": 12, "validation": 9}
-PICTURE, CLASSES = tfds.features.Image, tfds.features.ClassLabel
+IMAGE, CLASSES = tfds.features.Image, tfds.features.ClassLabel
 FEATURES = {
-    "plain": lambda: {"image": PICTURE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES), "id": tfds.features.Text()},
-    "sizes": lambda: {"photo": PICTURE(), "kind": CLASSES(names=NAMES)},
-    "several": lambda: {"image": PICTURE(shape=(8, 10, 1)), "labels": tfds.features.Sequence(CLASSES(names=NAMES))},
+    "plain": lambda: {"image": IMAGE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES), "id": tfds.features.Text()},
+    "sizes": lambda: {"photo": IMAGE(), "kind": CLASSES(names=NAMES)},
+    "several": lambda: {"image": IMAGE(shape=(8, 10, 1)), "labels": tfds.features.Sequence(CLASSES(names=NAMES))},
     "arrays": lambda: {"pixels": tfds.features.Tensor(shape=(8, 10), dtype=np.uint8), "label": CLASSES(num_classes=3)},
-    "coarse": lambda: {"image": PICTURE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES), "coarse": CLASSES(num_classes=2)},
-    "unlabelled": lambda: {"image": PICTURE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES)},
+    "coarse": lambda: {"image": IMAGE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES), "coarse": CLASSES(num_classes=2)},
+    "unlabelled": lambda: {"image": IMAGE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES)},
     "text": lambda: {"id": tfds.features.Text(), "label": CLASSES(names=NAMES)},
 }
 
 
 def original(config, split, index):
-    """(image, label) as they go in; the first two pixels of an image say which it is."""
+    """Returns the (image, label) that is stored; the first two pixels of an image encode its index and split."""
     height, width = (20 + index, 33) if config == "sizes" else (8, 10)
     image = np.random.default_rng(index).integers(0, 256, (height, width, 3), np.uint8)
     image[0, :2] = index, list(SIZES).index(split), 0
@@ -59,7 +59,7 @@ class JaxcnnTiny(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare_all(root):
-    """Prepares every config below the data_dir `root`."""
+    """Prepares every config in the data_dir `root`."""
     tfds.disable_progress_bar()
     for name in FEATURES:
         JaxcnnTiny(config=name, data_dir=root, file_format="array_record").download_and_prepare()
@@ -77,6 +77,6 @@ def message(function, *arguments, **keywords):
 
 
 def damaged(root, tmp_path, config="plain"):
-    """A copy to be damaged: its data_dir, and its folder of files."""
+    """Copies a config, to be damaged. Returns the copy's data_dir and its folder of files."""
     shutil.copytree(root / "jaxcnn_tiny" / config, tmp_path / "jaxcnn_tiny" / config)
     return tmp_path, tmp_path / "jaxcnn_tiny" / config / "1.0.0"

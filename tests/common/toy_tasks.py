@@ -1,4 +1,4 @@
-"""Tasks of a few lines, with what classification lacks: two phases, collections, a frozen teacher, maps, boxes."""
+"""Small tasks with features that classification does not use: two phases, collections, a frozen teacher, maps, boxes."""
 
 import dataclasses
 import functools
@@ -18,10 +18,10 @@ from jaxcnn.tasks.task import Phase, Task
 
 
 class Encoder(nn.Module):
-    """Images -> `features` numbers, by a hidden layer with batch norm."""
+    """Maps images to `features` numbers, with one hidden layer and batch norm."""
 
     features: int
-    num_classes: int = 0  # what every model has
+    num_classes: int = 0  # every model has this field
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Toy(Task):
-    """What the tasks of this file have in common."""
+    """The base class of the tasks in this file."""
 
     augment: Augmentation
 
@@ -59,7 +59,7 @@ class Toy(Task):
 
 @dataclasses.dataclass(frozen=True)
 class Gan(Toy):
-    """Non-saturating (Goodfellow et al. 2014, section 3); the generator's turn is every other step."""
+    """A non-saturating GAN (Goodfellow et al. 2014, section 3); the generator is trained every other step."""
 
     _: dataclasses.KW_ONLY
     latents: int = 4
@@ -99,7 +99,7 @@ class Gan(Toy):
         return loss, ({"loss": loss}, {"batch_stats": stats})
 
     def tally(self, variables, batch):
-        """The pixels of each real image, and of one made from its index alone: N of each at any batch size."""
+        """Returns the pixels of each real image and of one generated from its index, N of each at any batch size."""
         index = batch.get("index", jnp.arange(len(batch["image"])))
         latents = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(0), i), (self.latents,)))(index)
         made, _ = self.apply("generator", variables, latents, train=False)
@@ -121,9 +121,9 @@ class Gan(Toy):
 
 @dataclasses.dataclass(frozen=True)
 class MovingTarget(Toy):
-    """Features that agree with a target network's, which follows slowly; a queue keeps its last features.
+    """A small MoCo (He et al. 2020, algorithm 1).
 
-    As in MoCo (He et al. 2020, algorithm 1), in little.
+    The features are trained to agree with those of a target network, a moving average; a queue stores its last features.
     """
 
     _: dataclasses.KW_ONLY
@@ -176,7 +176,7 @@ class MovingTarget(Toy):
 
 @dataclasses.dataclass(frozen=True)
 class Distillation(Toy):
-    """Outputs like the outputs of a teacher that never changes (Hinton et al. 2015), here a random network."""
+    """Distillation from a fixed teacher (Hinton et al. 2015), here a random network."""
 
     _: dataclasses.KW_ONLY
     temperature: float  # required
@@ -210,7 +210,7 @@ class Distillation(Toy):
 
 
 class PerPixel(nn.Module):
-    """Logits (N, H, W, 2) of each pixel by its color alone."""
+    """Maps each pixel's color to logits, (N, H, W, 2)."""
 
     @nn.compact
     def __call__(self, images, *, train):
@@ -219,7 +219,7 @@ class PerPixel(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Pixels(Toy):
-    """A class for each pixel; VOID ones are not counted."""
+    """Predicts a class for each pixel; VOID pixels are ignored."""
 
     quantities = (Quantity("pixel_accuracy", "pixel accuracy", "{:.2%}", "higher"), Quantity("examples", "examples", "{:,}"))
     fields = frozenset({"map"})
@@ -238,7 +238,7 @@ class Pixels(Toy):
         images, classes = inputs
         logits = self.network.apply(variables, images, train=True)
         known = (classes != VOID).astype(jnp.float32)
-        targets = jax.nn.one_hot(classes, 2)  # VOID has none
+        targets = jax.nn.one_hot(classes, 2)  # zeros for VOID
         loss = -(targets * jax.nn.log_softmax(logits)).sum() / known.sum()
         return loss, ({"loss": loss}, {"batch_stats": variables["batch_stats"]})
 
@@ -266,7 +266,7 @@ class Pixels(Toy):
 
 @dataclasses.dataclass(frozen=True)
 class OneBox(Toy):
-    """The sides of the first box, in pixels."""
+    """Predicts the first box, x0, y0, x1, y1 in pixels."""
 
     quantities = (Quantity("distance", "mean distance of the sides", better="lower"), Quantity("examples", "examples", "{:,}"))
     fields = frozenset({"boxes"})
@@ -284,8 +284,8 @@ class OneBox(Toy):
     def objective(self, variables, inputs, key, phase):
         images, fields = inputs
         boxes, updates = self.network.apply(variables, images, train=True, mutable=["batch_stats"])
-        there = (fields["classes"][:, 0] != NO_BOX).astype(jnp.float32)
-        loss = (jnp.abs(boxes - fields["boxes"][:, 0]).sum(axis=1) * there).sum() / jnp.maximum(there.sum(), 1)
+        present = (fields["classes"][:, 0] != NO_BOX).astype(jnp.float32)
+        loss = (jnp.abs(boxes - fields["boxes"][:, 0]).sum(axis=1) * present).sum() / jnp.maximum(present.sum(), 1)
         return loss, ({"loss": loss}, updates)
 
     def predict(self, variables, batch):
@@ -311,7 +311,7 @@ class OneBox(Toy):
 
 
 def write_scenes(path, examples=200, size=(12, 16)):
-    """An .npz of bright rectangles on dark noise, with their maps and boxes: four fifths for training."""
+    """Writes an .npz of bright rectangles on dark noise, with maps and boxes; four fifths are for training."""
     generator = np.random.default_rng(0)
     height, width = size
     images = generator.integers(0, 90, (examples, height, width, 3)).astype(np.uint8)

@@ -10,7 +10,7 @@ from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
 MANY = 512
-# one picture many times, each of its pixels of a value of its own, so that a result tells where it was cut out
+# Many copies of one image whose pixels all have different values, so that the position of a crop can be identified.
 PICTURE = RNG.permutation(5 * 4 * 2).astype(np.uint8).reshape(5, 4, 2) + np.uint8(1)
 PICTURES = np.broadcast_to(PICTURE, (MANY, 5, 4, 2))
 KEY = jax.random.key(0)
@@ -21,19 +21,19 @@ def augmented(*policy, images=PICTURES, key=KEY):
 
 
 def windows(pad, mode):
-    """{bytes of a window of the padded picture: its offset}."""
+    """Returns {bytes of a window of the padded image: its offset}."""
     padded = np.pad(PICTURE, ((pad, pad), (pad, pad), (0, 0)), mode=mode)
     return {padded[y : y + 5, x : x + 4].tobytes(): (y, x) for y in range(2 * pad + 1) for x in range(2 * pad + 1)}
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 @pytest.mark.parametrize("pad", [1, 2])
-def test_every_crop_is_a_window_of_the_padded_picture_and_all_occur_alike(pad, mode):
+def test_every_crop_is_a_window_of_the_padded_image_and_all_are_equally_frequent(pad, mode):
     places = windows(pad, mode)
     assert len(places) == (2 * pad + 1) ** 2
     found = augmented(("random_crop", {"pad": pad, "mode": mode}))
     assert found.dtype == np.uint8
-    rows, columns = np.array([places[picture.tobytes()] for picture in found]).T  # a KeyError: it is no window
+    rows, columns = np.array([places[picture.tobytes()] for picture in found]).T  # a KeyError means that it is not a window
     for offsets in (rows, columns):
         counts = np.bincount(offsets, minlength=2 * pad + 1)
         expected = MANY / (2 * pad + 1)
@@ -41,7 +41,7 @@ def test_every_crop_is_a_window_of_the_padded_picture_and_all_occur_alike(pad, m
     assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.2
 
 
-def test_crop_pads_by_4_with_zeros_unless_told_otherwise():
+def test_crop_pads_by_4_with_zeros_by_default():
     default = augmented("random_crop")
     np.testing.assert_array_equal(default, augmented(("random_crop", {"pad": 4, "mode": "constant"})))
     assert (default == 0).any()
@@ -51,20 +51,20 @@ def test_crop_without_padding_changes_nothing():
     np.testing.assert_array_equal(augmented(("random_crop", {"pad": 0})), PICTURES)
 
 
-def test_horizontal_flip_mirrors_half_of_the_pictures_left_to_right():
+def test_horizontal_flip_mirrors_half_of_the_images_left_to_right():
     found = augmented("horizontal_flip")
     mirrored = (found == PICTURE[:, ::-1]).all(axis=(1, 2, 3))
     np.testing.assert_array_equal(found[~mirrored], PICTURES[~mirrored])
     assert abs(mirrored.sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)
 
 
-def test_operations_follow_each_other_each_with_randomness_of_its_own():
+def test_operations_are_applied_in_order_with_independent_random_numbers():
     policy = ("random_crop", {"pad": 1}), "horizontal_flip"
     both = augmented(*policy)
     places = windows(1, "constant")
     mirrored = np.array([picture.tobytes() not in places for picture in both])
     offsets = [places[(p[:, ::-1] if m else p).tobytes()] for p, m in zip(both, mirrored, strict=True)]
-    for axis in (0, 1):  # no offset says whether a picture was mirrored
+    for axis in (0, 1):  # offsets are independent of mirroring
         assert abs(np.corrcoef(np.array(offsets)[:, axis], mirrored)[0, 1]) < 0.2
     twice = augmented("horizontal_flip", "horizontal_flip")  # with one key, the second would undo the first
     assert not np.array_equal(twice, PICTURES)
@@ -89,7 +89,7 @@ def test_result_does_not_depend_on_how_many_devices_share_the_batch():
     np.testing.assert_array_equal(found, augmented(*policy))
 
 
-def test_resized_pictures_of_floats_stay_floats():
+def test_float_images_stay_float():
     assert augmented("random_crop", "horizontal_flip", images=PICTURES.astype(np.float32)).dtype == np.float32
 
 
@@ -97,9 +97,9 @@ def test_resized_pictures_of_floats_stay_floats():
     ("entry", "message"),
     [
         ("vertical_flpi", r"no operation 'vertical_flpi' \(did you mean \"vertical_flip\"\?\); available: horizontal"),
-        ("colour_jitter", "'colour_jitter' is named 'color_jitter'$"),
-        (("flip", {"p": 0.7}), "'flip' is named 'horizontal_flip'$"),
-        (("flip", {"axis": "vertical", "p": 0.7}), "'flip' is named 'vertical_flip'$"),
+        ("colour_jitter", "'colour_jitter' has been renamed to 'color_jitter'$"),
+        (("flip", {"p": 0.7}), "'flip' has been renamed to 'horizontal_flip'$"),
+        (("flip", {"axis": "vertical", "p": 0.7}), "'flip' has been renamed to 'vertical_flip'$"),
         (("random_erasing", {"fill": "grey"}), "random_erasing: fill: expected one of noise, gray, black; got 'grey'"),
         (("random_crp", {"pad": 2}), "no operation 'random_crp' .did you mean \"random_crop\""),
         (("random_crop", {"pd": 2}), "random_crop has no setting 'pd' .did you mean \"pad\""),
@@ -128,18 +128,18 @@ def test_resized_pictures_of_floats_stay_floats():
         ({"pad": 4}, "should be"),
     ],
 )
-def test_entry_that_is_no_operation_is_refused_with_what_would_be_right(entry, message):
+def test_invalid_entries_are_refused_with_a_hint(entry, message):
     with pytest.raises(UserError, match=f"data.augment: .*{message}"):
         make_augmentation([entry])
 
 
 @pytest.mark.parametrize(("arguments", "message"), [({"pad": -1}, "pad: .* got -1"), ({"mode": "refelct"}, '"reflect"')])
-def test_crop_refuses_values_that_it_can_not_use(arguments, message):
+def test_crop_refuses_invalid_values(arguments, message):
     with pytest.raises(UserError, match=f"data.augment: random_crop: .*{message}"):
         make_augmentation([("random_crop", arguments)])
 
 
-def test_settings_may_be_lists_and_whole_numbers_as_in_json():
+def test_settings_may_be_lists_and_integers_as_in_json():
     from_json = make_augmentation([("random_erasing", {"p": 1, "area": [0.1, 0.2]})])
     assert from_json == make_augmentation([("random_erasing", {"p": 1.0, "area": (0.1, 0.2)})])
 
@@ -181,7 +181,7 @@ EVERYTHING = (
 
 
 @pytest.mark.slow
-def test_everything_gives_the_same_on_eight_devices_without_gathering_the_images():
+def test_all_operations_give_the_same_on_eight_devices_without_gathering_the_images():
     augmentation = make_augmentation(EVERYTHING)
     n, classes = 64, 10
     inputs = {
@@ -205,7 +205,7 @@ def test_everything_gives_the_same_on_eight_devices_without_gathering_the_images
     assert (np.asarray(found[0]) != inputs["images"]).mean() > 0.5
 
 
-def test_alternating_flip_shows_each_image_both_ways_in_two_epochs_in_a_row():
+def test_alternating_flip_shows_both_versions_of_each_image_in_two_consecutive_epochs():
     augmentation = make_augmentation(["alternating_flip"])
     index = np.arange(MANY)
 
@@ -220,12 +220,12 @@ def test_alternating_flip_shows_each_image_both_ways_in_two_epochs_in_a_row():
     assert abs(first.sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)
     np.testing.assert_array_equal(mirrored(1), ~first)
     np.testing.assert_array_equal(mirrored(2), first)
-    np.testing.assert_array_equal(mirrored(0, index[::-1]), first[::-1])  # it is the example that decides, not its place
+    np.testing.assert_array_equal(mirrored(0, index[::-1]), first[::-1])  # depends on the example, not on its position,
     other = jax.random.key(1)
-    np.testing.assert_array_equal(mirrored(0, key=other), first)  # and not the step
-    assert abs((mirrored(0, run_key=other) ^ first).sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)  # but the run's seed
+    np.testing.assert_array_equal(mirrored(0, key=other), first)  # not on the step,
+    assert abs((mirrored(0, run_key=other) ^ first).sum() - MANY / 2) < 5 * np.sqrt(MANY / 4)  # but on the seed
 
 
-def test_alternating_flip_without_index_says_so():
+def test_alternating_flip_without_index_raises_an_error():
     with pytest.raises(ValueError, match="index"):
         make_augmentation(["alternating_flip"])(jnp.asarray(PICTURES), KEY)

@@ -1,4 +1,4 @@
-"""Maps and boxes go where the pixels of their images go."""
+"""Tests that maps and boxes are transformed exactly as the pixels of their images."""
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,8 @@ NEAREST = [
     ("trivial_augment", {"fill": 0}),
     "alternating_flip",
 ]
-"""Operations that take each pixel from one pixel, with black outside."""
-BETWEEN = [
+"""Operations that sample each pixel from a single pixel, with black outside the image."""
+INTERPOLATING = [
     "rotate",
     ("affine", {"degrees": 20, "translate": 0.1, "scale": (0.8, 1.2), "shear": 0.1}),
     ("random_resized_crop", {"area": (0.2, 0.6), "size": (36, 40)}),
@@ -40,20 +40,20 @@ BETWEEN = [
 
 @pytest.fixture
 def geometry_alone(monkeypatch):
-    """AutoAugment and its kin without the operations that change colours, so that values tell classes."""
+    """Removes the color operations from AutoAugment and similar policies, so that pixel values still encode classes."""
     names = ("Identity", *one_of_many._GEOMETRY)
-    whole = recipes.space
-    monkeypatch.setattr(recipes, "space", lambda **settings: {n: s for n, s in whole(**settings).items() if n in names})
+    space = recipes.space
+    monkeypatch.setattr(recipes, "space", lambda **settings: {n: s for n, s in space(**settings).items() if n in names})
 
 
 def entries(policies):
-    """Parameters; what takes seconds to compile is slow."""
+    """Returns the policies as test parameters. Those that take seconds to compile are marked slow."""
     slow = [entry for entry in policies if not isinstance(entry, str) and ("_augment" in entry[0] or "resized" in entry[0])]
     return [pytest.param(entry, marks=[pytest.mark.slow] * (entry in slow)) for entry in policies]
 
 
 def scenes():
-    """Maps of 9 classes and void, and two boxes an image of which one may be none."""
+    """Returns maps of 9 classes and VOID, and one or two boxes per image with their classes."""
     maps = RNG.choice([*range(9), 255], (N, HEIGHT, WIDTH)).astype(np.uint8)
     low = RNG.integers(0, [WIDTH - 12, HEIGHT - 12], (N, 2, 2))
     boxes = np.concatenate([low, low + RNG.integers(4, 12, (N, 2, 2))], axis=2).astype(np.float32)
@@ -67,7 +67,7 @@ CENTERS = np.stack(np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5),
 
 
 def moving(entries):
-    """(images (N, H, W, C), key) -> (images, fields), jitted."""
+    """Returns the jitted function (images (N, H, W, C), key) -> (images, fields) of a policy."""
     augment = make_augmentation(entries)
     fields = {"map": MAPS, "boxes": BOXES, "classes": CLASSES, "label": np.arange(N, dtype=np.int32)}
     return jax.jit(
@@ -80,14 +80,14 @@ def keys(many=4):
 
 
 def painted():
-    """Images of two channels, of which each is filled where a box is."""
+    """Returns images (N, H, W, 2) in which each channel is True inside one of the boxes."""
     x, y = CENTERS[..., 0], CENTERS[..., 1]
     inside = [(x > left) & (x < right) & (y > top) & (y < bottom) for left, top, right, bottom in BOXES.reshape(-1, 4).tolist()]
     return np.stack(inside).reshape(N, 2, HEIGHT, WIDTH).transpose(0, 2, 3, 1)
 
 
 def hull(filled):
-    """x0, y0, x1, y1 around the filled pixels."""
+    """Returns x0, y0, x1, y1 of the smallest box around the filled pixels."""
     rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
@@ -115,7 +115,7 @@ def test_maps_and_boxes_move_as_pixels_that_encode_them(entry, geometry_alone):
             elif not reflected:
                 assert fields["classes"][i, k] == CLASSES[i, k]
                 around, box = hull(filled), fields["boxes"][i, k]
-                if several:  # a box that was cut off and then turned holds what is left of it, and more
+                if several:  # a box that was clipped and then rotated is larger than its visible pixels
                     assert (around[:2] >= box[:2] - 2).all()
                     assert (around[2:] <= box[2:] + 2).all()
                     wide += (abs(around - box) > 2).any()
@@ -130,16 +130,16 @@ def test_maps_and_boxes_move_as_pixels_that_encode_them(entry, geometry_alone):
     assert gone < 0.4 * (CLASSES >= 0).sum() * len(keys())
 
 
-@pytest.mark.parametrize("entry", entries(BETWEEN), ids=str)
-def test_maps_and_boxes_move_as_interpolated_pixels_that_hold_their_own_places(entry):
+@pytest.mark.parametrize("entry", entries(INTERPOLATING), ids=str)
+def test_maps_and_boxes_move_as_interpolated_pixels_that_encode_their_positions(entry):
     images = np.broadcast_to(np.concatenate([CENTERS, np.ones_like(CENTERS[..., :1])], axis=2), (N, HEIGHT, WIDTH, 3))
     function = moving([entry])
     for key in keys():
-        moved, fields = function(jnp.asarray(images) + 10, key)  # far from where values are cut off
+        moved, fields = function(jnp.asarray(images) + 10, key)  # away from 0, where values are clipped
         place, fields = np.asarray(moved)[..., :2] - 10, jax.tree.map(np.asarray, fields)
         x, y = np.floor(place).astype(int).transpose(3, 0, 1, 2)
         near_edge = (abs(place - np.round(place)) < 0.01).any(axis=3)
-        border = (place < 1.5).any(axis=3) | (x >= WIDTH - 2) | (y >= HEIGHT - 2)  # where interpolation bends the ramps
+        border = (place < 1.5).any(axis=3) | (x >= WIDTH - 2) | (y >= HEIGHT - 2)  # where interpolation distorts the ramps
         sure = ~near_edge & ~border
         assert sure.mean() > 0.3
         image = np.broadcast_to(np.arange(N)[:, None, None], sure.shape)
@@ -151,7 +151,7 @@ def test_maps_and_boxes_move_as_interpolated_pixels_that_hold_their_own_places(e
 
 
 @pytest.mark.slow
-def test_boxes_are_the_hulls_of_the_corners_that_numpy_moves_cut_off_at_the_border():
+def test_boxes_are_the_hulls_of_corners_transformed_by_numpy_and_clipped_at_the_border():
     settings = {"degrees": 40.0, "translate": 0.5, "scale": (0.6, 1.6), "shear": 0.4}
     function = moving([("affine", settings)])
     for key in keys(5):
@@ -177,21 +177,21 @@ def test_boxes_are_the_hulls_of_the_corners_that_numpy_moves_cut_off_at_the_bord
 def test_flips_mirror_boxes_exactly():
     always = {"p": 1.0}
     _, fields = moving([("horizontal_flip", always)])(jnp.zeros((N, HEIGHT, WIDTH, 1)), jax.random.key(0))
-    there = CLASSES >= 0
+    is_box = CLASSES >= 0
     np.testing.assert_array_equal(
-        fields["boxes"][there], (np.array([WIDTH, 0, WIDTH, 0]) + BOXES * [-1, 1, -1, 1])[there][:, [2, 1, 0, 3]]
+        fields["boxes"][is_box], (np.array([WIDTH, 0, WIDTH, 0]) + BOXES * [-1, 1, -1, 1])[is_box][:, [2, 1, 0, 3]]
     )
     np.testing.assert_array_equal(fields["classes"], CLASSES)
     _, fields = moving([("vertical_flip", always)])(jnp.zeros((N, HEIGHT, WIDTH, 1)), jax.random.key(0))
     np.testing.assert_array_equal(
-        fields["boxes"][there], (np.array([0, HEIGHT, 0, HEIGHT]) + BOXES * [1, -1, 1, -1])[there][:, [0, 3, 2, 1]]
+        fields["boxes"][is_box], (np.array([0, HEIGHT, 0, HEIGHT]) + BOXES * [1, -1, 1, -1])[is_box][:, [0, 3, 2, 1]]
     )
 
 
 @pytest.mark.slow
-def test_share_that_is_left_of_a_box_counts_over_all_operations():
+def test_visible_share_of_a_box_is_that_after_all_operations():
     function, twice = moving([("translate", {"share": 0.4, "interpolation": "nearest"})] * 2), 0
-    for key in keys(40):  # some move out and back: what was lost does not come back
+    for key in keys(40):  # some boxes move out and back; lost pixels do not return
         moved, fields = function(jnp.asarray(painted()[:, :, :, :1], jnp.float32), key)
         left = np.asarray(moved)[..., 0].sum(axis=(1, 2)) / np.prod(BOXES[:, 0, 2:] - BOXES[:, 0, :2], axis=1)
         sure = abs(left - 0.25) > 1e-3
@@ -200,8 +200,8 @@ def test_share_that_is_left_of_a_box_counts_over_all_operations():
     assert twice > 20
 
 
-@pytest.mark.parametrize("entry", entries([*NEAREST[:3], NEAREST[-2], *BETWEEN[:3]]), ids=str)
-def test_pixels_are_to_the_bit_those_without_fields(entry):
+@pytest.mark.parametrize("entry", entries([*NEAREST[:3], NEAREST[-2], *INTERPOLATING[:3]]), ids=str)
+def test_pixels_are_bitwise_equal_to_those_without_fields(entry):
     augment, fields = make_augmentation([entry, "brightness"]), {"map": MAPS, "boxes": BOXES, "classes": CLASSES}
 
     @jax.jit
@@ -214,7 +214,7 @@ def test_pixels_are_to_the_bit_those_without_fields(entry):
     assert len(np.unique(found)) > 1
 
 
-def test_an_operation_either_moves_maps_or_leaves_them_alone_or_is_refused():
+def test_an_operation_either_moves_maps_or_leaves_them_unchanged_or_is_refused():
     def outputs(name):
         augment, places = make_augmentation([name]), jax.tree.map(jnp.asarray, PLACES)
         key = jax.random.key(0)
@@ -234,7 +234,7 @@ def test_an_operation_either_moves_maps_or_leaves_them_alone_or_is_refused():
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "mixup_or_cutmix", "aug_mix"])
-def test_what_mixes_images_is_refused_by_name_for_maps_and_boxes_alone(name):
+def test_operations_that_mix_images_are_refused_for_maps_and_boxes_only(name):
     augment = make_augmentation(["horizontal_flip", name])
     augment.check_fields({"label", "labels"})
     for kinds, what in (({"map"}, "maps"), ({"boxes", "label"}, "boxes"), ({"boxes", "map"}, "maps and boxes")):
@@ -245,7 +245,7 @@ def test_what_mixes_images_is_refused_by_name_for_maps_and_boxes_alone(name):
 
 
 @pytest.mark.slow
-def test_eight_devices_move_the_same():
+def test_eight_devices_give_the_same_fields():
     axis = jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((8,), ("data",), axis_types=(axis,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))

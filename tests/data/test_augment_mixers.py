@@ -1,4 +1,4 @@
-"""Mixers, and views at test time."""
+"""Tests of the mixers and of test-time augmentation."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxcnn.errors import UserError
 
 N, K = 8, 10
 KEYS = [jax.random.key(seed) for seed in range(40)]
-# image i is i + 1 everywhere, and of class i: what is in a pixel tells whose it is
+# Image i has the class i and the value i + 1 everywhere, so that each pixel identifies its image.
 IMAGES = np.broadcast_to(np.arange(1.0, N + 1, dtype=np.float32)[:, None, None, None], (N, 12, 20, 3))
 TARGETS = np.eye(N, K, dtype=np.float32)
 
@@ -42,7 +42,7 @@ def test_mixup_mixes_images_and_targets_by_one_weight(per_example):
     assert max(shares) > 0.75
 
 
-def test_small_alpha_leaves_most_images_nearly_as_they_are():
+def test_small_alpha_leaves_most_images_nearly_unchanged():
     shares = np.array([own_shares(targets)[0] for _, targets in many("mixup", alpha=0.05)])
     assert (np.minimum(shares, 1 - shares) < 0.05).mean() > 0.6
 
@@ -58,13 +58,13 @@ def test_cutmix_targets_are_the_exact_shares_of_the_pixels(per_example):
             np.testing.assert_array_equal(pasted, pasted.any(axis=1)[:, None] & pasted.any(axis=0)[None])
         shares.append(own[0].mean())
         assert (len(np.unique(own.mean(axis=(1, 2, 3)))) == 1) is not per_example
-    assert np.mean(shares) > 0.5  # the border cuts boxes off
+    assert np.mean(shares) > 0.5  # boxes are clipped at the border
     assert min(shares) < 0.4
     assert max(shares) > 0.9
 
 
 @pytest.mark.slow
-def test_mixup_or_cutmix_is_one_of_both_by_its_probability():
+def test_mixup_or_cutmix_applies_either_with_its_probability():
     kinds = []
     for images, targets in many("mixup_or_cutmix", mixup=1.0, switch=0.7):
         share = own_shares(targets)
@@ -81,7 +81,7 @@ def test_mixup_or_cutmix_is_one_of_both_by_its_probability():
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "mixup_or_cutmix"])
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_repeated_images_are_never_mixed_with_themselves(name, first):
-    """Three of each side by side, from any place of the epoch on; with a neighbor, two of three would stay as they are."""
+    """Each image occurs three times in a row. Mixed with its neighbor, two of three would be mixed with themselves."""
     image = np.arange(first, first + 8) // 3
     targets = np.eye(4, dtype=np.float32)[image]
     policy = make_augmentation([(name, {"per_example": True})], repeats=3)
@@ -93,13 +93,13 @@ def test_repeated_images_are_never_mixed_with_themselves(name, first):
         np.testing.assert_allclose(own + other, 1, atol=1e-6)
 
 
-def test_mixing_bytes_gives_bytes():
+def test_mixing_uint8_gives_uint8():
     mix = make_augmentation(["mixup"]).mix
     images, targets = jax.eval_shape(mix, jnp.zeros((N, 4, 4, 3), jnp.uint8), jnp.asarray(TARGETS), KEYS[0])
     assert (images.dtype, targets.dtype) == (jnp.uint8, jnp.float32)
 
 
-def test_a_policy_knows_whether_it_mixes_and_calling_it_does_not():
+def test_mixes_is_true_for_mixers_only_and_calling_a_policy_does_not_mix():
     assert not make_augmentation([]).mixes
     assert not make_augmentation(["horizontal_flip"]).mixes
     policy = make_augmentation(["cutmix"])
@@ -121,14 +121,14 @@ def test_views_of_airbench_are_the_image_and_two_shifts_each_mirrored():
         expected += [(weight, images.tobytes()), (weight, images[:, :, ::-1].tobytes())]
     found = [(view.weight, np.asarray(view(jnp.asarray(VIEWED))).tobytes()) for view in views]
     assert sorted(found) == sorted(expected)
-    # the other way round, what is mirrored moves to the upper right and the lower left
+    # In the other order, mirror images are shifted in the same directions as the image.
     flipped = np.pad(VIEWED[:, :, ::-1], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     views = make_views(("horizontal_flip", ("shift", {"pixels": 1})))
     other = {np.asarray(view(jnp.asarray(VIEWED))).tobytes() for view in views}
     assert {flipped[:, :-2, :-2].tobytes(), flipped[:, 2:, 2:].tobytes()} < other
 
 
-def test_no_views_is_the_image_alone():
+def test_no_views_means_the_image_alone():
     (view,) = make_views(())
     assert view.weight == 1
     np.testing.assert_array_equal(view(VIEWED), VIEWED)
@@ -163,8 +163,8 @@ def test_center_crop_enlarges_the_middle():
     ("entry", "message"),
     [
         ("vertical_flpi", 'no operation .vertical_flpi. .did you mean "vertical_flip"'),
-        ("centre_crop", "'centre_crop' is named 'center_crop'$"),
-        (("flip", {"axis": "vertical"}), "'flip' is named 'vertical_flip'$"),
+        ("centre_crop", "'centre_crop' has been renamed to 'center_crop'$"),
+        (("flip", {"axis": "vertical"}), "'flip' has been renamed to 'vertical_flip'$"),
         (("shift", {"pixels": 0}), "pixels: expected an int .* 1, got 0"),
     ],
 )

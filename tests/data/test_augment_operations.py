@@ -1,4 +1,4 @@
-"""Each operation at fixed strength against Pillow, OpenCV or a formula, on parts of a photograph."""
+"""Compares each operation at a fixed strength with Pillow, OpenCV or a formula, on crops of a photograph."""
 
 import functools
 import os
@@ -21,15 +21,15 @@ HEIGHT, WIDTH = 36, 48
 
 
 def photos():
-    """Parts of a photograph, some of them dark or pale, one of one colour; CIFAR-10's too where it is."""
+    """Returns crops of a photograph, some of them dark, low in contrast or uniform, and CIFAR-10 images if available."""
     china = load_sample_images().images[0]
-    parts = [china[y : y + HEIGHT, x : x + WIDTH] for y, x in RNG.integers(0, (390, 590), (29, 2))]
-    parts += [parts[0] // 3, 100 + parts[1] // 4, np.full_like(parts[0], 77)]
+    crops = [china[y : y + HEIGHT, x : x + WIDTH] for y, x in RNG.integers(0, (390, 590), (29, 2))]
+    crops += [crops[0] // 3, 100 + crops[1] // 4, np.full_like(crops[0], 77)]
     file = Path(os.environ.get("JAXCNN_TEST_DATA", "nowhere")) / "cifar-10-batches-bin" / "test_batch.bin"
     if file.is_file():
         rows = np.fromfile(file, np.uint8).reshape(-1, 3073)[:16, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        parts += [np.pad(image, ((2, 2), (8, 8), (0, 0)), mode="reflect") for image in rows]
-    return np.stack(parts)
+        crops += [np.pad(image, ((2, 2), (8, 8), (0, 0)), mode="reflect") for image in rows]
+    return np.stack(crops)
 
 
 PHOTOS = photos()
@@ -61,7 +61,7 @@ def differences(found, expected):
     ],
 )
 @pytest.mark.parametrize("factor", [0.0, 0.1, 0.7, 1.0, 1.9])
-def test_enhancements_are_pillows(operation, reference, factor):
+def test_enhancements_equal_those_of_pillow(operation, reference, factor):
     difference = differences(ours(operation, factor), with_pillow(lambda photo: reference(photo).enhance(factor)))
     assert difference.max() <= 1  # float32 on both sides, but not the same order of operations everywhere
     assert (difference > 0).mean() < 1e-3
@@ -94,11 +94,11 @@ def test_enhancements_are_pillows(operation, reference, factor):
         "grayscale",
     ],
 )
-def test_operations_on_whole_numbers_are_pillows_exactly(found, reference):
+def test_operations_on_integers_equal_those_of_pillow_exactly(found, reference):
     np.testing.assert_array_equal(found(), with_pillow(reference))
 
 
-def test_autocontrast_is_pillows_but_for_whole_quotients_that_pillow_rounds_down():
+def test_autocontrast_equals_that_of_pillow_except_for_integer_quotients_that_pillow_rounds_down():
     found, expected = ours(color.autocontrast), with_pillow(ImageOps.autocontrast)
     least, most = (f(PHOTOS.astype(int), axis=(1, 2), keepdims=True) for f in (np.min, np.max))
     whole = (PHOTOS - least) * 255 % np.maximum(most - least, 1) == 0
@@ -109,14 +109,14 @@ def test_autocontrast_is_pillows_but_for_whole_quotients_that_pillow_rounds_down
 
 
 @pytest.mark.parametrize("operation", [color.equalize, color.autocontrast, color.invert])
-def test_operations_on_floats_of_whole_value_agree_with_those_on_bytes(operation):
+def test_operations_on_integer_valued_floats_agree_with_those_on_uint8(operation):
     floats = ours(operation, images=PHOTOS.astype(np.float32))
     assert floats.dtype == np.float32
     assert abs(floats - ours(operation)).max() < 1
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.1, 0.25])
-def test_hue_turns_the_color_circle_as_opencv_does(turn):
+def test_hue_rotation_equals_that_of_opencv(turn):
     hsv = np.stack([cv2.cvtColor(photo.astype(np.float32), cv2.COLOR_RGB2HSV) for photo in PHOTOS])
     hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
     expected = np.stack([cv2.cvtColor(photo, cv2.COLOR_HSV2RGB) for photo in hsv])
@@ -124,18 +124,18 @@ def test_hue_turns_the_color_circle_as_opencv_does(turn):
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue", "grayscale"])
-def test_gray_images_have_no_colors_to_change(name):
+def test_color_operations_leave_gray_images_unchanged(name):
     images = RNG.integers(0, 256, (4, 5, 6, 1), np.uint8)
     arguments = () if name == "grayscale" else (jnp.full(4, 0.3),)
     np.testing.assert_array_equal(getattr(color, name)(jnp.asarray(images), *arguments), images)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
-def test_blur_is_opencvs_and_near_pillows_inside(sigma):
+def test_blur_equals_that_of_opencv_and_is_close_to_that_of_pillow_inside(sigma):
     found = ours(color.gaussian_blur, sigma, images=PHOTOS.astype(np.float32), reach=8)
     expected = [cv2.GaussianBlur(p.astype(np.float32), (17, 17), sigma, borderType=cv2.BORDER_REPLICATE) for p in PHOTOS]
     assert abs(found - np.stack(expected)).max() < 0.01
-    if sigma >= 1:  # Pillow's is three box blurs
+    if sigma >= 1:  # Pillow approximates the Gaussian by three box blurs
         pillow = with_pillow(lambda photo: photo.filter(ImageFilter.GaussianBlur(sigma)))
         inside = (slice(None), slice(9, -9), slice(9, -9))
         assert abs(found - pillow)[inside].mean() < 1
@@ -151,7 +151,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("name", MATRICES)
-def test_affine_warp_is_pillows(name, interpolation):
+def test_affine_warp_equals_that_of_pillow(name, interpolation):
     matrix = MATRICES[name]
     matrices = jnp.broadcast_to(jnp.array(matrix, jnp.float32).reshape(2, 3), (N, 2, 3))
     found = ours(geometry.affine, matrices, interpolation=interpolation, fill=9)
@@ -161,20 +161,20 @@ def test_affine_warp_is_pillows(name, interpolation):
     difference = differences(found, expected)
     if interpolation == "nearest":
         assert difference.max() == 0
-    else:  # float32 against Pillow's double, both cut off
+    else:  # float32 compared with Pillow's double; both truncate
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.02
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
-def test_resized_part_is_pillows_resize_of_a_box(interpolation):
+def test_resized_crop_equals_resizing_a_box_with_pillow(interpolation):
     top, left, height, width = 3, 7, 20, 31
     resized = functools.partial(geometry.resized_crop, size=(18, 40), interpolation=interpolation)
     found = ours(lambda images, *part: resized(images, part), top, left, height, width)
     resample = {"linear": Image.Resampling.BILINEAR, "cubic": Image.Resampling.BICUBIC}[interpolation]
     expected = with_pillow(lambda photo: photo.resize((40, 18), resample, box=(left, top, left + width, top + height)))
     difference = differences(found, expected)
-    # Pillow rounds and cuts off after each of its two passes
+    # Pillow rounds and clips after each of its two passes.
     assert difference.max() <= {"linear": 1, "cubic": 8}[interpolation]
     assert difference.mean() < 0.3
 
@@ -206,7 +206,7 @@ STRENGTHS = {"ShearX": -0.27, "ShearY": 0.1, "TranslateX": 7, "TranslateY": -5, 
              "Contrast": 0.3, "Color": 1.9, "Sharpness": 1.72, "Posterize": 3, "Solarize": 100}  # fmt: skip
 
 
-def test_each_image_gets_its_own_operation_as_pillow_has_it():
+def test_each_image_gets_its_own_operation_as_in_pillow():
     names = [one_of_many.NAMES[i % len(one_of_many.NAMES)] for i in range(N)]
     codes = jnp.array([one_of_many.CODES[name] for name in names], jnp.int32)
     strength = jnp.array([STRENGTHS.get(name, 0) for name in names], jnp.float32)
@@ -214,7 +214,7 @@ def test_each_image_gets_its_own_operation_as_pillow_has_it():
     for name, photo, picture in zip(names, PHOTOS, found, strict=True):
         expected = np.asarray(PILLOW[name](Image.fromarray(photo), STRENGTHS.get(name, 0)))
         difference = abs(picture.astype(int) - expected.astype(int))
-        if name == "Rotate":  # a place on the border of two pixels may fall to the other
+        if name == "Rotate":  # a position on the border of two pixels may be assigned to either
             assert (difference > 0).mean() < 0.01, name
         else:
             assert difference.max() <= (1 if name in ("AutoContrast", *one_of_many.NAMES[6:10]) else 0), name
@@ -224,7 +224,7 @@ MANY = 512
 GRAY = jnp.full((MANY, 20, 30, 3), 200, jnp.uint8)
 
 
-def test_cutout_is_a_square_about_any_pixel_that_may_stick_out():
+def test_cutout_is_a_square_centered_on_any_pixel_and_clipped_at_the_border():
     holes = np.asarray(jax.jit(make_augmentation([("cutout", {"size": 6, "fill": 7})]))(GRAY, KEY)) == 7
     assert (holes == holes[..., :1]).all()
     rows, columns = holes.any(axis=(2, 3)), holes.any(axis=(1, 3))
@@ -232,7 +232,7 @@ def test_cutout_is_a_square_about_any_pixel_that_may_stick_out():
     for edges, length in ((rows, 20), (columns, 30)):
         sizes, starts = edges.sum(axis=1), edges.argmax(axis=1)
         assert sizes.max() == 6
-        assert sizes.min() == 3  # the centre is a pixel of the image: half of it is always inside
+        assert sizes.min() == 3  # the center is a pixel of the image, so half of the square is always inside
         centers = np.where(starts > 0, starts + 3, sizes - 3)
         assert (np.bincount(centers, minlength=length)[:length] > 0).all()
         assert abs(centers.mean() - (length - 1) / 2) < 5 * length / np.sqrt(12 * MANY)
@@ -256,17 +256,17 @@ def test_random_erasing_keeps_to_its_ranges_and_probability():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [16, (16, 32)])
-def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect(size):
-    across = 2 if isinstance(size, tuple) else 1  # times as wide as high: the images, and what comes out
+def test_random_resized_crop_shows_regions_of_the_given_area_and_aspect(size):
+    across = 2 if isinstance(size, tuple) else 1  # width over height of the images and of the results
     rows, columns = jnp.meshgrid(jnp.arange(32.0), jnp.arange(32.0 * across) / across, indexing="ij")
-    images = jnp.broadcast_to(jnp.stack([rows, columns], axis=-1), (MANY, 32, 32 * across, 2))  # pixels tell their place
+    images = jnp.broadcast_to(jnp.stack([rows, columns], axis=-1), (MANY, 32, 32 * across, 2))  # pixels encode their position
     settings = {"size": size, "area": (0.2, 0.6), "aspect": (0.5, 2.0)}
     found = np.asarray(jax.jit(make_augmentation([("random_resized_crop", settings)]))(images, KEY))
     assert found.shape == (MANY, 16, 16 * across, 2)
     found = found[:, :, ::across]
-    height = (found[:, 12, 8, 0] - found[:, 4, 8, 0]) * 2  # away from the edges, where no pixel is repeated
+    height = (found[:, 12, 8, 0] - found[:, 4, 8, 0]) * 2  # away from the edges, where pixels are repeated
     width = (found[:, 8, 12, 1] - found[:, 8, 4, 1]) * 2
-    area, aspect = height * width / 1024, width / height  # in units of `across` pixels: 1 where nothing is distorted
+    area, aspect = height * width / 1024, width / height  # in units of `across` pixels; 1 without distortion
     assert area.min() > 0.17
     assert area.max() < 0.64
     assert abs(area.mean() - 0.4) < 0.03
@@ -286,9 +286,9 @@ def test_random_resized_crop_shows_parts_of_the_asked_area_and_aspect(size):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_random_warps_keep_to_their_range_and_turn_about_the_center(entry, matrix):
+def test_random_warps_stay_in_their_range_and_fix_the_center(entry, matrix):
     y, x = (grid.astype(np.float32) for grid in np.mgrid[0:41, 0:61])
-    images = np.broadcast_to(np.stack([x, y], axis=-1) + 100, (256, 41, 61, 2))  # pixels tell their place
+    images = np.broadcast_to(np.stack([x, y], axis=-1) + 100, (256, 41, 61, 2))  # pixels encode their position
     found = np.asarray(jax.jit(make_augmentation([entry]))(jnp.asarray(images), KEY)) - 100
     center, right = found[:, 20, 30], found[:, 20, 34] - found[:, 20, 30]
     below = found[:, 24, 30] - found[:, 20, 30]

@@ -1,4 +1,4 @@
-"""The policies of papers, against what Pillow makes of the same photograph at the strengths that the papers' code gives."""
+"""Compares the published policies with Pillow on the same photograph at the strengths of the papers' code."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def moved(picture, matrix, fill=128):
 
 
 def with_pillow(name, strength):
-    """PICTURE -> PICTURE, at a strength that may be signed."""
+    """Returns Pillow's operation as a function of an image; the strength may be negative."""
     return {
         "Identity": lambda p: p,
         "ShearX": lambda p: moved(p, (1, strength, 0, 0, 1, 0)),
@@ -60,7 +60,7 @@ def signed(name, strength):
 
 
 def nearest(found, candidates):
-    """Index of the candidate that each result is, up to roundings."""
+    """Returns the index of the candidate that each result equals up to rounding."""
     distances = np.stack([abs(found.astype(np.int16) - np.asarray(c, np.int16)).mean(axis=(1, 2, 3)) for c in candidates])
     assert (distances.min(axis=0) < 1).all()
     return distances.argmin(axis=0)
@@ -71,7 +71,7 @@ def assert_alike_probable(counts):
     assert (abs(counts - expected) < 5 * np.sqrt(expected)).all(), counts
 
 
-# what efficientnet/autoaugment.py of tensorflow/tpu makes of level 9 of 10, its 100 pixels of 224 taken for 32
+# The strengths of level 9 of 10 in efficientnet/autoaugment.py of tensorflow/tpu, with its 100 pixels of 224 scaled to 32.
 RAND_AUGMENT_9 = {
     "Identity": 0, "AutoContrast": 0, "Equalize": 0, "Rotate": 27, "Solarize": 230, "Color": 1.72, "Posterize": 3,
     "Contrast": 1.72, "Brightness": 1.72, "Sharpness": 1.72, "ShearX": 0.27, "ShearY": 0.27, "TranslateX": 12,
@@ -79,7 +79,7 @@ RAND_AUGMENT_9 = {
 }  # fmt: skip
 
 
-def test_rand_augment_draws_each_of_the_papers_14_operations_alike_at_the_references_strength():
+def test_rand_augment_draws_the_14_operations_of_the_paper_uniformly_at_the_strength_of_the_reference():
     candidates = [pair for item in RAND_AUGMENT_9.items() for pair in signed(*item)]
     results = nearest(augmented(("rand_augment", {"n": 1, "m": 9})), [with_pillow(*pair)(PICTURE) for pair in candidates])
     names = [candidates[i][0] for i in results]
@@ -96,14 +96,14 @@ def test_rand_augment_draws_each_of_the_papers_14_operations_alike_at_the_refere
         ("aug_mix", 1 / 3),
     ],
 )
-def test_translations_are_a_share_of_the_side_that_they_go_along(monkeypatch, entry, share):
+def test_translations_are_in_proportion_to_the_side_along_which_they_move(monkeypatch, entry, share):
     seen = []
     monkeypatch.setattr(recipes, "space", lambda **spans: seen.append(one_of_many.space(**spans)) or seen[-1])
     jax.eval_shape(make_augmentation([entry]), jax.ShapeDtypeStruct((2, 20, 60, 3), jnp.uint8), KEY)
     assert [seen[0][name].high for name in ("TranslateX", "TranslateY")] == pytest.approx([60 * share, 20 * share])
 
 
-def test_rand_augment_does_n_operations_in_turn():
+def test_rand_augment_applies_n_operations():
     once = [pair for item in RAND_AUGMENT_9.items() for pair in signed(*item)]
     twice = [with_pillow(*b)(with_pillow(*a)(PICTURE)) for a, b in itertools.product(once, once)]
     assert len(set(nearest(augmented(("rand_augment", {"n": 2, "m": 9}), 128), twice))) > 60
@@ -121,14 +121,21 @@ def test_trivial_augment_draws_31_strengths_of_its_wide_ranges():
     candidates = [pair for name, at in space.items() for i in range(31) for pair in signed(name, at(i))]
     results = nearest(augmented("trivial_augment"), [with_pillow(*pair)(PICTURE) for pair in candidates])
     names = [candidates[i][0] for i in results]
-    for name in ("Rotate", "Contrast", "ShearX", "TranslateY", "Equalize", "AutoContrast"):  # no weak one looks like another
+    for name in (
+        "Rotate",
+        "Contrast",
+        "ShearX",
+        "TranslateY",
+        "Equalize",
+        "AutoContrast",
+    ):  # weak operations look alike and are left out
         assert abs(names.count(name) - MANY / 14) < 5 * np.sqrt(MANY / 14)
     assert abs(np.mean([candidates[i][1] for i in results if candidates[i][0] == "Contrast"]) - 1.005) < 0.35
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("policy", "pixels"), [("cifar10", 10), ("imagenet", 150 / 331 * 32)])
-def test_auto_augment_does_what_a_sub_policy_of_its_table_says(policy, pixels):
+def test_auto_augment_applies_the_sub_policies_of_its_table(policy, pixels):
     def strength(name, level):
         enhance = 0.1 + 0.18 * level
         return {
@@ -152,7 +159,7 @@ def test_auto_augment_does_what_a_sub_policy_of_its_table_says(policy, pixels):
                 probabilities.append(p * q / 25)
     assert sum(probabilities) == pytest.approx(1)
     results = nearest(augmented(("auto_augment", {"policy": policy})), pictures)
-    # the same picture may come of several choices: add up what they are expected to give
+    # Several choices may give the same image, so their expected counts are added.
     same = nearest(np.stack([np.asarray(picture) for picture in pictures]), pictures)
     expected = MANY * np.bincount(same, probabilities, minlength=len(pictures))
     counts = np.bincount(same[results], minlength=len(pictures))
@@ -166,7 +173,7 @@ def test_tables_of_auto_augment_have_25_sub_policies_of_two_operations():
         assert [len(line.split()) for line in lines] == [6] * 25
 
 
-def test_aug_mix_lies_between_the_image_and_what_an_operation_makes_of_it():
+def test_aug_mix_interpolates_between_the_image_and_the_result_of_an_operation():
     found = augmented(("aug_mix", {"width": 1, "depth": 1, "severity": 2.0}), 256).astype(float) - PHOTO
     shares, rest = [], np.full(256, True)
     for other in (ImageOps.autocontrast(PICTURE), ImageOps.equalize(PICTURE), ImageOps.posterize(PICTURE, 4)):
@@ -180,8 +187,8 @@ def test_aug_mix_lies_between_the_image_and_what_an_operation_makes_of_it():
     assert np.concatenate(shares).max() < 1.01
 
 
-def test_aug_mix_of_several_chains_keeps_what_all_of_them_keep():
-    gray = jnp.full((64, 16, 16, 3), 255, jnp.uint8)  # no operation makes white brighter, and chains are filled with black
+def test_aug_mix_of_several_chains_keeps_images_that_no_chain_changes():
+    gray = jnp.full((64, 16, 16, 3), 255, jnp.uint8)  # no operation makes white brighter, and the fill is black
     found = np.asarray(jax.jit(make_augmentation(["aug_mix"]), compiler_options=QUICKLY)(gray, KEY))
     assert found.std(axis=(1, 2, 3)).max() > 10
     assert found.mean() > 100
@@ -215,7 +222,7 @@ def test_color_jitter_draws_an_order_for_each_image(monkeypatch):
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
 def test_random_strength_is_uniform_about_one(name):
     enhancer = {"brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color}
-    images = np.broadcast_to(PHOTO, (MANY, *PHOTO.shape)).astype(np.float32) / 2 + 60  # nothing is cut off
+    images = np.broadcast_to(PHOTO, (MANY, *PHOTO.shape)).astype(np.float32) / 2 + 60  # nothing is clipped
     found = np.asarray(jax.jit(make_augmentation([(name, {"strength": 0.3})]))(jnp.asarray(images), KEY))
     middle = np.asarray(enhancer[name](Image.fromarray(images[0].astype(np.uint8))).enhance(0), np.float32)
     way = images[0] - middle
@@ -227,6 +234,6 @@ def test_random_strength_is_uniform_about_one(name):
 
 
 @pytest.mark.parametrize("name", ["grayscale", "solarize", "posterize", "equalize", "autocontrast", "invert", "gaussian_blur"])
-def test_operations_with_a_probability_leave_the_other_images_alone(name):
+def test_operations_with_a_probability_leave_the_other_images_unchanged(name):
     unchanged = (augmented((name, {"p": 0.3})) == PHOTO).all(axis=(1, 2, 3))
     assert abs(unchanged.sum() - 0.7 * MANY) < 5 * np.sqrt(0.21 * MANY) + (0.1 * MANY if name == "gaussian_blur" else 0)

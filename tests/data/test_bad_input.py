@@ -1,4 +1,4 @@
-"""Every row of the table "Bad input" in docs/data.md that is about pictures and folders; the others are named there."""
+"""Every row of the table "Bad input" in docs/data.md that is about images and folders; the other rows name their tests."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ def jpeg(turn):
 
 @pytest.fixture
 def root():
-    """Two classes of 10 photos, in a folder that an ordinary user may enter (pytest's own is closed)."""
+    """Two classes of 10 photos, in a folder that every user may enter, unlike pytest's tmp_path."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         for name in ("rose", "tulip"):
@@ -41,7 +41,7 @@ def root():
 
 @contextlib.contextmanager
 def as_ordinary_user():
-    """Root may read everything: where the tests are run by root, they are nobody's for a while."""
+    """Runs as the user nobody if the tests are run by root, who may read everything."""
     was = os.geteuid()
     if was == 0:
         os.seteuid(65534)
@@ -57,7 +57,7 @@ def loaded(root, **changes):
 
 
 def refused(root, **changes):
-    """The one line that ends loading."""
+    """Returns the message, one line, of the error that ends loading."""
     with pytest.raises(UserError) as mistake:
         loaded(root, **changes)
     assert "\n" not in str(mistake.value)
@@ -65,11 +65,11 @@ def refused(root, **changes):
     return str(mistake.value)
 
 
-# ── One picture ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── One image ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def bomb():
-    """A PNG of a few bytes that says it has 30,000 × 30,000 pixels."""
+    """Returns a PNG of a few bytes whose header states 30,000 × 30,000 pixels."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -83,25 +83,25 @@ def broken_link(path):
     path.symlink_to("nowhere.jpg")
 
 
-BAD_PICTURES = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:900]), "a damaged or truncated picture"),
-    "text": (lambda path: path.write_text("a shopping list"), "not a picture that can be decoded"),
-    "empty": (lambda path: path.write_bytes(b""), "an empty file"),
-    "huge": (lambda path: path.write_bytes(bomb()), "more than 178,956,970 pixels; it would fill the memory"),
+BAD_IMAGES = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:900]), "the image is damaged or truncated"),
+    "text": (lambda path: path.write_text("a shopping list"), "not an image that can be decoded"),
+    "empty": (lambda path: path.write_bytes(b""), "the file is empty"),
+    "huge": (lambda path: path.write_bytes(bomb()), "the image has more than 178,956,970 pixels, which is too large to decode"),
     "broken link": (broken_link, "can't be read (No such file or directory)"),
     "no permission": (lambda path: path.chmod(0), "can't be read (Permission denied)"),
 }
 
 
 @pytest.mark.parametrize("resident", ["on", "off"])
-@pytest.mark.parametrize("name", BAD_PICTURES)
-def test_bad_picture_stops_the_run_by_its_name_or_is_skipped_and_counted(root, name, resident):
-    make, reason = BAD_PICTURES[name]
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_image_stops_the_run_by_its_name_or_is_skipped_and_counted(root, name, resident):
+    make, reason = BAD_IMAGES[name]
     source = loaded(root).train
     count, bad = len(source), source.name(5)
 
     def examples(places, reading):
-        """How many are read, and what is skipped."""
+        """Returns the number of examples that are read, and the names of those that are skipped."""
         batches = make_reader(source, make_mesh(1), reading)(places, 0, 4, [1] * 4)
         return sum(np.asarray(batch["mask"]).sum() for batch in batches), reading.skipped
 
@@ -115,7 +115,7 @@ def test_bad_picture_stops_the_run_by_its_name_or_is_skipped_and_counted(root, n
         assert examples(Order(count, seed=0), Reading(resident, skip=True)) == (16, {bad})  # training takes the next
 
 
-@pytest.mark.parametrize("content", [b"no picture", jpeg(0)[:900]])
+@pytest.mark.parametrize("content", [b"no image", jpeg(0)[:900]])
 def test_set_of_which_nothing_can_be_read_says_why(root, content):
     for path in root.glob("*/*.jpg"):
         path.write_bytes(content)
@@ -123,7 +123,9 @@ def test_set_of_which_nothing_can_be_read_says_why(root, content):
     def prepare():
         make_preprocessing(DataSettings(), loaded(root).train)
 
-    with pytest.raises(UserError, match=r"\.jpg: (not a|a damaged).*; nor could any other image of this data set be read$"):
+    with pytest.raises(
+        UserError, match=r"\.jpg: (not an image|the image is damaged).*; nor could any other image of this data set be read$"
+    ):
         prepare()
 
 
@@ -153,7 +155,7 @@ def test_path_below_a_closed_folder_is_not_called_missing(root, name):
 def test_names_that_differ_in_case_alone_are_two_files_and_two_classes(root):
     (root / "rose" / "A.jpg").write_bytes(jpeg(5))
     (root / "rose" / "a.JPG").write_bytes(jpeg(6))
-    if not (root / "rose" / "a.jpg").exists():  # the file system tells them apart
+    if not (root / "rose" / "a.jpg").exists():  # the file system is case-sensitive
         names = [source.name(i) for source in loaded(root).parts().values() for i in range(len(source))]
         assert {f"{root}/rose/A.jpg", f"{root}/rose/a.JPG"} < set(names)
         (root / "rose").rename(root / "Tulip")
@@ -165,20 +167,20 @@ def test_class_that_is_a_link_is_followed_but_not_to_nothing_nor_in_circles(root
     (root / "rose").symlink_to(".flowers")
     assert sum(map(len, loaded(root).parts().values())) == 20
     (root / "tulip" / "loop").symlink_to("..")
-    assert refused(root) == f"{root}/tulip/loop: a link to a folder that it lies in"
+    assert refused(root) == f"{root}/tulip/loop: a link to a folder that contains it"
     (root / "violet").symlink_to("nowhere")
-    assert refused(root).startswith(f"{root}/violet: a link to nothing")
+    assert refused(root).startswith(f"{root}/violet: a broken link")
 
 
 def test_class_with_too_few_images_for_a_split_is_named(root):
     (root / "violet").mkdir()
     (root / "violet" / "1.jpg").write_bytes(jpeg(1))
-    said = 'data.test: images left to split of the class "violet": 1, but 2 are needed; add images, or leave the class out'
+    said = 'data.test: the class "violet" has too few images to split, 1 of at least 2; add images, or remove the class'
     assert refused(root) == said
     (root / "violet" / "2.jpg").write_bytes(jpeg(2))
-    assert refused(root, fold="1/5", validation=0.1).startswith('data.fold: images left to split of the class "violet": ')
+    assert refused(root, fold="1/5", validation=0.1).startswith('data.fold: the class "violet" has too few images to split, ')
     (root / "violet" / "2.jpg").unlink()
-    for part in ("train", "val", "test"):  # nothing is cut off
+    for part in ("train", "val", "test"):  # nothing is split off
         (root / "parts" / part).mkdir(parents=True)
         for name in ("tulip", "violet"):
             (root / "parts" / part / name).symlink_to(root / name)
@@ -187,11 +189,11 @@ def test_class_with_too_few_images_for_a_split_is_named(root):
 
 def test_share_without_room_for_every_class_is_said_by_its_setting():
     said = refused("", name="digits", validation=0.005, image_size=0)
-    assert said.startswith("data.validation: 0.005 of 1,437 images are 8, too few for one of each of 10 classes; take a larger")
+    assert said.startswith("data.validation: 0.005 of 1,437 images are 8, too few for one of each of 10 classes; set a larger")
 
 
 @pytest.mark.parametrize("part", ["test", "val"])
-def test_part_without_any_picture_is_named(root, part):
+def test_part_without_any_image_is_named(root, part):
     (root / "all").mkdir()
     (root / "all" / "train").symlink_to(root)
     (root / "all" / part).mkdir()
@@ -199,7 +201,7 @@ def test_part_without_any_picture_is_named(root, part):
     (root / "all" / "train").mkdir()
     for name in ("rose", "tulip"):
         (root / name).rename(root / "all" / "train" / name)
-    said = f"{root}/all/{part}: no folder of pictures in it, one per class"
+    said = f"{root}/all/{part}: its class folders contain no images"
     assert refused(root / "all") == said
     (root / "all" / part / "rose").mkdir()
     assert refused(root / "all") == said
@@ -209,12 +211,14 @@ def test_two_folders_for_one_part_are_refused(root):
     for name in ("train", "valid", "val"):
         (root / name).mkdir()
     assert refused(root).startswith(
-        f'{root}: "val" and "valid" both are for validation; one is meant; say which folder is which: '
+        f'{root}: by their names, "val" and "valid" are both the validation split; expected one folder; state '
     )
 
 
-def test_pictures_without_folders_are_counted(root):
+def test_images_without_folders_are_counted(root):
     for i, path in enumerate(sorted(root.glob("*/*.jpg"))):
         path.rename(root / f"{i}.jpg")
     (root / "rose").rmdir()
-    assert refused(root).endswith("holds 1 folders and 20 pictures outside of them; one a class is meant, at least two")
+    assert refused(root).endswith(
+        "contains 1 folder and 20 images outside of them; expected one folder per class, at least two"
+    )

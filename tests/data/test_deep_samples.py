@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits, signed or float, become 8-bit ones by a formula, or are refused."""
+"""Images with more than 8 bits, signed or float samples are converted to 8 bits by a formula, or refused."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ HOUNSFIELD = np.array([[-1024, -1000, -161, -160, -159, 0], [40, 239, 240, 241, 
 
 
 def windowed(samples, low, high):
-    """By definition."""
+    """The window by its definition."""
     return np.rint(np.clip((samples.astype(float) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
@@ -41,7 +41,8 @@ def test_samples_without_a_faithful_8_bit_image_are_refused_with_the_remedy(kind
     samples = RNG.uniform(0, 100, (7, 9)).astype(kind)
     what = f"{8 * samples.dtype.itemsize}-bit {SIGNS[kind[1]]}"
     with pytest.raises(
-        UserError, match=rf"^scan\.tif: {what} samples have no faithful 8-bit image; set data\.window=\(low, high\)"
+        UserError,
+        match=rf"^scan\.tif: {what} samples cannot be converted to 8 bits without a range; set data\.window=\(low, high\)",
     ):
         decode(tiff(samples, KINDS[kind]), "scan.tif", 1)
 
@@ -58,11 +59,13 @@ def test_window_shows_nan_as_its_low_end_and_applies_to_each_channel():
         )
 
 
-def test_window_is_not_for_8_bit_pictures():
-    picture = Image.fromarray(RNG.integers(0, 256, (5, 6), dtype=np.uint8))
+def test_window_is_not_for_8_bit_images():
+    image = Image.fromarray(RNG.integers(0, 256, (5, 6), dtype=np.uint8))
     for kind in ("PNG", "JPEG", "TIFF", "PPM"):
-        with pytest.raises(UserError, match=r"^a: data\.window=\(0, 200\) is for deeper samples, but these have 8 bits"):
-            decode(encoded(picture, kind), "a", 1, window=(0, 200))
+        with pytest.raises(
+            UserError, match=r"^a: data\.window=\(0, 200\) needs more than 8 bits per sample, but this image has 8"
+        ):
+            decode(encoded(image, kind), "a", 1, window=(0, 200))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_16_bits_become_their_upper_8_unless_they_reach_only_a_small_part(make, 
     np.testing.assert_array_equal(found, np.broadcast_to(np.atleast_3d(samples >> 8), found.shape))
     for reach in (4095, 1000, 300):
         with pytest.raises(
-            UserError, match=rf"^a: 16-bit samples that reach only {reach:,} keep .* \(0, {2 ** reach.bit_length() - 1}\)"
+            UserError, match=rf"^a: 16-bit samples up to only {reach:,} would keep .* \(0, {2 ** reach.bit_length() - 1}\)"
         ):
             decode(
                 make(
@@ -124,7 +127,7 @@ def test_netpbm_is_scaled_by_its_maximum(kind, maximum):
         body = b"\n".join(b" ".join(b"%d" % value for value in row) + b" # row" for row in samples.reshape(4, -1))
     else:
         body = samples.astype(">u2" if maximum > 255 else "u1").tobytes()
-    data = kind + b"\n# made by hand\n5 4\n%d\n" % maximum + body
+    data = kind + b"\n# a comment\n5 4\n%d\n" % maximum + body
     assert image_format(data, "") == (4, 5, len(shape) == 2)
     found = decode(data, "", 3 if len(shape) == 3 else 1)
     expected = samples >> 8 if maximum == 65535 else np.rint(samples * 255 / maximum)
@@ -145,7 +148,7 @@ def test_netpbm_is_scaled_by_its_maximum(kind, maximum):
     ],
 )
 def test_samples_that_no_decoder_reads_are_named_and_not_called_damaged(data, what):
-    with pytest.raises(UserError, match=f"^a.tif: a TIFF of {what}, that can't be decoded; what can is grey and RGB"):
+    with pytest.raises(UserError, match=f"^a.tif: a TIFF with {what}, cannot be decoded; supported are gray and RGB"):
         decode(data, "a.tif", 3, window=(0, 1))
 
 
@@ -161,9 +164,9 @@ def test_samples_that_no_decoder_reads_are_named_and_not_called_damaged(data, wh
         b"P2 10 10 4095 " + b"1000 " * 100,
     ],
 )
-def test_truncated_deep_or_planar_picture_is_refused(data, share):
+def test_truncated_deep_or_planar_image_is_refused(data, share):
     decode(data, "", 1, window=() if data[:2] == b"II" and b"\x08\0\x08\0\x08" in data else (0, 1))
-    with pytest.raises(UserError, match=r"^a: (a damaged or truncated picture|not a picture)"):
+    with pytest.raises(UserError, match=r"^a: (the image is damaged or truncated|not an image)"):
         decode(data[: int(share * len(data))], "a", 1, window=(0, 1))
 
 
@@ -204,8 +207,8 @@ def test_inspection_reads_what_opencv_alone_decodes(tmp_path):
 
 
 @pytest.mark.parametrize("window", [(1.0,), (1.0, 1.0), (240.0, -160.0), (0.0, 1.0, 2.0)])
-def test_window_that_is_no_range_is_refused(tmp_path, window):
-    with pytest.raises(UserError, match=r"data\.window: .*\(low, high\), the samples that become 0 and 255"):
+def test_window_that_is_not_a_range_is_refused(tmp_path, window):
+    with pytest.raises(UserError, match=r"data\.window: expected .*\(low, high\)"):
         load(DataSettings("folder", str(hounsfield_folder(tmp_path)), window=window), 0)
 
 

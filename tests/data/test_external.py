@@ -17,9 +17,9 @@ def test_several_labels_are_matched_by_name(tmp_path):
     assert external_split("csv", tmp_path / "table.csv", "test", classes, 3, True).labels.tolist() == source.labels.tolist()
     for changes, message in (
         ({"y": rows[:, ::-1]}, 'y: the network has no class "dog"'),
-        ({"y": rows[:, :1] * [2, 0, 0]}, "labels should be zeros and ones"),
+        ({"y": rows[:, :1] * [2, 0, 0]}, r"labels of shape \(N, K\) must be zeros and ones"),
         ({"y": 2 * rows[:, 0]}, "one label per image, unlike the network's training data"),
-        ({"x": np.zeros((3, 4, 4, 2), np.uint8)}, "its images have 2 channels, but the network takes 3"),
+        ({"x": np.zeros((3, 4, 4, 2), np.uint8)}, "its images have 2 channels, but the network expects 3"),
     ):
         names = ["cat", "ant", "dog"] if "dog" in message else ["cat", "dog", "ant"]
         np.savez(path, **{"x": images, "y": rows, "class_names": names} | changes)

@@ -1,4 +1,4 @@
-"""Maps and boxes beside images: read from an .npz, carried through the parts of a data set into its batches."""
+"""Maps and boxes of images: read from an .npz, split with the data set, and put into its batches."""
 
 import dataclasses
 import hashlib
@@ -18,23 +18,23 @@ from jaxcnn.train.fingerprint import fingerprint
 
 RNG = np.random.default_rng(0)
 NAMES = ("sky", "road", "car")
-MANY = {"train": 12, "val": 4, "test": 5}
+COUNTS = {"train": 12, "val": 4, "test": 5}
 
 
-def targets(many):
-    """Maps and boxes for `many` images of 6×8 pixels."""
-    maps = RNG.choice([0, 1, 2, 255], (many, 6, 8)).astype(np.uint8)
-    low, size = RNG.integers(0, [4, 3], (many, 2, 2)), RNG.integers(1, 4, (many, 2, 2))
+def targets(count):
+    """Returns maps and boxes for `count` images of 6×8 pixels."""
+    maps = RNG.choice([0, 1, 2, 255], (count, 6, 8)).astype(np.uint8)
+    low, size = RNG.integers(0, [4, 3], (count, 2, 2)), RNG.integers(1, 4, (count, 2, 2))
     boxes = np.concatenate([low, low + size], axis=2).astype(np.float64)
-    classes = RNG.integers(-1, 3, (many, 2))
+    classes = RNG.integers(-1, 3, (count, 2))
     return {"map": maps, "boxes": np.where(classes[..., None] < 0, 7.5, boxes), "classes": classes}
 
 
 SCENES = {"class_names": np.array(NAMES)}
-for part, many in MANY.items():
-    SCENES[f"{part}_images"] = RNG.integers(0, 256, (many, 6, 8, 3), dtype=np.uint8)
-    SCENES |= {f"{part}_{name}": array for name, array in targets(many).items()}
-LABELS = {f"{part}_labels": np.arange(many) % 3 for part, many in MANY.items()}
+for part, count in COUNTS.items():
+    SCENES[f"{part}_images"] = RNG.integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
+    SCENES |= {f"{part}_{name}": array for name, array in targets(count).items()}
+LABELS = {f"{part}_labels": np.arange(count) % 3 for part, count in COUNTS.items()}
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def without(*endings):
 
 
 @pytest.mark.parametrize("labels", [{}, LABELS], ids=["without labels", "with labels"])
-def test_maps_and_boxes_of_an_npz_are_the_columns_of_its_parts(scenes, labels):
+def test_maps_and_boxes_of_an_npz_are_the_columns_of_its_splits(scenes, labels):
     dataset = scenes(SCENES | labels)
     assert dataset.class_names == NAMES
-    for part, source in zip(MANY, (dataset.train, dataset.validation, dataset.test), strict=True):
-        assert len(source) == MANY[part]
+    for part, source in zip(COUNTS, (dataset.train, dataset.validation, dataset.test), strict=True):
+        assert len(source) == COUNTS[part]
         np.testing.assert_array_equal(source.column("map"), SCENES[f"{part}_map"])
         np.testing.assert_array_equal(source.column("classes"), SCENES[f"{part}_classes"])
-        there = SCENES[f"{part}_classes"] >= 0
-        np.testing.assert_array_equal(source.column("boxes")[there], SCENES[f"{part}_boxes"][there])
-        assert not source.column("boxes")[~there].any()
+        is_box = SCENES[f"{part}_classes"] >= 0
+        np.testing.assert_array_equal(source.column("boxes")[is_box], SCENES[f"{part}_boxes"][is_box])
+        assert not source.column("boxes")[~is_box].any()
         expected = {"map": Field("map", (6, 8), "uint8"), "boxes": Field("boxes", (2, 4), "float32")}
         assert source.fields == ({"label": Field("label", (), "int32")} if labels else {}) | expected
         if labels:
@@ -73,7 +73,7 @@ def test_maps_and_boxes_of_an_npz_are_the_columns_of_its_parts(scenes, labels):
         else:
             assert source.labels is None
             with pytest.raises(
-                UserError, match=r'^data: a "label" per image is needed, but these data have map, boxes, classes$'
+                UserError, match=r'^data: a "label" per image is needed, but this data set has map, boxes, classes$'
             ):
                 source.column("label")
 
@@ -165,7 +165,7 @@ def test_targets_that_do_not_fit_are_refused_by_name(scenes, values, message):
     assert "\n" not in str(mistake.value)
 
 
-def test_array_called_classes_without_boxes_is_none_of_boxes(scenes):
+def test_array_called_classes_without_boxes_is_not_a_field(scenes):
     plain = without("map", "boxes", "classes") | LABELS
     assert scenes(plain | {"classes": np.array(["anything"])}).train.fields.keys() == {"label"}
 
@@ -186,20 +186,20 @@ def test_foreign_maps_and_boxes_are_renumbered_by_the_names_of_their_classes(tmp
         external_split("arrays", path, "test", classes, 3, False)
 
 
-# ── Parts, order and replacement without labels ─────────────────────────────────────────────────────────────────────
+# ── Splits, order and replacement without labels ─────────────────────────────────────────────────────────────────────
 
 
-def test_parts_are_cut_off_without_labels_to_stratify_by(scenes):
+def test_data_without_labels_are_split_without_stratification(scenes):
     plain = {name.removeprefix("train_"): array for name, array in SCENES.items() if name.startswith(("train", "class_names"))}
     for changes, sizes in (({"test": 0.25, "validation": 0.34}, (5, 4, 3)), ({"test": 0.25, "fold": "2/3"}, (6, 3, 3))):
         dataset = scenes(plain, **changes)
         assert tuple(len(source) for source in dataset.parts().values()) == sizes
         for source in dataset.parts().values():
             for index in range(len(source)):
-                (place,) = np.flatnonzero((SCENES["train_images"] == source.read(index)).all(axis=(1, 2, 3)))
+                (original,) = np.flatnonzero((SCENES["train_images"] == source.read(index)).all(axis=(1, 2, 3)))
                 for name, column in source.columns.items():
                     np.testing.assert_array_equal(source.rows(np.array([index]))[name][0], column[index])
-                np.testing.assert_array_equal(source.column("map")[index], SCENES["train_map"][place])
+                np.testing.assert_array_equal(source.column("map")[index], SCENES["train_map"][original])
 
 
 def test_balanced_order_needs_labels(scenes):
@@ -208,7 +208,7 @@ def test_balanced_order_needs_labels(scenes):
 
 
 class BrokenWithMaps(Broken):
-    """Eight of them without labels, with a map of one pixel, their index."""
+    """Eight images without labels. Each has a map of one pixel, whose value is the index of the image."""
 
     @property
     def columns(self):
@@ -216,14 +216,14 @@ class BrokenWithMaps(Broken):
 
 
 @pytest.mark.parametrize("resident", ["on", "off"])
-def test_without_labels_any_image_replaces_one_that_can_not_be_read(resident):
+def test_without_labels_any_image_replaces_an_unreadable_one(resident):
     source, order = BrokenWithMaps(None, frozenset({2, 5})), Order(8, 0)
     found = flat(batches(source, order, 4, [2] * 50, resident=resident, skip=True))
-    asked = order[np.arange(400)]
+    ordered = order[np.arange(400)]
     np.testing.assert_array_equal(found["map"].ravel(), found["index"])
     np.testing.assert_array_equal(found["image"].ravel(), found["index"])
-    replaced = np.isin(asked, [2, 5])
-    np.testing.assert_array_equal(found["index"][~replaced], asked[~replaced])
+    replaced = np.isin(ordered, [2, 5])
+    np.testing.assert_array_equal(found["index"][~replaced], ordered[~replaced])
     assert set(found["index"][replaced]) == {0, 1, 3, 4, 6, 7}
     none = BrokenWithMaps(None, frozenset(range(8)))
     with pytest.raises(UserError, match=r"^image 0: broken; nor could any other image of this data set be read$"):
@@ -233,15 +233,15 @@ def test_without_labels_any_image_replaces_one_that_can_not_be_read(resident):
 # ── Batches ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def batches(source, places, size, counts, most=0, *, resident, devices=1, skip=False):
+def batches(source, order, size, counts, most=0, *, resident, devices=1, skip=False):
     axis = jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(axis,), devices=jax.devices()[:devices])
     read = make_reader(source, mesh, Reading(resident, 2, skip=skip))
-    return [jax.tree.map(np.asarray, batch) for batch in read(places, 0, size, counts, most)]
+    return [jax.tree.map(np.asarray, batch) for batch in read(order, 0, size, counts, most)]
 
 
 def flat(found):
-    return {name: np.concatenate([one[name].reshape(-1, *one[name].shape[2:]) for one in found]) for name in found[0]}
+    return {name: np.concatenate([batch[name].reshape(-1, *batch[name].shape[2:]) for batch in found]) for name in found[0]}
 
 
 def scene_source(labels=None):
@@ -253,10 +253,10 @@ def scene_source(labels=None):
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("resident", ["on", "off"])
 @pytest.mark.parametrize("subset", [False, True])
-def test_batches_hold_an_array_per_column_and_padding_holds_neither_class_nor_box(subset, resident, devices):
-    whole = scene_source(np.arange(21, dtype=np.int32))
+def test_batches_have_an_array_per_column_and_padding_has_neither_class_nor_box(subset, resident, devices):
+    scene_images = scene_source(np.arange(21, dtype=np.int32))
     chosen = np.array([3, 1, 20, 7, 8, 9]) if subset else np.arange(21)
-    source = Subset(whole, chosen) if subset else whole
+    source = Subset(scene_images, chosen) if subset else scene_images
     found = batches(source, Once(len(source)), 8, [1, 2], 3, resident=resident, devices=devices)
     types = {"image": "uint8", "label": "int32", "mask": "bool", "index": "int32", "epoch": "int32"}
     types |= {"map": "uint8", "boxes": "float32", "classes": "int32"}
@@ -267,25 +267,25 @@ def test_batches_hold_an_array_per_column_and_padding_holds_neither_class_nor_bo
     mask = rows["mask"]
     np.testing.assert_array_equal(rows["label"][mask], chosen)
     for name, empty in (("map", 255), ("boxes", 0), ("classes", -1)):
-        np.testing.assert_array_equal(rows[name][mask], whole.column(name)[chosen])
+        np.testing.assert_array_equal(rows[name][mask], scene_images.column(name)[chosen])
         assert (rows[name][~mask] == empty).all()
 
 
-def test_pictures_brought_to_one_size_take_labels_with_them_but_no_maps_or_boxes_yet():
+def test_resized_images_have_labels_but_maps_and_boxes_are_refused():
     labels = np.arange(21, dtype=np.int32)
-    whole = scene_source(labels)
-    resized = Resized(Subset(dataclasses.replace(whole, targets={}), np.array([4, 2])), (6, 8, 3))
+    scene_images = scene_source(labels)
+    resized = Resized(Subset(dataclasses.replace(scene_images, targets={}), np.array([4, 2])), (6, 8, 3))
     assert len(resized) == 2
     assert resized.column("label").tolist() == [4, 2]
     assert resized.rows(np.array([1]))["label"].tolist() == [2]
-    with pytest.raises(UserError, match=r"^data: map and boxes can't be brought to one size with pictures"):
-        Resized(Subset(whole, np.array([4, 2])), (6, 8, 3))
+    with pytest.raises(UserError, match=r"^data: map and boxes cannot be resized with the images"):
+        Resized(Subset(scene_images, np.array([4, 2])), (6, 8, 3))
 
 
 # ── Fingerprint ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_fingerprint_of_labels_and_pixels_alone_is_as_it_was(scenes):
+def test_fingerprint_of_labels_and_pixels_equals_that_of_earlier_versions(scenes):
     plain = without("map", "boxes", "classes") | LABELS
     digest = hashlib.sha256(LABELS["train_labels"].astype("<i4").tobytes())
     digest.update(np.arange(12, dtype="<i8").tobytes() + plain["train_images"].tobytes())

@@ -23,7 +23,7 @@ datasets.disable_progress_bars()
 
 
 def original(split, index):
-    """(H, W, 3); sizes differ."""
+    """Returns an image (H, W, 3) uint8, whose height depends on `index`."""
     return np.random.default_rng((list(SIZES).index(split), index)).integers(0, 256, (33 + index, 40, 3), np.uint8)
 
 
@@ -44,7 +44,7 @@ def table(split, label=ONE, classes=lambda index: index % 3, kind=".png", **more
 
 
 def saved(path, **how):
-    """A folder with the three splits."""
+    """Saves the three splits. Returns their folder."""
     datasets.DatasetDict({split: table(split, **how) for split in SIZES}).save_to_disk(path / "set")
     return path / "set"
 
@@ -82,7 +82,7 @@ def test_images_and_labels_are_the_originals(root):
     np.testing.assert_array_equal(dataset.train.read(7, view), expected)
 
 
-def test_load_brings_pictures_to_one_size(root):
+def test_load_brings_images_to_one_size(root):
     dataset = load(settings(root, channels=1, image_size=24), seed=0)
     view = Center((24, 24), "crop", 0.875)
     gray = cv2.imdecode(np.frombuffer(encoded(original("test", 3)), np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -122,12 +122,12 @@ def test_splits_take_the_slices_that_they_name(root):
     [
         ({"train": "trian"}, "data.*_split: 'trian' (did you mean \"train\"?)"),
         ({"train": "train[:90"}, "'train[:90'"),
-        ({"test": "test[20:]"}, "'test[20:]' holds no example"),
-        ({"test": "train"}, "data.train_split: say which split"),
+        ({"test": "test[20:]"}, "'test[20:]' contains no examples"),
+        ({"test": "train"}, "has no train split; set one of its splits: test, train, val"),
         ({"train": "train[:20]", "validation": "train[19:]"}, "data.validation_split: 'train[19:]' shares examples"),
     ],
 )
-def test_wrong_splits_are_said_in_one_line(root, splits, says):
+def test_wrong_splits_are_reported_in_one_line(root, splits, says):
     assert says in message(read, root, **splits)
 
 
@@ -141,16 +141,16 @@ def test_a_test_split_with_hidden_labels_or_none_is_replaced_by_validation(tmp_p
 def test_splits_with_other_classes_or_without_labels_are_refused(tmp_path):
     for other in (table("test", label=None), table("test", label=datasets.ClassLabel(names=NAMES[::-1]))):
         datasets.DatasetDict(train=table("train"), test=other).save_to_disk(tmp_path)
-        assert "'test' has not the same 'photo' and 'kind' as 'train'" in message(read, tmp_path)
+        assert "the features 'photo' and 'kind' of 'test' differ from those of 'train'" in message(read, tmp_path)
 
 
-def test_features_are_chosen_or_found_or_the_choice_is_said(tmp_path):
+def test_features_are_chosen_or_found_or_the_choice_is_reported(tmp_path):
     root = saved(tmp_path, coarse=datasets.ClassLabel(names=["a", "b", "c"]), mask=datasets.Image())
-    assert "several features that are images: mask, photo" in message(read, root)
+    assert "several image features: mask, photo" in message(read, root)
     assert read(root, ("photo", "coarse")).class_names == ("a", "b", "c")
-    assert "no class label 'kid' (did you mean \"kind\"?)" in message(read, root, ("photo", "kid"))
+    assert "no class label feature 'kid' (did you mean \"kind\"?)" in message(read, root, ("photo", "kid"))
     unlabeled = saved(tmp_path / "unlabelled", label=None)
-    assert "has no class label feature, so it does not serve classification; its features are id, photo" in message(
+    assert "has no class label feature, so it is not a classification data set; its features are id, photo" in message(
         read, unlabeled
     )
 
@@ -159,12 +159,12 @@ def test_a_source_sent_to_another_process_reads_the_same(root):
     source = read(root, train="train[10:25]").train
     packed = pickle.dumps(source)
     assert len(packed) < 5000
-    there = pickle.loads(packed)
+    unpickled = pickle.loads(packed)
     for index in range(15):
-        np.testing.assert_array_equal(there.read(index), original("train", 10 + index))
+        np.testing.assert_array_equal(unpickled.read(index), original("train", 10 + index))
 
 
-def test_pictures_may_be_files_and_missing_ones_are_named(tmp_path):
+def test_images_may_be_files_and_missing_ones_are_named(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encoded(original("train", 0)))
     columns = {"image": [str(path), str(tmp_path / "b.png"), None], "label": [0, 1, 1]}
@@ -174,29 +174,29 @@ def test_pictures_may_be_files_and_missing_ones_are_named(tmp_path):
     source = HuggingFaceSource("set", paths.select_columns(["image"]), Ranges((("train", 0, 3),)), np.array([0, 1, 1]))
     np.testing.assert_array_equal(source.read(0), original("train", 0))
     assert message(source.encoded, 1).startswith(f"{tmp_path / 'b.png'}: can't be read")
-    assert message(source.encoded, 2) == "set, train[2]: no picture"
+    assert message(source.encoded, 2) == "set, train[2]: the example has no image"
 
 
-def test_pages_about_data_see_the_pictures_as_they_are_stored(root):
+def test_pages_about_data_see_the_images_as_they_are_stored(root):
     found = inspect(load(settings(root), seed=0))
     assert len(found.readable) == sum(SIZES.values())
     assert {image.stored for image in found.seen} == {"PNG, RGB"}
 
 
-def test_what_cannot_be_loaded_is_said_in_one_line(root, tmp_path, monkeypatch):
+def test_what_cannot_be_loaded_is_reported_in_one_line(root, tmp_path, monkeypatch):
     assert "no file or folder" in message(read, tmp_path / "nowhere")
-    assert "a folder that save_to_disk wrote is meant" in message(read, tmp_path)
+    assert "expected a folder written by save_to_disk" in message(read, tmp_path)
     shutil.copytree(root, tmp_path / "damaged")
     (file,) = (tmp_path / "damaged" / "train").glob("*.arrow")
     file.write_bytes(file.read_bytes()[:1000])
     assert "can't be loaded" in message(read, tmp_path / "damaged")
-    assert "is not written as huggingface:OWNER/NAME" in message(from_hugging_face, "cifar10", "", {})
+    assert "expected huggingface:OWNER/NAME" in message(from_hugging_face, "cifar10", "", {})
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "data.name: huggingface:some/set: can't be loaded" in message(load, settings(""), seed=0)
 
 
-def test_without_the_library_it_is_said_how_to_install_it(root, monkeypatch):
+def test_without_the_library_the_message_says_how_to_install_it(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "pip install 'jaxcnn[huggingface]'" in message(load, settings(root), seed=0)
 

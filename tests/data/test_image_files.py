@@ -1,4 +1,4 @@
-"""Which files in a folder are taken for pictures, which are passed over, and that this is said."""
+"""Which files in a folder are used as images, which are ignored, and that this is reported."""
 
 import io
 import json
@@ -14,12 +14,12 @@ from jaxcnn.data import load
 from jaxcnn.data.image_files import format_of
 from jaxcnn.errors import UserError, printable
 
-PICTURE = Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
+IMAGE = Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
 
 
 def encoded(format):
     buffer = io.BytesIO()
-    PICTURE.save(buffer, format)
+    IMAGE.save(buffer, format)
     return buffer.getvalue()
 
 
@@ -50,7 +50,7 @@ def names(dataset):
 
 @pytest.mark.parametrize("suffix", ["", ".jfif", ".JFIF", ".img", ".1", ".image.orig"])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000"])
-def test_picture_is_recognized_by_its_content_whatever_its_suffix(root, format, suffix):
+def test_image_is_recognized_by_its_content_whatever_its_suffix(root, format, suffix):
     (root / "a" / f"more{suffix}").write_bytes(encoded(format))
     dataset = loaded(root)
     assert f"{root}/a/more{suffix}" in names(dataset)
@@ -60,7 +60,7 @@ def test_picture_is_recognized_by_its_content_whatever_its_suffix(root, format, 
 
 
 @pytest.mark.parametrize("format", ["ICO", "DDS", "SGI"])
-def test_picture_that_cannot_be_decoded_is_not_taken(root, format):
+def test_image_that_cannot_be_decoded_is_not_taken(root, format):
     (root / "a" / "more").write_bytes(encoded(format))
     dataset = loaded(root)
     assert len(names(dataset)) == 12
@@ -78,50 +78,50 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("format", UNREADABLE)
-def test_pictures_of_formats_that_cannot_be_read_are_counted(root, format):
+def test_images_of_formats_that_cannot_be_read_are_counted(root, format):
     for number in range(4):
         (root / "b" / f"{number}.x").write_bytes(UNREADABLE[format])
     dataset = loaded(root)
     assert len(names(dataset)) == 12
     assert dataset.notes == (
-        f"passed over 4 pictures of a format that can't be read here ({format}): b/0.x, b/1.x, b/2.x, …",
+        f"ignored 4 images of a format that cannot be read on this system ({format}): b/0.x, b/1.x, b/2.x, …",
     )  # fmt: skip
 
 
-def test_class_of_pictures_that_cannot_be_read_is_named_with_their_format(root):
+def test_class_of_images_that_cannot_be_read_is_named_with_their_format(root):
     (root / "c").mkdir()
     (root / "c" / "1.heic").write_bytes(UNREADABLE["HEIC"])
-    with pytest.raises(UserError, match=r"c: no picture in it that can be read here, but 1 of the format HEIC \(1.heic\)"):
+    with pytest.raises(UserError, match=r"c: no readable images, only 1 of the format HEIC \(1.heic\)"):
         loaded(root)
 
 
 def test_thumbnail_in_a_raw_photo_is_not_taken_for_the_photo(root):
     (root / "a" / "IMG_1.NEF").write_bytes(encoded("TIFF"))
-    assert loaded(root).notes == ("passed over 1 picture of a format that can't be read here (camera raw): a/IMG_1.NEF",)
+    assert loaded(root).notes == ("ignored 1 image of a format that cannot be read on this system (camera raw): a/IMG_1.NEF",)
 
 
-def test_files_that_are_no_pictures_are_counted(root):
+def test_files_that_are_not_images_are_counted(root):
     contents = {"notes.txt": b"text", "Thumbs.db": b"\xd0\xcf\x11\xe0", "README": b"BMW and P5", "script": b"", "x.xml": PNG}
     for name, content in contents.items():
         (root / "a" / name).write_bytes(content)
-    os.mkfifo(root / "a" / "pipe")  # to open it would wait for ever
+    os.mkfifo(root / "a" / "pipe")  # opening it would block
     (root / "a" / "link").symlink_to("nowhere")
     dataset = loaded(root)
     assert len(names(dataset)) == 12
-    assert dataset.notes == ("passed over 7 files of other kinds: a/README, a/Thumbs.db, a/link, …",)
+    assert dataset.notes == ("ignored 7 files of other types: a/README, a/Thumbs.db, a/link, …",)
 
 
 def test_truncated_file_of_a_common_format_stops_by_its_name(root):
     (root / "a" / "cut.jfif").write_bytes(encoded("JPEG")[:300])
     dataset = loaded(root)
-    with pytest.raises(UserError, match=r"a/cut.jfif: not a picture that can be decoded"):
+    with pytest.raises(UserError, match=r"a/cut.jfif: not an image that can be decoded"):
         [source.read(i) for source in dataset.parts().values() for i in range(len(source))]
 
 
-def test_suffix_of_a_picture_is_believed(root):
+def test_suffix_of_a_image_is_believed(root):
     path = root / "a" / "empty.jpg"
     path.write_bytes(b"")
-    assert format_of(str(path)) == "a picture"
+    assert format_of(str(path)) == "image"
 
 
 # ── Folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,18 +132,18 @@ HIDDEN = [".ipynb_checkpoints", ".Trash-1000/files", "@eaDir", "__MACOSX", "lost
 
 @pytest.mark.parametrize("hidden", HIDDEN)
 @pytest.mark.parametrize("above", ["", "a"])
-def test_hidden_folders_are_passed_over(root, hidden, above):
+def test_hidden_folders_are_ignored(root, hidden, above):
     if above or hidden != HIDDEN[-1]:
         (root / above / hidden).mkdir(parents=True)
         (root / above / hidden / "1.png").write_bytes(PNG)
         dataset = loaded(root)
         assert dataset.class_names == ("a", "b")
         assert len(names(dataset)) == 12
-        passed_over = "/".join(("a", *hidden.split("/")[: 2 if "deep" in hidden else 1]))
-        assert dataset.notes == ((f"passed over hidden folders in class folders: {passed_over}",) if above else ())
+        ignored = "/".join(("a", *hidden.split("/")[: 2 if "deep" in hidden else 1]))
+        assert dataset.notes == ((f"ignored hidden folders in class folders: {ignored}",) if above else ())
 
 
-def test_hidden_files_are_passed_over(root):
+def test_hidden_files_are_ignored(root):
     (root / "a" / "._1.png").write_bytes(b"\0\5\x16\7")
     (root / "a" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     dataset = loaded(root)
@@ -151,10 +151,10 @@ def test_hidden_files_are_passed_over(root):
     assert dataset.notes == ()
 
 
-def test_pictures_outside_of_class_folders_are_counted(root):
+def test_images_outside_of_class_folders_are_counted(root):
     (root / "1.png").write_bytes(PNG)
     (root / "2").write_bytes(PNG)
-    assert loaded(root).notes == ("passed over 2 pictures outside of the class folders: 1.png, 2",)
+    assert loaded(root).notes == ("ignored 2 images outside of the class folders: 1.png, 2",)
 
 
 # ── Names that are not UTF-8 ────────────────────────────────────────────────────────────────────────────────────────
@@ -167,22 +167,22 @@ def test_names_that_are_not_utf_8_are_read_and_shown_with_their_bytes(root, cach
         with open(os.fsencode(root) + b"/caf\xe9/\xff%d.png" % number, "wb") as file:
             file.write(PNG)
     with open(os.fsencode(root) + b"/a/\xe9.txt", "w") as file:
-        file.write("no picture")
+        file.write("no image")
     dataset = loaded(root, **{"data.cache": cache, "data.fit": "stretch"})
     assert dataset.class_names == ("a", "b", "caf\\xe9")
     texts = [*dataset.class_names, *names(dataset), *dataset.notes]
     assert f"{root}/caf\\xe9/\\xff0.png" in texts
-    assert json.loads(json.dumps(texts, ensure_ascii=False).encode()) == texts  # as summary.json and a console want them
+    assert json.loads(json.dumps(texts, ensure_ascii=False).encode()) == texts  # as summary.json and a console require
     for source in dataset.parts().values():
         for index in range(len(source)):
-            np.testing.assert_array_equal(source.read(index), np.asarray(PICTURE))
+            np.testing.assert_array_equal(source.read(index), np.asarray(IMAGE))
 
 
 def test_error_about_a_file_whose_name_is_not_utf_8_can_be_printed(root):
     with open(os.fsencode(root) + b"/a/\xe9.png", "w") as file:
-        file.write("no picture")
+        file.write("no image")
     dataset = loaded(root)
-    with pytest.raises(UserError, match=r"a/\\xe9.png: not a picture") as mistake:
+    with pytest.raises(UserError, match=r"a/\\xe9.png: not an image") as mistake:
         [source.read(i) for source in dataset.parts().values() for i in range(len(source))]
     str(mistake.value).encode()
     assert str(UserError(os.fsdecode(b"caf\xe9 \xc3\xa9"))) == "caf\\xe9 é"

@@ -1,4 +1,4 @@
-"""Headers: orientation, metadata, other formats, damage."""
+"""Image headers: orientation, metadata, other formats, damage."""
 
 import contextlib
 import io
@@ -24,8 +24,8 @@ def upright(data):
 
 @pytest.mark.parametrize("orientation", range(11))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_size_and_pixels_are_those_of_the_upright_picture(kind, orientation):
-    """0, 9 and 10 mean nothing."""
+def test_size_and_pixels_are_those_of_the_upright_image(kind, orientation):
+    """0, 9 and 10 are not valid orientations."""
     data = encoded(PHOTO, kind, exif=with_orientation(orientation))
     expected = upright(data)
     assert image_format(data, "") == (*expected.shape[:2], False)
@@ -92,7 +92,7 @@ def test_metadata_of_a_png_changes_neither_its_pixels_nor_prints_warnings(chunk,
     assert capfd.readouterr().err == ""
 
 
-def test_animation_shows_its_first_picture_and_a_tiff_its_first_page():
+def test_animation_shows_its_first_image_and_a_tiff_its_first_page():
     others = [PHOTO.rotate(180), PHOTO.rotate(90)]
     for kind, options in (
         ("PNG", {}),
@@ -104,7 +104,7 @@ def test_animation_shows_its_first_picture_and_a_tiff_its_first_page():
         several = encoded(PHOTO, kind, save_all=True, append_images=others, **options)
         one = encoded(PHOTO, kind, **({"lossless": True} if kind == "WEBP" else {}))
         difference = decode(several, "", 3).astype(int) - decode(one, "", 3)
-        assert np.abs(difference).mean() < (8 if kind == "GIF" else 1e-9)  # GIF: a palette of all pictures
+        assert np.abs(difference).mean() < (8 if kind == "GIF" else 1e-9)  # GIF: one palette of all images
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "RGB"])
@@ -143,17 +143,17 @@ def test_cmyk_jpeg2000_and_cmyk_jpeg_are_decoded():
         (b"II*\0\xff\xff\xff\xff", ""),
     ],
 )
-def test_what_is_no_picture_that_can_be_decoded_is_said_to_be_none(start, what):
-    with pytest.raises(UserError, match=f"^a: not a picture that can be decoded{what}$"):
+def test_what_is_cannot_be_decoded_is_refused_with_the_reason(start, what):
+    with pytest.raises(UserError, match=f"^a: not an image that can be decoded{what}$"):
         decode(start + bytes(200), "a", 3, Center((4, 4)))
 
 
-@pytest.mark.parametrize(("place", "value"), [(4, b"\x0c"), (5, b"\0\0")])
-def test_jpeg_of_12_bits_or_no_height_is_not_called_damaged(place, value):
+@pytest.mark.parametrize(("position", "value"), [(4, b"\x0c"), (5, b"\0\0")])
+def test_jpeg_of_12_bits_or_no_height_is_not_called_damaged(position, value):
     data = bytearray(encoded(PHOTO, "JPEG"))
     frame = data.index(b"\xff\xc0")
-    data[frame + place : frame + place + len(value)] = value
-    with pytest.raises(UserError, match=r"^a: not a picture"):
+    data[frame + position : frame + position + len(value)] = value
+    with pytest.raises(UserError, match=r"^a: not an image"):
         decode(bytes(data), "a", 3, Center((4, 4)))
 
 
@@ -165,13 +165,13 @@ FILES += [cv2.imencode(".png", np.asarray(PHOTO).astype(np.uint16) * 257)[1].tob
 
 
 @pytest.mark.parametrize("index", range(len(FILES)))
-def test_damaged_picture_is_decoded_or_refused_but_nothing_else(index):
-    """Whatever a decoder raises: AVIF's raises RuntimeError, TIFF's TypeError."""
+def test_damaged_image_is_decoded_or_refused_but_nothing_else(index):
+    """Decoders raise various types: AVIF's raises RuntimeError, TIFF's TypeError."""
     for attempt in range(40):
         generator = np.random.default_rng((index, attempt))
         damaged = np.frombuffer(FILES[index], np.uint8).copy()
-        places = generator.integers(0, min(len(damaged), [60, 300, len(damaged)][attempt % 3]), 4)
-        damaged[places] = generator.integers(0, 256, 4)
+        positions = generator.integers(0, min(len(damaged), [60, 300, len(damaged)][attempt % 3]), 4)
+        damaged[positions] = generator.integers(0, 256, 4)
         with contextlib.suppress(UserError):
             image = decode(damaged.tobytes(), "some/file.x", 3, Center((8, 8)), [(), (0, 500)][attempt % 2])
             assert image.shape == (8, 8, 3)

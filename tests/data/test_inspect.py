@@ -20,15 +20,15 @@ def write(path, image, *settings):
 
 @pytest.fixture
 def root(tmp_path):
-    """A lies in train thrice (a copy of the file, the same pixels in another format) and in validation; B under two names
-    of class, in train and in test; C twice in test; D and E once; three files can't be read.
+    """A folder with A three times in train (as a copy of the file, and in another format) and once in validation; B in two
+    classes, in train and in test; C twice in test; D and E once; and three unreadable files.
     """
     write(tmp_path / "train/cat/a.png", A)
     (tmp_path / "train/cat/copy.png").write_bytes((tmp_path / "train/cat/a.png").read_bytes())
     write(tmp_path / "train/cat/other.bmp", A)
     write(tmp_path / "train/cat/b.png", B)
     write(tmp_path / "train/dog/e.jpg", E)
-    (tmp_path / "train/dog/text.jpg").write_text("no picture")
+    (tmp_path / "train/dog/text.jpg").write_text("no image")
     (tmp_path / "train/dog/empty.png").touch()
     write(tmp_path / "val/cat/a.png", A, cv2.IMWRITE_PNG_COMPRESSION, 9)
     write(tmp_path / "val/dog/d.webp", D[..., :1])
@@ -52,7 +52,7 @@ def names(groups, root):
     return [[os.path.relpath(image.name, root) for image in group] for group in groups]
 
 
-def test_identical_pixels_are_found_within_and_between_parts_whatever_the_format(found, root):
+def test_identical_pixels_are_found_within_and_between_splits_in_any_format(found, root):
     assert names(found.overlapping, root) == [
         ["train/cat/a.png", "train/cat/copy.png", "train/cat/other.bmp", "val/cat/a.png"],
         ["train/cat/b.png", "test/dog/b.bmp"],
@@ -65,8 +65,8 @@ def test_identical_pixels_are_found_within_and_between_parts_whatever_the_format
 
 def test_unreadable_files_are_named_with_the_reason(found, root):
     assert {(os.path.relpath(image.name, root), image.part): image.problem for image in found.unreadable} == {
-        ("train/dog/empty.png", "train"): "an empty file",
-        ("train/dog/text.jpg", "train"): "not a picture that can be decoded",
+        ("train/dog/empty.png", "train"): "the file is empty",
+        ("train/dog/text.jpg", "train"): "not an image that can be decoded",
         ("test/dog/link.png", "test"): "can't be read (No such file or directory)",
     }
     assert len(found.readable) == 10
@@ -82,17 +82,17 @@ def test_sizes_and_formats_are_those_of_the_files(found, root):
     assert seen["val/dog/d.webp"][0] == (33, 33, 3)
 
 
-def test_a_gray_copy_is_identical_only_where_the_network_sees_gray(tmp_path):
+def test_gray_files_are_identical_in_gray_and_in_rgb(tmp_path):
     gray = np.repeat(A[..., :1], 3, axis=2)
     for name, image in (("one", A), ("two", B)):
         for i in range(10):
             write(tmp_path / name / f"{i}.png", image + np.uint8(i))
     write(tmp_path / "one/color.png", gray)
     write(tmp_path / "one/gray.png", gray[..., 0])
-    assert len(inspect(load(settings(tmp_path), seed=0)).identical) == 1  # stored as grey or as RGB, it is the same
+    assert len(inspect(load(settings(tmp_path), seed=0)).identical) == 1  # the same gray image, stored as gray and as RGB
 
 
-def test_a_sample_is_spread_evenly_and_no_larger_than_asked(tmp_path):
+def test_sample_is_evenly_spaced_and_not_larger_than_requested(tmp_path):
     for name in ("one", "two"):
         for i in range(20):
             write(tmp_path / name / f"{i:02}.png", RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8))
@@ -102,7 +102,7 @@ def test_a_sample_is_spread_evenly_and_no_larger_than_asked(tmp_path):
     assert [image.index for image in found.seen if image.part == "test"] == [0, 4, 9]
 
 
-def test_images_in_memory_are_all_looked_at_and_have_no_format():
+def test_images_in_memory_are_all_inspected_and_have_no_format():
     images = RNG.integers(0, 256, (6, 4, 5, 2), dtype=np.uint8)
     images[4] = images[1]
     train, test = (ArraySource(images[part], np.zeros(3, np.int32)) for part in (slice(3), slice(3, 6)))

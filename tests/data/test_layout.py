@@ -1,4 +1,4 @@
-"""Which folders are parts and which are classes: common names are recognized, and what could be both is refused."""
+"""Which folders are splits and which are classes: common names are recognized, ambiguous ones are refused."""
 
 import os
 import shutil
@@ -12,18 +12,18 @@ from jaxcnn.data import DataSettings, load
 from jaxcnn.data.layout import find_layout
 from jaxcnn.errors import UserError
 
-PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+IMAGE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
 
 
 @pytest.fixture
 def tree(tmp_path):
-    """Makes folders of four pictures each."""
+    """Creates folders of four images each."""
 
     def make(*folders):
         for folder in folders:
             (tmp_path / folder).mkdir(parents=True, exist_ok=True)
             for number in range(4):
-                PICTURE.save(tmp_path / folder / f"{number}.png")
+                IMAGE.save(tmp_path / folder / f"{number}.png")
         return tmp_path
 
     return make
@@ -40,7 +40,7 @@ def loaded(root, **splits):
 
 
 def folders_of_parts(dataset, root, depth=1):
-    """{part: the first names below `root` of the folders that its pictures are in}."""
+    """Returns {split: the first `depth` names, relative to `root`, of the folders that contain its images}."""
     return {
         part: {"/".join(os.path.relpath(source.name(i), root).split("/")[:depth]) for i in range(len(source))}
         for part, source in dataset.parts().items()
@@ -82,22 +82,20 @@ def test_names_that_share_another_word_are_parts(tree, train, test, wrapped):
     dataset = loaded(root)
     assert dataset.class_names == ("cats", "dogs")
     assert folders_of_parts(dataset, root) == {"train": {train}, "test": {test}}
-    assert dataset.notes[0] == f'parts by their names: "{train}" for train, "{test}" for test'
+    assert dataset.notes[0] == f'splits by folder names: train = "{train}", test = "{test}"'
 
 
-def test_evaluation_set_beside_a_test_set_is_for_validation(tree):
+def test_evaluation_set_next_to_a_test_set_is_for_validation(tree):
     root = tree(*both("train", "eval", "test"))
     assert folders_of_parts(loaded(root), root) == {"train": {"train"}, "validation": {"eval"}, "test": {"test"}}
 
 
 @pytest.mark.parametrize("pred", ["seg_pred", "seg_pred/seg_pred", "seg_unlabeled"])
-def test_folder_whose_name_says_that_it_has_no_labels_is_passed_over(tree, pred):
+def test_folder_whose_name_says_that_it_has_no_labels_is_ignored(tree, pred):
     root = tree(*both("seg_train", "seg_test"), pred)
     dataset = loaded(root)
     assert folders_of_parts(dataset, root) == {"train": {"seg_train"}, "test": {"seg_test"}}
-    assert dataset.notes[1].startswith(
-        f'passed over "{pred[: pred.find("/", 1)] if "/" in pred else pred}", whose name says no labels'
-    )
+    assert dataset.notes[1].startswith(f'ignored "{pred[: pred.find("/", 1)] if "/" in pred else pred}", unlabeled by its name')
 
 
 @pytest.mark.parametrize(
@@ -110,17 +108,17 @@ def test_class_may_be_called_like_a_part(tree, names):
 
 
 AMBIGUOUS = {
-    "no training set": (both("val", "test"), 'no training set beside "test" and "val"'),
-    "test set beside classes": (["cats", "dogs", "test"], 'no training set beside "test"'),
-    "another name": (both("train", "extra"), '"extra" beside "train"'),
-    "other names": (both("train", "test", "extra1", "extra2"), '"extra1", "extra2" beside "test", "train"'),
-    "class with folders that is called train": (["bus", "car", "train/steam", "train/diesel"], '"bus", "car" beside "train"'),
-    "two for one part": (both("train", "test", "testing"), '"test" and "testing" both are for test'),
-    "two families": (both("a_train", "a_test", "b_train", "b_test"), '"a_test" and "b_test" both are for test'),
-    "part and class in one name": (["train_cats", "train_dogs", "test_cats", "test_dogs"], "both are for test"),
-    "no names of parts": (both("lab_a", "lab_b"), 'or parts that hold the classes "cats", "dogs"?'),
-    "two evaluation sets": (both("train", "eval", "holdout"), '"eval" and "holdout" both are for test'),
-    "no class folders": (["train", "test"], '"train" is a training set by its name, but holds no class folders'),
+    "no training set": (both("val", "test"), 'no training set next to "test" and "val"'),
+    "test set beside classes": (["cats", "dogs", "test"], 'no training set next to "test"'),
+    "another name": (both("train", "extra"), '"extra" next to "train"'),
+    "other names": (both("train", "test", "extra1", "extra2"), '"extra1", "extra2" next to "test", "train"'),
+    "class with folders that is called train": (["bus", "car", "train/steam", "train/diesel"], '"bus", "car" next to "train"'),
+    "two for one part": (both("train", "test", "testing"), '"test" and "testing" are both the test split'),
+    "two families": (both("a_train", "a_test", "b_train", "b_test"), '"a_test" and "b_test" are both the test split'),
+    "part and class in one name": (["train_cats", "train_dogs", "test_cats", "test_dogs"], "are both the test split"),
+    "no names of parts": (both("lab_a", "lab_b"), 'or splits that contain the classes "cats", "dogs".'),
+    "two evaluation sets": (both("train", "eval", "holdout"), '"eval" and "holdout" are both the test split'),
+    "no class folders": (["train", "test"], '"train" is the training set by its name, but contains no class folders'),
 }  # fmt: skip
 
 
@@ -144,10 +142,10 @@ def test_parts_are_those_that_are_stated(tree):
     root = tree(*both("train", "test", "extra"), "bus", "car")
     dataset = loaded(root, train="train", test="extra")
     assert folders_of_parts(dataset, root) == {"train": {"train"}, "test": {"extra"}}
-    assert dataset.notes == ('passed over, beside the training set: "test", "bus", "car"',)
+    assert dataset.notes == ('ignored next to the training set: "test", "bus", "car"',)
     dataset = loaded(root, train="extra")
     assert folders_of_parts(dataset, root) == {"train": {"extra"}, "test": {"test"}}
-    assert dataset.notes == ('passed over, beside the training set: "train", "bus", "car"',)
+    assert dataset.notes == ('ignored next to the training set: "train", "bus", "car"',)
 
 
 def test_all_folders_but_the_stated_test_set_are_classes(tree):
@@ -159,9 +157,9 @@ def test_all_folders_but_the_stated_test_set_are_classes(tree):
 @pytest.mark.parametrize("stated", ["trian", "train/cats/0.png"])
 def test_stated_folder_that_is_not_there_is_named(tree, stated):
     root = tree(*both("train", "test"))
-    assert refused(root, train=stated) == f'data.train_split: no folder "{stated}" in {root}; there are "test", "train"'
-    assert refused(root, test=".") == 'data.test_split: "." is for data.train_split'
-    assert refused(root, train="train", test="train") == 'data.test_split: "train" is the folder of another part'
+    assert refused(root, train=stated) == f'data.train_split: no folder "{stated}" in {root}; it contains "test", "train"'
+    assert refused(root, test=".") == 'data.test_split: "." is valid only for data.train_split'
+    assert refused(root, train="train", test="train") == 'data.test_split: "train" is the folder of another split'
 
 
 def test_only_a_folder_can_be_the_training_set(tree):
@@ -180,7 +178,8 @@ def test_parts_inside_of_classes_are_refused_and_can_be_stated(tree, above):
     root = tree(*(f"{above}{name}/{part}" for name in ("ant", "bee") for part in ("train", "test")))
     said = refused(root)
     assert (
-        said.startswith(f'{root}: the class folders hold folders "test", "train"') or "or parts that hold the classes" in said
+        said.startswith(f'{root}: the class folders contain the folders "test", "train"')
+        or "or splits that contain the classes" in said
     )
     merged = loaded(root, train=above or ".")
     assert merged.class_names == ("ant", "bee")
@@ -193,7 +192,7 @@ def test_each_class_folder_can_hold_its_parts(tree):
     assert dataset.class_names == ("ant", "bee")
     expected = {part: {f"{name}/{part}" for name in ("ant", "bee")} for part in ("train", "test")}
     assert folders_of_parts(dataset, root, depth=2) == expected
-    assert dataset.notes == ('passed over in class folders: "other"',)
+    assert dataset.notes == ('ignored in class folders: "other"',)
 
 
 def test_message_about_parts_inside_of_classes_gives_the_settings(tree):
@@ -210,17 +209,17 @@ def test_test_set_without_labels_is_said_to_have_none_and_can_be_left_out(tree, 
     assert "predict.py" in said
     dataset = loaded(root, test="off")
     assert folders_of_parts(dataset, root) == {"train": {"train"}, "test": {"train"}}
-    assert dataset.notes == ('passed over, as the settings say: "test"',)
+    assert dataset.notes == ('ignored because of a setting: "test"',)
 
 
 @pytest.mark.parametrize("train", ["", "."])
-def test_test_set_without_labels_beside_classes_can_be_left_out(tree, train):
+def test_test_set_without_labels_next_to_classes_can_be_left_out(tree, train):
     assert loaded(tree("cats", "dogs", "test"), train=train, test="off").class_names == ("cats", "dogs")
 
 
 def test_folder_around_the_classes_is_named(tree):
     root = tree(*both("flowers"))
-    assert refused(root).endswith(f'if the 2 folders in "flowers" are meant: data.root={root}/flowers')
+    assert refused(root).endswith(f'to use the 2 folders in "flowers", set data.root={root}/flowers')
 
 
 # ── Names of classes ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +238,7 @@ def test_class_in_both_unicode_forms_is_one_class(tree):
     assert dataset.class_names == ("bar", "caf\u00e9")
     assert dataset.test.labels.tolist() == [0] * 4 + [1] * 4
     said = refused(tree("train/cafe\u0301"))
-    assert said == f"{root}/train: two folders are the class \"caf\u00e9\": 'cafe\\u0301' and 'caf\\xe9'"
+    assert said == f"{root}/train: two folders have the class name \"caf\u00e9\": 'cafe\\u0301' and 'caf\\xe9'"
 
 
 def test_layout_needs_no_settings(tree):

@@ -1,4 +1,4 @@
-"""Images of all sources brought to one size, which may be a rectangle: proportions stay where nothing asks for another."""
+"""Images of all sources are resized to one size, which may be a rectangle, and keep their aspect ratio by default."""
 
 import cv2
 import numpy as np
@@ -11,14 +11,14 @@ from jaxcnn.data.sources import Resized
 HEIGHT, WIDTH = 48, 80
 
 
-def places(height, width):
-    """(H, W, 3) whose red is the row and whose green is the column."""
+def coordinates(height, width):
+    """Returns an image (H, W, 3) whose red channel is the row and whose green channel is the column."""
     rows, columns = np.mgrid[0:height, 0:width]
     return np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8)
 
 
 def steps(image):
-    """How many rows of the original one row of the image goes down, and columns one column across, in the middle."""
+    """Returns by how many rows and columns of the original the pixels of the image are apart, measured in its middle."""
     height, width, _ = image.shape
     values = image.astype(float)
     rows = values[height // 4 : 3 * height // 4, width // 2, 0]
@@ -27,7 +27,7 @@ def steps(image):
 
 
 def loaded(path, image, **changes):
-    """The data set of a folder that holds this image several times."""
+    """Loads a folder that contains this image several times."""
     for index in range(12):
         file = path / f"class{index % 2}" / f"{index}.png"
         file.parent.mkdir(exist_ok=True)
@@ -39,53 +39,54 @@ def loaded(path, image, **changes):
 @pytest.mark.parametrize("interpolation", ["area", "bilinear"])
 @pytest.mark.parametrize("shape", [(120, 250), (250, 120)])
 @pytest.mark.parametrize("ratio", [0.5, 1.0])
-def test_center_of_a_picture_keeps_its_proportions_in_a_rectangle(tmp_path, shape, ratio, interpolation):
-    dataset = loaded(tmp_path, places(*shape), crop_ratio=ratio, interpolation=interpolation)
+def test_center_keeps_its_aspect_ratio_in_a_rectangle(tmp_path, shape, ratio, interpolation):
+    dataset = loaded(tmp_path, coordinates(*shape), crop_ratio=ratio, interpolation=interpolation)
     for source in dataset.parts().values():
         assert source.read(0).shape == source.image_shape == (HEIGHT, WIDTH, 3)
-        scale = ratio * min(shape[0] / HEIGHT, shape[1] / WIDTH)  # the largest part of 48:80, and `ratio` of its sides
-        assert steps(source.read(0)) == pytest.approx((scale, scale), rel=0.06)  # places are whole numbers
+        scale = ratio * min(shape[0] / HEIGHT, shape[1] / WIDTH)  # the largest rectangle of 48:80, and `ratio` of its sides
+        assert steps(source.read(0)) == pytest.approx((scale, scale), rel=0.06)  # coordinates are integers
         middle = source.read(0)[HEIGHT // 2 - 1 : HEIGHT // 2 + 1, WIDTH // 2 - 1 : WIDTH // 2 + 1, :2].mean(axis=(0, 1))
         assert middle == pytest.approx(((shape[0] - 1) / 2, (shape[1] - 1) / 2), abs=1.5)
 
 
 @pytest.mark.parametrize(("shape", "rows", "columns"), [((100, 300), 80 / 3, WIDTH), ((200, 100), HEIGHT, 24)])
-def test_padded_picture_is_whole_and_keeps_its_proportions_in_a_rectangle(tmp_path, shape, rows, columns):
+def test_padded_image_is_complete_and_keeps_its_aspect_ratio_in_a_rectangle(tmp_path, shape, rows, columns):
     image = loaded(tmp_path, np.full((*shape, 3), 255, np.uint8), fit="pad").train.read(0)
     assert (image.max(axis=(1, 2)) > 127).sum() == pytest.approx(rows, abs=1)
     assert (image.max(axis=(0, 2)) > 127).sum() == pytest.approx(columns, abs=1)
 
 
-def test_stretched_picture_is_that_of_opencv(tmp_path):
+def test_stretched_image_equals_that_of_opencv(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (120, 250, 3), np.uint8)
     expected = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(loaded(tmp_path, image, fit="stretch").test.read(0), expected)
 
 
 @pytest.mark.parametrize("cache", ["off", "memory"])
-def test_random_crops_are_distorted_either_way_alike(tmp_path, cache):
+def test_random_crops_are_stretched_as_often_as_they_are_compressed(tmp_path, cache):
     crop = ((0.3, 0.9), (0.8, 1.25))
-    train = loaded(tmp_path, places(250, 250), random_crop=crop, cache=cache).train
-    down, across = np.array([steps(train.read(0, training_view(train, place))) for place in range(100)]).T
+    train = loaded(tmp_path, coordinates(250, 250), random_crop=crop, cache=cache).train
+    down, across = np.array([steps(train.read(0, training_view(train, position))) for position in range(100)]).T
     distortion = across / down
     assert 0.75 < distortion.min() < 0.87
     assert 1.15 < distortion.max() < 1.33
     assert abs(np.log(distortion).mean()) < 0.04
     area = down * HEIGHT * across * WIDTH / 250**2
     assert 0.27 < area.min() < 0.4
-    assert 0.6 < area.max() < 0.77  # 48:80 distorted by 0.8 is 3:4, which leaves a quarter of a square out
+    assert 0.6 < area.max() < 0.77  # 48:80 distorted by 0.8 is 3:4, which covers three quarters of a square
 
 
-def test_random_crops_of_a_square_are_as_before():
-    """Crops of a square have the setting's width / height: the factor is exactly 1."""
-    image = places(200, 200)
+def test_random_crops_of_a_square_have_the_aspect_ratio_of_the_setting():
+    image = coordinates(200, 200)
     source = Resized(ArraySource(image[None], np.zeros(1, np.int32)), (50, 50, 3), crop=((0.5, 0.5), (1.0, 1.0)))
-    for place in range(5):
-        assert steps(source.read(0, training_view(source, place))) == pytest.approx([round(200 * 0.5**0.5) / 50] * 2, rel=0.04)
+    for position in range(5):
+        assert steps(source.read(0, training_view(source, position))) == pytest.approx(
+            [round(200 * 0.5**0.5) / 50] * 2, rel=0.04
+        )
 
 
 @pytest.mark.parametrize("name", ["folder", "csv", "arrays", "digits"])
-def test_height_and_width_hold_in_every_source(tmp_path, name):
+def test_every_source_is_resized_to_height_and_width(tmp_path, name):
     root = tmp_path
     images = np.random.default_rng(0).integers(0, 256, (12, 9, 7, 3), np.uint8)
     for index, image in enumerate(images):
@@ -114,13 +115,13 @@ def test_height_and_width_hold_in_every_source(tmp_path, name):
     assert preprocessing(dataset.test.read(0)[None]).shape == (1, *preprocessing.input_shape)
 
 
-def test_a_picture_that_is_predicted_is_seen_as_in_evaluation(tmp_path):
-    dataset = loaded(tmp_path, places(120, 250))
+def test_prediction_reads_an_image_as_evaluation_does(tmp_path):
+    dataset = loaded(tmp_path, coordinates(120, 250))
     config = changed(default_config(), {"data.image_size": (HEIGHT, WIDTH)}).data
     preprocessing = make_preprocessing(config, dataset.train)
     assert preprocessing.size == (HEIGHT, WIDTH)
     np.testing.assert_array_equal(preprocessing.read(dataset.test.name(0)), dataset.test.read(0))
 
 
-def test_pictures_of_no_size_asked_for_become_a_square_of_about_the_median_of_their_shorter_sides(tmp_path):
-    assert loaded(tmp_path, places(100, 250), image_size=0).train.image_shape == (96, 96, 3)
+def test_default_size_is_a_square_of_about_the_median_shorter_side(tmp_path):
+    assert loaded(tmp_path, coordinates(100, 250), image_size=0).train.image_shape == (96, 96, 3)

@@ -1,4 +1,4 @@
-"""From the network's pixels back to the photo's pixels: marks of a photo are found where they were put."""
+"""The mapping from the network's pixels to the photo's pixels: marks drawn into a photo are found at their positions."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from jaxcnn.data import Preprocessing
 from jaxcnn.data.decode import Center, decode
 
 SHAPES = [(201, 333), (333, 200), (1201, 801)]
-"""(height, width) as stored; the last one is decoded at a quarter or less where it is seen small."""
+"""(height, width) as stored; the last one is decoded at 1/4 or less for a small view."""
 
 
 def preprocessing(image_shape, size, resize="bilinear", fit="crop", interpolation="area", ratio=1.0):
@@ -20,14 +20,14 @@ def preprocessing(image_shape, size, resize="bilinear", fit="crop", interpolatio
 
 
 def marked(shape, marks, sigma):
-    """A grey picture with a white spot around each mark, x, y."""
+    """Returns a gray image with a white spot around each mark (x, y)."""
     x, y = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
     light = sum(np.exp(-((x - mx) ** 2 + (y - my) ** 2) / (2 * sigma**2)) for mx, my in marks)
     return np.repeat(np.round(255 * np.clip(light, 0, 1))[..., None], 3, axis=2).astype(np.uint8)
 
 
 def centers(image, many):
-    """x, y of the centre of light of each spot that lies in full inside of the image."""
+    """Returns (x, y) of the center of light of each spot that is completely inside the image."""
     gray = image[..., 0].astype(np.float64)
     _, labels, stats, _ = cv2.connectedComponentsWithStats((gray > 20).astype(np.uint8))
     y, x = np.mgrid[: gray.shape[0], : gray.shape[1]] + 0.5
@@ -92,7 +92,7 @@ def test_reduced_decoding_of_odd_sizes_is_exact_to_a_tenth_of_a_pixel(tmp_path, 
               for c in (0, 1) for n, axis in ((upright.shape[1], 0), (upright.shape[0], 1))]  # fmt: skip
     for c in (0, 1):
         (across, at_left), (down, at_top) = slopes[2 * c : 2 * c + 2]
-        level = at_left + at_top - upright[..., c].mean()  # a plane through the picture
+        level = at_left + at_top - upright[..., c].mean()  # a plane through the image
         expected = level + across * column + down * row
         difference = (photo.image[..., c] - expected)[5:-5, 5:-5].mean()
         assert abs(difference) < 0.1 * max(abs(across), abs(down)) * photo.size[0] / 50
@@ -105,22 +105,22 @@ def test_map_of_the_input_covers_the_part_of_the_photo_that_it_shows(tmp_path, f
     photo = preprocessing((64, 80), resize[1], resize[0], fit, interpolation, ratio=0.9).photo(file)
     height, width = resize[1]
     values = (np.arange(height)[:, None] // 9 * 15 + np.arange(width)[None] // 9).astype(np.uint8) % 250
-    whole = photo.map_to_photo(values)
-    assert whole.shape == shape
+    photo_map = photo.map_to_photo(values)
+    assert photo_map.shape == shape
     top, left = ((height - 64) // 2, (width - 80) // 2) if resize[0] == "pad" else (0, 0)
     corners = photo.to_photo(
         np.array([[left, top], [width - (width - 80 - left) * (left > 0), height - (height - 64 - top) * (top > 0)]])
     )
     x, y = np.meshgrid(np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5)
     shown = (x > corners[0, 0]) & (x < corners[1, 0]) & (y > corners[0, 1]) & (y < corners[1, 1])
-    np.testing.assert_array_equal(whole != 255, shown)
+    np.testing.assert_array_equal(photo_map != 255, shown)
     centers_in_photo = photo.to_photo(np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=2))
     inside = ((centers_in_photo > np.maximum(corners[0], 0)) & (centers_in_photo < np.minimum(corners[1], shape[::-1]))).all(
         axis=2
     )
     column, row = np.floor(centers_in_photo[inside]).astype(int).T
-    agreement = whole[row, column] == values[inside]
-    assert agreement.mean() > 0.9  # all but those whose photo's pixel reaches over an edge between two values
+    agreement = photo_map[row, column] == values[inside]
+    assert agreement.mean() > 0.9  # except where a pixel of the photo crosses an edge between two values
     assert 0.3 < shown.mean() <= 1
     np.testing.assert_array_equal(photo.map_to_photo(values[::2, ::2][: height // 2, : width // 2]) != 255, shown)
 

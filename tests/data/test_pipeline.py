@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import ArraySource, BalancedOrder, Order, Reading, batches_once, make_reader
-from jaxcnn.data.sources import Subset
+from jaxcnn.data.decode import Center, look
+from jaxcnn.data.sources import Resized, Subset
 
 RNG = np.random.default_rng(0)
 SIZE = 21
@@ -37,12 +38,12 @@ def test_every_epoch_is_a_permutation_and_epochs_and_seeds_differ():
     assert len(set(map(tuple, epochs))) == len(epochs)
 
 
-def test_example_at_a_place_does_not_depend_on_what_else_is_asked():
+def test_example_at_a_position_does_not_depend_on_the_other_positions():
     order = Order(SIZE, 3)
     everything = order[np.arange(4 * SIZE)]
-    places = RNG.permutation(4 * SIZE)
-    np.testing.assert_array_equal(order[places], everything[places])
-    far = 10**12  # places of a long training do not fit int32
+    positions = RNG.permutation(4 * SIZE)
+    np.testing.assert_array_equal(order[positions], everything[positions])
+    far = 10**12  # positions of a long training do not fit into int32
     np.testing.assert_array_equal(order[np.array([far])], order[np.arange(far - 5, far + 5)][5:6])
 
 
@@ -50,7 +51,7 @@ def test_example_at_a_place_does_not_depend_on_what_else_is_asked():
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
-def test_batches_are_the_examples_that_the_order_says(resident):
+def test_batches_contain_the_examples_of_the_order(resident):
     order = Order(SIZE, 0)
     batches = read(reader(resident=resident), order, 16, 8, [1, 2, 1, 3])  # from the middle of an epoch to the third
     assert [batch["image"].shape for batch in batches] == [(k, 8, 4, 3, 2) for k in (1, 2, 1, 3)]
@@ -78,7 +79,7 @@ def test_streamed_batches_equal_resident_ones_also_over_8_devices(source):
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
-def test_arrays_with_room_for_more_batches_hold_the_same_ones_and_padding(resident):
+def test_arrays_padded_to_more_batches_begin_with_the_same_ones(resident):
     arguments = Order(SIZE, 0), 8, 8, [3, 1, 2]
     expected, found = read(reader(resident=resident), *arguments), read(reader(resident=resident), *arguments, 3)
     for padded, exact in zip(found, expected, strict=True):
@@ -99,16 +100,16 @@ def test_each_device_holds_its_share_of_a_batch_and_nothing_else(resident):
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 @pytest.mark.parametrize("step", [1, 3, 6])
-def test_starting_at_a_step_gives_the_tail_of_starting_at_the_first(resident, step):
+def test_batches_from_a_later_step_equal_the_rest_of_those_from_the_first(resident, step):
     order, batch_size = Order(SIZE, 0), 5
-    whole = flat(read(reader(resident=resident), order, 0, batch_size, [1] * 9))
+    complete = flat(read(reader(resident=resident), order, 0, batch_size, [1] * 9))
     tail = flat(read(reader(resident=resident), order, step * batch_size, batch_size, [9 - step]))
-    np.testing.assert_array_equal(tail, whole[step * batch_size :])
+    np.testing.assert_array_equal(tail, complete[step * batch_size :])
 
 
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "streamed"])
 @pytest.mark.parametrize("batch_size", [1, 5, 7, 20, 21, 22, 64])
-def test_evaluation_meets_every_example_once_and_masks_the_padding(resident, batch_size):
+def test_evaluation_reads_every_example_once_and_masks_the_padding(resident, batch_size):
     batches = [jax.tree.map(np.asarray, b) for b in batches_once(reader(resident=resident), SIZE, batch_size)]
     assert all(batch["image"].shape == (1, batch_size, 4, 3, 2) for batch in batches)
     assert len(batches) == -(-SIZE // batch_size)
@@ -118,21 +119,31 @@ def test_evaluation_meets_every_example_once_and_masks_the_padding(resident, bat
     np.testing.assert_array_equal(flat(batches, "image")[mask], SOURCE.images)
 
 
-def test_evaluation_over_8_devices_meets_every_example_once():
+def test_evaluation_over_8_devices_reads_every_example_once():
     for resident in (True, False):
         batches = [jax.tree.map(np.asarray, b) for b in batches_once(reader(resident=resident, devices=8), SIZE, 16)]
         np.testing.assert_array_equal(flat(batches)[flat(batches, "mask")], SOURCE.labels)
 
 
-def test_images_in_memory_are_had_at_once_as_one_by_one():
-    some = np.array([5, 2, 9])
+def test_images_read_at_once_equal_those_read_one_by_one():
+    indices = np.array([5, 2, 9])
     for source in (SOURCE, Subset(SOURCE, np.arange(20)[::-1]), Subset(Subset(SOURCE, np.arange(3, 15)), np.arange(11))):
-        np.testing.assert_array_equal(source.read_batch(some), [source.read(int(index)) for index in some])
+        np.testing.assert_array_equal(source.read_batch(indices), [source.read(int(index)) for index in indices])
         np.testing.assert_array_equal(source.read_batch(slice(1, 4)), [source.read(index) for index in (1, 2, 3)])
-    assert dataclasses.replace(SOURCE, channels=1).read_batch(some) is None, "they lie there in colour"
+    assert dataclasses.replace(SOURCE, channels=1).read_batch(indices) is None, "they have 2 channels in memory"
 
 
-def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
+def test_view_of_an_array_or_of_a_subset_is_that_of_the_image():
+    view = Center((2, 3))
+    for source, image in ((SOURCE, SOURCE.images[4]), (Subset(SOURCE, np.array([7, 4])), SOURCE.images[4])):
+        index = 4 if source is SOURCE else 1
+        np.testing.assert_array_equal(source.read(index, view), look(image, view(4, 3)))
+    center = Resized(SOURCE, (2, 3, 2))
+    np.testing.assert_array_equal(center.read(4), look(SOURCE.images[4], view(4, 3)))
+    np.testing.assert_array_equal(center.read(4, Center((3, 3))), look(SOURCE.images[4], Center((3, 3))(4, 3)))
+
+
+def test_automatic_choice_streams_data_that_do_not_fit_on_the_device(monkeypatch):
     loads = []
 
     class Counting(ArraySource):
@@ -153,7 +164,7 @@ def test_data_that_do_not_fit_are_streamed_where_that_is_automatic(monkeypatch):
         assert len(loads) == (SIZE if resident else 0)
 
 
-def test_repeats_stand_side_by_side_and_follow_the_same_permutation():
+def test_repeats_are_adjacent_and_follow_the_same_permutation():
     repeated, once = Order(SIZE, 0, repeats=3)[np.arange(2 * SIZE)], Order(SIZE, 0)[np.arange(2 * SIZE)]
     np.testing.assert_array_equal(repeated[:SIZE], once[: SIZE // 3].repeat(3))
     np.testing.assert_array_equal(repeated[SIZE:], once[SIZE : SIZE + SIZE // 3].repeat(3))

@@ -1,4 +1,4 @@
-"""Sizes of training's images are functions of the step, and one step has one size."""
+"""The size of training images is a function of the step."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ FIXED, RAMP, DRAWN = Sizes((LARGE,)), Sizes(THREE, (7, 12), batch_size=4), Sizes
 
 def test_sizes_follow_one_another_at_the_boundaries():
     assert [RAMP.at_step(step) for step in range(15)] == [SMALL] * 7 + [MIDDLE] * 5 + [LARGE] * 3
-    places = (0, 27, 28, 47, 48, 10**12)
-    assert [RAMP.at_place(place) for place in places] == [SMALL, SMALL, MIDDLE, MIDDLE, LARGE, LARGE]
+    positions = (0, 27, 28, 47, 48, 10**12)
+    assert [RAMP.at_position(position) for position in positions] == [SMALL, SMALL, MIDDLE, MIDDLE, LARGE, LARGE]
     assert {Sizes().at_step(step) for step in range(9)} == {None}
     assert {FIXED.at_step(step) for step in range(9)} == {LARGE}
 
 
-def test_drawn_sizes_are_held_for_ten_steps_and_come_equally_often():
+def test_drawn_sizes_last_ten_steps_and_are_equally_frequent():
     drawn = np.array([THREE.index(DRAWN.at_step(step)) for step in range(6000)]).reshape(-1, 10)
     assert (drawn == drawn[:, :1]).all()
     counts = np.unique(drawn[:, 0], return_counts=True)[1]
@@ -28,7 +28,7 @@ def test_drawn_sizes_are_held_for_ten_steps_and_come_equally_often():
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), FIXED, RAMP, DRAWN])
-def test_nothing_changes_until_the_step_that_is_named(sizes):
+def test_size_does_not_change_until_the_returned_step(sizes):
     total, step = 57, 0
     while step < total:
         until = sizes.until(step, total)
@@ -37,9 +37,9 @@ def test_nothing_changes_until_the_step_that_is_named(sizes):
         step = until
 
 
-def test_random_crops_come_in_the_size_of_their_step():
+def test_random_crops_have_the_size_of_their_step():
     photo = load_sample_images().images[0]
     source = Resized(ArraySource(photo[None], np.zeros(1, np.int32)), (48, 48, 3), crop=((0.5, 1.0), (1.0, 1.0)), sizes=RAMP)
-    for place in (0, 27, 28, 60):
-        assert source.read(0, training_view(source, place)).shape == (*RAMP.at_place(place), 3)
+    for position in (0, 27, 28, 60):
+        assert source.read(0, training_view(source, position)).shape == (*RAMP.at_position(position), 3)
     assert source.read(0).shape == source.image_shape == (48, 48, 3)

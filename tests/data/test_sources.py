@@ -22,20 +22,20 @@ def images_of(source):
     return np.stack([source.read(i) for i in range(len(source))])
 
 
-def test_unknown_data_set_is_refused_with_near_names():
-    with pytest.raises(UserError, match=r"no data set 'mnits' \(did you mean \"mnist\".*there are digits, mnist, "):
+def test_unknown_data_set_is_refused_with_similar_names():
+    with pytest.raises(UserError, match=r"no data set 'mnits' \(did you mean \"mnist\".*available: digits, mnist, "):
         dataset("mnits")
 
 
 def test_data_set_without_its_root_is_refused():
-    with pytest.raises(UserError, match=r"say where mnist lies, --config.data.root=PATH"):
+    with pytest.raises(UserError, match=r"set the path of mnist: --config.data.root=PATH"):
         dataset("mnist")
 
 
 # ── digits ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_parts_of_digits_hold_every_scan_once():
+def test_splits_of_digits_contain_every_scan_once():
     digits = dataset("digits", validation=0.1)
     parts = [digits.train, digits.validation, digits.test]
     assert [len(part) for part in parts] == [1293, 144, 360]
@@ -44,7 +44,7 @@ def test_parts_of_digits_hold_every_scan_once():
 
     stored = load_digits()
 
-    def rows(images, labels):  # of the 16 grey levels and the label, sorted
+    def rows(images, labels):  # the 16 gray levels and the label of each image, sorted
         levels = np.round(np.asarray(images).reshape(len(labels), -1) * (16 / images.max()))
         return sorted(map(tuple, np.column_stack([levels, labels]).astype(int)))
 
@@ -52,21 +52,21 @@ def test_parts_of_digits_hold_every_scan_once():
     assert rows(everything, np.concatenate([part.labels for part in parts])) == rows(stored.images, stored.target)
 
 
-def test_classes_are_shared_out_evenly():
+def test_splits_are_stratified():
     digits = dataset("digits", validation=0.2, seed=5)
     for part in (digits.train, digits.validation, digits.test):
         share = np.bincount(part.labels, minlength=10) / np.bincount(load_digits().target)
         assert np.ptp(share) * 178 < 2  # classes have about 178 scans: no more than rounding
 
 
-def test_seed_decides_validation_but_never_the_test_part():
+def test_validation_depends_on_the_seed_but_the_test_split_does_not():
     first, again, other = (dataset("digits", validation=0.1, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(images_of(first.test), images_of(other.test))
     np.testing.assert_array_equal(images_of(first.validation), images_of(again.validation))
     assert not np.array_equal(images_of(first.validation), images_of(other.validation))
 
 
-def test_nothing_is_cut_off_where_no_validation_is_wanted():
+def test_no_validation_set_is_split_off_at_a_share_of_0():
     digits = dataset("digits", validation=0.0)
     assert digits.validation is None
     assert len(digits.train) == 1437
@@ -76,7 +76,7 @@ def test_nothing_is_cut_off_where_no_validation_is_wanted():
 
 
 def idx(array):
-    """The bytes of an idx file: 0, 0, 8 for unsigned bytes, dimensions, sizes, data."""
+    """Returns the bytes of an idx file: 0, 0, 8 for unsigned bytes, number of dimensions, sizes, data."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -122,13 +122,13 @@ WHOLE = idx(np.zeros((30, 5, 4), np.uint8))
         (gzip.compress(WHOLE[:10]), "not an idx file"),
         (gzip.compress(b"\0\0\x0d\3" + WHOLE[4:]), "not an idx file of unsigned bytes"),  # 0x0d: floats
         (gzip.compress(idx(np.zeros((30, 20), np.uint8))), "with 3 dimensions"),
-        (gzip.compress(WHOLE[:-1]), "holds 599 bytes of data, but 30 × 5 × 4 = 600 were expected"),
-        (gzip.compress(WHOLE + b"\0"), "holds 601 bytes"),
-        (gzip.compress(b"\0\0\x08\3" + b"\xff" * 12), "were expected"),  # sizes of 4 thousand million
+        (gzip.compress(WHOLE[:-1]), "expected 30 × 5 × 4 = 600 bytes of data, got 599"),
+        (gzip.compress(WHOLE + b"\0"), "600 bytes of data, got 601"),
+        (gzip.compress(b"\0\0\x08\3" + b"\xff" * 12), "bytes of data, got 0"),  # sizes of 2**32 - 1
         (gzip.compress(idx(np.zeros((0, 5, 4), np.uint8))), "is empty"),
         (gzip.compress(idx(np.zeros((29, 5, 4), np.uint8))), "29 images, but 30 labels"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time, which names no test
+    ids=lambda value: value if isinstance(value, str) else "",  # gzip content contains the time, so test names must not
 )
 def test_damaged_idx_file_is_refused_by_name(mnist, content, message):
     folder, _ = mnist
@@ -138,14 +138,14 @@ def test_damaged_idx_file_is_refused_by_name(mnist, content, message):
     assert str(folder) in str(mistake.value)
 
 
-def test_missing_idx_file_is_refused_with_a_near_name(mnist):
+def test_missing_idx_file_is_refused_with_a_similar_name(mnist):
     folder, _ = mnist
     (folder / GZ).rename(folder / "train-image-idx3-ubyte.gz")
     with pytest.raises(UserError, match=f'no file .*{GZ}" .did you mean "train-image-idx3-ubyte.gz"'):
         dataset("mnist", folder)
 
 
-def test_missing_folder_is_refused_with_a_near_name(tmp_path):
+def test_missing_folder_is_refused_with_a_similar_name(tmp_path):
     (tmp_path / "flowers").mkdir()
     with pytest.raises(UserError, match=r'no file or folder ".*flwers" .did you mean "flowers"'):
         dataset("cifar10", tmp_path / "flwers")
@@ -164,7 +164,7 @@ def test_label_outside_the_classes_is_refused_with_its_example(mnist):
 
 
 def write_cifar(path, images, *label_columns):
-    """Records of label bytes, then all of red, all of green, all of blue, row by row (cs.toronto.edu/~kriz/cifar.html)."""
+    """Writes records of label bytes, then the red, green and blue channels, row by row (cs.toronto.edu/~kriz/cifar.html)."""
     with path.open("wb") as file:
         for image, *labels in zip(images, *label_columns, strict=True):
             file.write(bytes(labels) + b"".join(image[:, :, channel].tobytes() for channel in range(3)))
@@ -172,7 +172,7 @@ def write_cifar(path, images, *label_columns):
 
 @pytest.fixture
 def cifar10(tmp_path):
-    """The folder around cifar-10-batches-bin, with 4 records a file, and its 24 images."""
+    """The parent folder of cifar-10-batches-bin, with 4 records per file, and its 24 images."""
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     images = RNG.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
@@ -183,7 +183,7 @@ def cifar10(tmp_path):
     return tmp_path, images
 
 
-def test_cifar10_is_read_as_it_was_written_from_the_folder_or_the_one_around_it(cifar10):
+def test_cifar10_is_read_as_written_from_its_folder_or_the_parent_folder(cifar10):
     root, images = cifar10
     for folder in (root, root / "cifar-10-batches-bin"):
         found = dataset("cifar10", folder)
@@ -194,7 +194,7 @@ def test_cifar10_is_read_as_it_was_written_from_the_folder_or_the_one_around_it(
         assert found.class_names == tuple("abcdefghij")
 
 
-def test_cifar100_takes_the_fine_label(tmp_path):
+def test_cifar100_has_the_fine_labels(tmp_path):
     images = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     for name in ("train.bin", "test.bin"):
         write_cifar(tmp_path / name, images, [1, 2, 3], [99, 0, 50])
@@ -210,18 +210,18 @@ def test_truncated_or_empty_cifar_file_is_refused_by_name(cifar10, keep):
     root, _ = cifar10
     path = root / "cifar-10-batches-bin" / "data_batch_3.bin"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=f"data_batch_3.bin: {keep:,} bytes are not a whole number of records of 3,073"):
+    with pytest.raises(UserError, match=f"data_batch_3.bin: expected a multiple of 3,073 bytes, got {keep:,}"):
         dataset("cifar10", root)
 
 
-def test_missing_cifar_file_is_refused_with_near_names(cifar10):
+def test_missing_cifar_file_is_refused_with_similar_names(cifar10):
     root, _ = cifar10
     (root / "cifar-10-batches-bin" / "data_batch_3.bin").unlink()
     with pytest.raises(UserError, match=r'no file or folder ".*data_batch_3.bin" \(did you mean "data_batch_'):
         dataset("cifar10", root)
 
 
-# ── the real ones, where they were unpacked: JAXCNN_TEST_DATA=DIR ───────────────────────────────────────────────────
+# ── The real data, if they are unpacked in JAXCNN_TEST_DATA=DIR ─────────────────────────────────────────────────────
 
 REAL = Path(os.environ.get("JAXCNN_TEST_DATA", "/nowhere"))
 needs_real_data = pytest.mark.skipif("JAXCNN_TEST_DATA" not in os.environ, reason="JAXCNN_TEST_DATA is not set")
@@ -235,7 +235,7 @@ def test_real_cifar10_has_the_published_checksums():
         for source in (found.train, found.test)
         for array in (source.images, source.labels.astype(np.uint8))
     ]
-    # the beginnings of the four in shared/data/cifar10/SOURCE.txt
+    # the first digits of the four in shared/data/cifar10/SOURCE.txt
     assert sums == ["47af8b02cfcfb6cd", "2b7cd2f244873176", "f9b1e2130bab680d", "cec8a24a1e92aa2e"]
     assert np.bincount(found.test.labels).tolist() == [1000] * 10
 

@@ -7,7 +7,7 @@ from jaxcnn.errors import UserError
 RNG = np.random.default_rng(0)
 
 
-def pictures(count, *shape):
+def random_images(count, *shape):
     return RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
@@ -16,11 +16,11 @@ def classes(count, many=3):
 
 
 GRAY = {
-    "train_images": pictures(12, 6, 5),
+    "train_images": random_images(12, 6, 5),
     "train_labels": classes(12)[:, None],
-    "val_images": pictures(4, 6, 5),
+    "val_images": random_images(4, 6, 5),
     "val_labels": classes(4)[:, None],
-    "test_images": pictures(5, 6, 5),
+    "test_images": random_images(5, 6, 5),
     "test_labels": classes(5)[:, None],
 }
 
@@ -31,10 +31,10 @@ def several_labels(count, many=4):
 
 @pytest.fixture
 def arrays(tmp_path):
-    """Writes arrays into an .npz and loads it as the source "arrays"."""
+    """Writes arrays to an .npz and loads it with data.name=arrays."""
 
     def load_arrays(values, validation=0.25):
-        path = tmp_path / "pictures.npz"
+        path = tmp_path / "images.npz"
         if isinstance(values, bytes):
             path.write_bytes(values)
         else:
@@ -66,11 +66,11 @@ def test_validation_is_cut_off_where_there_is_none(arrays):
     assert sorted(map(tuple, rows)) == sorted(map(tuple, GRAY["train_images"].reshape(12, -1)))
 
 
-def test_color_pictures_and_class_names_are_kept(arrays):
+def test_color_images_and_class_names_are_kept(arrays):
     color = {
-        "train_images": pictures(6, 4, 4, 3),
+        "train_images": random_images(6, 4, 4, 3),
         "train_labels": classes(6).astype(np.int64),
-        "test_images": pictures(2, 4, 4, 3),
+        "test_images": random_images(2, 4, 4, 3),
         "test_labels": classes(2),
         "class_names": np.array(["ant", "bee", "cat", "dog"]),  # one that no example has
     }
@@ -80,7 +80,7 @@ def test_color_pictures_and_class_names_are_kept(arrays):
     assert found.validation is None
 
 
-def test_several_labels_an_image_stay_a_matrix(arrays):
+def test_several_labels_per_image_stay_a_matrix(arrays):
     labels = {"train_labels": several_labels(12), "val_labels": several_labels(4), "test_labels": several_labels(5)}
     found = arrays(GRAY | labels)
     np.testing.assert_array_equal(found.train.labels, labels["train_labels"])
@@ -97,32 +97,41 @@ def test_validation_is_cut_off_several_labels_too(arrays):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": GRAY["train_images"] / 255}, r"is float64\(12, 6, 5\), but uint8 .*: \(255 \* images\)\.round\(\)"),
-        ({"train_images": GRAY["train_images"] * 1.0}, r"is float64\(12, 6, 5\), but uint8 .*expected: images\.round\(\)"),
-        ({"train_images": GRAY["train_images"] - 200.0}, r"is float64\(12, 6, 5\), but uint8 .*expected$"),
-        ({"train_images": pictures(12, 3, 8, 8)}, r"train_images is \(12, 3, 8, 8\), which looks like \(N, C, H, W\)"),
-        ({"train_labels": np.eye(3)[classes(12)]}, r"float64\(12, 3\), but .*; labels.argmax\(axis=1\) makes them of one-hot"),
-        ({"train_images": GRAY["train_images"][0, 0]}, r"train_images is uint8\(5,\), but uint8 \(N, H, W"),
-        ({"test_images": pictures(0, 6, 5), "test_labels": classes(0)}, r"test_images is uint8\(0, 6, 5\)"),
-        ({"train_labels": classes(12) + 0.5}, r"train_labels is float64\(12,\), but whole numbers or names \(12,\)"),
-        ({"train_labels": classes(12) * 1.0}, r"train_labels is float64\(12,\), but .*; labels.astype\(int\) makes them"),
-        ({"train_labels": np.array([["a", "b"]] * 12)}, r"train_labels is <U1\(12, 2\), but whole numbers or names"),
-        ({"train_labels": np.array(["a", "b"] * 6)}, r"the parts differ in the shape .*\(12, 6, 5, 1\) with <U1\(12,\), "),
-        ({"train_labels": classes(11)}, r"train_labels is uint8\(11,\), but whole numbers or names \(12,\)"),
-        ({"train_labels": np.array(1)}, r"train_labels is int64\(\), but whole numbers"),
-        ({"train_labels": np.zeros((12, 2, 2), int)}, "but whole numbers"),
-        ({"val_images": pictures(4, 6, 6)}, "the parts differ in the shape of images or labels"),
-        ({"test_labels": several_labels(5)}, "the parts differ in the shape"),
+        (
+            {"train_images": GRAY["train_images"] / 255},
+            r"expected uint8 .*, got float64\(12, 6, 5\); .*\(255 \* images\)\.round",
+        ),
+        ({"train_images": GRAY["train_images"] * 1.0}, r"expected uint8 .*, got float64\(12, 6, 5\); .* images\.round\(\)"),
+        ({"train_images": GRAY["train_images"] - 200.0}, r"expected uint8 .*, got float64\(12, 6, 5\)$"),
+        ({"train_images": random_images(12, 3, 8, 8)}, r"train_images: .*got \(12, 3, 8, 8\), which looks like \(N, C, H, W\)"),
+        ({"train_labels": np.eye(3)[classes(12)]}, r"got float64\(12, 3\); convert one-hot rows with labels.argmax\(axis=1\)"),
+        ({"train_images": GRAY["train_images"][0, 0]}, r"train_images: expected uint8 \(N, H, W.*, got uint8\(5,\)"),
+        ({"test_images": random_images(0, 6, 5), "test_labels": classes(0)}, r"test_images: .*got uint8\(0, 6, 5\)"),
+        (
+            {"train_labels": classes(12) + 0.5},
+            r"train_labels: expected integers or names .*\(12,\), got float64\(12,\)$",
+        ),
+        ({"train_labels": classes(12) * 1.0}, r"train_labels: .*got float64\(12,\); convert them with labels.astype\(int\)"),
+        ({"train_labels": np.array([["a", "b"]] * 12)}, r"train_labels: expected integers or names .*, got <U1\(12, 2\)"),
+        ({"train_labels": np.array(["a", "b"] * 6)}, r"the splits differ in the shape .*\(12, 6, 5, 1\) with <U1\(12,\), "),
+        ({"train_labels": classes(11)}, r"train_labels: expected integers or names of shape \(12,\), got uint8\(11,\)"),
+        ({"train_labels": np.array(1)}, r"train_labels: expected integers .*, got int64\(\)"),
+        ({"train_labels": np.zeros((12, 2, 2), int)}, r"expected integers .*, got int64\(12, 2, 2\)"),
+        ({"val_images": random_images(4, 6, 6)}, "the splits differ in the shape or dtype of images or labels"),
+        ({"test_labels": several_labels(5)}, "the splits differ in the shape"),
         ({"class_names": np.array(["a", "b"])}, "arrays, train: example 2 has the label 2, outside 0 to 1, for 2 classes"),
         ({"val_labels": np.array([0, -1, 0, 0])}, "val_labels: example 1 has the label -1, which no training example"),
         ({"test_labels": np.array([0, 1, 2, 3, 0])}, "test_labels: example 3 has the label 3, which no training example has"),
         ({"train_labels": np.ones(12, int)}, "train_labels: all training examples have the label 1; at least two classes"),
-        ({"class_names": np.array(["a", "b", "a"])}, "class_names has a name twice: 'a', 'b', 'a'"),
-        ({"class_names": np.array([["a", "b", "c"]])}, r"class_names is <U1\(1, 3\), but names \(K,\) were expected"),
-        ({"class_names": np.array(["a", " ", "b"])}, "class_names has an empty name at 1"),
-        ({"class_names": np.array([b"a", b"\xff", b"b"])}, "class_names holds bytes that are not UTF-8"),
-        ({"x_train": GRAY["train_images"]}, "'train_images' and 'x_train' are both the images of one part; one is meant"),
-        ({"holdout_images": GRAY["test_images"], "holdout_labels": classes(5)}, "no part 'holdout'; train, val or test"),
+        ({"class_names": np.array(["a", "b", "a"])}, "class_names contains a name twice: 'a', 'b', 'a'"),
+        ({"class_names": np.array([["a", "b", "c"]])}, r"class_names: expected names of shape \(K,\), got <U1\(1, 3\)"),
+        ({"class_names": np.array(["a", " ", "b"])}, "class_names has an empty name at index 1"),
+        ({"class_names": np.array([b"a", b"\xff", b"b"])}, "class_names contains bytes that are not UTF-8"),
+        ({"x_train": GRAY["train_images"]}, "'train_images' and 'x_train' are both images of the split train; keep one"),
+        (
+            {"holdout_images": GRAY["test_images"], "holdout_labels": classes(5)},
+            "split train, val or test, got 'holdout'",
+        ),
     ],
 )
 def test_array_that_does_not_fit_is_refused_by_name(arrays, changes, message):
@@ -132,7 +141,7 @@ def test_array_that_does_not_fit_is_refused_by_name(arrays, changes, message):
 
 
 def renamed(names, values=GRAY):
-    """The arrays under other names; those that are not in `names` are left out."""
+    """Returns the arrays of `names` under their new names."""
     return {name: values[old] for old, name in names.items()}
 
 
@@ -140,7 +149,7 @@ KERAS = {"train_images": "x_train", "train_labels": "y_train", "test_images": "x
 
 
 @pytest.mark.parametrize("case", [str.lower, str.capitalize])
-def test_names_of_keras_are_taken(arrays, case):
+def test_names_of_keras_are_accepted(arrays, case):
     found = arrays(renamed({old: case(name) for old, name in KERAS.items()}), validation=0.0)
     for part, source in found.parts().items():
         np.testing.assert_array_equal(images_of(source), GRAY[f"{part}_images"][..., None])
@@ -159,12 +168,12 @@ def test_arrays_without_a_part_are_cut_into_parts(arrays, names):
 def test_missing_array_of_keras_is_named_in_its_way(arrays):
     values = renamed(KERAS)
     del values["y_test"]
-    with pytest.raises(UserError, match=r"no array 'y_test' .*it holds x_train, y_train, x_test$"):
+    with pytest.raises(UserError, match=r"no array 'y_test' .*the file contains x_train, y_train, x_test$"):
         arrays(values)
     with pytest.raises(UserError, match=r"no array 'Y_test'"):
         arrays({name.capitalize(): array for name, array in values.items()})
     del values["x_test"]
-    with pytest.raises(UserError, match=r"no array 'test_images'; it holds x_train, y_train$"):
+    with pytest.raises(UserError, match=r"no array 'test_images'; the file contains x_train, y_train$"):
         arrays(values)
 
 
@@ -173,7 +182,7 @@ NAMES = np.array(["zebra", "ant", "caf\u00e9"])
 
 @pytest.mark.parametrize("form", [np.asarray, lambda names: np.char.encode(names, "utf-8"), lambda names: names[:, None]])
 def test_labels_may_be_names_of_classes(arrays, form):
-    """As text or bytes, (N,) or (N, 1), with spaces around them, in either form of Unicode."""
+    """Names are str or bytes, (N,) or (N, 1), with surrounding spaces, in either Unicode form."""
     train, test = NAMES[GRAY["train_labels"][:, 0]], np.array(["  ant", "cafe\u0301", "zebra ", "ant", "ant"])
     values = {name: array for name, array in GRAY.items() if "val" not in name}
     found = arrays(values | {"train_labels": form(train), "test_labels": form(test)}, validation=0.0)
@@ -196,7 +205,7 @@ def test_names_of_classes_may_be_bytes(arrays):
 )
 def test_numbers_of_classes_with_gaps_are_refused_unless_they_have_names(arrays, numbers, said):
     values = GRAY | {name: np.array(numbers)[array[:, 0]] for name, array in GRAY.items() if "labels" in name}
-    with pytest.raises(UserError, match=rf"train_labels: its 3 classes are {said}, not 0 to 2; labels.astype\(str\) makes"):
+    with pytest.raises(UserError, match=rf"train_labels: expected the classes 0 to 2, got {said}; .*labels.astype\(str\)"):
         arrays(values)
     as_names = values | {name: array.astype(str) for name, array in values.items() if "labels" in name}
     assert arrays(as_names).class_names == tuple(map(str, numbers))
@@ -207,11 +216,11 @@ def test_numbers_of_classes_with_gaps_are_refused_unless_they_have_names(arrays,
 
 def test_several_labels_that_are_one_or_that_training_lacks_are_refused(arrays):
     one_hot = {name: np.eye(3, dtype=np.uint8)[array[:, 0]] for name, array in GRAY.items() if "labels" in name}
-    with pytest.raises(UserError, match=r"train_labels: every row has a single 1; labels.argmax\(axis=1\) makes classes"):
+    with pytest.raises(UserError, match=r"train_labels: every row has exactly one 1; .* labels.argmax\(axis=1\)"):
         arrays(GRAY | one_hot)
     one_hot["train_labels"][0] = (1, 1, 0)  # so they are several labels
     one_hot["train_labels"][:, 2] = 0
-    with pytest.raises(UserError, match=r"val_labels: has ones in column 2 \(from 0\), which no training example has"):
+    with pytest.raises(UserError, match=r"val_labels: column 2 \(from 0\) has ones, but not in the training set"):
         arrays(GRAY | one_hot)
 
 
@@ -227,9 +236,9 @@ def test_several_labels_have_to_be_zeros_and_ones_and_as_many_as_class_names(arr
 def test_missing_array_is_named_with_a_near_one(arrays):
     values = dict(GRAY)
     values["test_image"] = values.pop("test_images")
-    with pytest.raises(UserError, match=r"no array 'test_images' \(did you mean \"test_image\".*it holds train_images, "):
+    with pytest.raises(UserError, match=r"no array 'test_images' \(did you mean \"test_image\".*contains train_images, "):
         arrays(values)
-    with pytest.raises(UserError, match="no array 'train_images'; it holds nothing"):
+    with pytest.raises(UserError, match="no array 'train_images'; the file contains no arrays"):
         arrays({})
 
 
@@ -240,16 +249,16 @@ def npz_bytes(tmp_path, values):
 
 @pytest.mark.parametrize("damage", ["empty", "no zip", "truncated", "a byte", "a single array"])
 def test_damaged_file_is_refused_by_name(arrays, tmp_path, damage):
-    whole = npz_bytes(tmp_path, GRAY)
+    intact = npz_bytes(tmp_path, GRAY)
     np.save(tmp_path / "single.npy", GRAY["train_images"])
     content = {
         "empty": b"",
         "no zip": b"these are no arrays",
-        "truncated": whole[: len(whole) // 2],
-        "a byte": whole[:200] + bytes([whole[200] ^ 255]) + whole[201:],
+        "truncated": intact[: len(intact) // 2],
+        "a byte": intact[:200] + bytes([intact[200] ^ 255]) + intact[201:],
         "a single array": (tmp_path / "single.npy").read_bytes(),
     }[damage]
-    with pytest.raises(UserError, match=r"pictures.npz: not a whole .npz file of plain arrays \("):
+    with pytest.raises(UserError, match=r"images.npz: not a complete .npz file of plain arrays \("):
         arrays(content)
 
 
@@ -258,13 +267,15 @@ def test_pickled_object_is_refused_and_never_run(arrays, tmp_path):
         def __reduce__(self):
             return (tmp_path / "sprung").touch, ()
 
-    with pytest.raises(UserError, match=r"not a whole .npz file of plain arrays .*; save names as text, array.astype\(str\)"):
+    with pytest.raises(
+        UserError, match=r"not a complete .npz file of plain arrays .*; save names as text, array.astype\(str\)"
+    ):
         arrays(GRAY | {"class_names": np.array([Trap()], dtype=object)})
     assert not (tmp_path / "sprung").exists()
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"is a folder; the source \"arrays\" takes an .npz file"):
+    with pytest.raises(UserError, match=r"is a folder; data.name=arrays needs an .npz file"):
         load(DataSettings("arrays", str(tmp_path)), seed=0)
     (tmp_path / "faces.npz").touch()
     with pytest.raises(UserError, match=r"no file or folder .*did you mean \"faces.npz\""):

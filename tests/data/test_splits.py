@@ -1,4 +1,4 @@
-"""Splits by index are scikit-learn's, number for number; splits by name depend on each name alone."""
+"""Splits by index equal scikit-learn's exactly; splits by name depend only on the name of each example."""
 
 import hashlib
 import math
@@ -25,7 +25,7 @@ def test_cut_is_that_of_train_test_split(share, seed, counts):
         np.testing.assert_array_equal(part, np.sort(indices))
 
 
-def test_several_labels_an_image_are_cut_at_random():
+def test_several_labels_per_image_are_cut_at_random():
     expected = train_test_split(np.arange(40), test_size=0.25, random_state=3)
     for part, indices in zip(cut(np.eye(4)[np.arange(40) % 4], 0.25, 3), expected, strict=True):
         np.testing.assert_array_equal(part, np.sort(indices))
@@ -36,29 +36,29 @@ def test_several_labels_an_image_are_cut_at_random():
     [((1, 9), 0.2, "only 1 member|least populated"), ((10,) * 5, 0.02, "should be greater or equal to the number of classes")],
 )
 def test_what_cannot_be_stratified_is_refused_with_the_reason(counts, share, message):
-    with pytest.raises(UserError, match=rf"can't be cut off: .*({message})"):
+    with pytest.raises(UserError, match=rf"cannot split off .*({message})"):
         cut(np.repeat(np.arange(len(counts)), counts), share, 0)
 
 
 def test_digits_are_those_of_scikit_learn():
-    ours, theirs = digits(None), load_digits()
-    everything = ours.train.source
-    np.testing.assert_array_equal(everything.labels, theirs.target)
-    np.testing.assert_array_equal(everything.images[..., 0], np.round(theirs.images * (255 / 16)))
-    assert (len(ours.train), len(ours.test)) == (1437, 360)
+    found, expected = digits(None), load_digits()
+    everything = found.train.source
+    np.testing.assert_array_equal(everything.labels, expected.target)
+    np.testing.assert_array_equal(everything.images[..., 0], np.round(expected.images * (255 / 16)))
+    assert (len(found.train), len(found.test)) == (1437, 360)
 
 
 # ── By name ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def files(counts, prefix=""):
-    """Labels and names of so many files in each class."""
+    """Returns the labels and names of `counts[k]` files of each class k."""
     names = [f"{label}/{prefix}{number}.png" for label, count in enumerate(counts) for number in range(count)]
     return np.repeat(np.arange(len(counts)), counts), np.array(names)
 
 
 def parts(labels, names, share=0.2, salt="test 0"):
-    """{name: whether it is in the smaller part}."""
+    """Returns {name: True if it is in the smaller part}."""
     larger, smaller = cut_by_name(labels, share, salt, names)
     assert sorted([*larger, *smaller]) == list(range(len(names)))
     return dict.fromkeys(names[larger], False) | dict.fromkeys(names[smaller], True)
@@ -73,11 +73,11 @@ def test_file_is_in_the_test_part_if_the_hash_of_its_name_is_below_the_share():
 
 
 def test_file_names_in_both_unicode_forms_are_one_name():
-    (_, one), (_, other) = (
+    (_, composed), (_, decomposed) = (
         cut_by_name(np.zeros(200, int), 0.5, "", np.array([unicodedata.normalize(form, f"é{i}") for i in range(200)]))
         for form in ("NFC", "NFD")
     )
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(composed, decomposed)
 
 
 @pytest.mark.parametrize("added", ["!", "5", "z"])  # names that sort before, among and after the others
@@ -116,12 +116,12 @@ def test_group_is_in_one_part_and_no_class_is_without_training_examples():
         assert not set(groups[larger]) & set(groups[smaller])
         assert set(labels[larger]) == set(range(5))
         assert set(labels[smaller]) == set(range(3))
-    with pytest.raises(UserError, match=r"data.group: all 600 examples left to split are in the group \"patient\""):
+    with pytest.raises(UserError, match=r"data.group: all 600 examples to split are in the group \"patient\""):
         cut_by_name(labels, 0.2, "", np.full(600, "patient"))
 
 
 @pytest.mark.parametrize("counts", [(300, 200), (4, 4, 2, 300)])
-def test_folds_by_name_make_up_the_whole_and_keep_their_files(counts):
+def test_folds_by_name_cover_the_data_set_and_keep_their_files(counts):
     labels, names = files(counts)
     folds = [fold_by_name(labels, which, 4, "fold 0", names) for which in range(4)]
     np.testing.assert_array_equal(np.sort(np.concatenate([chosen for _, chosen in folds])), np.arange(len(names)))
@@ -134,7 +134,7 @@ def test_folds_by_name_make_up_the_whole_and_keep_their_files(counts):
         np.testing.assert_array_equal(after[after >= 100] - 100, chosen)
 
 
-def test_several_labels_an_image_are_cut_by_name():
+def test_several_labels_per_image_are_cut_by_name():
     labels, names = files((30, 30))
     assert parts(np.eye(2, dtype=int)[labels], names) == parts(labels, names)
     with pytest.raises(UserError, match=r"data.fold: 1 groups or images are too few for 4 folds"):

@@ -1,4 +1,4 @@
-"""Tables of picture files, among them those of the table "Bad input" in docs/data.md."""
+"""Tables of image files, with all tables of "Bad input" in docs/data.md."""
 
 import unicodedata
 from pathlib import Path
@@ -20,7 +20,7 @@ LABELS = [row.rpartition(",")[0] for row in ROWS]
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a table: a header and rows, or its bytes."""
+    """Writes a table from a header and rows, or from bytes."""
 
     def write(header, *rows, ends="\n"):
         content = header if isinstance(header, bytes) else (ends.join([header, *rows]) + ends).encode()
@@ -31,7 +31,7 @@ def write(tmp_path):
 
 
 def refused(path, **options):
-    """The one line that ends reading, without the path in it."""
+    """Returns the message, one line, of the error that ends reading, without the leading path."""
     with pytest.raises(UserError) as mistake:
         table(path, **options)
     assert "\n" not in str(mistake.value)
@@ -40,7 +40,7 @@ def refused(path, **options):
 
 
 def examples(source):
-    """[(path below the table, its label)]"""
+    """Returns [(the last two names of the path, label)]."""
     return [("/".join(source.name(i).split("/")[-2:]), source.labels[i].tolist()) for i in range(len(source))]
 
 
@@ -63,9 +63,9 @@ def test_paths_labels_and_splits_are_those_of_the_rows(write):
 def test_groups_of_a_column_stay_on_one_side(write):
     path = write("path,label,Patient", *(f"{row},p{i % 10}" for i, row in enumerate(LABELS)))
     for row in LABELS:
-        picture = path.parent / row.split(",")[0]
-        picture.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
+        image = path.parent / row.split(",")[0]
+        image.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(image), np.zeros((8, 8, 3), np.uint8))
     dataset = load(settings(path, group="patient", test=0.2, validation=0.2), seed=0)
     patients = [{name.split("/")[-1] for name, _ in examples(source)} for source in dataset.parts().values()]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 10
@@ -93,7 +93,7 @@ def test_several_labels_of_an_image_are_separated_by_bars_and_none_is_a_label_to
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_table_of_any_system_or_spreadsheet_is_read(write, ends):
-    """With a byte order mark, blank lines, rows of empty fields, quotes, and characters that str.splitlines breaks at."""
+    """The table has a byte order mark, blank lines, empty rows, quotes, and characters at which str.splitlines splits."""
     rows = ["", 'a.png,"first, second",x', ",,", "b\u2028c.png,other,\x0b\x1c\u0085y", "", 'd.png,other,"said ""so"""']
     dataset = table(write("\ufeffpath,label,note", *rows, ends=ends))
     assert dataset.class_names == ("first, second", "other")
@@ -116,18 +116,18 @@ def test_numbers_as_class_names_are_in_their_order(write):
 
 MANY = [f"{i}.png,{'ant' if i % 2 else 'bee'},x" for i in range(40)]
 BROKEN = {
-    "quote at the end": ([*MANY[:3], '3.png,ant,"open', *MANY[4:]], "line 5: a quote that is not closed"),
-    "two quotes": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,"open', *MANY[10:]], "line 5: a quote that is not"),
-    "closed later": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,closed"', *MANY[10:]], "line 5: .*on to line 11"),
-    "in a label": ([*MANY[:3], '3.png,"ant,x', *MANY[4:9], '9.png",ant', *MANY[10:]], "line 5: .*on to line 11"),
-    "label of two lines": (['0.png,"a\nb",x', *MANY], "line 2: its label has a line break in it"),
-    "open header": (['a,b"', *MANY], "line 1: a field in quotes goes on to line 2"),
+    "quote at the end": ([*MANY[:3], '3.png,ant,"open', *MANY[4:]], "line 5: a quote is not closed"),
+    "two quotes": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,"open', *MANY[10:]], "line 5: a quote is not closed"),
+    "closed later": ([*MANY[:3], '3.png,ant,"open', *MANY[4:9], '9.png,ant,closed"', *MANY[10:]], "line 5: .*to line 11"),
+    "in a label": ([*MANY[:3], '3.png,"ant,x', *MANY[4:9], '9.png",ant', *MANY[10:]], "line 5: .*extends to line 11"),
+    "label of two lines": (['0.png,"a\nb",x', *MANY], "line 2: the label contains a line break"),
+    "open header": (['a,b"', *MANY], "line 1: a quoted field extends to line 2"),
     "twice, by another path": ([*MANY, "{folder}/3.png,ant,x"], "3.png' is listed on line 5 too; list each file once"),
-    "text after a quote": (['0.png,"ant"s,x', *MANY], "line 2: a quote that is not closed where its field ends"),
-    "short row": (["", "", *MANY, "40.png,ant"], "line 44: it has 2 fields, but the header has 3"),
-    "long row": (["", *MANY[:4], '4.png,ant,"a\nb"', "5.png,ant,x,y"], "line 9: it has 4 fields, but the header has 3"),
-    "no path": ([*MANY, " ,ant,x"], "line 42: its path is empty"),
-    "no label": ([*MANY, "40.png, ,x"], 'line 42: its label is empty; where images may have several .*"cat|"'),
+    "text after a quote": (['0.png,"ant"s,x', *MANY], "line 2: a quote is not closed at the end of its field"),
+    "short row": (["", "", *MANY, "40.png,ant"], "line 44: the row has 2 fields, but the header has 3"),
+    "long row": (["", *MANY[:4], '4.png,ant,"a\nb"', "5.png,ant,x,y"], "line 9: the row has 4 fields, but the header has 3"),
+    "no path": ([*MANY, " ,ant,x"], "line 42: the path is empty"),
+    "no label": ([*MANY, "40.png, ,x"], 'line 42: the label is empty; if images may have several .*"cat|"'),
     "NUL": ([*MANY[:2], "2.png,a\0nt,x"], "line 4: a NUL byte"),
     "twice": ([*MANY, "./a/../3.png,ant,x"], "line 42: './a/../3.png' is listed on line 5 too; list each file once"),
     "twice, two labels": ([*MANY, "3.png,bee,x"], "is listed on line 5 too, with the labels 'ant' and 'bee'; list"),
@@ -136,7 +136,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_row_that_cannot_be_meant_is_named_by_its_line(write, tmp_path, monkeypatch, name):
+def test_row_that_is_invalid_is_named_by_its_line(write, tmp_path, monkeypatch, name):
     rows, message = BROKEN[name]
     header = 'path,label,"note' if name == "open header" else "path,label,note"
     monkeypatch.chdir(tmp_path)
@@ -148,28 +148,28 @@ def test_row_that_cannot_be_meant_is_named_by_its_line(write, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("path;label", "no column 'path'; it has path;label; its fields are separated by ';', but commas are expected"),
+        ("path;label", "no column 'path'; it has path;label; the fields are separated by ';', but commas are expected"),
         ("path\tlabel", "are separated by '\\t', but commas are expected"),
-        ("path,label,Label", "2 columns are called 'label'; one is meant"),
-        ("path,path,label", "2 columns are called 'path'; one is meant"),
+        ("path,label,Label", "expected one column 'label', found 2"),
+        ("path,path,label", "expected one column 'path', found 2"),
         ("pth,label,x", "no column 'path' (did you mean \"pth\"?); it has pth, label, x"),
     ],
 )
-def test_header_that_does_not_fit_is_said(write, header, message):
+def test_header_that_does_not_fit_is_reported(write, header, message):
     assert message in refused(write(header, *MANY))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", ": no column 'path'; it has no row"),
-        (b"path,label\n\n", ": no row below its header"),
+        (b"", ": no column 'path'; it has no header"),
+        (b"path,label\n\n", ": no rows below the header"),
         ("path,label\na.png,caf\u00e9\n".encode("latin-1"), "; save it as UTF-8"),
         ("path,label\na.png,ant\n".encode("utf-16"), "; save it as UTF-8"),
-        ("path,label\na.png,ant\n".encode("utf-16-le"), ", line 1: a NUL byte; the table is damaged, or not in UTF-8"),
+        ("path,label\na.png,ant\n".encode("utf-16-le"), ", line 1: a NUL byte; the table is damaged or not encoded in UTF-8"),
     ],
 )
-def test_file_that_is_no_table_is_refused(write, content, message):
+def test_file_that_is_not_a_table_is_refused(write, content, message):
     assert message in refused(write(content))
 
 
@@ -180,15 +180,17 @@ def test_split_that_leaks_or_is_not_understood_is_refused(write):
     )
     grouped = [f"{row},p{i % 5}" for i, row in enumerate(ROWS)]
     assert refused(write("path,label,split,patient", *grouped), group="patient") == (
-        ", line 10: patient 'p3' is in the test set, but on line 5 in the train set; data.group keeps a group in one part"
+        ", line 10: patient 'p3' is in the test set, but on line 5 in the train set; "
+        "with data.group a group must be in one split"
     )
-    assert "line 3: its patient is empty" in refused(write("path,label,patient", "a,x,p", "b,y, "), group="patient")
+    assert "line 3: the patient is empty" in refused(write("path,label,patient", "a,x,p", "b,y, "), group="patient")
     assert refused(write("path,label,subset", *ROWS)) == (
-        ": the column 'subset' looks like the split (test, train); call it \"split\", or remove it where it is not meant"
+        ": the column 'subset' looks like the split column (test, train); "
+        'rename it to "split", or remove it if it has another meaning'
     )
     said = refused(write("path,label,split", *ROWS, "a.png,rose,tset"))
-    assert said == ", line 22: no split 'tset' (did you mean \"test\"?); train, val or test"
-    assert refused(write("path,label,split", "a.png,rose,test")) == ": no row is for training"
+    assert said == ", line 22: expected the split train, val or test, got 'tset' (did you mean \"test\"?)"
+    assert refused(write("path,label,split", "a.png,rose,test")) == ": no row has the split train"
 
 
 def test_label_that_no_training_row_has_is_named_with_its_line(write):
@@ -198,7 +200,7 @@ def test_label_that_no_training_row_has_is_named_with_its_line(write):
     assert refused(write("path,label,split", *several)) == ", line 3: no training row has the label 'z'"
 
 
-def test_file_of_a_table_that_is_missing_is_a_bad_picture(write):
+def test_file_of_a_table_that_is_missing_is_a_bad_image(write):
     path = write("path,label,split", "rose/absent.png,rose,train", *ROWS)
     (path.parent / "rose").mkdir()
     cv2.imwrite(str(path.parent / "rose" / "0.png"), np.zeros((8, 8, 3), np.uint8))

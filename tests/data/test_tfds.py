@@ -1,4 +1,4 @@
-"""The TFDS source, on tiny data sets that are prepared here without TensorFlow: pictures as file objects need none."""
+"""The TFDS source, on tiny data sets that are prepared here without TensorFlow."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from jaxcnn.data.tfds import prepared
 
 @pytest.fixture
 def root(tiny_tfds):
-    """A data_dir with every config prepared."""
+    """A data_dir in which every config is prepared."""
     return tiny_tfds
 
 
@@ -44,17 +44,17 @@ def test_images_and_labels_are_the_originals(root, config, pixel):
     assert "tensorflow" not in sys.modules
 
 
-def test_pictures_of_varying_size_are_seen_as_a_view_shows_them(root):
+def test_images_of_varying_size_are_seen_as_a_view_shows_them(root):
     source = read(root, "sizes").train
     assert source.image_shape is None
     for position in (0, 17):
-        whole, view = source.read(position), Center((16, 16))
-        expected = original("sizes", "train", int(whole[0, 0, 0]))[0]
-        np.testing.assert_array_equal(whole, expected)
+        image, view = source.read(position), Center((16, 16))
+        expected = original("sizes", "train", int(image[0, 0, 0]))[0]
+        np.testing.assert_array_equal(image, expected)
         np.testing.assert_array_equal(source.read(position, view), look(expected, view(*expected.shape[:2])))
 
 
-def test_load_brings_pictures_of_varying_size_to_one(root):
+def test_load_brings_images_of_varying_size_to_one(root):
     config = DataSettings("tfds:jaxcnn_tiny/sizes", str(root))
     dataset = load(config, seed=0)
     assert dataset.train.image_shape == dataset.train.read(0).shape == (32, 32, 3)
@@ -72,25 +72,25 @@ def test_channels_are_those_asked_for(root, config, channels):
     source, stored = load(settings, seed=0).train, read(root, config).train
     assert source.image_shape == source.read(5).shape == (8, 10, channels)
     expected = np.repeat(stored.read(5), 3, axis=2) if channels == 3 else stored.read(5) @ np.array([[0.299], [0.587], [0.114]])
-    assert np.abs(source.read(5) - expected).max() < 1.01  # the decoder cuts fractions off
+    assert np.abs(source.read(5) - expected).max() < 1.01  # the decoder truncates
 
 
 def test_a_source_sent_to_another_process_reads_the_same(root):
     source = read(root, "plain", train="train[10:25]").train
-    there = pickle.loads(pickle.dumps(source))
+    unpickled = pickle.loads(pickle.dumps(source))
     for index in range(15):
-        np.testing.assert_array_equal(source.read(index), there.read(index))
+        np.testing.assert_array_equal(source.read(index), unpickled.read(index))
     assert len(pickle.dumps(source)) < 5000
 
 
 def test_splits_take_the_slices_that_they_name(root):
-    whole = read(root, "plain").train
+    train = read(root, "plain").train
     dataset = read(root, "plain", train="train[:50%]+validation[:4]", validation="train[30:]", test="test[5:]")
     assert {name: len(source) for name, source in dataset.parts().items()} == {"train": 24, "validation": 10, "test": 7}
     for index in range(20):
-        np.testing.assert_array_equal(dataset.train.read(index), whole.read(index))
-    assert dataset.validation.name(0) == whole.name(30)
-    np.testing.assert_array_equal(dataset.validation.read(9), whole.read(39))
+        np.testing.assert_array_equal(dataset.train.read(index), train.read(index))
+    assert dataset.validation.name(0) == train.name(30)
+    np.testing.assert_array_equal(dataset.validation.read(9), train.read(39))
     assert (dataset.train.read(20)[0, 0, 1], dataset.train.read(23)[0, 1, 1]) == (2, 2)
 
 
@@ -106,23 +106,23 @@ def test_a_test_split_without_labels_is_replaced_by_validation(root):
         ({"train": "train[:90"}, "Unrecognized split format: 'train[:90'"),
         ({"train": "trian"}, 'did you mean "train"'),
         ({"train": "train[500:]"}, "incompatible with 40 examples"),
-        ({"train": "train[30:20]"}, "'train[30:20]' holds no example"),
+        ({"train": "train[30:20]"}, "'train[30:20]' contains no examples"),
         (
             {"train": "train", "test": "train[90%:]"},
-            "data.test_split: 'train[90%:]' shares examples with 'train', which is for train",
+            "data.test_split: 'train[90%:]' shares examples with 'train', the train split",
         ),
-        ({"test": "train"}, "data.train_split: say which split"),
-        ({"test": "all"}, "data.train_split: say which split"),
+        ({"test": "train"}, "has no train split; set one of its splits: test, train, validation"),
+        ({"test": "all"}, "has no train split; set one of its splits: test, train, validation"),
     ],
 )
-def test_wrong_splits_are_said_in_one_line(root, splits, says):
+def test_wrong_splits_are_reported_in_one_line(root, splits, says):
     assert says in message(read, root, "plain", **splits)
 
 
-def test_features_are_chosen_or_found_or_the_choice_is_said(root):
-    assert "several features that are class labels: coarse, label" in message(read, root, "coarse")
+def test_features_are_chosen_or_found_or_the_choice_is_reported(root):
+    assert "several class label features: coarse, label" in message(read, root, "coarse")
     assert read(root, "coarse", ("image", "coarse")).class_names == ("0", "1")
-    assert "no class label 'labl' (did you mean \"label\"?)" in message(read, root, "coarse", ("image", "labl"))
+    assert "no class label feature 'labl' (did you mean \"label\"?)" in message(read, root, "coarse", ("image", "labl"))
     assert "no image feature" in message(read, root, "text")
     assert "is not a pair" in message(read, root, "plain", ("image",))
 
@@ -131,10 +131,10 @@ def test_a_set_that_is_not_prepared_is_named_with_the_command_that_prepares_it(r
     said = message(prepared, "mnist", str(root), {})
     assert f"experiments/prepare.py --dataset=mnist --data_dir={root}" in said
     assert 'did you mean "jaxcnn_tiny"' in message(prepared, "jaxcn_tiny", str(root), {})
-    assert "its folder holds" in message(prepared, "jaxcnn_tiny/plane", str(root), {})
-    assert "is not written as tfds:NAME" in message(prepared, "a/b/c", str(root), {})
+    assert "its folder contains" in message(prepared, "jaxcnn_tiny/plane", str(root), {})
+    assert "expected tfds:NAME" in message(prepared, "a/b/c", str(root), {})
     (tmp_path / "mnist" / "incomplete.ABC_3.0.1").mkdir(parents=True)
-    assert "its preparation was cut off" in message(prepared, "mnist", str(tmp_path), {})
+    assert "its preparation was interrupted" in message(prepared, "mnist", str(tmp_path), {})
 
 
 @pytest.mark.parametrize("size", [0, 1000, 65536, 100_001, -1])
@@ -147,20 +147,20 @@ def test_a_truncated_file_is_named(root, tmp_path, size):
 
 def test_a_changed_byte_is_found_and_its_record_named(root, tmp_path):
     data_dir, folder = damaged(root, tmp_path)
-    whole = read(root, "plain").train
+    train = read(root, "plain").train
     (file,) = folder.glob("*-train.array_record*")
     content = bytearray(file.read_bytes())
-    content[content.index(whole.encoded(7)) + 50] ^= 1
+    content[content.index(train.encoded(7)) + 50] ^= 1
     file.write_bytes(content)
     assert re.match(f"{re.escape(str(file))}, record 7: damaged", message(read, data_dir, "plain"))
 
 
-def test_a_missing_or_half_written_file_is_named(root, tmp_path):
+def test_a_missing_or_incomplete_file_is_named(root, tmp_path):
     data_dir, folder = damaged(root, tmp_path)
     (folder / "dataset_info.json").write_text((folder / "dataset_info.json").read_text()[:100])
-    assert "damaged or half written" in message(read, data_dir, "plain")
+    assert "damaged or incomplete" in message(read, data_dir, "plain")
     (folder / "dataset_info.json").unlink()
-    assert "damaged or half written" in message(read, data_dir, "plain")
+    assert "damaged or incomplete" in message(read, data_dir, "plain")
     (folder / "features.json").unlink()
     assert "to prepare it" in message(read, data_dir, "plain")
     data_dir, folder = damaged(root, tmp_path, "several")
@@ -169,7 +169,7 @@ def test_a_missing_or_half_written_file_is_named(root, tmp_path):
     assert str(file) in message(read, data_dir, "several")
 
 
-def test_a_data_folder_that_can_not_be_read_is_named(root, monkeypatch):
+def test_a_data_folder_that_cannot_be_read_is_named(root, monkeypatch):
     def closed(folder):
         raise PermissionError(13, "Permission denied", folder)
 
@@ -177,11 +177,11 @@ def test_a_data_folder_that_can_not_be_read_is_named(root, monkeypatch):
     assert message(read, root, "plain") == f"{root}: can't be read (Permission denied)"
 
 
-def test_a_set_prepared_as_tfrecord_is_said_to_be_so(root, tmp_path):
+def test_a_set_prepared_as_tfrecord_is_refused(root, tmp_path):
     data_dir, folder = damaged(root, tmp_path)
     info = json.loads((folder / "dataset_info.json").read_text())
     (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
-    assert "prepared as tfrecord, not as array_record" in message(read, data_dir, "plain")
+    assert "expected the format array_record, found tfrecord" in message(read, data_dir, "plain")
 
 
 def test_settings_of_tfds_are_refused_elsewhere_and_groups_here(root):

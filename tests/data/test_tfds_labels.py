@@ -1,4 +1,4 @@
-"""Labels of TFDS sets, kept beside the records; and experiments/prepare.py, which leaves them there."""
+"""Labels of TFDS data sets, which are saved next to the records, also by experiments/prepare.py."""
 
 import importlib.util
 import os
@@ -17,7 +17,7 @@ PREPARE = Path(__file__).parents[2] / "experiments" / "prepare.py"
 
 @pytest.fixture
 def root(tiny_tfds):
-    """A data_dir with every config prepared."""
+    """A data_dir in which every config is prepared."""
     return tiny_tfds
 
 
@@ -26,23 +26,23 @@ def test_trusted_files_change_the_expected_hash_of_their_url_alone(prepare, tmp_
         url_infos = dict(tfds.builder_cls("mnist").url_infos)  # noqa: RUF012
 
     url, before = next((u, i) for u, i in Builder.url_infos.items() if i.filename == "train-labels-idx1-ubyte.gz")
-    (tmp_path / before.filename).write_bytes(b"packed anew")
+    (tmp_path / before.filename).write_bytes(b"packed again")
     others = {u: i for u, i in Builder.url_infos.items() if u != url}
     prepare["_trust"](Builder, tmp_path)
-    assert Builder.url_infos[url].size == len(b"packed anew")
+    assert Builder.url_infos[url].size == len(b"packed again")
     assert {u: i for u, i in Builder.url_infos.items() if u != url} == others
     assert before.checksum in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
 def prepare():
-    """What experiments/prepare.py defines; once, as its flags can't be defined again."""
+    """The globals of experiments/prepare.py, run once because its flags cannot be defined twice."""
     return runpy.run_path(str(PREPARE))
 
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The splits whose records were opened."""
+    """The list of the splits whose records were opened."""
     opened = []
     as_data_source = tfds.core.DatasetBuilder.as_data_source
 
@@ -54,14 +54,14 @@ def opened(monkeypatch):
     return opened
 
 
-def kept(folder):
+def saved_labels(folder):
     return sorted(folder.glob(".jaxcnn-labels-*"))
 
 
 def without_labels(root, tmp_path, config="plain"):
-    """A copy of which no label was read yet."""
+    """Copies a config without its saved labels. Returns the copy's data_dir and its folder of files."""
     data_dir, folder = damaged(root, tmp_path, config)
-    for file in kept(folder):
+    for file in saved_labels(folder):
         file.unlink()
     return data_dir, folder
 
@@ -71,7 +71,7 @@ def test_labels_that_were_read_once_are_taken_without_opening_a_record(root, tmp
     data_dir, folder = without_labels(root, tmp_path, config)
     first = read(data_dir, config)
     assert sorted(opened) == sorted(SIZES)
-    assert len(kept(folder)) == 3
+    assert len(saved_labels(folder)) == 3
     opened.clear()
     for part, source in read(data_dir, config).parts().items():
         np.testing.assert_array_equal(source.labels, first.parts()[part].labels, strict=True)
@@ -80,10 +80,10 @@ def test_labels_that_were_read_once_are_taken_without_opening_a_record(root, tmp
     np.testing.assert_array_equal(sliced.train.labels, expected, strict=True)
     np.testing.assert_array_equal(sliced.test.labels, first.test.labels[5:], strict=True)
     assert not opened
-    assert len(kept(folder)) == 3
+    assert len(saved_labels(folder)) == 3
 
 
-def test_labels_of_a_slice_are_kept_for_that_slice(root, tmp_path, opened):
+def test_labels_of_a_slice_are_saved_for_that_slice(root, tmp_path, opened):
     data_dir, _ = without_labels(root, tmp_path)
     for split in ("train[:10]", "train[:10]", "train[10:20]", "train"):
         labels = read(data_dir, "plain", train=split).train.labels
@@ -91,7 +91,7 @@ def test_labels_of_a_slice_are_kept_for_that_slice(root, tmp_path, opened):
     assert [split for split in opened if "train" in split] == ["train[:10]", "train[10:20]", "train"]
 
 
-def test_kept_labels_hold_for_one_feature_of_unchanged_files(root, tmp_path, opened):
+def test_saved_labels_hold_for_one_feature_of_unchanged_files(root, tmp_path, opened):
     data_dir, folder = without_labels(root, tmp_path, "coarse")
     read(data_dir, "coarse", ("image", "label"))
     assert set(read(data_dir, "coarse", ("image", "coarse")).train.labels) == {1}
@@ -103,10 +103,10 @@ def test_kept_labels_hold_for_one_feature_of_unchanged_files(root, tmp_path, ope
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-30], lambda b: b"", lambda b: b[:80] + bytes([b[80] ^ 1]) + b[81:]])
-def test_damaged_kept_labels_are_read_anew(root, tmp_path, opened, damage):
+def test_damaged_saved_labels_are_read_again(root, tmp_path, opened, damage):
     data_dir, folder = without_labels(root, tmp_path)
     expected = read(data_dir, "plain").train.labels
-    for file in kept(folder):
+    for file in saved_labels(folder):
         file.write_bytes(damage(file.read_bytes()))
     opened.clear()
     for _ in range(2):
@@ -114,17 +114,17 @@ def test_damaged_kept_labels_are_read_anew(root, tmp_path, opened, damage):
     assert sorted(opened) == sorted(SIZES)
 
 
-def test_kept_labels_of_another_number_or_type_are_read_anew(root, tmp_path, opened):
+def test_saved_labels_of_another_number_or_type_are_read_again(root, tmp_path, opened):
     data_dir, folder = without_labels(root, tmp_path)
     expected = read(data_dir, "plain").train.labels
     for wrong in (np.zeros(3, np.int32), np.zeros(40), np.array([None] * 40)):
-        for file in kept(folder):
+        for file in saved_labels(folder):
             np.savez(file, labels=wrong)
         np.testing.assert_array_equal(read(data_dir, "plain").train.labels, expected, strict=True)
 
 
 @pytest.mark.parametrize("failing", ["open", "replace"])
-def test_a_folder_that_cannot_be_written_keeps_no_labels_and_is_read(root, tmp_path, monkeypatch, failing):
+def test_a_folder_that_cannot_be_written_saves_no_labels_and_is_read(root, tmp_path, monkeypatch, failing):
     data_dir, folder = without_labels(root, tmp_path)
 
     def refuse(*_):
@@ -132,16 +132,16 @@ def test_a_folder_that_cannot_be_written_keeps_no_labels_and_is_read(root, tmp_p
 
     monkeypatch.setattr(*{"open": (Path, "open", refuse), "replace": (os, "replace", refuse)}[failing])
     np.testing.assert_array_equal(read(data_dir, "plain").train.labels, read(root, "plain").train.labels)
-    assert not kept(folder)
+    assert not saved_labels(folder)
 
 
 def test_prepare_leaves_the_labels_of_every_split(prepare, root, tmp_path, opened, capsys):
-    keep_labels = prepare["_keep_labels"]
+    save_labels = prepare["_save_labels"]
     data_dir, folder = without_labels(root, tmp_path, "unlabelled")
-    keep_labels("jaxcnn_tiny/unlabelled", str(data_dir), SIZES)
-    assert len(kept(folder)) == len(opened) == 3
-    keep_labels("jaxcnn_tiny/text", str(root), SIZES)
-    assert "labels are not read yet: tfds:jaxcnn_tiny/text has no image" in capsys.readouterr().out
+    save_labels("jaxcnn_tiny/unlabelled", str(data_dir), SIZES)
+    assert len(saved_labels(folder)) == len(opened) == 3
+    save_labels("jaxcnn_tiny/text", str(root), SIZES)
+    assert "the labels were not read: tfds:jaxcnn_tiny/text has no image" in capsys.readouterr().out
 
 
 @pytest.mark.process

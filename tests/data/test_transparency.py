@@ -1,4 +1,4 @@
-"""Transparent pictures lie on white, in every format that has transparency."""
+"""Transparent images are composed onto white, in every format that supports transparency."""
 
 import io
 
@@ -19,7 +19,7 @@ COLOR16, ALPHA16 = (RNG.integers(0, 65536, (4, 5, count)).astype(np.uint16) for 
 
 
 def on_white(image):
-    """By definition; alpha and colors in the same range."""
+    """Composes an image (…, colors and alpha), 0…255, onto white, by definition."""
     colors, alpha = image[..., :-1] / 255, image[..., -1:] / 255
     return 255 * (colors * alpha + 1 - alpha)
 
@@ -43,7 +43,7 @@ def on_white(image):
         ("TIFF", PHOTO.convert("LA"), {}),
     ],
 )
-def test_transparency_lies_on_white(kind, image, options):
+def test_transparency_is_composed_onto_white(kind, image, options):
     data = encoded(image, kind, **options)
     expected = on_white(np.asarray(Image.open(io.BytesIO(data)).convert("RGBA")))
     assert np.abs(decode(data, "", 3) - expected).max() <= 0.51
@@ -59,7 +59,7 @@ def test_black_drawing_on_transparency_does_not_vanish():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_opaque_picture_with_an_alpha_channel_equals_the_one_without(kind):
+def test_opaque_image_with_an_alpha_channel_equals_the_one_without(kind):
     rgb = PHOTO.convert("RGB")
     options = {"lossless": True} if kind == "WEBP" else {}
     for channels in (1, 3):
@@ -68,7 +68,7 @@ def test_opaque_picture_with_an_alpha_channel_equals_the_one_without(kind):
 
 
 @pytest.mark.parametrize(("extra", "meaning"), [(0, "unused"), (1, "premultiplied"), (2, "straight")])
-def test_fourth_channel_of_a_tiff_means_what_it_says(extra, meaning):
+def test_fourth_channel_of_a_tiff_means_what_its_tag_says(extra, meaning):
     premultiplied = np.concatenate([np.rint(RGBA[..., :3] * (RGBA[..., 3:] / 255)), RGBA[..., 3:]], axis=2).astype(np.uint8)
     stored = premultiplied if meaning == "premultiplied" else RGBA
     expected = stored[..., :3] if meaning == "unused" else on_white(RGBA)
@@ -78,7 +78,7 @@ def test_fourth_channel_of_a_tiff_means_what_it_says(extra, meaning):
     assert np.abs(decode(data, "", 3, window=window) - expected).max() <= 2
 
 
-def test_16_bit_png_with_transparency_lies_on_white():
+def test_16_bit_png_with_transparency_is_composed_onto_white():
     for samples, color_type in ((np.dstack([COLOR16, ALPHA16]), 6), (np.dstack([COLOR16[..., :1], ALPHA16]), 4)):
         data = png(5, 4, 16, color_type, [row.astype(">u2").tobytes() for row in samples])
         assert np.abs(decode(data, "", 3) - on_white(samples / 257)).max() <= 1.1
@@ -111,7 +111,7 @@ def test_one_transparent_color_of_a_png_is_white():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_fourth_byte_of_a_bmp_without_a_mask_is_no_transparency():
+def test_fourth_byte_of_a_bmp_without_a_mask_is_not_transparency():
     bgra = RGBA[::-1, :, [2, 1, 0, 3]].copy()
     bgra[..., 3] = 0
     size = np.array([40, 64, 43], "<u4").tobytes() + np.array([1, 32], "<u2").tobytes() + bytes(24)

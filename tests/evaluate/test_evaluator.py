@@ -1,4 +1,4 @@
-"""Evaluation as the networks see it."""
+"""Tests that evaluation covers exactly the given examples."""
 
 import flax.linen as nn
 import jax
@@ -48,13 +48,13 @@ def test_views_average_the_logits_of_image_and_mirror():
     np.testing.assert_allclose(seen(variables, {"image": IMAGES[None]}), (plain + mirrored) / 2, atol=1e-6)
 
 
-def test_nothing_to_evaluate_is_an_error_and_no_nan():
+def test_evaluation_without_examples_raises_an_error():
     with pytest.raises(RunFailed, match="no examples"):
         measure(
             task(), lambda variables, batch: {"logits": np.zeros((2, 3))}, [{}], [lambda: [{"mask": np.zeros((1, 2), bool)}]]
         )
 
 
-def test_figures_for_json_have_no_nan_and_no_infinity():
-    figures = {"loss": float("nan"), "norm": -float("inf"), "accuracy": 0.5, "examples": 3, "missing": None}
-    assert finite(figures) == {"loss": None, "norm": None, "accuracy": 0.5, "examples": 3, "missing": None}
+def test_metrics_for_json_have_no_nan_and_no_infinity():
+    metrics = {"loss": float("nan"), "norm": -float("inf"), "accuracy": 0.5, "examples": 3, "missing": None}
+    assert finite(metrics) == {"loss": None, "norm": None, "accuracy": 0.5, "examples": 3, "missing": None}

@@ -1,4 +1,4 @@
-"""AlexNet against torchvision and the paper's numbers."""
+"""AlexNet against torchvision and the paper's counts."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxcnn.models.alexnet import local_response_norm
 
 
 @pytest.mark.slow
-def test_every_parameter_of_2012_gets_a_gradient():
+def test_every_parameter_of_2012_has_a_gradient():
     model = create_model("alexnet_2012", num_classes=2, dtype="bfloat16")
     images = jax.random.normal(jax.random.key(1), (2, 63, 63, 3))
     params = initialised("alexnet_2012", num_classes=2)
@@ -27,8 +27,8 @@ def test_every_parameter_of_2012_gets_a_gradient():
         assert np.abs(gradient).max() > 0, path
 
 
-def test_parameters_of_2012_are_the_papers_60_million():
-    """Its "60 million" are 60,965,224; grouped convolutions see half of the maps."""
+def test_alexnet_2012_has_60_million_parameters():
+    """The paper's "60 million" are 60,965,224: grouped convolutions are connected to half of the maps."""
     layers = {
         "stem_conv": 11 * 11 * 3 * 96 + 96,
         "conv2": 5 * 5 * 48 * 256 + 256,
@@ -45,8 +45,8 @@ def test_parameters_of_2012_are_the_papers_60_million():
 
 
 @pytest.mark.parametrize("size", [224, 227])
-def test_sizes_of_the_paper(size):
-    """Figure 2: 55×55, 27×27 and 13×13 positions; from its 224×224 and from the 227×227 that others use."""
+def test_map_sizes_are_those_of_the_paper(size):
+    """Figure 2: 55×55, 27×27 and 13×13 positions, for the paper's 224×224 and for the 227×227 of other implementations."""
     model = create_model("alexnet_2012", num_classes=0)
 
     def maps(x):
@@ -59,7 +59,7 @@ def test_sizes_of_the_paper(size):
     assert shapes == [first, (27, 27, 256), (13, 13, 256)]
 
 
-def test_response_normalisation_is_section_3_3():
+def test_local_response_normalization_is_section_3_3():
     x = np.random.default_rng(0).normal(0, 100, (2, 3, 2, 7)).astype(np.float32)
     expected = np.empty_like(x)
     for i in range(7):
@@ -68,13 +68,13 @@ def test_response_normalisation_is_section_3_3():
     np.testing.assert_allclose(local_response_norm(jnp.asarray(x)), expected, rtol=1e-5)
 
 
-def test_columns_of_2012_meet_in_the_third_convolution_alone():
+def test_columns_of_2012_are_connected_only_in_the_third_convolution():
     params, _ = parameters("alexnet_2012")
     assert [params[f"conv{i}"]["kernel"].shape[2] for i in (2, 3, 4, 5)] == [48, 256, 192, 192]
 
 
 @pytest.mark.slow
-def test_2012_starts_as_section_5_says():
+def test_2012_is_initialized_as_in_section_5():
     params = initialised("alexnet_2012")
     for layer in params.values():
         assert layer["kernel"].std() == pytest.approx(0.01, rel=0.03)
@@ -83,7 +83,7 @@ def test_2012_starts_as_section_5_says():
     assert biases == {name: {1.0 if name in ones else 0.0} for name in params}
 
 
-def test_starts_as_pytorchs_layers_do():
+def test_initialization_is_pytorchs_default():
     params = initialised("alexnet")
     for name, fan_in in (("stem_conv", 363), ("conv2", 1600), ("conv5", 2304), ("fc6", 9216), ("head", 4096)):
         for leaf in params[name].values():
@@ -92,7 +92,7 @@ def test_starts_as_pytorchs_layers_do():
 
 
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_2012"])
-def test_features_channels_and_least_size(name):
+def test_features_input_channels_and_minimum_size(name):
     params, _ = parameters(name, 63, channels=1, num_classes=0)
     assert params["stem_conv"]["kernel"].shape[:3] == (11, 11, 1)
     assert not {"fc6", "fc7", "head"} & set(params)

@@ -1,4 +1,4 @@
-"""What every model promises, on the smallest of each kind."""
+"""Properties that every model must have, tested on the smallest of each kind."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def shapes(model, images, **options):
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_logits_and_variables_are_float32_where_bfloat16_is_computed_in(name):
+def test_logits_and_variables_are_float32_with_bfloat16(name):
     model = create_model(name, num_classes=5, dtype="bfloat16")
     training = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
     variables, (logits, updates) = shapes(model, (2, 97, 80, 1), **training)
@@ -37,7 +37,7 @@ def test_logits_and_variables_are_float32_where_bfloat16_is_computed_in(name):
         ("timm/xception41", {"drop_rate": 0.3, "drop_path_rate": 0.1}, {"drop_rate": 0.3, "drop_path_rate": 0.1}),
     ],
 )
-def test_argument_has_its_library_s_name_too(name, published, ours):
+def test_arguments_have_published_names_too(name, published, ours):
     model = create_model(name, **published)
     assert model == create_model(name, **ours)
     assert {field: getattr(model, field) for field in ours} == ours
@@ -46,7 +46,7 @@ def test_argument_has_its_library_s_name_too(name, published, ours):
 @pytest.mark.parametrize(
     ("name", "features"), [("lenet5", 84), ("lenet5_relu", 84), ("resnet18", 512), ("resnet50", 2048), ("resnet20", 64)]
 )
-def test_without_classes_a_model_gives_features_and_has_no_head(name, features):
+def test_without_classes_a_model_returns_features_and_has_no_head(name, features):
     variables, pooled = shapes(create_model(name, num_classes=0), (2, 32, 32, 3), train=False)
     assert (pooled.shape, pooled.dtype) == ((2, features), jnp.float32)
     assert "head" not in variables["params"]
@@ -54,7 +54,7 @@ def test_without_classes_a_model_gives_features_and_has_no_head(name, features):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_every_parameter_gets_a_gradient(name):
+def test_every_parameter_has_a_gradient(name):
     model = create_model(name, num_classes=10, **SMALL[name])
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 1))
     variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
@@ -69,7 +69,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 @pytest.mark.slow
-def test_bfloat16_computes_nearly_the_same():
+def test_bfloat16_results_are_close_to_float32():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     exact_model, rough_model = (create_model("resnet20", dtype=dtype) for dtype in ("float32", "bfloat16"))
     variables = compiled(lambda key: exact_model.init(key, images, train=False), random_key(0))

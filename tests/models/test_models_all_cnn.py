@@ -14,8 +14,8 @@ STAGES = {"a": ((5,), (5,)), "b": ((5, 1), (5, 1)), "c": ((3, 3), (3, 3))}
 @pytest.mark.parametrize(
     ("letter", "parameters_by_hand", "millions"), [("a", 1_254_250, 1.28), ("b", 1_300_618, 1.35), ("c", 1_369_738, 1.4)]
 )
-def test_parameter_count_is_nearly_the_papers(letter, parameters_by_hand, millions):
-    """Table 3 says about 1.28, 1.35 and 1.4 M; the layers of tables 1 and 2 have at most 4 % less."""
+def test_parameter_count_is_close_to_the_papers(letter, parameters_by_hand, millions):
+    """Table 3 states about 1.28, 1.35 and 1.4 M; the layers of tables 1 and 2 have up to 4 % fewer."""
     expected, inputs = 0, 3
     for sizes, filters in zip(STAGES[letter], (96, 192), strict=True):
         for size in (*sizes, 3):
@@ -37,14 +37,14 @@ def test_last_maps_are_6_by_6(letter):
     assert {x.shape[1:] for x in maps.values()} == {(16, 16, 96), (8, 8, 192), (6, 6, 192)}
 
 
-def test_starts_by_he_fan_in():
+def test_initialization_is_he_fan_in():
     params = initialised("all_cnn_b", 32)
     for name, fan_in in (("stem_conv", 75), ("stage2_conv1", 2400), ("stage2_conv2", 192), ("stage3_conv1", 1728)):
         assert params[name]["kernel"].std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
     assert all((layer["bias"] == 0).all() for layer in params.values())
 
 
-def test_features_channels_and_least_size():
+def test_features_input_channels_and_minimum_size():
     params, _ = parameters("all_cnn_c", 9, channels=1, num_classes=0)
     assert params["stem_conv"]["kernel"].shape == (3, 3, 1, 96)
     assert "head" not in params

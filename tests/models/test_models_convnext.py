@@ -32,7 +32,7 @@ def init(model):
     return compiled(lambda key: model.init(key, images, train=False), random_key(0))
 
 
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     params = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=False))["params"]
     block = params["stage4_block1"]
     for layer in (block["conv7x7"], block["expand"], block["reduce"], params["stage3_conv"], params["head"]):
@@ -42,34 +42,34 @@ def test_starts_as_torchvision_does():
     assert (block["layer_scale"] == np.float32(1e-6)).all()
 
 
-def test_second_version_starts_without_response_norm():
+def test_v2_is_initialized_without_response_norm():
     block = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=True))["params"]["stage1_block1"]
     assert (block["response_norm"]["scale"] == 0).all()
     assert (block["response_norm"]["bias"] == 0).all()
     assert "layer_scale" not in block
 
 
-def test_kerass_flavour_starts_by_glorot():
+def test_keras_flavour_is_initialized_by_glorot():
     kernel = init(KerasConvNeXt(**SMALL, flavour=KERAS, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
     bound = (6 / (64 + 256)) ** 0.5
     assert 0.99 * bound < np.abs(kernel).max() <= bound
     assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
 
 
-def test_kerass_flavour_may_leave_images_as_they_are():
+def test_preprocessing_of_keras_flavour_can_be_disabled():
     pixels = 255 * jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
     inside, outside = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=given) for given in (True, False))
     variables = init(inside)
-    standardised = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
+    standardized = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
     np.testing.assert_allclose(
         compiled(lambda v, x: inside.apply(v, x, train=False), variables, pixels),
-        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardised)),
+        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardized)),
         atol=1e-5,
     )
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("convnext_tiny", 18), ("regnet_x_400mf", 22)])
-def test_stochastic_depth_rises_from_0_to_the_last_block(name, blocks):
+def test_stochastic_depth_grows_from_0_to_the_last_block(name, blocks):
     module = create_model(name, stochastic_depth_prob=0.02 * (blocks - 1))
     images = jnp.zeros((1, 32, 32, 3))
     rates = []
@@ -85,10 +85,10 @@ def test_stochastic_depth_rises_from_0_to_the_last_block(name, blocks):
 
 
 def test_output_stride_dilates_the_last_stage():
-    """Every second position then is what it was."""
+    """Every second position has the value of the strided network."""
     images = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
     plain, dilated = (ConvNeXt(**SMALL, flavour=PAPER, response_norm=False, output_stride=stride) for stride in (32, 16))
-    variables = jax.tree_util.tree_map_with_path(  # branches count
+    variables = jax.tree_util.tree_map_with_path(  # scales that make branches significant
         lambda path, leaf: jnp.ones_like(leaf) if path[-1].key == "layer_scale" else leaf, init(plain)
     )
 
@@ -99,7 +99,7 @@ def test_output_stride_dilates_the_last_stage():
 
 
 @pytest.mark.slow
-def test_rematerialised_blocks_have_the_same_gradient():
+def test_rematerialized_blocks_have_the_same_gradient():
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     plain, remat = (ConvNeXt(**SMALL, response_norm=True, remat=given) for given in (False, True))
     variables = init(plain)
@@ -110,7 +110,7 @@ def test_rematerialised_blocks_have_the_same_gradient():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradient(plain), gradient(remat))
 
 
-def test_without_classes_it_gives_normed_features_of_any_channels():
+def test_without_classes_features_are_normalized_for_any_number_of_channels():
     params, _ = parameters("convnext_tiny", 33, channels=5, num_classes=0)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (4, 4, 5, 96)

@@ -24,7 +24,7 @@ TINY = {
 
 
 def parameters_of(depth, growth, bottleneck, compression):
-    """Section 3: (L - 4) / 3 layers a block, half as many with bottlenecks; 16 filters at first, 2k with bottlenecks."""
+    """Section 3: (L - 4) / 3 layers per block, half as many with bottlenecks; a stem of 16 filters, or 2k with bottlenecks."""
     layers = (depth - 4) // 3 // (2 if bottleneck else 1)
     maps = 2 * growth if bottleneck else 16
     total = 27 * maps
@@ -48,7 +48,7 @@ def parameters_of(depth, growth, bottleneck, compression):
         ("densenet_bc190_40", (190, 40, True, 0.5), "25.6"),
     ],
 )
-def test_parameter_count_for_cifar_is_table_2s(name, shape, millions):
+def test_parameter_count_for_cifar_is_that_of_table_2(name, shape, millions):
     params, _ = parameters(name, 32)
     assert count(params) == parameters_of(*shape)
     assert f"{count(params) / 1e6:.1f}" == millions
@@ -84,7 +84,7 @@ def started(**fields):
     return compiled(lambda key: model.init(key, jnp.zeros((1, 8, 8, 3)), train=False), random_key(0))["params"]
 
 
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     params = started()
     layer = params["stage2_layer2"]
     assert layer["conv1"]["kernel"].std() == pytest.approx((2 / 96) ** 0.5, rel=0.03)
@@ -93,7 +93,7 @@ def test_starts_as_torchvision_does():
     assert (params["head"]["bias"] == 0).all()
 
 
-def test_keras_flavour_starts_by_glorot():
+def test_keras_flavour_is_initialized_by_glorot():
     kernel = started(flavour=KERAS)["stage2_layer2"]["conv1"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (96 + 128)) ** 0.5, rel=0.03)
     assert np.abs(kernel).max() <= (6 / (96 + 128)) ** 0.5
@@ -102,7 +102,7 @@ def test_keras_flavour_starts_by_glorot():
 @pytest.mark.parametrize(
     ("name", "stem", "least"), [("densenet121", "imagenet", 29), ("densenet121", "small", 8), ("densenet40_12", "small", 4)]
 )
-def test_features_channels_and_least_size(name, stem, least):
+def test_features_input_channels_and_minimum_size(name, stem, least):
     params, _ = parameters(name, least, channels=1, num_classes=0, stem=stem)
     assert params["stem_conv"]["kernel"].shape[:3] == ((7, 7, 1) if stem == "imagenet" else (3, 3, 1))
     assert "head" not in params

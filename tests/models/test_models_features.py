@@ -1,4 +1,4 @@
-"""Feature maps, their strides, and models that give nothing else."""
+"""Feature maps, their strides and channels, and Backbones."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ from jaxcnn.models import create_model, feature_maps
 from jaxcnn.models.features import stages
 
 
-def test_feature_maps_are_those_that_the_head_sees():
+def test_last_feature_map_is_the_input_of_the_head():
     model = create_model("resnet20")
     images = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
     variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
@@ -42,8 +42,8 @@ def test_strides_grow_from_stage_to_stage(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "strides", "channels"),  # of the papers' tables; none of these is the ratio of the sizes, rounded
-    [
+    ("name", "strides", "channels"),
+    [  # from the papers' tables; none of these strides is the rounded ratio of sizes
         ("alexnet", [4, 8, 16], [64, 192, 256]),
         ("squeezenet1_0", [2, 4, 8, 16], [96, 256, 512, 512]),
         ("inception_v3", [8, 8, 16, 32], [192, 288, 768, 2048]),
@@ -52,14 +52,14 @@ def test_strides_grow_from_stage_to_stage(name):
         ("resnet50", [2, 4, 8, 16, 32], [64, 256, 512, 1024, 2048]),
     ],
 )
-def test_strides_and_channels_are_the_paper_s(name, strides, channels):
+def test_strides_and_channels_are_those_of_the_paper(name, strides, channels):
     found = stages(create_model(name))
     assert [stage.stride for stage in found.values()] == strides
     assert [stage.channels for stage in found.values()] == channels
 
 
 def test_maps_of_fractalnet_are_named_by_stage():
-    """Its blocks have the names of its stages."""
+    """Blocks of FractalNet have the names of its stages."""
     model = create_model("fractalnet20")
     images = jnp.zeros((2, 32, 64, 3))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
@@ -75,7 +75,7 @@ def equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_backbone_has_the_model_s_variables_maps_and_statistics():
+def test_backbone_has_the_models_variables_maps_and_statistics():
     backbone, model = create_model("resnet20", features_only=True, out_indices=(0, -1)), create_model("resnet20", num_classes=0)
     images = jax.random.normal(jax.random.key(1), (2, 32, 48, 3))
     variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
@@ -87,8 +87,8 @@ def test_backbone_has_the_model_s_variables_maps_and_statistics():
     equal(found, updates)
 
 
-def test_taps_are_what_layers_give():
-    """The first block's first convolution, norm and ReLU, computed beside the network from the stem's map."""
+def test_taps_are_outputs_of_layers():
+    """The first convolution, norm and ReLU of the first block, computed separately from the stem's map."""
     taps = ("stage1_block1/norm1", "stage3")
     backbone, model = create_model("resnet20", features_only=True, taps=taps), create_model("resnet20", num_classes=0)
     assert (backbone.strides, backbone.channels) == ((1, 4), (16, 64))
@@ -124,7 +124,7 @@ def test_taps_reach_into_blocks_in_training(options):
     [({}, (2, 4, 8, 16, 32)), ({"output_stride": 16}, (2, 4, 8, 16, 16)), ({"output_stride": 8}, (2, 4, 8, 8, 8))],
 )
 def test_dilated_backbone_has_the_levels_of_the_plain_one(arguments, strides):
-    """As timm's features_only has them."""
+    """The same strides as timm's features_only."""
     backbone = create_model("resnet18", features_only=True, **arguments)
     assert backbone.names == ("stem", "stage1", "stage2", "stage3", "stage4")
     assert backbone.strides == strides
@@ -139,7 +139,7 @@ class Detector(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["alexnet", "fractalnet20", *(pytest.param(name, marks=pytest.mark.slow) for name in KINDS)])
-def test_backbone_within_another_module_gives_maps_of_its_strides(name):
+def test_backbone_within_another_module_returns_maps_with_its_strides(name):
     backbone = create_model(name, features_only=True)
     detector = Detector(backbone)
     images = jax.ShapeDtypeStruct((2, 128, 192, 3), jnp.float32)
@@ -150,14 +150,14 @@ def test_backbone_within_another_module_gives_maps_of_its_strides(name):
     )
     assert len(set(backbone.strides)) == len(backbone.strides) == len(backbone.channels) == len(maps)
     for stride, x in zip(backbone.strides, maps, strict=True):
-        assert abs(192 / stride - x.shape[2]) <= 5  # what layers without padding cut off
+        assert abs(192 / stride - x.shape[2]) <= 5  # reduced by layers without padding
     model = create_model(name, num_classes=0)
     expected = jax.eval_shape(lambda x: model.init(keys, x, train=True), images)
     assert jax.tree.structure(variables["params"]["backbone"]) == jax.tree.structure(expected["params"])
 
 
 class Sower(nn.Module):
-    """Sows a map, and what the head sees; or nothing."""
+    """Sows a map and the input of the head, or nothing."""
 
     sows: bool = True
     num_classes: int = 10
@@ -173,7 +173,7 @@ class Sower(nn.Module):
         return second.mean((1, 2))
 
 
-def test_stages_are_the_maps_whose_size_follows_the_images():
+def test_stages_are_the_maps_whose_size_depends_on_the_images():
     (first,) = stages(Sower()).values()
     assert (first.name, first.channels, first.stride) == ("first", 5, 2)
     assert stages(Sower(sows=False)) == {}

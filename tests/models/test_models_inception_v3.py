@@ -10,7 +10,7 @@ from jaxcnn.models import create_model
 
 
 def sown(size, **arguments):
-    """The shapes of auxiliary logits that training at this size gives."""
+    """Returns the shapes of the auxiliary logits in training for images of this size."""
     model = create_model("inception_v3", num_classes=5, **arguments)
     images, rngs = jnp.zeros((2, size, size, 3)), {"dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
@@ -27,7 +27,7 @@ def test_auxiliary_logits_are_sown_in_training():
         sown(298)
 
 
-def test_starts_as_the_libraries_do():
+def test_initialization_is_that_of_the_library():
     layers = initialised_layers("inception_v3", ["mixed_7c/branch3_conv2", "aux_head/conv2", "head", "aux_head/fc"], 75)
     for layer, std in zip(layers, (0.1, 0.1, 0.1, 0.001), strict=True):
         assert layer["kernel"].std() == pytest.approx(std, rel=0.01)
@@ -36,7 +36,7 @@ def test_starts_as_the_libraries_do():
     assert (head["bias"] == 0).all()
 
 
-def test_without_classes_there_is_no_head_of_any_kind():
+def test_without_classes_there_are_no_heads():
     params, _ = parameters("inception_v3", 75, channels=1, num_classes=0)
     assert not {"head", "aux_head"} & set(params)
 

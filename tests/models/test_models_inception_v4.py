@@ -9,15 +9,15 @@ from jaxcnn.errors import UserError
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "parameters_of_timm"), [("inception_v4", 42_679_816), ("inception_resnet_v2", 55_843_464)])
-def test_plain_name_has_timms_parameters(name, parameters_of_timm):
+def test_name_without_prefix_has_timms_parameters(name, parameters_of_timm):
     params, _ = parameters(name, 75)
     assert count(params) == count(parameters(f"timm/{name}", 75)[0]) == parameters_of_timm
 
 
-def test_bn_inception_has_the_variables_of_tensorflows():
-    """slim's test of inception_v2_base says 10,173,112, with the running statistics and without the norms' scales.
+def test_bn_inception_has_the_variables_of_tensorflow_slim():
+    """Slim's test of inception_v2_base expects 10,173,112, including running statistics and excluding scales of norms.
 
-    Its first convolution has 64 biases, for its arguments leave separable convolutions without norm.
+    Slim's first convolution has 64 biases, because separable convolutions have no norm with its arguments.
     """
     params, stats = parameters("inception_bn", num_classes=0)
     scales = sum(v.size for path, v in flax.traverse_util.flatten_dict(params).items() if path[-1] == "scale")
@@ -26,7 +26,7 @@ def test_bn_inception_has_the_variables_of_tensorflows():
 
 
 def test_inception_resnet_v1_has_the_papers_layers():
-    """Figures 10 to 14, as (size, in, out) of each convolution; a norm's two vectors for each without bias."""
+    """Figures 10 to 14 as (size, inputs, outputs) of each convolution; those without bias have a norm with two vectors."""
     stem = [(9, 3, 32), (9, 32, 32), (9, 32, 64), (1, 64, 80), (9, 80, 192), (9, 192, 256)]
     a = [(1, 256, 32)] * 3 + [(9, 32, 32)] * 3
     reduction_a = [(9, 256, 384), (1, 256, 192), (9, 192, 192), (9, 192, 256)]
@@ -40,7 +40,7 @@ def test_inception_resnet_v1_has_the_papers_layers():
 
 
 @pytest.mark.slow
-def test_starts_as_the_libraries_do():
+def test_initialization_is_that_of_the_library():
     for name, block in (("inception_v4", "mixed_7d/branch3_conv3"), ("inception_resnet_v2", "block8_10/branch2_conv3")):
         (layer,) = initialised_layers(name, [block], 75)
         height, width, inputs, _ = layer["kernel"].shape
@@ -57,7 +57,7 @@ def test_starts_as_the_libraries_do():
 
 
 @pytest.mark.parametrize(("name", "features"), [("inception_v4", 1536), ("inception_resnet_v1", 1792), ("inception_bn", 1024)])
-def test_head_falls_away_without_classes(name, features):
+def test_without_classes_there_is_no_head(name, features):
     with_head, without = (parameters(name, 75, channels=2, num_classes=classes)[0] for classes in (7, 0))
     assert with_head.pop("head")["kernel"].shape == (features, 7)
     assert with_head == without

@@ -62,7 +62,7 @@ def subsample(x, params):
     return sums * params["scale"].reshape(c) + params["bias"].reshape(c)
 
 
-def test_lenet5_computes_the_papers_formulas(lenet5):
+def test_lenet5_computes_the_formulas_of_the_paper(lenet5):
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda p: np.asarray(p) + random.uniform(-0.05, 0.05, p.shape), lenet5)
     images = random.normal(size=(2, 32, 32, 1))
@@ -89,12 +89,12 @@ def test_lenet5_computes_the_papers_formulas(lenet5):
 
 
 def _order(source, target):
-    """C3's connections are stored map by map, each from its first neighbour on, around the circle of six."""
+    """C3's connections are stored by map, in cyclic order of the six inputs from the first neighbor."""
     return (source - target % 6) % 6 if target < 15 else source
 
 
 @pytest.mark.parametrize(("layer", "fan_in"), [("C1", 25), ("S2", 4), ("C5", 400), ("F6", 120), ("head", 84)])
-def test_lenet5_starts_uniform_within_the_papers_bounds(lenet5, layer, fan_in):
+def test_lenet5_is_initialized_uniformly_within_the_papers_bounds(lenet5, layer, fan_in):
     weights = np.abs(lenet5[layer]["scale" if layer == "S2" else "kernel"])
     assert weights.max() <= 2.4 / fan_in
     if weights.size > 100:
@@ -102,7 +102,7 @@ def test_lenet5_starts_uniform_within_the_papers_bounds(lenet5, layer, fan_in):
         assert weights.std() == pytest.approx(2.4 / fan_in / math.sqrt(12), rel=0.1)
 
 
-def test_c3_starts_by_the_inputs_of_each_map(lenet5):
+def test_initialization_of_c3_depends_on_the_inputs_of_each_map(lenet5):
     kernel = np.abs(lenet5["C3"]["kernel"])
     start = 0
     for inputs in CONNECTED.sum(0):

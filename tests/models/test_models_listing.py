@@ -1,4 +1,4 @@
-"""Which models list_models finds, and which limits it refuses."""
+"""The models that list_models returns, and the limits that it rejects."""
 
 import json
 
@@ -25,8 +25,8 @@ def test_list_models_matches_and_sorts():
 
 
 @pytest.mark.parametrize("limit", ["params", "macs"])
-def test_limits_of_size_are_those_of_the_reference_s_counts(limit):
-    """A network at the limit itself is within it."""
+def test_size_limits_use_the_references_counts(limit):
+    """A network whose count equals the limit is included."""
     for name, expected in TORCHVISION.items():
         most = {"params": "max_parameters", "macs": "max_macs"}[limit]
         found = set(list_models(**{most: expected[limit]})) & set(TORCHVISION)
@@ -42,7 +42,7 @@ def test_limits_of_year_and_weights():
     assert {costs(name).weights for name in list_models(weights="any")} == {"torchvision", "keras", "timm", "other"}
 
 
-def test_limits_hold_together():
+def test_limits_can_be_combined():
     assert (
         list_models("*mobile*", max_parameters=4e6, max_macs=310e6, since=2018, weights="timm")
         == [

@@ -1,4 +1,4 @@
-"""The mobile families, MobileNet v1 to v4, MnasNet, EfficientNet v1 and v2: against their references, and their promises."""
+"""The mobile families, MobileNet V1 to V4, MnasNet, EfficientNet V1 and V2, against their references."""
 
 import json
 from functools import partial
@@ -32,14 +32,14 @@ TIMM = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
-def test_parameters_are_as_many_as_in_timm(name):
+def test_parameter_count_is_timms(name):
     expected = json.loads((GOLDEN / "param_counts.json").read_text())["timm"][name]["params"]
     assert count(parameters(f"timm/{name}")[0]) == expected
 
 
 @pytest.mark.parametrize(("percent", "paper"), [(100, 4.2), (75, 2.6), (50, 1.3), (25, 0.5)])
 def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
-    """Table 6 of arXiv:1704.04861; each convolution has a norm of two parameters a channel."""
+    """Table 6 of arXiv:1704.04861; each convolution has a norm with two parameters per channel."""
     widths = [percent * w // 100 for w in (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)]
     separable = sum(9 * a + 2 * a + a * b + 2 * b for a, b in pairwise(widths))
     by_hand = 27 * widths[0] + 2 * widths[0] + separable + 1000 * widths[-1] + 1000
@@ -49,14 +49,14 @@ def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
 
 
 def deviations(name, *layers):
-    """The standard deviation of each kernel."""
+    """Returns the standard deviation of each kernel."""
     return [layer["kernel"].std() for layer in initialised_layers(name, layers)]
 
 
-BLOCK = "stage4_block2"  # of 384 channels between 64 in MobileNet v2, 240 between 40 in EfficientNet's third stage
+BLOCK = "stage4_block2"  # 64, 384 and 64 channels in MobileNet V2; 40, 240 and 40 in EfficientNet
 
 
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     expand, depthwise, project, head = deviations(
         "mobilenet_v2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", f"{BLOCK}/project_conv", "head"
     )
@@ -64,18 +64,18 @@ def test_starts_as_torchvision_does():
     np.testing.assert_allclose(found, [(2 / 384) ** 0.5, (2 / (9 * 384)) ** 0.5, (2 / 64) ** 0.5, 0.01], rtol=0.05)
 
 
-def test_starts_as_keras_does():
+def test_initialization_is_kerass():
     expand, depthwise, head = deviations("keras/MobileNetV2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", "head")
     glorot = [(2 / (64 + 384)) ** 0.5, (2 / (9 * 385)) ** 0.5, (2 / 2280) ** 0.5]
     np.testing.assert_allclose([expand, depthwise, head], glorot, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "keras/EfficientNetB0", "timm/tf_efficientnet_b0"])
-def test_efficientnet_starts_as_its_library_does(name):
+def test_initialization_of_efficientnet_is_that_of_the_library(name):
     block = "stage3_block2"
     layers = (f"{block}/expand_conv", f"{block}/depthwise_conv", f"{block}/squeeze_excite/expand", "head")
     expand, depthwise, excite, head = initialised_layers(name, layers)
-    groups = 240 if name == "efficientnet_b0" else 1  # torchvision counts the outputs of all of them
+    groups = 240 if name == "efficientnet_b0" else 1  # torchvision's fan out includes the outputs of all groups
     found = [expand["kernel"].std(), depthwise["kernel"].std(), excite["kernel"].std()]
     np.testing.assert_allclose(found, [(2 / 240) ** 0.5, (2 / (25 * groups)) ** 0.5, (2 / 240) ** 0.5], rtol=0.07)
     assert (np.abs(expand["kernel"]).max() > 3 * found[0]) == (name != "keras/EfficientNetB0")  # truncated
@@ -83,7 +83,7 @@ def test_efficientnet_starts_as_its_library_does(name):
     assert (head["bias"] == 0).all()
 
 
-def test_mnasnet_starts_its_head_as_torchvision_does():
+def test_initialization_of_mnasnets_head_is_torchvisions():
     (head,) = initialised_layers("mnasnet0_5", ["head"])
     assert head["kernel"].std() == pytest.approx(1000**-0.5, rel=0.02)
     assert np.abs(head["kernel"]).max() <= (3 / 1000) ** 0.5
@@ -105,14 +105,14 @@ def shapes(name, images, **arguments):
         ("timm/mobilenetv4_conv_small", 960),
     ],
 )
-def test_without_classes_there_are_pooled_features_and_no_head(name, features):
+def test_without_classes_features_are_pooled_and_there_is_no_head(name, features):
     params, pooled = shapes(name, (2, 45, 33, 5), num_classes=0)
     assert (pooled.shape, pooled.dtype) == ((2, features), jnp.float32)
     assert not {"head", "hidden", "hidden_norm"} & set(params)
     assert params["stem_conv"]["kernel"].shape[2] == 5
 
 
-def test_a_too_small_image_is_refused_by_name():
+def test_too_small_images_are_refused_by_name():
     with pytest.raises(UserError, match="30×64 is too small for keras/MobileNet: at least 31×31"):
         shapes("keras/MobileNet", (1, 30, 64, 3))
     assert shapes("keras/MobileNet", (1, 31, 31, 3))[1].shape == (1, 1000)
@@ -142,17 +142,17 @@ def test_feature_maps_are_those_of_the_stages():
     ],
 )
 def test_feature_levels_are_those_of_timm(name, channels):
-    """The last convolution is one where a hidden layer follows the pool."""
+    """The last convolution is a level if a hidden layer follows the pool."""
     assert create_model(name, features_only=True).channels == channels
 
 
 @pytest.mark.parametrize(("channels", "rounded"), [(33.6, 32), (8.4, 8), (2, 8), (11.2, 16), (22.4, 24), (26.7, 32), (26, 24)])
-def test_widths_are_rounded_to_eights_but_never_down_by_more_than_a_tenth(channels, rounded):
+def test_widths_are_rounded_to_multiples_of_8_and_down_by_at_most_a_tenth(channels, rounded):
     assert divisible(channels) == rounded
 
 
 def layers(name, kind, **arguments):
-    """The layers of a kind in training, in order, each as a copy."""
+    """Returns copies of the layers of a kind that are called in training, in order."""
     found = []
 
     def note(call, args, kwargs, context):
@@ -167,7 +167,7 @@ def layers(name, kind, **arguments):
     return found
 
 
-def test_branches_are_dropped_more_the_deeper_they_are():
+def test_rate_of_stochastic_depth_grows_with_depth():
     rates = [block.drop_rate for block in layers("efficientnet_b0", MobileBlock)]
     np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
     keras = [block.drop_rate for block in layers("keras/EfficientNetV2B1", MobileBlock)]
@@ -177,7 +177,7 @@ def test_branches_are_dropped_more_the_deeper_they_are():
         create_model("timm/lcnet_050", drop_path_rate=0.1)
 
 
-# (kernel, stride, dilation) of all convolutions but 1×1: timm 1.0.31's, but for MobileNet v3 torchvision 0.28's (`dilated`)
+# (kernel, stride, dilation) of convolutions larger than 1×1 in timm 1.0.31, or for MobileNet V3 (`dilated`) in torchvision 0.28
 FIRST = [(3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 1)]
 DILATED = {
     ("mobilenet_v2", 8): [*FIRST, (3, 2, 1), *[(3, 1, 1)] * 3, *[(3, 1, 2)] * 7, *[(3, 1, 4)] * 3],
@@ -198,14 +198,14 @@ DILATED = {
 
 
 @pytest.mark.parametrize(("name", "output_stride"), DILATED)
-def test_output_stride_dilates_what_its_library_does(name, output_stride):
+def test_output_stride_dilates_the_same_convolutions_as_the_library(name, output_stride):
     convolutions = layers(name, nn.Conv, output_stride=output_stride)
     found = [(conv.kernel_size[0], conv.strides, conv.kernel_dilation) for conv in convolutions if conv.kernel_size != (1, 1)]
     assert found == DILATED[name, output_stride]
 
 
 @pytest.mark.parametrize("name", ["keras/MobileNet", "mobilenet_v3_small", "timm/mixnet_s"])
-def test_output_stride_changes_sizes_alone(name):
+def test_output_stride_changes_only_sizes(name):
     image = jnp.zeros((1, 64, 64, 3))
     made = {}
     for output_stride in (8, 32):
@@ -217,13 +217,13 @@ def test_output_stride_changes_sizes_alone(name):
     assert (min(made[8][1]), min(made[32][1])) == (8, 2)
 
 
-def test_output_stride_that_changes_nothing_is_refused():
+def test_output_stride_without_effect_is_refused():
     with pytest.raises(UserError, match="mobilenet_v2: output_stride=16 has no effect: the network's stride is 16"):
         shapes("mobilenet_v2", (1, 32, 32, 3), stem="small", output_stride=16)
     assert shapes("mobilenet_v2", (1, 32, 32, 3), stem="small", output_stride=8)[1].shape == (1, 1000)
 
 
-def test_only_the_minimalistic_network_is_without_squeeze_excitation():
+def test_only_the_minimalistic_network_has_no_squeeze_excitation():
     for minimalistic in (False, True):
         params, _ = shapes("keras/MobileNetV3Small", (1, 32, 32, 3), minimalistic=minimalistic)
         kernels = {tree["depthwise_conv"]["kernel"].shape[0] for name, tree in params.items() if name.startswith("stage")}
@@ -231,7 +231,7 @@ def test_only_the_minimalistic_network_is_without_squeeze_excitation():
         assert ("squeeze_excite" in params["stage5_block1"]) != minimalistic
 
 
-def test_remat_and_preprocessing_outside_change_nothing():
+def test_remat_and_external_preprocessing_change_nothing():
     name, arguments = "keras/MobileNetV3Small", {"alpha": 0.25, "minimalistic": True, "num_classes": 3, "dropout_rate": 0.0}
     params, stats = parameters(name, 32, **arguments)
     rng = np.random.default_rng(0)
@@ -247,7 +247,7 @@ def test_remat_and_preprocessing_outside_change_nothing():
     np.testing.assert_allclose(*logits, rtol=1e-4)
 
 
-def test_names_of_keras_2_are_read_too():
+def test_keras_2_names_are_accepted():
     shapes_, stats = parameters("mobilenet_v1_025", 32)
     variables = jax.tree.map(
         lambda x: np.arange(x.size, dtype=np.float32).reshape(x.shape), {"params": shapes_, "batch_stats": stats}

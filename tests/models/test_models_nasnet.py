@@ -14,7 +14,7 @@ def test_parameters_are_those_of_timm_and_the_paper():
 
 
 @pytest.mark.slow
-def test_starts_as_the_libraries_do():
+def test_initialization_is_that_of_the_library():
     projection, separable, head = initialised_layers(
         "keras/NASNetMobile", ["cell12/conv", "cell12/block1_left/sepconv1_pointwise", "head"], 32
     )
@@ -29,7 +29,7 @@ def test_starts_as_the_libraries_do():
 
 
 @pytest.mark.slow
-def test_head_falls_away_without_classes():
+def test_without_classes_there_is_no_head():
     params, stats = parameters("keras/NASNetMobile", 32, channels=1, num_classes=0)
     assert (params, stats) == parameters("keras/NASNetMobile", 32, channels=1, num_classes=0, remat=True)
     assert "head" not in params

@@ -19,7 +19,7 @@ def test_parameter_count_is_timms(number):
 
 
 @pytest.mark.slow
-def test_blocks_start_as_their_shortcuts_and_kernels_as_timms():
+def test_blocks_initially_equal_their_shortcuts_and_kernels_are_timms():
     params = initialised("timm/nf_resnet26", num_classes=100)
     assert all((params[block]["conv3"]["gain"] == 0).all() for block in params if block.startswith("stage"))
     assert (params["stage1_block1"]["conv1"]["gain"] == 1).all()
@@ -28,17 +28,17 @@ def test_blocks_start_as_their_shortcuts_and_kernels_as_timms():
 
 
 @pytest.mark.slow
-def test_scaled_convolution_and_activation_keep_the_variance():
+def test_scaled_convolution_and_activation_preserve_the_variance():
     x = jax.random.normal(jax.random.key(0), (8, 16, 16, 64))
     layer = conv(64, 1, kind=ScaledStandardizedConv)
     y, variables = layer.init_with_output(jax.random.key(1), scaled_gelu(x) - scaled_gelu(x).mean())
     assert scaled_gelu(x).var() == pytest.approx(1, rel=0.02)
     assert y.var() == pytest.approx(1, rel=0.1)
-    variables["params"]["kernel"] = 5 * variables["params"]["kernel"] + 3  # standardised away
+    variables["params"]["kernel"] = 5 * variables["params"]["kernel"] + 3  # removed by standardization
     np.testing.assert_allclose(layer.apply(variables, scaled_gelu(x) - scaled_gelu(x).mean()), y, atol=2e-3)
 
 
-def test_without_a_gain_the_convolution_passes_nothing():
+def test_convolution_with_zero_gain_returns_zero():
     zero = conv(4, 3, kind=ScaledStandardizedConv)
     x = jnp.ones((1, 5, 5, 2))
     variables = zero.init(jax.random.key(0), x)

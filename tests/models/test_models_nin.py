@@ -1,4 +1,4 @@
-"""Network in Network, by hand."""
+"""Network in Network, against manual counts and formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from jaxcnn.layers import random_key
 from jaxcnn.models import create_model, feature_maps
 
 
-def test_parameters_are_counted_by_hand():
-    """The paper has no number; others that compare with it have 0.97 M."""
+def test_parameter_count_is_that_of_the_layers():
+    """The paper has no count; papers that compare with it state 0.97 M."""
     filters = ((25, 3, 192), (1, 192, 160), (1, 160, 96), (25, 96, 192), (1, 192, 192), (1, 192, 192), (9, 192, 192))
     filters += ((1, 192, 192), (1, 192, 10))
     params, _ = parameters("nin", 32)
@@ -33,14 +33,14 @@ def test_logits_are_the_means_of_a_rectified_map_for_each_class():
     np.testing.assert_allclose(logits, model.apply(variables, images, train=False), atol=1e-5)
 
 
-def test_starts_by_he_fan_in():
+def test_initialization_is_he_fan_in():
     params = initialised("nin", 32)
     for name, fan_in in (("stem_conv", 75), ("stage2_conv1", 2400), ("stage3_conv1", 1728), ("stage3_conv2", 192)):
         assert params[name]["kernel"].std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
     assert all((layer["bias"] == 0).all() for layer in params.values())
 
 
-def test_features_channels_and_least_size():
+def test_features_input_channels_and_minimum_size():
     params, _ = parameters("nin", 4, channels=1, num_classes=0)
     assert params["stem_conv"]["kernel"].shape == (5, 5, 1, 192)
     assert "head" not in params

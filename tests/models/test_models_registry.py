@@ -1,4 +1,4 @@
-"""Models by name: what is listed, what is refused, and with which words."""
+"""The registry: which models it lists, which names and arguments it rejects, and its messages."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxcnn.models.registry import name_of, variant
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_every_model_is_a_linen_module_that_takes_num_classes_and_dtype(name):
+def test_every_model_is_a_linen_module_with_num_classes_and_dtype(name):
     model = create_model(name, num_classes=7, dtype="bfloat16")
     assert isinstance(model, nn.Module)
     assert model.num_classes == 7
@@ -52,14 +52,14 @@ def test_wrong_names_and_arguments_are_refused_by_name(name, arguments, message)
 
 
 @pytest.mark.parametrize("paper", ["", "LeCun et al.", "1512.03385", "arXiv:1512.3385v1"])
-def test_a_paper_states_its_year(paper):
+def test_paper_must_state_its_year(paper):
     with pytest.raises(AssertionError, match="nameless: expected paper="):
         variant("nameless", nn.Module, image_size=32, paper=paper)
     assert "nameless" not in list_models()
 
 
 @pytest.mark.process
-def test_importing_models_loads_nothing_of_data_and_training():
+def test_importing_models_does_not_import_data_or_training():
     heavy = ["cv2", "grain", "matplotlib", "sklearn", "tensorflow", "torch", "ml_collections"]
     code = f"import sys, jaxcnn.models; print([m for m in {heavy} if m in sys.modules])"
     assert run("-c", code) == (0, "[]\n", "")

@@ -24,11 +24,11 @@ def test_smallest_regnetx_has_timms_count():
         ((27, 48, 20.71, 2.65, 24), (2, 6, 17, 2), (48, 120, 336, 888), 24),
     ],
 )
-def test_quantised_line_gives_the_papers_stages(arguments, depths, widths, group):
+def test_quantized_widths_are_the_papers_stages(arguments, depths, widths, group):
     assert stages(*arguments) == tuple((depth, width, group) for depth, width in zip(depths, widths, strict=True))
 
 
-def test_a_group_is_no_wider_than_its_stage():
+def test_group_width_is_at_most_the_width_of_its_stage():
     assert stages(4, 24, 36.0, 2.5, 32)[0] == (1, 24, 24)
 
 
@@ -39,7 +39,7 @@ def init(model):
     return compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=False), random_key(0))["params"]
 
 
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     params = init(RegNet(**SMALL, flavour=TORCHVISION_REGNET))
     block = params["stage3_block1"]
     assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
@@ -49,19 +49,19 @@ def test_starts_as_torchvision_does():
     assert (params["head"]["bias"] == 0).all()
 
 
-def test_starts_as_timm_does():
+def test_initialization_is_timms():
     block = init(RegNet(**SMALL, flavour=TIMM_REGNET, zero_init_last=True))["stage3_block1"]
-    assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 8)) ** 0.5, rel=0.02)  # of a group of 8 channels
+    assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 8)) ** 0.5, rel=0.02)  # for groups of 8 channels
     assert (block["norm3"]["scale"] == 0).all()
     assert (block["norm2"]["scale"] == 1).all()
 
 
-def test_without_classes_it_gives_features_of_any_channels():
+def test_without_classes_it_returns_features_for_any_number_of_channels():
     params, _ = parameters("regnet_x_400mf", 33, channels=5, num_classes=0)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (3, 3, 5, 32)
 
 
 def test_images_without_channels_are_refused():
-    with pytest.raises(UserError, match="regnet_x_400mf: images of shape"):
+    with pytest.raises(UserError, match="regnet_x_400mf: expected images of shape"):
         create_model("regnet_x_400mf").init({}, np.zeros((2, 32, 32)), train=False)

@@ -17,7 +17,7 @@ from jaxcnn.weights.convert import adapt_stem
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 4])
 def test_deployed_form_computes_the_same(groups):
-    """On random parameters and running statistics, of a small network with every kind of block."""
+    """For random parameters and running statistics of a small network with every kind of block."""
     trained, fused = (
         RepVGG(depths=(2, 3), widths=(8, 16, 16), groups=groups, num_classes=5, deploy=given) for given in (False, True)
     )
@@ -49,7 +49,7 @@ def test_deployed_form_computes_the_same(groups):
     ("name", "millions"), [("timm/repvgg_a0", 8.30), ("timm/repvgg_b1g4", 36.12), ("timm/repvgg_b3", 110.96)]
 )
 def test_deployed_count_is_the_papers(name, millions):
-    """Table 4 of the paper, in hundredths of a million, not rounded up."""
+    """Table 4 of the paper, in millions, truncated to two digits."""
     params, stats = parameters(name, deploy=True)
     assert count(params) // 10_000 == round(100 * millions)
     assert not stats
@@ -63,7 +63,7 @@ def init(model):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_branch_gets_a_gradient(dtype):
+def test_every_branch_has_a_gradient(dtype):
     model = RepVGG(**SMALL, dtype=dtype)
     images, variables = jax.random.normal(jax.random.key(1), (2, 32, 32, 3)), init(model)
 
@@ -76,7 +76,7 @@ def test_every_branch_gets_a_gradient(dtype):
         assert np.abs(gradient).max() > 0, path
 
 
-def test_starts_as_timm_does():
+def test_initialization_is_timms():
     params = init(RepVGG(**SMALL))["params"]
     block = params["stage2_block2"]
     assert block["conv"]["kernel"].std() == pytest.approx((2 / (9 * 128 / 4)) ** 0.5, rel=0.02)
@@ -88,21 +88,21 @@ def test_starts_as_timm_does():
     assert params["head"]["kernel"].std() == pytest.approx(0.01, rel=0.05)
 
 
-def test_stem_of_both_branches_is_adapted_to_grey_images():
+def test_both_branches_of_the_stem_are_adapted_to_gray_images():
     model = RepVGG(**SMALL)
     variables = init(model)
-    grey = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
-    adapted = compiled(lambda v, x: model.apply(v, x, train=False), adapt_stem(variables, 1), grey)
-    repeated = compiled(lambda v, x: model.apply(v, x, train=False), variables, jnp.repeat(grey, 3, -1))
+    gray = jax.random.normal(jax.random.key(1), (1, 32, 32, 1))
+    adapted = compiled(lambda v, x: model.apply(v, x, train=False), adapt_stem(variables, 1), gray)
+    repeated = compiled(lambda v, x: model.apply(v, x, train=False), variables, jnp.repeat(gray, 3, -1))
     np.testing.assert_allclose(adapted, repeated, atol=1e-5)
 
 
-def test_without_classes_it_gives_features_of_any_channels():
+def test_without_classes_it_returns_features_for_any_number_of_channels():
     params, _ = parameters("timm/repvgg_a0", 33, channels=5, num_classes=0)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (3, 3, 5, 48)
 
 
 def test_images_without_channels_are_refused():
-    with pytest.raises(UserError, match="timm/repvgg_a0: images of shape"):
+    with pytest.raises(UserError, match="timm/repvgg_a0: expected images of shape"):
         create_model("timm/repvgg_a0").init({}, np.zeros((2, 32, 32)), train=False)

@@ -1,4 +1,4 @@
-"""ResNet against torchvision: parameter counts, logits and running statistics on regenerated weights."""
+"""ResNet: initialization, arguments, batch norm and stochastic depth; ResNeXt's published counts."""
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,7 @@ def init(name, size=32, channels=3, **arguments):
     return model.init(jax.random.key(0), jnp.zeros((1, size, size, channels)), train=False)
 
 
-def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():
+def test_small_stem_preserves_the_resolution_and_only_its_kernel_differs():
     small, imagenet = (jax.eval_shape(lambda s=stem: init("resnet18", stem=s))["params"] for stem in ("small", "imagenet"))
     assert small["stem_conv"]["kernel"].shape == (3, 3, 3, 64)
     assert imagenet["stem_conv"]["kernel"].shape == (7, 7, 3, 64)
@@ -36,7 +36,7 @@ def test_small_stem_keeps_the_resolution_and_only_its_kernel_differs():
 
 
 @pytest.mark.slow
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     params = compiled(lambda: init("resnet18"))["params"]
     for layer, fan_out in (("conv1", 9 * 512), ("conv2", 9 * 512), ("shortcut_conv", 512)):
         kernel = params["stage4_block1"][layer]["kernel"]
@@ -51,7 +51,7 @@ def test_starts_as_torchvision_does():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "last"), [("resnet18", "norm2"), ("resnet50", "norm3")])
-def test_zero_init_last_starts_the_last_scale_of_every_block_at_zero(name, last):
+def test_zero_init_last_sets_the_last_scale_of_every_block_to_zero(name, last):
     params = compiled(lambda: init(name, zero_init_last=True))["params"]
     zero = {layer for layer, tree in params.items() if last in tree and (tree[last]["scale"] == 0).all()}
     assert zero == {layer for layer in params if layer.startswith("stage")}
@@ -68,7 +68,7 @@ def test_frozen_norm_keeps_its_statistics_and_uses_them():
     jax.tree.map(np.testing.assert_array_equal, updates.get("batch_stats", {}), variables["batch_stats"])
 
 
-def test_batch_norm_of_a_sharded_batch_is_that_of_the_whole():
+def test_batch_norm_of_a_sharded_batch_equals_that_of_the_entire_batch():
     norm = BatchNorm(use_running_average=False)
     x = 3 + jax.random.normal(jax.random.key(0), (16, 2, 2, 5))
     variables = norm.init(jax.random.key(0), x)
@@ -82,7 +82,7 @@ def test_batch_norm_of_a_sharded_batch_is_that_of_the_whole():
     np.testing.assert_allclose(updates["batch_stats"]["var"], 0.9 + 0.1 * x.var(0, ddof=1), rtol=1e-5)
 
 
-def test_running_variance_may_be_the_biased_one():
+def test_running_variance_may_be_biased():
     norm = BatchNorm(use_running_average=False, unbiased=False, momentum=1.0)
     x = jax.random.normal(jax.random.key(0), (3, 5))
     _, updates = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
@@ -90,7 +90,7 @@ def test_running_variance_may_be_the_biased_one():
 
 
 def test_resnext_on_cifar_has_as_many_parameters_as_published():
-    """Table 7 of the paper, which cuts and does not round; by hand: a 1×1 into groups, a 3×3, a 1×1, a norm behind each."""
+    """Table 7 of the paper, which truncates; counted here from the 1×1, grouped 3×3 and 1×1 convolutions and their norms."""
     for name, groups, millions in (("resnext29_8x64d", 8, "34.4"), ("resnext29_16x64d", 16, "68.1")):
         inputs, expected = 64, 27 * 64 + 2 * 64
         for stage in range(3):
@@ -104,7 +104,7 @@ def test_resnext_on_cifar_has_as_many_parameters_as_published():
         assert str(expected // 10**5 / 10) == millions
 
 
-def test_the_papers_bottleneck_strides_in_its_first_convolution():
+def test_first_convolution_of_the_papers_bottleneck_has_the_stride():
     images = jnp.zeros((1, 64, 64, 3))
 
     def shapes(name):
@@ -133,7 +133,7 @@ def small(**arguments):
 
 
 @pytest.mark.slow
-def test_rematerialised_network_computes_the_same():
+def test_rematerialized_network_computes_the_same():
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
     variables = compiled(lambda: small().init(jax.random.key(0), images, train=False))
 

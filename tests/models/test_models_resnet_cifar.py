@@ -19,7 +19,7 @@ def init(name):
 
 
 def parameters_of(layers):
-    """Convolutions without bias, two numbers a channel for each norm, the head; no parameters in the shortcuts."""
+    """Convolutions without bias, norms with two parameters per channel, and the head; shortcuts have no parameters."""
     n = (layers - 2) // 6
     count = 9 * 3 * 16 + 2 * 16
     for inputs, filters in ((16, 16), (16, 32), (32, 64)):
@@ -43,14 +43,14 @@ def test_parameter_count_is_the_papers(layers, millions):
 def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
     block = Block(8, Striding(2), conv, partial(BatchNorm, use_running_average=True, scale_init=jax.nn.initializers.zeros))
     x = jnp.abs(jax.random.normal(jax.random.key(0), (2, 7, 6, 4)))
-    y = np.asarray(block.apply(block.init(jax.random.key(1), x), x))  # the zero scales leave the shortcut alone
+    y = np.asarray(block.apply(block.init(jax.random.key(1), x), x))  # with zero scales only the shortcut remains
     np.testing.assert_array_equal(y[..., 2:6], x[:, ::2, ::2])
     np.testing.assert_array_equal(y[..., :2], 0)
     np.testing.assert_array_equal(y[..., 6:], 0)
 
 
 @pytest.mark.slow
-def test_starts_by_he_fan_in():
+def test_initialization_is_he_fan_in():
     params = compiled(lambda: init("resnet20"))["params"]
     for block, fan_in in (("stage3_block1", 9 * 32), ("stage3_block2", 9 * 64)):
         assert params[block]["conv1"]["kernel"].std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.02)

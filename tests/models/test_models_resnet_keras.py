@@ -1,4 +1,4 @@
-"""Keras's ResNets, first version."""
+"""Keras's ResNets (V1)."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from common.promises import initialised, parameters
 
 
-def test_starts_as_keras_does():
+def test_initialization_is_kerass():
     params = initialised("keras/ResNet50", num_classes=100)
     for kernel, fans in (
         (params["stage4_block2"]["conv2"]["kernel"], 9 * 512 + 9 * 512),
@@ -20,6 +20,6 @@ def test_starts_as_keras_does():
     assert not any(np.any(bias) for bias in biases)
 
 
-def test_small_stem_and_odd_channels():
+def test_small_stem_and_unusual_number_of_channels():
     params, _ = parameters("keras/ResNet50", 32, channels=5, stem="small")
     assert params["stem_conv"]["kernel"].shape == (3, 3, 5, 64)

@@ -10,13 +10,13 @@ from jaxcnn.layers import BatchNorm, blur_pool
 from jaxcnn.models.cbam import CBAM
 
 
-def test_blocks_start_as_their_shortcuts():
+def test_blocks_initially_equal_their_shortcuts():
     params = initialised("timm/resnet18d")
     assert all((params[block]["norm2"]["scale"] == 0).all() for block in params if block.startswith("stage"))
     assert params["stem_conv3"]["kernel"].std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
 
 
-def test_blur_keeps_what_is_even_and_removes_what_alternates():
+def test_blur_preserves_constants_and_removes_alternating_values():
     x = jnp.ones((1, 7, 6, 2)) * jnp.asarray([1.0, 3.0]).reshape(1, 1, 1, 2)
     np.testing.assert_allclose(blur_pool(x, 2), x[:, ::2, ::2], rtol=1e-6)
     alternating = jnp.asarray([1.0, -1.0] * 4).reshape(1, 8, 1, 1) * jnp.ones((1, 8, 8, 1))
@@ -32,8 +32,8 @@ def test_blur_keeps_what_is_even_and_removes_what_alternates():
         ("cbam_resnet101", "resnet101", [(3, 256), (4, 512), (23, 1024), (3, 2048)], "49.33"),
     ],
 )
-def test_cbam_adds_two_layers_with_biases_and_a_normalised_7x7_convolution_a_block(name, resnet, blocks, millions):
-    """The printed counts are those of the paper's table 4."""
+def test_cbam_adds_two_layers_and_a_normalized_7x7_convolution_per_block(name, resnet, blocks, millions):
+    """The expected counts in millions are those of the paper's table 4."""
     added = sum(n * (2 * c * (c // 16) + c // 16 + c + 49 * 2 + 2) for n, c in blocks)
     params, _ = parameters(name)
     assert count(params) == count(parameters(resnet)[0]) + added

@@ -1,4 +1,4 @@
-"""CIFAR's pre-activation and wide networks against their papers, and networks of equal blocks compiled once."""
+"""CIFAR's pre-activation and wide networks against their papers; scanned against plain blocks."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ def test_parameter_count_of_wide_networks_is_the_papers(name, depth, width, mill
 @pytest.mark.slow
 @pytest.mark.parametrize(("layers", "millions"), [(164, "1.7"), (1001, "10.2")])
 def test_parameter_count_of_bottlenecks_is_the_papers(layers, millions):
-    """Which counts no norms."""
+    """The paper's count excludes norms."""
     inputs, convolutions, norms = 16, 27 * 16, 0
     for filters in (16, 32, 64):
         convolutions += inputs * 4 * filters
@@ -56,7 +56,7 @@ def test_parameter_count_of_110_layers_is_the_papers():
 
 
 @pytest.mark.slow
-def test_starts_as_the_papers_codes_do():
+def test_initialization_is_that_of_the_authors_code():
     wide = initialised("wrn_16_4", 32)["stage3_block1"]["conv1"]["kernel"]
     assert wide.std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
     narrow = initialised("preact_resnet164", 8)
@@ -65,7 +65,7 @@ def test_starts_as_the_papers_codes_do():
 
 
 @pytest.mark.slow
-def test_dropout_is_drawn_in_training_alone():
+def test_dropout_is_active_only_in_training():
     model = create_model("wrn_16_4", dropout=0.5, freeze_norm=True)
     images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     variables = compiled(lambda key: model.init(key, images, train=False), random_key(1))
@@ -85,8 +85,8 @@ KINDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_scanned_and_rematerialised_networks_compute_what_the_plain_one_does(kind):
-    """From the same variables: logits, gradients and running statistics."""
+def test_scanned_and_rematerialized_networks_compute_the_same(kind):
+    """Logits, gradients and running statistics for the same variables."""
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
     variables = compiled(lambda key: KINDS[kind]().init(key, images, train=False), random_key(1))
     rng = np.random.default_rng(0)
@@ -108,8 +108,8 @@ def test_scanned_and_rematerialised_networks_compute_what_the_plain_one_does(kin
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "scan"), [("first version", True), ("pre-activation", True), ("pre-activation", False)])
-def test_stochastic_depth_drops_more_of_what_is_deeper(kind, scan):
-    """At rate 1 the last block falls away in training; those before it for some images; none in evaluation."""
+def test_rate_of_stochastic_depth_grows_with_depth(kind, scan):
+    """At rate 1 the last block is dropped for all images in training, others for some, and none in evaluation."""
     model = KINDS[kind](drop_path_rate=1.0, freeze_norm=True, scan=scan)
     images = jax.random.normal(jax.random.key(0), (8, 8, 8, 3))
     variables = compiled(lambda key: model.init(key, images[:1], train=False), random_key(1))

@@ -12,13 +12,13 @@ from jaxcnn.layers import channel_shuffle
 from jaxcnn.models import create_model
 
 
-def test_shuffle_takes_one_channel_of_each_group_in_turn():
+def test_shuffle_interleaves_the_channels_of_groups():
     x = jnp.arange(6.0).reshape(1, 1, 1, 6)
     np.testing.assert_array_equal(channel_shuffle(x, 3).ravel(), [0, 2, 4, 1, 3, 5])
 
 
 def multiply_adds(name):
-    """Of all convolutions and the head, on 224×224."""
+    """Counts multiply-adds of all convolutions and the head for images of 224×224."""
     total = 0
 
     def note(next_method, arguments, options, context):
@@ -35,12 +35,12 @@ def multiply_adds(name):
 
 @pytest.mark.parametrize(
     ("name", "parameters_", "millions"),
-    [  # table 2 of the paper: complexity in millions; of parameters it has no count
+    [  # complexity in millions from table 2 of the paper, which has no parameter counts
         ("shufflenet_v1_g1", 1_531_936, 143),
         ("shufflenet_v1_g3", 1_865_728, 137),
         ("shufflenet_v1_g8", 2_434_768, 137),
         ("shufflenet_v1_g3_x0_5", 718_324, 38),
-        ("shufflenet_v1_g3_x0_25", 305_902, 11),  # the paper: 13, which a stem of 12 channels would need
+        ("shufflenet_v1_g3_x0_25", 305_902, 11),  # the paper states 13, which would be right for a stem of 12 channels
         ("shufflenet_v1_g3_x2_0", 5_450_776, 524),
     ],
 )
@@ -49,8 +49,8 @@ def test_shufflenet_has_the_papers_complexity(name, parameters_, millions):
     assert multiply_adds(name) == pytest.approx(millions, rel=0.02)
 
 
-def test_parameters_of_shufflenet_by_hand():
-    """1×1 convolutions share their inputs among 3 groups, but for the very first."""
+def test_parameter_count_of_shufflenet_is_that_of_its_layers():
+    """1×1 convolutions have 3 groups, except for the first one."""
     total = 24 * (27 + 2)
     for stage, (width, depth) in enumerate(((240, 4), (480, 8), (960, 4))):
         before = (24, 240, 480)[stage]
@@ -61,7 +61,7 @@ def test_parameters_of_shufflenet_by_hand():
     assert count(parameters("shufflenet_v1_g3")[0]) == total + 961 * 1000 == 1_865_728
 
 
-def test_second_version_starts_as_torchvision_does():
+def test_initialization_of_v2_is_torchvisions():
     params = initialised("shufflenet_v2_x0_5")
     block = params["stage4_block2"]
     for layer, fan_in in (("conv1", 96), ("depthwise_conv", 9)):
@@ -70,13 +70,13 @@ def test_second_version_starts_as_torchvision_does():
         assert block[layer]["kernel"].std() == pytest.approx((3 * fan_in) ** -0.5, rel=0.05)
 
 
-def test_first_version_starts_by_he():
+def test_initialization_of_v1_is_he():
     kernel = initialised("shufflenet_v1_g3_x0_5")["stage4_block2"]["conv2"]["kernel"]
     assert kernel.std() == pytest.approx((2 / 480) ** 0.5, rel=0.03)
 
 
 @pytest.mark.parametrize(("name", "width"), [("shufflenet_v1_g3_x0_5", 12), ("shufflenet_v2_x1_0", 24)])
-def test_without_classes_it_gives_features_of_any_channels(name, width):
+def test_without_classes_it_returns_features_for_any_number_of_channels(name, width):
     params, _ = parameters(name, 33, channels=5, num_classes=0)
     assert "head" not in params
     assert params["stem_conv"]["kernel"].shape == (3, 3, 5, width)
@@ -84,5 +84,5 @@ def test_without_classes_it_gives_features_of_any_channels(name, width):
 
 @pytest.mark.parametrize("name", ["shufflenet_v1_g3", "shufflenet_v2_x1_0"])
 def test_images_without_channels_are_refused(name):
-    with pytest.raises(UserError, match=f"{name}: images of shape"):
+    with pytest.raises(UserError, match=f"{name}: expected images of shape"):
         create_model(name).init({}, np.zeros((2, 32, 32)), train=False)

@@ -1,4 +1,4 @@
-"""LeNet-1 and LeNet-4, highway networks, FractalNet and airbench94 against what their papers count and say."""
+"""LeNet-1 and LeNet-4, highway networks, FractalNet and airbench94 against their papers."""
 
 import functools
 
@@ -27,7 +27,7 @@ def test_lenet1_has_the_2578_parameters_of_1989_layer_by_layer():
     assert counts == {"H1": 104, "H2": 8, "H3": 512, "H4": 24, "head": 1930}
     assert sum(counts.values()) == 2578
     connections = 24 * 24 * 104 + 12 * 12 * 4 * 5 + 8 * 8 * 512 + 4 * 4 * 12 * 5 + 1930
-    assert connections == 98_442  # the paper's; the 512 of H3 are 20 kernels of 5×5 and 12 biases
+    assert connections == 98_442  # the paper's count; the 512 parameters of H3 are 20 kernels of 5×5 and 12 biases
 
 
 def test_lenet4_has_the_papers_connections():
@@ -51,7 +51,7 @@ def init_zeros(model):
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
 
 
-def test_lenet1_sees_the_mean_over_a_larger_image():
+def test_lenet1_averages_over_larger_images():
     model = create_model("lenet1")
     variables = init(model, 28, 1)
     images = jax.random.normal(jax.random.key(1), (2, 28, 32, 1))
@@ -66,7 +66,7 @@ def test_lenet1_sees_the_mean_over_a_larger_image():
         ("highway10_32", 28, 1, 320 + 8 * 2 * 32 * 289 + 10 * 289, 151_000),
         ("highway19", 32, 3, 2_342_406, 2_300_000),
         ("airbench94", 32, 3, 24 * 13 + 9 * (24 * 64 + 64 * 320 + 3 * 256**2) + 1152 + 2560, 1_972_000),
-        ("fractalnet20", 32, 3, 33_724_618, None),  # the paper's table has 38.6 M, which its figure 2 does not give
+        ("fractalnet20", 32, 3, 33_724_618, None),  # the paper states 38.6 M, which does not agree with its figure 2
     ],
 )
 def test_counts(name, size, channels, parameters_, paper):
@@ -76,14 +76,14 @@ def test_counts(name, size, channels, parameters_, paper):
         assert exact == pytest.approx(paper, rel=0.02)
 
 
-def test_highway19_by_hand():
+def test_highway19_has_the_parameters_of_its_layers():
     plain = sum(9 * a * b + b for a, b in ((3, 32), (32, 48), (48, 80), (80, 128)))
     gated = sum(n * 2 * (9 * c * c + c) for n, c in ((2, 32), (1, 48), (5, 80), (5, 128)))
     assert plain + gated + 129 * 500 + 501 * 10 == 2_342_406
 
 
-def test_fractalnet20_by_hand():
-    """Seven convolutions a block, three of which see its input, without biases; norms; head."""
+def test_fractalnet20_has_the_parameters_of_its_layers():
+    """Seven convolutions per block without biases, three of them applied to its input; norms; head."""
     total, before = 0, 3
     for width in (64, 128, 256, 512, 512):
         total += 9 * width * (3 * before + 4 * width) + 7 * 2 * width
@@ -91,7 +91,7 @@ def test_fractalnet20_by_hand():
     assert total + 513 * 10 == 33_724_618
 
 
-def test_closed_gates_pass_their_input_on():
+def test_closed_gates_return_their_input():
     model = Highway(flavour=HE, widths=((4, 4),), hidden=0)
     variables = init(model, 8)
     gate = variables["params"]["stage1_layer2"]["gate"]
@@ -106,19 +106,19 @@ def test_closed_gates_pass_their_input_on():
     np.testing.assert_array_equal(features, shorter)
 
 
-def test_highway_starts_by_he():
+def test_initialization_of_highway_is_he():
     kernel = init(Highway(flavour=HE, widths=((32, 32),), hidden=0), 8)["params"]["stage1_layer2"]["transform"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.03)
 
 
 def block(**options):
     defaults = {"columns": 3, "filters": 4, "drop_path": 0.0, "dropout": 0.0, "train": True}
-    layers = {"conv": XAVIER.conv(jnp.float32), "norm": XAVIER.norm(True, jnp.float32)}  # by the running statistics
+    layers = {"conv": XAVIER.conv(jnp.float32), "norm": XAVIER.norm(True, jnp.float32)}  # with running statistics
     return FractalBlock(**defaults | layers | options)
 
 
 def columns_of(x, variables):
-    """What each column alone makes of x, and all together, by the convolutions' numbers; then the largest of 2×2 pixels."""
+    """Returns the block's output for each column alone and for all columns, computed from the numbered convolutions."""
 
     def unit(x, number):
         conv, norm = variables["params"][f"conv{number}"], variables["params"][f"norm{number}"]
@@ -137,7 +137,7 @@ def columns_of(x, variables):
 
 
 @pytest.mark.slow
-def test_fractal_block_joins_by_the_mean_and_a_path_may_be_a_single_column():
+def test_fractal_block_averages_at_joins_and_can_use_a_single_column():
     x = jax.random.normal(jax.random.key(0), (4, 6, 6, 2))
     column = jnp.asarray([0, 1, 2, -1])
     variables = block(train=False).init(jax.random.key(1), x, column)
@@ -157,7 +157,7 @@ def test_local_drop_path_leaves_one_input_of_a_join():
     drawn = block(drop_path=1.0).apply(variables, x, column, rngs={"dropout": jax.random.key(2)})
     nearest = [min(float(np.abs(drawn[i] - path[i]).max()) for path in alone) for i in range(64)]
     shallow = sum(np.allclose(drawn[i], alone[0][i], atol=1e-5) for i in range(64))
-    assert np.median(nearest) < 1e-5  # all but those that change columns at the inner join
+    assert np.median(nearest) < 1e-5  # except for paths that change columns at the inner join
     assert 8 < shallow < 36  # a third
 
 
@@ -182,7 +182,7 @@ def test_fractalnet_trains_and_refuses_small_images():
         parameters("fractalnet20", 31)
 
 
-def test_airbench_starts_as_the_original():
+def test_initialization_of_airbench_is_that_of_the_original():
     params = init(Airbench(widths=(32, 48)))["params"]
     kernel = np.asarray(params["stage1_conv1"]["kernel"])  # 24 inputs, 32 filters
     identity = np.zeros((3, 3, 24, 24))
@@ -195,7 +195,7 @@ def test_airbench_starts_as_the_original():
 
 def test_whitened_patches_have_unit_covariance_and_their_filters_no_gradient():
     model = Airbench(widths=(8,))
-    images = np.random.default_rng(0).normal(size=(50, 12, 12, 3)).cumsum(1).astype(np.float32)  # neighbours correlate
+    images = np.random.default_rng(0).normal(size=(50, 12, 12, 3)).cumsum(1).astype(np.float32)  # correlated pixels
     variables = init(model, 12)
     kernel = compiled(functools.partial(whiten, epsilon=0.0), images)
     variables["params"]["stem_conv"] = {**variables["params"]["stem_conv"], "kernel": kernel}
@@ -233,7 +233,10 @@ def test_whitening_filters_are_the_scaled_eigenvectors_of_the_patches_covariance
 
 
 def test_gradient_of_airbench_goes_to_one_of_equal_maxima():
-    model, image = Airbench(widths=(24,), num_classes=0), jnp.ones((1, 12, 12, 3))  # all filters copy: all places are equal
+    model, image = (
+        Airbench(widths=(24,), num_classes=0),
+        jnp.ones((1, 12, 12, 3)),
+    )  # filters copy: all positions equal
     variables = init(model, 12)
     gradient = compiled(jax.grad(lambda image: model.apply(variables, image, train=False).sum()), image)
     rows, columns = np.nonzero(np.asarray(gradient[0]).any(-1))

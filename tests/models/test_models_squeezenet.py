@@ -17,8 +17,8 @@ from jaxcnn.models import create_model
         ("squeezenet1_1", [(55, 128), (27, 256), (13, 512), (111, 64)]),
     ],
 )
-def test_sizes_of_the_published_networks(name, stages):
-    """Of the three stages and the stem."""
+def test_map_sizes_are_those_of_the_published_networks(name, stages):
+    """Sizes of the maps of the stem and the three stages."""
     model = create_model(name, num_classes=0)
 
     def maps(x):
@@ -38,7 +38,7 @@ def test_fire_modules_are_those_of_table_1():
     assert fires == expected  # 11,920, 12,432, … 197,184
 
 
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     params = initialised("squeezenet1_1")
     for layer, fan_in in (("squeeze", 512), ("expand1x1", 64), ("expand3x3", 9 * 64)):
         kernel = params["stage3_fire9"][layer]["kernel"]
@@ -49,7 +49,7 @@ def test_starts_as_torchvision_does():
 
 
 @pytest.mark.parametrize(("name", "least"), [("squeezenet1_0", 21), ("squeezenet1_1", 17)])
-def test_features_channels_and_least_size(name, least):
+def test_features_input_channels_and_minimum_size(name, least):
     params, _ = parameters(name, least, channels=1, num_classes=0)
     assert params["stem_conv"]["kernel"].shape[2] == 1
     assert "head" not in params

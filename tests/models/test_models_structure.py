@@ -1,4 +1,4 @@
-"""What networks consist of, in order."""
+"""The parts and layers of networks, in order."""
 
 import flax.linen as nn
 import jax
@@ -29,13 +29,13 @@ def test_each_parameter_is_in_one_layer_and_the_head_is_last(name):
             **{f"stage{s}": [(f"stage{s}_block{b}",) for b in (1, 2, 3)] for s in (1, 2, 3)},
             "head": [("head",)],
         }),
-        ("vgg11_bn", {  # its stages are convolutions, each with its norm
+        ("vgg11_bn", {  # stages of convolutions, each with its norm
             "stage1": [("stem_conv", "stem_norm")],
             "stage2": [("stage2_conv1", "stage2_norm1")],
             **{f"stage{s}": [(f"stage{s}_conv{n}", f"stage{s}_norm{n}") for n in (1, 2)] for s in (3, 4, 5)},
             "head": [("fc1",), ("fc2",), ("head",)],
         }),
-        ("timm/convnextv2_atto", {  # the norm before a convolution is that one's
+        ("timm/convnextv2_atto", {  # a norm before a convolution belongs to that convolution
             "stem": [("stem_conv", "stem_norm")],
             "stage1": [("stage1_block1",), ("stage1_block2",)],
             "stage2": [("stage2_norm", "stage2_conv"), ("stage2_block1",), ("stage2_block2",)],
@@ -56,7 +56,7 @@ def test_auxiliary_heads_belong_to_the_head():
 
 
 class Scaled(nn.Module):
-    """A layer, and a parameter of the network's own; its map does not grow with the image."""
+    """A layer and a parameter that belongs to the network itself. The size of its map does not depend on the image."""
 
     num_classes: int = 10
     dtype: jax.typing.DTypeLike = jnp.float32
@@ -77,7 +77,7 @@ def test_parameters_of_the_network_itself_are_in_a_layer():
     assert head.layers == (("logits",),)
 
 
-def test_maps_of_layers_have_the_strides_of_the_paper_s_table():
+def test_maps_of_layers_have_the_strides_of_the_papers_table():
     maps = layer_maps(create_model("mobilenet_v2"))
     assert maps["stage5_block1/expand_norm"] == Map(384, 16)
     assert maps["stage6_block1/expand_norm"] == Map(576, 16)
@@ -85,7 +85,7 @@ def test_maps_of_layers_have_the_strides_of_the_paper_s_table():
     assert "head" not in maps
 
 
-def test_blocks_that_are_compiled_once_have_no_maps_of_their_own():
+def test_scanned_blocks_have_no_maps():
     maps = layer_maps(create_model("resnet20", scan=True))
     assert maps["stage2_block1/norm1"] == Map(32, 2)
     assert "stage2_block2/norm1" not in maps

@@ -1,4 +1,4 @@
-"""Every family's gradient, of a network with few blocks: right in float32, and nearly the same in bfloat16."""
+"""The gradient of every family, for networks with few blocks: correct in float32, and similar in bfloat16."""
 
 import re
 from functools import partial
@@ -32,7 +32,7 @@ from jaxcnn.models.repvgg import RepVGG
 
 
 def rows(name, chosen, repeats=1):
-    """Some of the rows of a mobile network's table, with so many blocks each."""
+    """Returns some rows of a mobile network's table with this number of repeats."""
     design = find(name).fields["design"]
     chosen = design._replace(stages=tuple(design.stages[row] for row in chosen))
     return name, {"design": chosen.scaled(int, depth=lambda _: repeats)}
@@ -116,18 +116,18 @@ NETWORKS = sorted({*FEW_BLOCKS, *ARGUMENTS, *WITHOUT_ARGUMENTS})
 
 
 def module_of(name):
-    """The class of the network."""
+    """Returns the class of the network."""
     module, _ = FEW_BLOCKS.get(name, (name, {}))
     return find(module).module if isinstance(module, str) else module
 
 
 DEEP = ("inception_v3", "inception_v4", "nasnet")
 QUICK = ("lenet5", "mobilenet_v2", "resnet20")
-"""Those of which `make test` compiles bfloat16: for a CPU, XLA takes twice as long for it as for float32."""
+"""Networks that `make test` compiles in bfloat16, for which XLA needs twice as much time on CPUs as for float32."""
 
 
 class Loss:
-    """A network's loss in training on eight crops of two real photos, by its parameters; dropout draws the same every time."""
+    """Training loss of a network on eight crops of two photos as a function of its parameters, with fixed dropout masks."""
 
     def __init__(self, name, size=32, **arguments):
         photos = load_sample_images().images
@@ -147,7 +147,7 @@ class Loss:
 
 @pytest.fixture
 def few_blocks(name, monkeypatch):
-    """The network `name` has few blocks."""
+    """Gives the network `name` few blocks."""
     for module, attribute, short in FEW_ROWS:
         monkeypatch.setattr(module, attribute, short)
     if name in FEW_BLOCKS:
@@ -163,7 +163,7 @@ def loss(name, few_blocks):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_arguments_that_all_networks_have_change_the_training_step_or_are_refused(name, few_blocks):
+def test_common_arguments_change_the_training_step_or_are_refused(name, few_blocks):
     arguments = {"size": 32, "num_classes": 2, **ARGUMENTS.get(name, {})}
     images = jnp.zeros((2, arguments["size"], arguments.pop("size"), 3))
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -186,7 +186,7 @@ def test_arguments_that_all_networks_have_change_the_training_step_or_are_refuse
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "remat" not in module_of(name).without])
 def test_rematerialized_network_has_the_same_gradient(name, loss):
-    """Dropout and stochastic depth draw the same in the backward pass."""
+    """Dropout and stochastic depth use the same masks in the backward pass."""
     plain, recomputed = (
         compiled(jax.grad(partial(loss, remat=remat, drop_path_rate=0.3)), loss.params) for remat in (False, True)
     )
@@ -195,14 +195,14 @@ def test_rematerialized_network_has_the_same_gradient(name, loss):
 
 
 def dot(one, other):
-    """Of two trees."""
+    """Returns the dot product of two trees."""
     leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return sum(float(np.vdot(np.float32(a), np.float32(b))) for a, b in leaves)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in NETWORKS])
-def test_a_step_lowers_the_loss_by_what_the_gradient_predicts(name, loss):
-    """To first order, a step of t along the gradient g lowers it by t·|g|²: here by a thousandth of itself."""
+def test_step_reduces_the_loss_as_predicted_by_the_gradient(name, loss):
+    """To first order, a step of t along the gradient g reduces the loss by t·|g|², here a thousandth of the loss."""
 
     def after_step(params, direction, length):
         return jax.value_and_grad(loss)(jax.tree.map(lambda p, d: p - length * d, params, direction))
@@ -211,11 +211,11 @@ def test_a_step_lowers_the_loss_by_what_the_gradient_predicts(name, loss):
     before, gradient = after_step(loss.params, loss.params, jnp.float32(0))
     predicted = 1e-3 * before
     after, _ = after_step(loss.params, gradient, predicted / dot(gradient, gradient))
-    assert float(before - after) == pytest.approx(float(predicted), rel=0.15)  # up to 0.09 seen, on AVX2 and AVX-512
+    assert float(before - after) == pytest.approx(float(predicted), rel=0.15)  # at most 0.09 measured, on AVX2 and AVX-512
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])
-def test_bfloat16_gives_nearly_the_direction_of_float32s_gradient(name, loss):
-    """Its cosine is 0.86 or more in all of these networks, on AVX2 and AVX-512."""
+def test_gradient_in_bfloat16_has_nearly_the_direction_of_float32(name, loss):
+    """The cosine is at least 0.86 for all of these networks, on AVX2 and AVX-512."""
     exact, rough = (compiled(jax.grad(partial(loss, dtype=dtype)), loss.params) for dtype in (jnp.float32, jnp.bfloat16))
     assert dot(exact, rough) > 0.75 * (dot(exact, exact) * dot(rough, rough)) ** 0.5

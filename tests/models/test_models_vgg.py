@@ -1,4 +1,4 @@
-"""VGG against torchvision and Keras; the form for CIFAR against Network Slimming's numbers."""
+"""VGG against torchvision and Keras; the form for CIFAR against the counts of Network Slimming."""
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,13 @@ def test_form_for_cifar_has_norms_instead_of_biases_and_one_linear_layer(layers,
 
 @pytest.mark.parametrize(("classes", "parameters_of_the_paper"), [(10, "20.04"), (100, "20.08")])
 def test_vgg19_for_cifar_is_that_of_network_slimming(classes, parameters_of_the_paper):
-    """Table 1 of arXiv:1708.06519; with biases, the second would be 20.09."""
+    """Table 1 of arXiv:1708.06519; with biases, the second count would be 20.09 M."""
     params, _ = parameters("vgg19_cifar", 32, num_classes=classes)
     assert f"{count(params) / 1e6:.2f}" == parameters_of_the_paper
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg11_bn", "keras/VGG16", "vgg11_cifar"])
-def test_without_classes_it_gives_the_means_of_the_last_maps(name):
+def test_without_classes_it_returns_the_means_of_the_last_maps(name):
     params, _ = parameters(name, num_classes=0, channels=4)
     assert params["stem_conv"]["kernel"].shape == (3, 3, 4, 64)
     assert not {"fc1", "fc2", "head"} & set(params)
@@ -51,7 +51,7 @@ def test_too_small_images_are_refused(name, least):
 
 
 @pytest.mark.slow
-def test_starts_as_torchvision_does():
+def test_initialization_is_torchvisions():
     params = initialised("vgg11")
     kernel = params["stage3_conv2"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.01)
@@ -62,7 +62,7 @@ def test_starts_as_torchvision_does():
 
 
 @pytest.mark.slow
-def test_keras_flavour_starts_by_glorot():
+def test_keras_flavour_is_initialized_by_glorot():
     params = initialised("keras/VGG16")
     for layer, fans in (("stage4_conv1", 9 * (256 + 512)), ("fc1", 25088 + 4096), ("head", 4096 + 1000)):
         kernel = params[layer]["kernel"]
@@ -72,7 +72,7 @@ def test_keras_flavour_starts_by_glorot():
 
 
 @pytest.mark.slow
-def test_form_for_cifar_sees_maps_of_2_by_2_and_its_head_their_means():
+def test_last_maps_of_form_for_cifar_are_2_by_2_and_the_head_has_their_means():
     model = create_model("vgg11_cifar")
     images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))
@@ -86,7 +86,7 @@ def test_form_for_cifar_sees_maps_of_2_by_2_and_its_head_their_means():
 
 
 @pytest.mark.slow
-def test_dropout_acts_in_training_alone():
+def test_dropout_is_active_only_in_training():
     model = create_model("vgg11_cifar", dropout=0.5, freeze_norm=True)
     images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
     variables = compiled(lambda key: model.init(key, images, train=False), random_key(0))

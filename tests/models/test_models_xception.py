@@ -23,12 +23,12 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", ["legacy_xception", "xception41", "xception65", "xception71"])
-def test_parameters_are_timms(name):
+def test_parameter_count_is_timms(name):
     counts = json.loads((GOLDEN / "param_counts.json").read_text())["timm"]
     assert count(parameters(f"timm/{name}")[0]) == counts[name]["params"]
 
 
-def test_starts_as_the_libraries_do():
+def test_initialization_is_that_of_the_library():
     paths = ["block1/sepconv2_depthwise", "last_sepconv2_pointwise"]
     depthwise, pointwise = initialised_layers("timm/legacy_xception", paths, 32)
     assert depthwise["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.05)
@@ -44,7 +44,7 @@ def test_starts_as_the_libraries_do():
     assert 0.99 * 1536**-0.5 < abs(pointwise["kernel"]).max() <= 1536**-0.5
 
 
-def test_head_falls_away_without_classes():
+def test_without_classes_there_is_no_head():
     for name in ("keras/Xception", "timm/xception41"):
         params, _ = parameters(name, 32, channels=5, num_classes=0)
         assert "head" not in params
@@ -57,7 +57,7 @@ def test_too_small_images_are_refused():
 
 
 @pytest.mark.parametrize("output_stride", STEPS)
-def test_blocks_stride_and_dilate_as_timms(output_stride):
+def test_strides_and_dilations_of_blocks_are_timms(output_stride):
     found = {}
 
     def noted(call, args, kwargs, context):
@@ -78,7 +78,7 @@ def test_blocks_stride_and_dilate_as_timms(output_stride):
 
 
 @pytest.mark.slow
-def test_dilated_maps_are_the_strided_ones_and_those_between(monkeypatch):
+def test_dilated_maps_contain_the_strided_ones(monkeypatch):
     monkeypatch.setitem(find("timm/xception41").fields, "entry", ((8, 2), (8, 2), (16, 2)))
     monkeypatch.setitem(find("timm/xception41").fields, "middle", 1)
     images = jax.random.normal(jax.random.key(1), (1, 96, 64, 3))

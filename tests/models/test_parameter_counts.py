@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of all networks that torchvision and Keras have too, equal to theirs; by shapes alone."""
+"""Parameters and multiply-accumulates of all networks that torchvision and Keras have too, computed from shapes."""
 
 import json
 
@@ -22,7 +22,7 @@ def known(name):
 
 
 def networks(library, parameters_of):
-    """Those of ours that the library has; larger ones are built of the blocks of those below six million parameters."""
+    """Returns the names that the library has too. Those with more than six million parameters are slow tests."""
     names = [name for name in COUNTS[library] if known(f"{library}/{name.partition('__')[0]}")]
     large = [name for name in names if parameters_of(COUNTS[library][name]) > 6e6]
     return [pytest.param(name, marks=pytest.mark.slow) if name in large else name for name in names]
@@ -47,7 +47,7 @@ def test_torchvision(name):
 
 @pytest.mark.parametrize("name", KERAS)
 def test_keras(name):
-    """Its non-trainable weights are the running statistics, and what else stands in batch_stats, and counters."""
+    """Keras's non-trainable weights are the running statistics, other variables in batch_stats, and counters."""
     expected, (model, _, tag) = COUNTS["keras"][name], name.partition("__")
     arguments = (
         {"": {}, "minimalistic": {"minimalistic": True}}.get(tag) or {"alpha": float(tag.partition("=")[2])} if tag else {}
@@ -59,7 +59,7 @@ def test_keras(name):
 
 
 @pytest.mark.parametrize("library", ["torchvision", "keras", "timm"])
-def test_models_are_meant_for_the_reference_s_size(library):
+def test_image_size_is_the_references(library):
     for name, expected in COUNTS[library].items():
         ours = f"{library}/{name.partition('__')[0]}".removeprefix("torchvision/")
         side = expected["input_size"][0 if library == "keras" else 1]

@@ -55,7 +55,7 @@ def page_of(found, path):
 
 
 def decoded(page):
-    """The pictures on the page that are PNG, as RGB."""
+    """Returns the PNG images on the page as RGB arrays."""
     sources = [load.split(",", 1)[1] for load in page.loads if load.startswith("data:image/png")]
     encoded = [np.frombuffer(base64.b64decode(source), np.uint8) for source in sources]
     return [cv2.imdecode(image, cv2.IMREAD_COLOR)[..., ::-1] for image in encoded]
@@ -65,11 +65,11 @@ def decoded(page):
 
 
 class EnoughSeen(Exception):
-    """Ends a training step once its input is known."""
+    """Raised to end a training step once its input is known."""
 
 
 def inputs_of_training(settings, source, order, preprocessing, augment, steps):
-    """What the network gets in the first steps of a real training: (steps × B, H, W, C), normalised."""
+    """Returns the normalized inputs of the network in the first steps of a real training run, (steps × B, H, W, C)."""
     seen = []
 
     def recorded(images, augment):
@@ -96,22 +96,22 @@ def test_examples_are_what_the_training_step_gets_at_their_places(tmp_path, bala
     )  # fmt: skip
     dataset = data.load(settings.data, settings.seed)
     labels, size = dataset.train.labels, len(dataset.train)
-    assert size % 8  # so a place in the order is not one in the epoch's own batches
+    assert size % 8  # so that batches do not end with the epochs
     preprocessing = data.make_preprocessing(settings.data, dataset.train)
     augment = data.make_augmentation(settings.data.augment)
-    examples = data_found.training_examples(dataset, preprocessing, augment, settings, many=4, times=2)
+    examples = data_found.training_examples(dataset, preprocessing, augment, settings, count=4, times=2)
     order = data.BalancedOrder(labels, settings.seed) if balanced else data.Order(size, settings.seed)
     index_of = {dataset.train.name(i): i for i in range(size)}
     places = [np.flatnonzero(order[np.arange(20 * size)] == index_of[example.name])[:2] for example in examples]
     inputs = inputs_of_training(settings, dataset.train, order, preprocessing, augment, np.max(places) // 8 + 1)
     assert len({example.name for example in examples}) == 4
-    for example, there in zip(examples, places, strict=True):
-        given = 255 * (inputs[there] * np.array(preprocessing.std) + np.array(preprocessing.mean))
-        np.testing.assert_allclose(np.stack(example.trained), given, atol=0.51)  # shown as whole numbers
+    for example, rows in zip(examples, places, strict=True):
+        expected = 255 * (inputs[rows] * np.array(preprocessing.std) + np.array(preprocessing.mean))
+        np.testing.assert_allclose(np.stack(example.trained), expected, atol=0.51)  # examples are rounded to uint8
         assert example.trained[0].tobytes() != example.trained[1].tobytes()
 
 
-def test_images_that_are_not_augmented_are_the_sources_own(tmp_path):
+def test_stored_images_are_shown_unchanged_and_augmented_ones_as_the_policy_allows(tmp_path):
     made = arrays(tmp_path / "a.npz")
     found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("horizontal_flip",)))
     page = page_of(found, tmp_path / "page.html")
@@ -138,12 +138,12 @@ def test_given_mean_and_std_are_used_and_the_measured_ones_shown(tmp_path):
     np.testing.assert_allclose([float(v) for v in flags[2].split(",")], found.std, rtol=1e-5)
 
 
-# ── What is said ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Findings ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="module")
 def bad_folder(tmp_path_factory):
-    """Classes and files with names that are markup, a picture in train and in test, a copy, and a file of text."""
+    """A folder with class and file names that contain markup, an image in train and test, copies, and unreadable files."""
     root = tmp_path_factory.mktemp("data")
     for part in ("train", "val", "test"):
         pictures(root / part, ["<b>&\"'", "a$x_{$"], suffix="<i>.png")
@@ -162,10 +162,10 @@ def found(bad_folder):
 
 
 @pytest.mark.slow
-def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(found, bad_folder, tmp_path):
+def test_overlap_is_reported_first_and_names_are_escaped(found, bad_folder, tmp_path):
     page = page_of(found, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    assert re.search(r'</h1>\s*<p class="wrong">1 image is in train and in test', text)
+    assert re.search(r'</h1>\s*<p class="wrong">1 image is in both train and test', text)
     assert "i" not in page.tags
     assert "b" not in page.tags
     for expected in (
@@ -175,31 +175,31 @@ def test_overlap_comes_first_and_in_red_and_everything_is_named_and_escaped(foun
         "train: train/a$x_{$/more.png",
         "labels differ: <b>&\"', a$x_{$",
         "train/a$x_{$/text<i>.png",
-        "not a picture that can be decoded",
-        "Train has 12 different images among 14",
+        "not an image that can be decoded",
+        "Train has 12 distinct images among 14",
         "2 images can't be read",
         "PNG, RGB: 39",
         "data.augment=('horizontal_flip',)",
-        "(from 16 training images at the network's size)",
+        "measured on 16 training images resized to the network input",
     ):
         assert expected in page.text
     assert page.tags.count("svg") == 2  # classes, sizes
 
 
-def test_examples_whose_names_begin_alike_are_told_apart(tmp_path):
+def test_examples_whose_names_begin_alike_are_shown_by_the_end_of_the_name(tmp_path):
     for path in pictures(tmp_path, ["a", "b"], many=15).glob("*/*.png"):
         path.rename(path.with_name(f"DSC_of_a_long_journey_{path.name}"))
     page = page_of(data_found.examine(config(name="folder", root=str(tmp_path))), tmp_path / "page.html")
     assert len(set(re.findall(r"…\w+_\d+\.png", page.text))) > 2
 
 
-def test_rectangular_inputs_keep_their_proportions_and_say_which_side_is_which(tmp_path):
+def test_rectangular_inputs_keep_their_proportions_and_state_the_order_of_the_sides(tmp_path):
     root = pictures(tmp_path / "photos", ["a", "b"], many=12)  # of 40 to 59 pixels
     found = data_found.examine(config(name="folder", root=str(root), image_size=(24, 48)))
     page = page_of(found, tmp_path / "page.html")
-    assert "Network's input, height×width24×48×3" in page.text
+    assert "Input (H×W×C)24×48×3" in page.text
     sizes = [image.shape[:2] for image in found.inspection.readable]
-    assert f"{sum(width < 48 for _, width in sizes)} images are smaller than the 48×24 pixels" in page.text
+    assert f"{sum(width < 48 for _, width in sizes)} images are smaller than the network input (48×24 pixels)" in page.text
     shown = re.findall(r'<img class=pixels width="(\d+)" height="(\d+)"', (tmp_path / "page.html").read_text())
     assert ("112", "56") in shown
     bars = figures.size_scatter(sizes, (24, 48)).axes[1].patches
@@ -215,7 +215,7 @@ def test_findings_are_plain_values_with_the_known_numbers(found):
     assert findings["readable"] == {"train": 14, "validation": 12, "test": 13}
     assert findings["distinct"] == {"train": 12, "validation": 12, "test": 13}
     assert [len(group) for group in findings["identical"]] == [3, 2]
-    assert [file["reason"] for file in findings["unreadable"]] == ["an empty file", "not a picture that can be decoded"]
+    assert [file["reason"] for file in findings["unreadable"]] == ["the file is empty", "not an image that can be decoded"]
     shapes = [image.shape[:2] for image in found.inspection.readable]
     areas = sorted(h * w for h, w in shapes)
     for which, area in (("smallest", areas[0]), ("largest", areas[-1])):
@@ -232,21 +232,21 @@ def test_imbalance_and_missing_classes_are_named(tmp_path):
     labels = {"train_labels": np.array([0] * 16 + [1] * 4), "test_labels": np.zeros(6, int)}
     labels["val_labels"] = np.arange(6) % 2
     arrays(tmp_path / "a.npz", **labels)
-    said = data_findings.findings(data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"))))["imbalance"]
-    assert said.startswith('imbalanced: 4.0 times as many training images of "0" (16) as of "1" (4)')
-    assert "right in 80.00 % of training" in said
-    assert "test has no image of 1" in said
+    text = data_findings.findings(data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"))))["imbalance"]
+    assert text.startswith('imbalanced: 4.0 times as many training images of "0" (16) as of "1" (4)')
+    assert "always predicting the most frequent class gives 80.00% accuracy on the training set" in text
+    assert "test has no image of 1" in text
 
 
-def test_several_labels_an_image_and_two_channels(tmp_path):
+def test_several_labels_per_image_and_two_channels(tmp_path):
     several = {f"{part}_labels": RNG.integers(0, 2, (n, 4)) for part, n in (("train", 20), ("val", 6), ("test", 6))}
     arrays(tmp_path / "a.npz", shape=(8, 8, 2), **several)
     found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz")))
     assert list(data_findings.findings(found)["classes"]["train"].values()) == several["train_labels"].sum(axis=0).tolist()
     page = page_of(found, tmp_path / "page.html")
-    assert "All are 8×8 pixels, width by height (2 channels: 32)." in page.text
-    assert "No image is in more than one of train, validation, test." in page.text
-    assert "Nothing is augmented" in page.text
+    assert "All images are 8×8 pixels, width × height (2 channels: 32)." in page.text
+    assert "No image is in more than one split (train, validation, test)." in page.text
+    assert "No augmentation: " in page.text
 
 
 @pytest.mark.parametrize(("num_classes", "named"), [(40, True), (41, False), (200, False)])
@@ -259,13 +259,13 @@ def test_bars_of_many_classes_are_sorted_and_have_no_names(num_classes, named):
     assert lengths == (list(range(num_classes)) if named else list(range(num_classes))[::-1])
 
 
-def test_a_sample_is_said_on_the_page(tmp_path):
+def test_page_and_text_state_the_size_of_a_sample(tmp_path):
     found = data_found.examine(config(name="folder", root=str(pictures(tmp_path / "d", "ab", 20))), sample=10)
     page = page_of(found, tmp_path / "page.html")
     seen = len(found.inspection.seen)
     assert 8 <= seen <= 10
-    assert f"is of {seen} of them" in page.text
-    assert f"looked at: {seen} of them" in data_findings.as_text(data_findings.findings(found))
+    assert f"is based on {seen} of them" in page.text
+    assert f"examined: {seen} of them" in data_findings.as_text(data_findings.findings(found))
 
 
 # ── The command ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -309,15 +309,15 @@ SCENE_NAMES = ("<sky>", "road", "car")
 
 
 def scenes(path, **changes):
-    """An .npz of images of 9×12 pixels, black but for one box, white in its map's class."""
+    """Writes an .npz of random images of 9×12 pixels with a map and one box each; the box is class 2 in the map."""
     made = {"class_names": np.array(SCENE_NAMES)}
     for part, many in (("train", 12), ("val", 4), ("test", 4)):
         low = RNG.integers(0, [6, 4], (many, 2))
         boxes = np.concatenate([low, low + RNG.integers(3, 6, (many, 2))], axis=1)[:, None]
         maps = np.zeros((many, 9, 12), np.uint8)
         maps[:, 0] = 255
-        for one, ((x0, y0, x1, y1),) in zip(maps, boxes, strict=True):
-            one[y0:y1, x0:x1] = 2
+        for map_, ((x0, y0, x1, y1),) in zip(maps, boxes, strict=True):
+            map_[y0:y1, x0:x1] = 2
         made |= {f"{part}_images": RNG.integers(0, 256, (many, 9, 12, 3), dtype=np.uint8)}
         made |= {f"{part}_map": maps, f"{part}_boxes": boxes, f"{part}_classes": np.full((many, 1), 2)}
     np.savez(path, **made | changes)
@@ -334,21 +334,21 @@ def test_pixels_and_boxes_are_counted_per_class(tmp_path):
         assert findings["targets"]["map"]["classes"][part] == pixels
         assert findings["targets"]["boxes"]["classes"][part] == {"<sky>": 0, "road": 0, "car": len(made[f"{name}_boxes"])}
     text = data_findings.as_text(findings)
-    assert 'classes in maps, by pixels: 3; imbalanced: no training pixel of "road"' in text
+    assert 'classes of maps (pixels): 3; imbalanced: no training pixel of "road"' in text
     share = (made["train_map"] == 0).sum() / (made["train_map"] != 255).sum()
-    assert f"always guessing the commonest class is right in {100 * share:.2f} % of training" in text
+    assert f"always predicting the most frequent class gives {share:.2%} accuracy on the training set" in text
     assert 'classes of boxes: 3; imbalanced: no training box of "<sky>", 12 of "car"' in text
     page = page_of(found, tmp_path / "page.html")
     assert "sky" not in page.tags
-    assert "Classes in maps, by pixels" in page.text
-    assert "Classes of boxes" in page.text
+    assert "Classes of segmentation maps, in pixels" in page.text
+    assert "Classes of bounding boxes" in page.text
     assert page.tags.count("svg") == 2
 
 
 @pytest.mark.slow
 def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path):
     made = scenes(tmp_path / "a.npz")
-    for part in ("train", "val", "test"):  # the map can be told from the pixels
+    for part in ("train", "val", "test"):  # pixel values encode the map
         made[f"{part}_images"] = np.repeat(
             np.where(made[f"{part}_map"] == 255, 200, made[f"{part}_map"] * 10 + 10)[..., None], 3, 3
         )
@@ -368,7 +368,7 @@ def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path)
                 assert (targets["map"][max(y0, 1) : y1, x0:x1] == 2)[1:].all()
 
 
-def test_what_mixes_images_is_refused_for_maps_and_boxes(tmp_path):
+def test_operations_that_mix_images_are_refused_for_maps_and_boxes(tmp_path):
     scenes(tmp_path / "a.npz")
     with pytest.raises(UserError, match=r"data\.augment: mixup mixes images"):
         data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("mixup",)))

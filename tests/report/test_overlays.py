@@ -8,7 +8,7 @@ from jaxcnn.report import overlays
 RNG = np.random.default_rng(0)
 
 
-def test_colors_are_fixed_distinct_and_no_gray():
+def test_colors_are_fixed_and_distinct_and_not_gray():
     colors = overlays.class_colors(21)
     np.testing.assert_array_equal(overlays.class_colors(255)[:21], colors)
     assert colors.dtype == np.uint8
@@ -17,7 +17,7 @@ def test_colors_are_fixed_distinct_and_no_gray():
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_map_blends_each_class_by_one_share_and_leaves_void_pixels(channels):
+def test_map_is_blended_with_constant_opacity_except_for_void_pixels(channels):
     image = RNG.integers(0, 256, (20, 30, channels), dtype=np.uint8)
     classes = RNG.choice([0, 3, 255], (20, 30)).astype(np.uint8)
     before = image.copy()
@@ -30,14 +30,14 @@ def test_map_blends_each_class_by_one_share_and_leaves_void_pixels(channels):
         np.testing.assert_allclose(drawn[classes == k] - color, 0.55 * (plain[classes == k] - color), atol=0.51)
 
 
-def test_map_of_another_size_or_of_unknown_classes_is_refused():
+def test_map_with_another_size_or_unknown_classes_is_refused():
     image = np.zeros((4, 6, 3), np.uint8)
     for classes in (np.zeros((6, 4), np.uint8), np.full((4, 6), 5, np.uint8)):
         with pytest.raises(ValueError, match="a map"):
             overlays.draw_map(image, classes, 5)
 
 
-def test_boxes_are_outlined_in_the_color_of_their_class_with_a_name_and_none_where_there_is_no_box():
+def test_boxes_are_outlined_in_the_color_of_their_class_with_its_name_and_rows_without_a_box_are_skipped():
     image = np.full((120, 160, 3), 128, np.uint8)
     boxes = np.array([[40, 50, 100, 110], [5, 5, 20, 20]], np.float32)
     drawn = overlays.draw_boxes(image, boxes, np.array([2, -1]), ("ant", "bee", "chât"))
@@ -47,11 +47,11 @@ def test_boxes_are_outlined_in_the_color_of_their_class_with_a_name_and_none_whe
     assert (drawn[52:108, 42:98] == 128).all()  # inside
     assert (drawn[:30] == 128).all()  # no second box
     name = (drawn[35:50, 40:80] == color).all(axis=2)
-    assert 0.1 < name.mean() < 0.95  # letters on a ground of the colour
+    assert 0.1 < name.mean() < 0.95  # letters on a background in the color of the class
     np.testing.assert_array_equal(drawn, overlays.draw_boxes(image, boxes, np.array([2, -1]), ("", "", "chat")))
 
 
-def test_names_at_the_border_stay_inside():
+def test_names_of_boxes_at_the_border_stay_inside_the_image():
     image = np.zeros((60, 80, 1), np.uint8)
     for box in ([0, 0, 80, 60], [60, 0, 80, 20], [0, 50, 10, 60]):
         drawn = overlays.draw_boxes(image, np.array([box], np.float32), np.array([0]), ("name",))
@@ -59,7 +59,7 @@ def test_names_at_the_border_stay_inside():
         assert ground.sum() > 150
 
 
-def test_caption_stands_below_the_image_which_stays_as_it_is():
+def test_caption_is_below_the_unchanged_image():
     image = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     drawn = overlays.draw_caption(image, ["97.20%  cat", "2.80%  a dog with a long name"])
     np.testing.assert_array_equal(drawn[:20, :30], image)

@@ -9,6 +9,7 @@ import pytest
 from common.child_processes import run
 from common.html_page import Page
 
+from jaxcnn.config import Config, changed, declarations, describe, flatten
 from jaxcnn.report import as_text, figures, network_section, summarize, write_report
 from jaxcnn.report.model_summary import Layer, total_counts
 from jaxcnn.tasks.classification import Classification
@@ -16,7 +17,7 @@ from jaxcnn.tasks.classification_sections import sections
 
 
 class ScaledBlock(nn.Module):
-    """A block that owns a parameter beside those of its children."""
+    """A block with a parameter in addition to those of its submodules."""
 
     filters: int
 
@@ -55,7 +56,7 @@ def count(tree):
 
 
 @pytest.mark.slow
-def test_rows_of_the_summary_add_up_to_what_init_makes():
+def test_rows_of_the_summary_add_up_to_the_initial_variables():
     layers = summarize(Network(), (9, 12, 3))
     variables = Network().init(jax.random.key(0), jnp.zeros((2, 9, 12, 3)), train=False)
     assert sum(layer.parameters for layer in layers) == count(variables["params"])
@@ -164,11 +165,11 @@ def report(path, num_classes=3, names=None, kind="multiclass", **changes):
 def test_page_has_its_figures_tables_and_numbers(tmp_path):
     page = report(tmp_path / "report.html")
     assert page.tags.count("svg") == 3  # curves, confusion matrix, mistakes
-    mistakes = int(re.search(r"(\d+) of \d+ wrong among 40 examples", page.text)[1])
-    # one picture a mistake, the matrix, its colour bar
+    mistakes = int(re.search(r"(\d+) mistakes in 40 examples: true class → predicted class", page.text)[1])
+    # one image per mistake, the matrix, and its color bar
     assert sum(load.startswith("data:image/png") for load in page.loads) == mistakes + 2
     for expected in (
-        "98.76 %",
+        "98.76%",
         "1 h 6 min",
         "61,706",
         "versions.jax",
@@ -177,13 +178,13 @@ def test_page_has_its_figures_tables_and_numbers(tmp_path):
         "<lenet5>",
         "Dense_0 (Dense)",
         "(None, 10)",
-        "validation, EMA",
+        "validation (EMA)",
     ):
         assert expected in page.text
     assert page.tags.count("table") == 4  # classes, model, result, settings
 
 
-def test_class_names_are_escaped_and_are_no_formulas(tmp_path):
+def test_class_names_are_escaped_and_not_parsed_as_formulas(tmp_path):
     names = ["<b>& -->", "a$x_{$", "<script>x()</script>"]
     page = report(tmp_path / "report.html", names=names)
     assert "script" not in page.tags
@@ -192,11 +193,17 @@ def test_class_names_are_escaped_and_are_no_formulas(tmp_path):
         assert page.text.count(name) >= 3  # both sides of the matrix and the table
 
 
-def test_settings_that_are_not_json_stand_as_they_are(tmp_path):
-    assert (
-        "model.name = lenet5  # <the> model"
-        in report(tmp_path / "r.html", config_text="model.name = lenet5  # <the> model").text
-    )
+def test_settings_of_a_run_are_a_table_of_names_values_and_meanings(tmp_path):
+    page = report(tmp_path / "r.html", config_text=describe(changed(Config(), {"model.name": "<lenet5>"})))
+    assert page.tags.count("table") == 4
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", (tmp_path / "r.html").read_text())
+    values = {name: (value, meaning) for name, value, meaning in rows}
+    assert values["model.name"] == ("&#x27;&lt;lenet5&gt;&#x27;", declarations()["model.name"].about.meaning)
+    assert values.keys() >= flatten(Config()).keys()
+
+
+def test_settings_in_another_form_are_shown_unchanged(tmp_path):
+    assert "the <model> is\n lenet5" in report(tmp_path / "r.html", config_text="the <model> is\n lenet5").text
 
 
 def test_a_perfect_network_has_no_mistakes(tmp_path):
@@ -205,7 +212,7 @@ def test_a_perfect_network_has_no_mistakes(tmp_path):
     assert page.tags.count("svg") == 2
 
 
-def test_worst_mistakes_are_the_surest_ones(tmp_path):
+def test_mistakes_are_sorted_by_their_probability(tmp_path):
     shown = []
 
     def image_at(index):
@@ -215,8 +222,8 @@ def test_worst_mistakes_are_the_surest_ones(tmp_path):
     logits = np.array([[0.0, 3.0], [0.0, 9.0], [5.0, 0.0], [0.0, 6.0]])
     page = report(tmp_path / "r.html", 2, label=np.array([0, 0, 0, 0]), logits=logits, image_at=image_at)
     assert shown == [1, 3, 0]
-    assert "100.0 %" in page.text
-    assert "95.3 %" in page.text  # 1 / (1 + e⁻³)
+    assert "100.0%" in page.text
+    assert "95.3%" in page.text  # 1 / (1 + e⁻³)
 
 
 @pytest.mark.slow
@@ -224,7 +231,7 @@ def test_worst_mistakes_are_the_surest_ones(tmp_path):
 def test_more_classes_than_a_matrix_can_show_become_a_table_of_pairs(tmp_path, num_classes, svgs):
     page = report(tmp_path / "r.html", num_classes)
     assert page.tags.count("svg") == svgs
-    assert ("most often taken for others" in page.text) == (num_classes > 20)
+    assert ("Most frequent confusions" in page.text) == (num_classes > 20)
 
 
 def test_multilabel_page_has_no_confusion_matrix(tmp_path):
@@ -233,14 +240,14 @@ def test_multilabel_page_has_no_confusion_matrix(tmp_path):
     page = report(tmp_path / "r.html", 2, kind="multilabel", label=labels, logits=logits, names=["cat", "dog"])
     assert "Confusion matrix" not in page.text
     assert "no dog → dog" in page.text
-    assert "88.1 %" in page.text  # the sigmoid of 2
+    assert "88.1%" in page.text  # the sigmoid of 2
 
 
 def test_binary_page(tmp_path):
     labels, logits = np.array([1, 1, 1]), np.array([[1.0], [2.0], [-1.0]])
     page = report(tmp_path / "r.html", 2, kind="binary", label=labels, logits=logits, names=["healthy", "ill"])
     assert "ill → healthy" in page.text
-    assert "73.1 %" in page.text  # the sigmoid of 1
+    assert "73.1%" in page.text  # the sigmoid of 1
 
 
 def test_page_of_a_run_that_recorded_nothing(tmp_path):
@@ -255,12 +262,12 @@ def test_page_of_a_run_that_recorded_nothing(tmp_path):
     assert page.text.count("not recorded") == 2
 
 
-def test_page_of_a_network_that_went_to_nan(tmp_path):
+def test_page_of_a_network_whose_logits_are_nan(tmp_path):
     page = report(tmp_path / "r.html", logits=np.full((40, 3), np.nan))
-    assert "nan %" in page.text
+    assert "nan%" in page.text
 
 
-def test_a_failed_report_leaves_the_old_one(tmp_path):
+def test_a_failed_report_leaves_the_existing_one_unchanged(tmp_path):
     path = tmp_path / "report.html"
     report(path)
     before = path.read_bytes()
@@ -287,17 +294,17 @@ def test_long_history_is_drawn_as_means():
     np.testing.assert_allclose(line.get_ydata(), 0.5)
 
 
-def test_photos_are_reduced_on_the_sheet():
+def test_large_images_are_reduced_in_the_figure_of_mistakes():
     photo = np.zeros((600, 800, 3), np.uint8)
-    sheet = figures.worst_mistakes([photo] * 30, ["a"] * 30, ["b"] * 30, [0.5] * 30)
-    pictures = [picture for axes in sheet.axes for picture in axes.images]
-    assert len(pictures) == 25
-    assert pictures[0].get_size() == (192, 256)
+    sheet = figures.confident_mistakes([photo] * 30, ["a"] * 30, ["b"] * 30, [0.5] * 30)
+    images = [image for axes in sheet.axes for image in axes.images]
+    assert len(images) == 25
+    assert images[0].get_size() == (192, 256)
 
 
 @pytest.mark.parametrize("shape", [(20, 60, 3), (60, 20, 1), (100, 300, 3)])
-def test_rectangular_images_keep_their_proportions_on_the_sheet(shape):
-    sheet = figures.worst_mistakes([np.zeros(shape, np.uint8)] * 3, ["a"] * 3, ["b"] * 3, [0.5] * 3)
+def test_rectangular_images_keep_their_proportions_in_the_figure_of_mistakes(shape):
+    sheet = figures.confident_mistakes([np.zeros(shape, np.uint8)] * 3, ["a"] * 3, ["b"] * 3, [0.5] * 3)
     sheet.draw_without_rendering()
     for axes in sheet.axes[:3]:
         box = axes.get_window_extent()

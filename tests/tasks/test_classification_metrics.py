@@ -40,7 +40,7 @@ def test_binary_probability_is_the_two_class_softmax_of_zero_and_the_logit():
     np.testing.assert_allclose(metrics.probabilities(logits, "binary"), two, rtol=1e-6)
 
 
-def test_accuracy_by_hand():
+def test_accuracy_of_small_examples():
     logits = np.array([[1.0, 2, 0], [3, 1, 2], [0, 0, 1], [5, 4, 3]])
     assert metrics.accuracy(logits, np.array([1, 0, 2, 2]), "multiclass") == 0.75
     assert metrics.accuracy(np.array([[0.1], [-0.1], [0.0], [9.0]]), np.array([1, 0, 0, 0]), "binary") == 0.75
@@ -48,7 +48,7 @@ def test_accuracy_by_hand():
     assert metrics.accuracy(decisions, np.array([[1, 0], [0, 1], [0, 1]]), "multilabel") == pytest.approx(4 / 6)
 
 
-def test_nan_is_never_right():
+def test_nan_counts_as_wrong():
     logits = np.array([[np.nan, 0.0], [np.nan, np.nan], [1.0, 0.0]])
     labels = np.array([0, 0, 0])
     assert metrics.accuracy(logits, labels, "multiclass") == pytest.approx(1 / 3)
@@ -58,9 +58,9 @@ def test_nan_is_never_right():
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 7])
-def test_top_k_accuracy_is_that_of_sklearn(k):
+def test_top_k_accuracy_equals_that_of_sklearn(k):
     logits, labels = random_problem()
-    # sklearn warns that k = K is always 1, so that one is known without it
+    # sklearn warns that the result for k = K is always 1, so it is not called for that.
     expected = top_k_accuracy_score(labels, logits, k=k, labels=range(7)) if k < 7 else 1.0
     assert metrics.top_k_accuracy(logits, labels, k) == pytest.approx(expected)
 
@@ -70,10 +70,10 @@ def test_top_1_is_the_accuracy():
     assert metrics.top_k_accuracy(logits, labels, 1) == metrics.accuracy(logits, labels, "multiclass")
 
 
-def test_a_network_that_answers_the_same_for_every_class_is_not_right():
+def test_equal_logits_for_all_classes_count_as_wrong():
     labels = np.arange(10)
     assert metrics.top_k_accuracy(np.zeros((10, 10)), labels, 5) == 0
-    assert metrics.accuracy(np.zeros((10, 10)), labels, "multiclass") == 0.1  # argmax says class 0
+    assert metrics.accuracy(np.zeros((10, 10)), labels, "multiclass") == 0.1  # argmax returns class 0
 
 
 def test_a_tie_at_the_edge_of_the_top_k_counts_against_the_network():
@@ -82,7 +82,7 @@ def test_a_tie_at_the_edge_of_the_top_k_counts_against_the_network():
     assert metrics.top_k_accuracy(logits, np.array([1]), 3) == 1
 
 
-def test_per_class_by_hand():
+def test_per_class_metrics_of_a_small_example():
     predicted = np.array([0, 0, 1, 1, 1])
     rows = metrics.per_class(np.eye(3)[predicted], np.array([0, 1, 1, 1, 0]), "multiclass", ["a", "b", "c"])
     assert [row["name"] for row in rows] == ["a", "b", "c"]
@@ -114,12 +114,12 @@ def test_confusion_matrix_counts_labels_in_rows():
     assert np.trace(found) / found.sum() == metrics.accuracy(logits, labels, "multiclass")
 
 
-def test_confusion_matrix_has_every_class_where_labels_have_one():
+def test_confusion_matrix_has_all_classes_if_labels_have_only_one():
     np.testing.assert_array_equal(metrics.confusion_matrix(np.eye(3), np.array([0, 0, 0]), "multiclass")[0], [1, 1, 1])
     np.testing.assert_array_equal(metrics.confusion_matrix(np.ones((4, 1)), np.ones(4, int), "binary"), [[0, 0], [0, 4]])
 
 
-def test_bfloat16_logits_are_taken():
+def test_bfloat16_logits_are_accepted():
     logits, labels = random_problem()
     half = logits.astype(ml_dtypes.bfloat16)
     assert metrics.probabilities(half, "multiclass").dtype == np.float32

@@ -85,7 +85,7 @@ def test_class_weights_weigh_the_smoothed_loss_of_an_example_by_its_own_class():
     close(make_loss(config, "multiclass", K)(LOGITS, LABELS), expected)
 
 
-def test_batch_in_which_every_example_weighs_nothing_has_no_loss_and_no_nan():
+def test_batch_of_examples_with_weight_0_has_loss_0_and_no_nan():
     loss = make_loss(settings(SOFTMAX, class_weights=WEIGHTS), "multiclass", K)
     value, gradient = jax.value_and_grad(loss)(jnp.asarray(LOGITS[:2]), jnp.array([2, 2]))
     assert value == 0
@@ -95,7 +95,7 @@ def test_batch_in_which_every_example_weighs_nothing_has_no_loss_and_no_nan():
 # ── Sigmoid ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_two_classes_have_one_logit_that_speaks_for_class_1():
+def test_two_classes_have_one_logit_which_is_that_of_class_1():
     losses = binary_cross_entropies(ONE[:, 0], TWO_CLASSES)
     close(LOSSES[SIGMOID](ONE, TWO_CLASSES), losses)
     close(make_loss(settings(SIGMOID), "binary", 2)(ONE, TWO_CLASSES), losses.mean())
@@ -118,7 +118,7 @@ def test_smoothing_draws_binary_targets_towards_one_half(labels):
     close(loss(LOGITS, labels), binary_cross_entropies(LOGITS, targets).mean())
 
 
-def test_class_weights_count_for_two_classes_too():
+def test_class_weights_apply_to_two_classes_too():
     weights = np.array([0.25, 3.0])[TWO_CLASSES]
     expected = (weights * binary_cross_entropies(ONE[:, 0], TWO_CLASSES)).sum() / weights.sum()
     close(make_loss(settings(SIGMOID, class_weights=(0.25, 3.0)), "binary", 2)(ONE, TWO_CLASSES), expected)
@@ -168,14 +168,14 @@ def test_mixture_of_many_classes_has_the_mixture_of_their_targets_and_weights(na
     close(jax.jit(make_loss(config, "multiclass", K))(LOGITS, SHARES), (losses * weight).sum() / weight.sum())
 
 
-def test_balanced_weights_of_two_classes_count_for_mixtures_too():
+def test_balanced_weights_of_two_classes_apply_to_mixtures_too():
     labels = np.array([0] * 9 + [1])
     given = make_loss(settings(SIGMOID, class_weights=(0.2, 1.8)), "binary", 2)
     balanced = make_loss(settings(SIGMOID, balance="inverse"), "binary", 2, labels)
     close(balanced(ONE, SHARE), given(ONE, SHARE))
 
 
-def test_mixture_is_predicted_right_by_its_largest_share():
+def test_label_of_a_mixture_is_its_largest_share():
     right = (ONE > 0) == (SHARE > 0.5)
     assert SHARE[N // 2] == 0.5, "the tie, which is negative"
     np.testing.assert_array_equal(correct(ONE, SHARE, "binary"), right[:, 0])
@@ -184,7 +184,7 @@ def test_mixture_is_predicted_right_by_its_largest_share():
     np.testing.assert_array_equal(correct(LOGITS, SHARES, "multiclass"), LOGITS.argmax(axis=1) == SHARES.argmax(axis=1))
 
 
-def test_evaluation_knows_neither_smoothing_nor_class_weights():
+def test_evaluation_uses_neither_smoothing_nor_class_weights():
     config = settings(SOFTMAX, label_smoothing=0.5, class_weights=WEIGHTS)
     close(LOSSES[config.name](LOGITS, LABELS), -log_softmax(LOGITS)[np.arange(N), LABELS])
 
@@ -207,7 +207,7 @@ def kind(labels, num_classes, loss):
         (SEVERAL[:, :2], 2, SIGMOID, "multilabel", 2),
     ],
 )
-def test_labels_and_loss_make_the_kind(labels, num_classes, loss, task, outputs):
+def test_labels_and_loss_determine_the_kind(labels, num_classes, loss, task, outputs):
     assert kind(labels, num_classes, loss) == task
     assert num_outputs(task, num_classes) == outputs
 
@@ -250,7 +250,7 @@ def test_class_weights_may_name_the_classes_in_any_order(tmp_path):
     assert given_class_weights(("a=b=1", "c, d=2"), ("a=b", "c, d")) == (1.0, 2.0)
 
 
-def test_prediction_is_right_by_the_largest_logit_or_by_its_sign():
+def test_prediction_is_the_largest_logit_or_its_sign():
     np.testing.assert_array_equal(correct(LOGITS, LABELS, "multiclass"), LOGITS.argmax(axis=1) == LABELS)
     np.testing.assert_array_equal(correct(ONE, TWO_CLASSES, "binary"), (ONE[:, 0] > 0) == TWO_CLASSES)
     np.testing.assert_allclose(correct(LOGITS, SEVERAL, "multilabel"), ((LOGITS > 0) == SEVERAL).mean(axis=1))

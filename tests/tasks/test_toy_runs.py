@@ -1,4 +1,4 @@
-"""What the trainer promises, for tasks with several phases, with collections, with a frozen teacher."""
+"""Tests of training, resuming and evaluation for tasks with several phases, additional collections, or a frozen teacher."""
 
 import dataclasses
 import json
@@ -29,7 +29,10 @@ MOVES = ("horizontal_flip", ("random_crop", {"pad": 2}), ("affine", {"degrees": 
 
 
 def config_of(task, scenes="", **changes):
-    """Twenty steps with evaluations, checkpoints and rows that do not coincide; `scenes` is a file with maps and boxes."""
+    """Returns a config of 20 steps whose evaluations, checkpoints and log rows do not coincide.
+
+    `scenes` is a file with maps and boxes.
+    """
     if task in OF_SCENES:
         changes = {
             "data.name": "arrays",
@@ -47,30 +50,30 @@ def config_of(task, scenes="", **changes):
 
 
 def outcome(workdir):
-    """(figures, rows without times)."""
+    """Returns the metrics and the log rows of a run without times."""
     summary = json.loads((workdir / "summary.json").read_text())
-    figures = {name: value for name, value in summary.items() if name.startswith(("test_", "tested", "params"))}
-    del figures["test_seconds"]
+    metrics = {name: value for name, value in summary.items() if name.startswith(("test_", "tested", "params"))}
+    del metrics["test_seconds"]
     rows = [{name: value for name, value in row.items() if name not in TIMES} for row in read_history(workdir)]
-    return figures, rows
+    return metrics, rows
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """A data set with maps and boxes."""
+    """Returns the file of a data set with maps and boxes."""
     toy_tasks.write_scenes(path := tmp_path_factory.mktemp("scenes") / "scenes.npz")
     return path
 
 
 @pytest.fixture(scope="module", params=TASKS)
 def run(request, tmp_path_factory, scenes):
-    """(task, folder, summary) of a whole run in this process."""
-    workdir = tmp_path_factory.mktemp("whole")
+    """Returns (task, folder, summary) of an uninterrupted run in this process."""
+    workdir = tmp_path_factory.mktemp("uninterrupted")
     return request.param, workdir, train.run(config_of(request.param, scenes), workdir, console=quiet()[0])
 
 
 def start(task, workdir, scenes):
-    """The same run in a process."""
+    """Starts the same run in a separate process."""
     file, call = workdir.parent / f"{task}.py", f"config_of({task!r}, {str(scenes)!r})"
     file.write_text(f"from tasks.test_toy_runs import config_of\n\n\ndef get_config():\n    return {call}\n")
     return experiment("train.py", f"--config={file}", f"--workdir={workdir}", cache=workdir.parent / "xla")
@@ -79,7 +82,7 @@ def start(task, workdir, scenes):
 @pytest.mark.slow
 @pytest.mark.process
 def test_run_that_was_killed_ends_with_the_same_bits(run, scenes, tmp_path):
-    task, whole, _ = run
+    task, uninterrupted, _ = run
     workdir = tmp_path / "run"
     for checkpoint in (4, 12):
         process = start(task, workdir, scenes)
@@ -92,38 +95,37 @@ def test_run_that_was_killed_ends_with_the_same_bits(run, scenes, tmp_path):
     code, out, err = finish(start(task, workdir, scenes))
     assert code == 0, out + err
     assert "resumed at step" in out or "nothing to do" in out
-    (figures, rows), (expected, expected_rows) = outcome(workdir), outcome(whole)
-    assert figures == expected
+    (metrics, rows), (expected, expected_rows) = outcome(workdir), outcome(uninterrupted)
+    assert metrics == expected
     np.testing.assert_equal(rows, expected_rows)  # NaN equals NaN
 
 
 @pytest.mark.slow
 def test_resumed_from_any_checkpoint_in_this_process_ends_with_the_same_bits(run, scenes, tmp_path):
-    task, whole, _ = run
-    workdir = shutil.copytree(whole, tmp_path / "run")
+    task, uninterrupted, _ = run
+    workdir = shutil.copytree(uninterrupted, tmp_path / "run")
     latest = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
     shutil.rmtree(workdir / "checkpoints" / str(latest))
     (workdir / "summary.json").unlink()
     train.run(config_of(task, scenes), workdir, console=quiet()[0])
-    (figures, rows), (expected, expected_rows) = outcome(workdir), outcome(whole)
-    assert figures == expected
+    (metrics, rows), (expected, expected_rows) = outcome(workdir), outcome(uninterrupted)
+    assert metrics == expected
     np.testing.assert_equal(rows, expected_rows)
 
 
 @pytest.mark.slow
-def test_figures_are_of_exactly_the_examples_whatever_the_batch_size(run, scenes, tmp_path):
+def test_metrics_are_of_exactly_the_examples_for_any_batch_size(run, scenes, tmp_path):
     task, workdir, summary = run
     trained = train.load_trained(workdir)
     assert summary["test_examples"] == (40 if task in OF_SCENES else 360)
     for size in (32, 7):
         config = changed(trained.config, {"evaluate.batch_size": size})
-        figures = train.evaluate(dataclasses.replace(trained, config=config))
-        for name, value in figures.items():
+        for name, value in train.evaluate(dataclasses.replace(trained, config=config)).items():
             assert summary[name] == pytest.approx(value, rel=1e-6), (size, name)
 
 
 @pytest.mark.slow
-def test_prediction_describes_each_picture(run, scenes, tmp_path):
+def test_prediction_describes_each_image(run, scenes, tmp_path):
     _, workdir, _ = run
     cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 40), 200, np.uint8))
     trained = train.load_trained(workdir)
@@ -148,7 +150,7 @@ def test_first_steps_on_eight_devices_are_those_of_one(run, scenes, tmp_path):
 
 
 def test_metrics_of_a_phase_that_is_skipped_are_not_averaged(tmp_path):
-    """The generator's turn is every other step: its row has the mean over the steps that it has."""
+    """The generator is trained in every other step. Its row has the mean over these steps only."""
     config = config_of("Gan", total="3steps", **{"log.every": "1steps", "evaluate.every": "3steps"})
     train.run(config, tmp_path, console=quiet()[0])
     rows = [row for row in read_history(tmp_path) if "gradient_norm" in row]
@@ -164,7 +166,7 @@ def test_frozen_collections_are_in_no_checkpoint(tmp_path):
     assert "teacher" in train.load_trained(workdir).variables
 
 
-def test_frozen_batch_norm_keeps_its_statistics_in_its_own_network_alone():
+def test_freezing_batch_norm_keeps_only_its_own_statistics():
     config = validate(config_of("Gan", total="2steps", **{"optimizer.freeze": ("^discriminator/norm/",)}))
     gan = prepare(config)
     state = gan.initial_state()

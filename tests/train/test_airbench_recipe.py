@@ -1,4 +1,4 @@
-"""airbench94's recipe: its optimiser against the original's formulas, and a run of it on few images."""
+"""The recipe of airbench94: its optimizer agrees with the formulas of the original, and a run on few images works."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ RNG = np.random.default_rng(0)
 
 
 def of_original(params, gradients, batch_size, rates, momentum, decays):
-    """torch.optim.SGD with Nesterov momentum on the gradient of the summed loss: one rate a step."""
+    """torch.optim.SGD with Nesterov momentum on the gradient of the summed loss, with one learning rate per step."""
     p, buffer = params.astype(np.float64), 0.0
     for gradient, rate in zip(gradients, rates, strict=True):
         g = batch_size * gradient.astype(np.float64) + decays * p
@@ -33,7 +33,7 @@ def of_original(params, gradients, batch_size, rates, momentum, decays):
     return p
 
 
-def test_optimizer_of_the_config_is_the_originals_up_to_the_step_where_the_first_bias_stops():
+def test_optimizer_equals_the_original_beyond_the_step_at_which_the_first_bias_stops():
     config = load_config(str(CONFIG))
     batch, total, first, steps = 2000, 200, 75, 78
     shapes = {
@@ -79,10 +79,10 @@ def test_optimizer_of_the_config_is_the_originals_up_to_the_step_where_the_first
     np.testing.assert_allclose(found["stage1_conv1"]["kernel"], kernel_of(filters, (3, 3, 4, 6)), atol=1e-4)
 
 
-def test_form_for_gpus_computes_in_bfloat16_and_no_other_is_known():
+def test_variant_for_gpus_computes_in_bfloat16_and_unknown_ones_are_refused():
     config = load_config(f"{CONFIG}:bfloat16")
     assert config.model.dtype == config.optimizer.muon_dtype == "bfloat16"
-    with pytest.raises(UserError, match=r"airbench94\.py:float16: no such type; there are"):
+    with pytest.raises(UserError, match=r"airbench94\.py:float16: expected \"float32\" or \"bfloat16\""):
         load_config(f"{CONFIG}:float16")
 
 
@@ -92,7 +92,7 @@ def few(tmp_path):
 
 
 @pytest.mark.slow
-def test_run_whitens_by_the_first_images_and_keeps_those_filters(few, tmp_path):
+def test_whitening_filters_are_computed_from_the_first_images_and_kept(few, tmp_path):
     images = np.load(few.data.root)["train_images"][:50]
     expected = whiten((images / 255 - np.array(few.data.mean)) / np.array(few.data.std))
     summary = train.run(few, tmp_path / "run", console=quiet()[0])
@@ -105,7 +105,7 @@ def test_run_whitens_by_the_first_images_and_keeps_those_filters(few, tmp_path):
         assert 0 < summary[f"{part}_seconds"] < summary["wall_seconds"] - summary["compile_seconds"]
 
 
-def test_first_layer_is_the_same_whatever_the_seed_and_all_else_is_not(few):
+def test_only_the_first_layer_is_independent_of_the_seed(few):
     one, other = (prepare(changed(few, {"seed": seed})).initial_state().variables["params"] for seed in (0, 1))
     np.testing.assert_array_equal(one["stem_conv"]["kernel"], other["stem_conv"]["kernel"])
     for layer, name in (("stem_conv", "bias"), ("head", "kernel")):
@@ -118,11 +118,11 @@ def test_first_layer_is_the_same_whatever_the_seed_and_all_else_is_not(few):
         ({"model.name": "lenet5", "model.whiten": 10}, "model.whiten: the first layer of lenet5 is not a whitening layer"),
         (
             {"model.name": "common.narrow_airbench:Narrow", "model.whiten": 1_438},
-            "model.whiten: 1,438 images, but there are 1,293 to",
+            "model.whiten: 1,438 images are needed, but the training set has 1,293",
         ),
     ],
 )
-def test_whitening_that_can_not_be_is_refused(changes, message):
+def test_impossible_whitening_is_refused(changes, message):
     base = {"data.image_size": 32, "devices": 1}
     with pytest.raises(UserError, match=f"^{message}"):
         prepare(changed(default_config(), base | changes))

@@ -1,4 +1,4 @@
-"""Damage of every kind is noticed, said, and passed over; what is not damage is refused, and nothing is changed."""
+"""Damaged checkpoints are detected and skipped with a warning. Other errors are refused, and no file is changed."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def state_at(step, devices=1, filters=4):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Checkpoints of the steps 1, 2 and 3; 1 is the best."""
+    """A folder with checkpoints of the steps 1, 2 and 3, of which 1 is the best."""
     tmp_path = tmp_path / "checkpoints"
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def restored(folder, **template):
-    """(step restored or None, what was said)."""
+    """Returns (restored step or None, warnings)."""
     said = []
     checkpoints = Checkpoints(folder, warn=said.append)
     try:
@@ -59,7 +59,7 @@ def test_latest_and_best_are_kept(tmp_path):
     checkpoints.close()
 
 
-def test_state_survives_the_donation_of_what_was_saved(tmp_path):
+def test_saved_state_is_intact_after_its_buffers_are_donated(tmp_path):
     checkpoints, state = Checkpoints(tmp_path), state_at(5)
     checkpoints.save(state, {"note": 5}, best_step=None)
     jax.jit(lambda s: jax.tree.map(lambda x: x * 0, s), donate_argnums=0)(state)
@@ -73,19 +73,19 @@ def test_state_saved_on_one_device_is_restored_on_eight(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "item"), [("flipped", ""), ("cut", "variables"), ("gone", "training")])
-def test_damage_to_any_file_is_harmless_or_said(folder, how, item):
-    """Whatever file of the last checkpoint is damaged: its state is restored unchanged, or the one before it, and said."""
-    outcomes, whole_folder = set(), folder
+def test_damage_to_any_file_is_harmless_or_reported(folder, how, item):
+    """After damage to any file, the last state is restored unchanged, or the previous one with a warning."""
+    outcomes, original_folder = set(), folder
     for number, name in enumerate(p for p in sorted((folder / "3" / item).rglob("*")) if p.is_file() and p.stat().st_size):
-        folder = shutil.copytree(whole_folder, whole_folder.parent / str(number) / "checkpoints")
-        path = folder / name.relative_to(whole_folder)
-        whole = path.read_bytes()
+        folder = shutil.copytree(original_folder, original_folder.parent / str(number) / "checkpoints")
+        path = folder / name.relative_to(original_folder)
+        content = path.read_bytes()
         if how == "gone":
             path.unlink()
         else:
-            middle = len(whole) // 2
+            middle = len(content) // 2
             path.write_bytes(
-                whole[:middle] if how == "cut" else whole[:middle] + bytes([whole[middle] ^ 64]) + whole[middle + 1 :]
+                content[:middle] if how == "cut" else content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
             )
         step, said = restored(folder)
         assert (step, bool(said)) in {(3, False), (2, True)}, (path, said)
@@ -98,7 +98,7 @@ def test_damage_to_any_file_is_harmless_or_said(folder, how, item):
     assert 2 in outcomes
 
 
-def test_checkpoint_cut_off_while_it_was_written_does_not_count(folder):
+def test_incompletely_written_checkpoint_is_ignored(folder):
     (folder / "3").rename(folder / "3.orbax-checkpoint-tmp")
     assert restored(folder) == (2, [])
 
@@ -111,7 +111,7 @@ def test_folder_whose_checkpoints_are_all_damaged_is_refused(folder):
         restored(folder)
 
 
-def test_damaged_checkpoints_are_set_aside_whole_and_their_steps_are_saved_again(folder):
+def test_damaged_checkpoints_are_moved_completely_and_their_steps_are_saved_again(folder):
     aside = folder.with_name("checkpoints.damaged")
     for names in (["3"], ["3", "3.1"]):
         damaged = folder / "3" / "meta" / "metadata"
@@ -129,7 +129,7 @@ def test_damaged_checkpoints_are_set_aside_whole_and_their_steps_are_saved_again
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"note": 3}', "\0\0", '{"checksums": [], "best_step": 1}'])
-def test_checkpoint_whose_meta_is_none_is_passed_over(folder, content):
+def test_checkpoint_with_invalid_meta_is_skipped(folder, content):
     (folder / "3" / "meta" / "metadata").write_text(content)
     step, said = restored(folder)
     assert step == 2
@@ -162,18 +162,21 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
 
 
-def test_checkpoint_of_another_model_is_refused_and_stays(folder):
+def test_checkpoint_of_another_model_is_refused_and_not_changed(folder):
     before = contents(folder)
     with pytest.raises(UserError) as refusal:
         restored(folder, filters=5)
     message = str(refusal.value)
     assert "checkpoint 3 does not fit" in message
-    assert "variables/params/conv/kernel is float32 (3, 3, 2, 4) there, float32 (3, 3, 2, 5) here" in message
+    assert (
+        "variables/params/conv/kernel is float32 (3, 3, 2, 4) in the checkpoint, but float32 (3, 3, 2, 5) in the code"
+        in message
+    )
     assert contents(folder) == before
 
 
 @pytest.mark.parametrize("how", ["error of the system", "words of tensorstore", "a file that can't be read"])
-def test_checkpoint_that_can_not_be_read_now_is_refused_and_stays(folder, how, monkeypatch):
+def test_checkpoint_that_can_not_be_read_now_is_refused_and_not_changed(folder, how, monkeypatch):
     before = contents(folder)
     checkpoints = Checkpoints(folder)
 
@@ -195,7 +198,7 @@ def test_checkpoint_that_can_not_be_read_now_is_refused_and_stays(folder, how, m
     assert restored(folder) == (3, [])
 
 
-def test_reader_leaves_a_damaged_checkpoint_where_it_is(folder):
+def test_reader_does_not_move_a_damaged_checkpoint(folder):
     next((folder / "3" / "variables").rglob("manifest.ocdbt")).write_bytes(b"")
     said = []
     checkpoints = Checkpoints(folder, warn=said.append)
@@ -203,11 +206,11 @@ def test_reader_leaves_a_damaged_checkpoint_where_it_is(folder):
     assert checkpoints.restore_variables(3, state_at(0).variables) is None
     assert checkpoints.restore_variables(2, state_at(0).variables) is not None
     checkpoints.close()
-    assert len(said) == 1, "it is said once"
+    assert len(said) == 1, "the warning is repeated"
     assert checkpoints.steps() == [1, 2, 3]
 
 
-def test_folder_is_made_with_the_first_checkpoint(tmp_path):
+def test_folder_is_created_with_the_first_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert (checkpoints.steps(), checkpoints.latest_meta(), checkpoints.restore_latest(state_at(0))) == ([], None, None)
     checkpoints.wait()

@@ -53,7 +53,7 @@ def test_earlier_run_resumes(workdir):
         assert summary[name] == pytest.approx(value, rel=1e-3), name
     rows = read_history(workdir)
     assert [row["step"] for row in rows] == [row["step"] for row in expected["rows"]]
-    for row, of_whole in zip(rows, expected["rows"], strict=True):
-        assert row.keys() - TIMES == of_whole.keys()
-        for name, value in of_whole.items():
+    for row, expected_row in zip(rows, expected["rows"], strict=True):
+        assert row.keys() - TIMES == expected_row.keys()
+        for name, value in expected_row.items():
             assert row[name] == pytest.approx(value, rel=2e-3, abs=1e-4), (row["step"], name)

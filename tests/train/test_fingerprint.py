@@ -1,4 +1,4 @@
-"""Whatever examples, labels or classes a run is begun on, it goes on with no others; where they lie is free."""
+"""A run is resumed only with the same examples, labels and classes, but their location may change."""
 
 import shutil
 import time
@@ -19,7 +19,7 @@ PARTS = ("train", "val", "test")
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of train, val and test with the classes a, b and c of four pictures each."""
+    """A folder with train, val and test, each with the classes a, b and c of four images."""
     for part in PARTS:
         for label, name in enumerate("abc"):
             (tmp_path / "data" / part / name).mkdir(parents=True)
@@ -38,11 +38,11 @@ def prints(root, **changes):
     return fingerprint(data.load(validate(config(root, **changes)).data, 0))
 
 
-def test_folder_may_be_moved_copied_and_named_otherwise(pictures, tmp_path, monkeypatch):
+def test_folder_may_be_moved_copied_and_renamed(pictures, tmp_path, monkeypatch):
     before = prints(pictures)
     assert {part: of["examples"] for part, of in before.items()} == {"train": 12, "validation": 12, "test": 12}
     time.sleep(0.02)
-    copy = shutil.copytree(pictures, tmp_path / "elsewhere" / "copy", copy_function=shutil.copy)  # with other dates
+    copy = shutil.copytree(pictures, tmp_path / "elsewhere" / "copy", copy_function=shutil.copy)  # with new modification times
     monkeypatch.chdir(tmp_path)
     for root in (copy, f"{pictures}/", "data", "elsewhere/../data"):
         assert prints(root) == before, root
@@ -96,7 +96,7 @@ def grey(root):
         (reorder, 'classes removed: "a"; classes added: "d"'),
         (add, 'classes added: "aa"; train: 12 examples -> 16; validation: 12 examples -> 16; test: 12 examples -> 16'),
         (move_between_classes, "(test: 12 examples, but different ones, or in a different order or with different labels)"),
-        (swap_parts, "train: 12 examples, but other ones"),
+        (swap_parts, "train: 12 examples, but different ones"),
         (other_pixels, "mean of the images: "),
         (grey, "image_shape of the images: [32, 32, 3] -> [32, 32, 1]"),
     ],
@@ -113,7 +113,7 @@ def test_run_on_changed_data_is_refused_with_what_differs(pictures, tmp_path, ch
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["7"]
 
 
-def test_order_of_classes_counts(pictures, tmp_path):
+def test_order_of_classes_is_compared(pictures, tmp_path):
     npz = tmp_path / "few.npz"
     images, labels = np.zeros((30, 32, 32, 3), np.uint8) + np.arange(30, dtype=np.uint8)[:, None, None, None], np.arange(30) % 3
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
@@ -126,7 +126,7 @@ def test_order_of_classes_counts(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["label", "pixel", "count", "split", "none"])
-def test_images_in_memory_count_by_labels_pixels_and_split(tmp_path, change):
+def test_images_in_memory_are_compared_by_labels_pixels_and_split(tmp_path, change):
     rng = np.random.default_rng(0)
     arrays = {"train_images": rng.integers(0, 256, (50, 8, 8, 1), np.uint8), "train_labels": np.arange(50) % 5}
     arrays |= {"test_images": arrays["train_images"][:10].copy(), "test_labels": np.arange(10) % 5}
@@ -149,7 +149,7 @@ def test_images_in_memory_count_by_labels_pixels_and_split(tmp_path, change):
     ("old", "new", "differs"),
     [
         ((0.5, 0.25), [0.5, 0.25], False),
-        ([0.5, 0.25], (0.5, 0.25 * (1 + 1e-12)), False),  # sums in another order
+        ([0.5, 0.25], (0.5, 0.25 * (1 + 1e-12)), False),  # a different order of summation
         ([0.5, 0.25], [0.5, 0.251], True),
         ([0.5, 0.5], [0.5], True),
         ("area", "area", False),
@@ -158,11 +158,11 @@ def test_images_in_memory_count_by_labels_pixels_and_split(tmp_path, change):
         ({"low": 1}, {"low": 2}, True),
     ],
 )
-def test_preprocessing_of_whatever_form_is_compared(old, new, differs):
+def test_preprocessing_of_any_form_is_compared(old, new, differs):
     metas = [{"class_names": ["a"], "data": {}, "preprocessing": {"it": value}} for value in (old, new)]
     assert bool(data_differences(*metas)) == differs
 
 
-def test_random_crops_and_caches_do_not_count(pictures, tmp_path):
+def test_random_crops_and_caches_are_not_compared(pictures, tmp_path):
     changes = {"data.random_crop": ((0.5, 1.0), (1.0, 1.0)), "data.cache": "disk", "data.cache_folder": str(tmp_path)}
     assert prints(pictures, **changes) == prints(pictures)

@@ -1,4 +1,4 @@
-"""Rows of metrics.jsonl, and of the checkpoint where metrics.jsonl lacks them."""
+"""Rows of metrics.jsonl, and evaluations from the checkpoint that are missing there."""
 
 import json
 
@@ -16,7 +16,7 @@ ROWS = [TRAIN[0], VALIDATION[0], TRAIN[1], VALIDATION[1], TRAIN[2], VALIDATION[2
 
 
 def read(tmp_path, lines):
-    """(rows, what was said) of metrics.jsonl with these lines."""
+    """Returns (rows, warnings) of metrics.jsonl with these lines."""
     said = []
     (tmp_path / "metrics.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
     return read_history(tmp_path, said.append), said
@@ -29,7 +29,7 @@ def read(tmp_path, lines):
         b'{"step": "3", "epoch": 1.0}', b'{"step": true, "epoch": 1.0}', b'{"step": 3, "epoch": 1.0, "loss": [1]}', b"\xff\xfe",
     ],
 )  # fmt: skip
-def test_line_that_is_no_row_is_left_out_and_counted(tmp_path, line):
+def test_invalid_lines_are_skipped_and_counted(tmp_path, line):
     lines = [json.dumps(row).encode() for row in ROWS]
     rows, said = read(tmp_path, [*lines[:2], line, *lines[2:], line])
     assert rows == ROWS
@@ -37,7 +37,7 @@ def test_line_that_is_no_row_is_left_out_and_counted(tmp_path, line):
     assert "2 of 8 lines" in said[0]
 
 
-def test_last_line_cut_off_by_a_kill_is_no_loss(tmp_path):
+def test_incomplete_last_line_is_skipped_silently(tmp_path):
     said = []
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS) + '{"step": 40, "ep')
     assert read_history(tmp_path, said.append) == ROWS
@@ -50,7 +50,7 @@ def test_resumed_run_forgets_later_rows():
 
 
 @pytest.mark.parametrize("rows", [[], TRAIN, ROWS[:2], ROWS[4:], [{"step": 5, "epoch": 0.5, "validation_accuracy": 1.0}]])
-def test_evaluations_are_those_of_the_checkpoint_whatever_the_file_has(rows):
+def test_evaluations_are_those_of_the_checkpoint_for_any_file(rows):
     said = []
     history = resumed_history(rows, 30, VALIDATION, said.append)
     assert [row for row in history if "validation_accuracy" in row] == VALIDATION

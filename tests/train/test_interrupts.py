@@ -1,4 +1,4 @@
-"""Signals end a command in one line: at once, or after the current step where there are steps to save."""
+"""Signals end a command with one line: immediately, or after the current step if there are steps to save."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from common.child_processes import ROOT, finish
 from jaxcnn import signals
 from jaxcnn.train.interrupts import Interrupts
 
-# The main thread is inside C, as in the compiler, and runs no handler of Python's.
+# The main thread executes C code, as in the compiler, and runs no Python signal handlers.
 INSIDE_C = "print('ready', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
 
 
 def program(body, environment=()):
-    """A command whose main is `body`; returns once it is `ready`."""
+    """Starts a command whose main is `body`, and returns its process once it has printed `ready`."""
     imports = "import hashlib, os, signal, sys, time\nfrom jaxcnn import command"
     text = f"{imports}\ndef main(*_):\n {body}\ncommand.run(main)"
     process = child_processes.start("-c", text, env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment))
@@ -26,7 +26,7 @@ def program(body, environment=()):
 
 @pytest.mark.process
 @pytest.mark.parametrize("number", signals.STOPPING)
-def test_signal_ends_a_command_in_one_line_also_inside_the_compiler(number):
+def test_signal_ends_a_command_in_one_line_even_inside_the_compiler(number):
     process = program(INSIDE_C)
     process.send_signal(number)
     code, out, err = finish(process, timeout=60)
@@ -34,7 +34,7 @@ def test_signal_ends_a_command_in_one_line_also_inside_the_compiler(number):
 
 
 @pytest.mark.process
-def test_signal_lets_python_clean_up_without_a_word(tmp_path):
+def test_signal_lets_python_clean_up_silently(tmp_path):
     body = f"""
  import tempfile
  try:
@@ -88,7 +88,7 @@ def test_second_ctrl_c_ends_a_run_that_is_saving():
     process = program(body)
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "SIGINT\n"
-    process.send_signal(signal.SIGUSR1)  # no haste: the first one counts
+    process.send_signal(signal.SIGUSR1)  # the first signal determines the exit code
     time.sleep(0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -126,7 +126,7 @@ def send_ctrl_c():
 
 
 @pytest.mark.parametrize("number", signals.STOPPING)
-def test_in_a_notebook_a_run_with_steps_to_save_sees_the_signal(number):
+def test_in_a_notebook_a_run_with_steps_to_save_receives_the_signal(number):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
         interrupts.unsaved = True
@@ -153,7 +153,7 @@ def get_config():
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_signal_to_the_group_lets_the_run_save_before_its_readers_end(tmp_path, number):
+def test_signal_to_the_process_group_lets_the_run_save_before_its_workers_end(tmp_path, number):
     (tmp_path / "config.py").write_text(WORKERS)
     process = child_processes.experiment("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}")
     assert any(line.startswith("step ") for line in process.stdout)

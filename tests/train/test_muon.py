@@ -1,4 +1,4 @@
-"""Muon, and the optimiser of airbench, against the formulas in NumPy."""
+"""Muon and the optimizer of airbench, compared with their formulas in NumPy."""
 
 import jax
 import numpy as np
@@ -47,7 +47,7 @@ def test_newton_schulz_maps_singular_values_by_its_polynomial_and_keeps_their_ve
 
 
 @pytest.mark.slow
-def test_bfloat16_orthogonalises_as_well_as_its_precision_allows():
+def test_bfloat16_orthogonalizes_as_well_as_its_precision_allows():
     gradient = {name: normal(shape) for name, shape in SHAPES.items()}
     exact, rounded = (
         muon(gradient, muon_steps=3, muon_dtype=dtype).update(gradient, muon(gradient).init(gradient), gradient)[0]
@@ -61,7 +61,7 @@ def test_bfloat16_orthogonalises_as_well_as_its_precision_allows():
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_steps_of_muon_are_those_of_airbench(nesterov):
-    # airbench94_muon: b = μb + g; g + μb or b is orthogonalised; p · √out / |p| - γ · that
+    # airbench94_muon: b = μb + g; g + μb or b is orthogonalized; p · √out / |p| - γ · that
     def formula(p, gradients):
         p, buffer = matrix(p), 0.0
         for gradient in gradients:
@@ -90,7 +90,7 @@ def test_other_coefficients_and_the_factor_of_a_matrix_that_widens():
         muon(gradient, muon_coefficients=(1.0, 2.0))
 
 
-def test_kernels_of_one_shape_are_orthogonalised_as_one_batch():
+def test_kernels_of_one_shape_are_orthogonalized_as_one_batch():
     params = {name: normal((3, 3, 4, 8)) for name in "abc"}
     optimizer = muon(params, muon_steps=1)
     text = jax.jit(optimizer.update).lower(params, optimizer.init(params), params).as_text()
@@ -99,7 +99,7 @@ def test_kernels_of_one_shape_are_orthogonalised_as_one_batch():
     assert all("tensor<3x8x" in line for line in products)
 
 
-def test_rescaling_leaves_what_is_no_convolution_and_what_is_zero():
+def test_rescaling_does_not_change_other_parameters_and_zero_kernels():
     params = {"bias": normal((5,)), "zero": np.zeros((1, 1, 2, 3), np.float32), "conv": normal((3, 3, 2, 4))}
     gradient = jax.tree.map(np.zeros_like, params)
     found = trained(muon(params, name="sgd", rescale_filters=True), params, [gradient])

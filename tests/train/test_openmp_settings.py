@@ -1,4 +1,4 @@
-"""The settings of OpenMP under which oneDNN once waited forever for a thread: a whole training in each."""
+"""A complete training with each of the OpenMP settings under which oneDNN once waited forever for a thread."""
 
 import json
 import os

@@ -13,9 +13,9 @@ from jaxcnn.train.settings import OptimizerSettings, ScheduleSettings
 RNG = np.random.default_rng(0)
 SHAPES = {
     "fc": {"bias": (3,), "kernel": (4, 3)},
-    "large": {"kernel": (128, 130)},  # adafactor factors from 128 on
+    "large": {"kernel": (128, 130)},  # adafactor factorizes from 128 on
     "stage1": {"conv1": {"kernel": (3, 3, 2, 4)}, "norm1": {"bias": (4,), "scale": (4,)}},
-    "wide": {"kernel": (1, 1, 2, 9)},  # more outputs than inputs: muon enlarges its update
+    "wide": {"kernel": (1, 1, 2, 9)},  # more outputs than inputs: muon scales its update up
 }
 STEPS = 4
 NAMES = ["sgd", "adam", "adamw", "rmsprop", "lamb", "lion", "adafactor", "muon"]
@@ -41,8 +41,8 @@ def optimizer(name, params=PARAMS, rate=0.1, **changes):
 
 
 def trained(optimizer, params=PARAMS, gradients=GRADIENTS):
-    """The parameters after a few steps."""
-    # most of the time here is XLA's, compiling
+    """Returns the parameters after a few steps."""
+    # compilation takes most of the time of this file
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     state, update = optimizer.init(params), jax.jit(optimizer.update, compiler_options=options)
     for gradient in gradients:
@@ -84,7 +84,7 @@ SAME_RULES = {
         optimizer("adamw", rate=falling, weight_decay=0.3, **MOMENTS),
         optax.adamw(falling, weight_decay=0.3, mask=KERNELS, **MOMENTS),
     ),
-    # with a constant rate: optax applies it before the momentum, we after, as PyTorch
+    # with a constant rate: optax applies it before the momentum, jaxcnn after it, as PyTorch does
     "rmsprop": (optimizer("rmsprop", momentum=0.8, b2=0.9, eps=1e-3), optax.rmsprop(0.1, 0.9, 1e-3, momentum=0.8)),
     "rmsprop without momentum": (optimizer("rmsprop", rate=falling, momentum=0.0, b2=0.9), optax.rmsprop(falling, 0.9)),
     "lamb": (
@@ -101,7 +101,7 @@ SAME_RULES = {
         optimizer("adafactor", weight_decay=0.3),
         optax.adafactor(0.1, weight_decay_rate=0.03, weight_decay_mask=KERNELS),
     ),
-    # without Nesterov, where optax's correction of the momentum for its start is a factor, and Muon knows no factors
+    # without Nesterov, so that optax's bias correction is only a factor, to which Muon is invariant
     "muon": (optimizer("muon", momentum=0.8, b1=0.7, b2=0.9), muon_of_optax()),
     "muon with decay": (
         optimizer(
@@ -118,10 +118,10 @@ SAME_RULES = {
 
 
 @pytest.mark.parametrize("case", SAME_RULES)
-def test_rule_is_the_ready_made_one_of_optax(case):
-    ours, ready_made = SAME_RULES[case]
-    with jax.numpy_dtype_promotion("standard"):  # optax itself mixes integers and floats
-        expected = trained(ready_made)
+def test_rule_equals_that_of_optax(case):
+    ours, optax_rule = SAME_RULES[case]
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+        expected = trained(optax_rule)
     assert_equal(trained(ours), expected)
 
 
@@ -151,7 +151,7 @@ def test_adam_with_weight_decay_adds_it_to_the_gradient_as_pytorch_does():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_optimizer_made_from_shapes_is_the_one_made_from_parameters(name):
+def test_optimizer_of_shapes_equals_that_of_parameters(name):
     shapes = jax.eval_shape(lambda: PARAMS)
     state = optimizer(name, params=shapes, freeze=("^fc/",), weight_decay=0.1).init(PARAMS)
     other = optimizer(name, freeze=("^fc/",), weight_decay=0.1).init(PARAMS)
@@ -162,7 +162,7 @@ def test_optimizer_made_from_shapes_is_the_one_made_from_parameters(name):
 
 
 def one_step(**changes):
-    """What plain SGD at rate 1 adds to the parameters, at gradients 0 where only decay is looked at."""
+    """Returns the update of plain SGD with learning rate 1, with gradients of 0 if only weight decay is tested."""
     gradients = changes.pop("gradients", GRADIENTS[0])
     plain = optimizer("sgd", rate=1.0, momentum=0.0, **changes)
     return plain.update(gradients, plain.init(PARAMS), PARAMS)[0]
@@ -183,7 +183,7 @@ def test_paths_name_every_parameter():
     ]
 
 
-def test_biases_and_norms_do_not_decay_unless_told():
+def test_biases_and_norms_do_not_decay_by_default():
     kernels = jax.tree.map(lambda p, is_kernel: -0.5 * p * is_kernel, PARAMS, KERNELS(PARAMS))
     assert_equal(one_step(weight_decay=0.5, gradients=ZERO), kernels)
     everything = jax.tree.map(lambda p: -0.5 * p, PARAMS)
@@ -201,7 +201,7 @@ def test_first_pattern_that_matches_decides_the_factor():
 
 
 @pytest.mark.parametrize("name", ["lamb", "muon"])
-def test_learning_rate_factor_scales_the_whole_update_weight_decay_included(name):
+def test_learning_rate_factor_scales_the_update_including_weight_decay(name):
     changes = {"weight_decay": 0.3}
     plain = trained(optimizer(name, **changes), gradients=GRADIENTS[:1])
     tenth = trained(optimizer(name, learning_rate_factors=(("^wide/", 0.1),), **changes), gradients=GRADIENTS[:1])
@@ -216,7 +216,7 @@ def test_frozen_parameters_stay_and_the_others_train_as_if_they_were_alone(name)
         "weight_decay": 0.3,
         "weight_decay_factors": (("stage1/conv1", 2.0), ("bias$", 0.0)),
         "learning_rate_factors": (("conv1", 0.5),),
-        "clip_norm": 1.0,  # of the trained gradients alone
+        "clip_norm": 1.0,  # of the trained gradients only
     }
     found = trained(optimizer(name, freeze=("^(fc|large)/",), **changes))
     for frozen in ("fc", "large"):
@@ -233,7 +233,7 @@ SHORT = {"optimizer.momentum": 0.0, "optimizer.learning_rate": 2.0, "schedule.to
 
 
 def grouped(groups, **changes):
-    """An optimiser of 10 steps at 0.1, falling linearly, with momentum 0.9 where no group has another."""
+    """Returns an optimizer whose groups have momentum 0.9 and a rate falling from 0.1 in 10 steps, unless they change it."""
     settings, linear = OptimizerSettings(groups=groups, **changes), ScheduleSettings("linear")
 
     def schedule(settings, peak):
@@ -242,7 +242,7 @@ def grouped(groups, **changes):
     return make_optimizer(settings, schedule(linear, 0.1), PARAMS, make_groups(settings, linear, schedule))
 
 
-def test_each_group_trains_as_if_its_settings_were_everybodys_and_the_first_that_matches_decides():
+def test_each_group_trains_as_with_global_settings_and_the_first_match_counts():
     linear = optax.linear_schedule(0.1, 0.0, 10)
     alone = {
         "fc": optimizer("adam", rate=lambda step: 0.3 * (1 - step / 10), b1=0.5),
@@ -276,7 +276,7 @@ def test_groups_share_the_norm_that_gradients_are_clipped_to_and_what_is_frozen(
         (("fc", {"loss.name": "x"}), "'fc': 'loss.name' is not a setting that a group can change"),
     ],
 )
-def test_group_that_can_not_be_meant_is_refused(group, message):
+def test_invalid_group_is_refused(group, message):
     with pytest.raises(UserError, match=rf"^optimizer\.groups: {message}"):
         grouped((group,))
 
@@ -314,10 +314,10 @@ def test_gradients_are_scaled_down_to_the_norm_and_never_up():
         ({"weight_decay": 0.1, "weight_decay_factors": (("*", 1.0),)}, "weight_decay_factors: .* is not a regular expression"),
     ],
 )
-def test_pattern_that_can_not_be_meant_is_refused_by_name(changes, message):
+def test_invalid_pattern_is_refused_by_name(changes, message):
     with pytest.raises(UserError, match=rf"^optimizer\.{message}"):
         optimizer("sgd", **changes)
 
 
 def test_decay_pattern_may_match_nothing():
-    optimizer("sgd", params={"kernel": np.zeros(3)}, weight_decay=0.1)  # the default's bias and scale are not there
+    optimizer("sgd", params={"kernel": np.zeros(3)}, weight_decay=0.1)  # no bias and scale match the default patterns

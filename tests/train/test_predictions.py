@@ -15,7 +15,7 @@ from jaxcnn.train.predictions import BATCH
 
 
 class Brightness(nn.Module):
-    """Logits (0, mean / 100) of grey images of values 0 to 255."""
+    """A network with the logits (0, mean / 100), for gray images with values 0 to 255."""
 
     @nn.compact
     def __call__(self, images, *, train):
@@ -25,7 +25,7 @@ class Brightness(nn.Module):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """The images of each batch that was predicted."""
+    """Records the images of each predicted batch."""
     seen = []
 
     def make(task, mesh):
@@ -53,7 +53,7 @@ def picture(path, value):
 
 
 def light(value):
-    """The probability of the second class, from the formula."""
+    """Returns the probability of the second class, computed with the formula."""
     return 1 / (1 + np.exp(-value / 100))
 
 
@@ -62,7 +62,7 @@ def probability(trained, row):
 
 
 @pytest.mark.parametrize("count", [1, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH + 5])
-def test_any_number_of_pictures_is_one_shape_of_batches_and_each_has_its_own_result(trained, batches, tmp_path, count):
+def test_batches_have_one_shape_for_any_number_of_images_and_results_match_their_images(trained, batches, tmp_path, count):
     files = [picture(tmp_path / f"{i}.png", i) for i in range(count)]
     results = list(predict_each(trained, files))
     assert [images.shape for images in batches] == [(1, BATCH, 8, 8, 1)] * -(-count // BATCH)
@@ -72,9 +72,9 @@ def test_any_number_of_pictures_is_one_shape_of_batches_and_each_has_its_own_res
     )
 
 
-def test_unreadable_pictures_are_named_in_their_place_and_take_none_of_the_others(trained, batches, tmp_path):
+def test_unreadable_images_are_reported_in_order_and_do_not_affect_the_others(trained, batches, tmp_path):
     files = [picture(tmp_path / f"{i}.png", 5 * i) for i in range(40)]
-    bad = [*range(16), 20, 39]  # a whole batch, one within, the last
+    bad = [*range(16), 20, 39]  # a complete batch, one within a batch, and the last
     for i in bad:
         files[i].write_text("no picture")
     files.append(tmp_path / "missing.png")
@@ -92,7 +92,7 @@ def test_unreadable_pictures_are_named_in_their_place_and_take_none_of_the_other
     assert not batches
 
 
-def test_pictures_are_read_a_few_ahead_of_the_results_that_were_taken(trained, tmp_path):
+def test_images_are_read_only_a_few_ahead_of_the_results(trained, tmp_path):
     asked = []
 
     def files():
@@ -107,7 +107,7 @@ def test_pictures_are_read_a_few_ahead_of_the_results_that_were_taken(trained, t
     results.close()
 
 
-def test_batches_are_shared_by_the_devices(batches, tmp_path):
+def test_batches_are_sharded_over_the_devices(batches, tmp_path):
     trained = trained_on(devices=8)
     (result,) = predict_each(trained, [picture(tmp_path / "one.png", 7)])
     assert probability(trained, result.outputs) == pytest.approx(light(7), rel=1e-6)

@@ -1,4 +1,4 @@
-"""Programs compiled before their call, or beside what comes before it; and the clock that says how long the run waited."""
+"""Ahead-of-time compilation, also in the background, and the clock that counts the time waited for it."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
 
 
 def doubled():
-    """A jitted function, and where it was traced, each time."""
+    """Returns a jitted function, and a list of the threads in which it was traced."""
     traced = []
 
     @jax.jit
@@ -26,7 +26,7 @@ def doubled():
     return double, traced
 
 
-def test_a_program_that_was_begun_is_the_one_that_is_called(monkeypatch):
+def test_program_compiled_in_the_background_is_the_one_that_is_called(monkeypatch):
     compiled_in, compiled = [], programs._compiled
 
     def recorded(lowered):
@@ -46,7 +46,7 @@ def test_a_program_that_was_begun_is_the_one_that_is_called(monkeypatch):
     assert compiled_in[1] == threading.main_thread(), "of another shape nothing was begun"
 
 
-def test_the_clock_counts_what_was_waited_for(monkeypatch):
+def test_clock_counts_the_time_waited_for_the_compiler(monkeypatch):
     done = threading.Event()
     compiled = programs._compiled
     monkeypatch.setattr(programs, "_compiled", lambda lowered: (done.wait(), compiled(lowered))[1])
@@ -63,7 +63,7 @@ def test_the_clock_counts_what_was_waited_for(monkeypatch):
     assert clock.compile == traced + waited
 
 
-def test_what_the_compiler_says_is_raised_by_the_call(monkeypatch):
+def test_compiler_error_is_raised_by_the_call(monkeypatch):
     def fails(lowered):
         raise RuntimeError("out of registers")
 

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as one that never was."""
+"""A run that is killed at any time and resumed has the same result as an uninterrupted run."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """(summary, rows) of the run in one go, in a process of its own as the others are."""
+    """Returns (summary, rows) of an uninterrupted run in a separate process."""
     workdir = tmp_path_factory.mktemp("uninterrupted")
     code, out, err = finish(start(workdir))
     assert code == 0, out + err
@@ -28,7 +28,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def start(workdir):
-    """What goes on runs the programs that the first part compiled, from the cache, as it does by default."""
+    """Starts the run with the default compilation cache, so that a resumed run uses the same compiled programs."""
     config = workdir.parent / "small.py"
     config.write_text(FILE)
     return experiment("train.py", f"--config={config}", f"--workdir={workdir}", cache=workdir.parent / "xla")
@@ -57,7 +57,7 @@ def wait_for(condition, process, timeout=120):
 @pytest.mark.process
 def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterrupted):
     workdir, moments = tmp_path / "run", random.Random(0)
-    for checkpoint in (7, 14, 30):  # a while after these: within steps, evaluations or the writing of a checkpoint
+    for checkpoint in (7, 14, 30):  # killed some time after these: during steps, evaluations or the writing of a checkpoint
         process = start(workdir)
         wait_for((workdir / "checkpoints" / str(checkpoint)).exists, process)
         time.sleep(moments.random() * 0.1)
@@ -74,7 +74,7 @@ def test_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninterr
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_signal_saves_and_the_same_command_goes_on(tmp_path, uninterrupted, number, code):
+def test_signal_saves_the_run_and_the_same_command_resumes_it(tmp_path, uninterrupted, number, code):
     workdir = tmp_path / "run"
     process = start(workdir)
     wait_for((workdir / "checkpoints" / "7").exists, process)

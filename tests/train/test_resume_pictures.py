@@ -1,4 +1,4 @@
-"""Pictures read by threads or by processes, in one go or killed between: the same run to the bit."""
+"""Runs on image files are bit-identical whether read by threads or processes, and uninterrupted or resumed."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A config for 300 of the digits as files, one of which can't be read."""
+    """A config for 300 of the digits as image files, one of which cannot be read."""
     folder = tmp_path_factory.mktemp("pictures")
     digits = load_digits()
     for index in range(300):
@@ -49,7 +49,7 @@ def wait_for_checkpoint(workdir, step, process):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_path):
+def test_run_whose_worker_is_killed_reports_it_and_can_be_resumed(config, tmp_path):
     longer = ["--config.total=400steps", "--config.evaluate.every=400steps", "--config.checkpoint.every=50steps"]
     process = start(config, tmp_path, 2, *longer)
     wait_for_checkpoint(tmp_path, 50, process)
@@ -58,7 +58,7 @@ def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_p
     os.kill(int(mine[0].name), signal.SIGKILL)
     code, out, err = finish(process)
     assert code == 1, out + err
-    assert err.startswith("error: data.workers: a process that reads examples was ended from outside")
+    assert err.startswith("error: data.workers: a process that reads examples was killed")
     assert len(err.splitlines()) == 1, err
     code, out, err = finish(start(config, tmp_path, 0, *longer))
     assert code == 0, out + err
@@ -67,7 +67,7 @@ def test_run_whose_reading_process_is_killed_says_so_and_can_go_on(config, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_killed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
+def test_resumed_run_with_processes_equals_an_uninterrupted_one_with_threads(config, tmp_path):
     code, out, err = finish(start(config, tmp_path / "threads", workers=0))
     assert code == 0, out + err
     workdir = tmp_path / "processes"

@@ -1,4 +1,4 @@
-"""What a run leaves, and what it refuses."""
+"""The files that a run writes, and the errors that it reports."""
 
 import hashlib
 import json
@@ -29,19 +29,19 @@ SUMMARY = {
 
 
 def run(workdir, **changes):
-    """(summary, what was said) of a small run."""
+    """Returns (summary, printed text) of a small run."""
     console, text = quiet()
     return train.run(small_config(**changes), workdir, console=console), text()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """(workdir, summary, what was said) of one run."""
+    """(workdir, summary, printed text) of a finished run."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
     return workdir, *run(workdir, **{"checkpoint.every": "20steps"})
 
 
-def test_run_leaves_everything(finished):
+def test_run_writes_all_files(finished):
     workdir, summary, said = finished
     assert {path.name for path in workdir.iterdir()} >= {
         "config.json", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "report.html",
@@ -56,7 +56,7 @@ def test_run_leaves_everything(finished):
     assert f"convolutions by {cpu_convolution()}" in said.splitlines()[0]
 
 
-def test_rows_come_at_their_intervals_and_reach_tensorboard(finished):
+def test_rows_are_written_at_their_intervals_and_to_tensorboard(finished):
     rows = read_history(finished[0])
     assert [row["step"] for row in rows if "train_loss" in row] == [10, 20, 30, 40]
     assert [row["step"] for row in rows if "validation_loss" in row] == [15, 30, 40]
@@ -83,11 +83,11 @@ def test_params_sha256_is_over_the_last_parameters_in_path_order(finished):
     assert meta["model"]["name"] == "lenet5_relu"
 
 
-def test_evaluation_from_the_folder_gives_the_figures_of_the_end_of_training(finished):
+def test_evaluation_of_the_folder_gives_the_metrics_of_the_end_of_training(finished):
     workdir, summary, _ = finished
     trained = train.load_trained(workdir)
-    figures = train.evaluate(trained)
-    assert figures == {name: summary[name] for name in figures}
+    metrics = train.evaluate(trained)
+    assert metrics == {name: summary[name] for name in metrics}
     validation = train.evaluate(trained, "validation")
     tested = next(row for row in read_history(workdir) if row["step"] == trained.step and "validation_loss" in row)
     assert validation["validation_accuracy"] == tested["validation_ema_accuracy"] == summary["validation_accuracy"]
@@ -106,12 +106,12 @@ def test_finished_run_is_not_repeated(finished):
 
 
 def test_folder_of_another_config_is_refused_with_what_differs(finished):
-    with pytest.raises(UserError, match=r"another config \(seed: 0 -> 1; optimizer.learning_rate: 0.02 -> 0.1\)"):
+    with pytest.raises(UserError, match=r"a different config \(seed: 0 -> 1; optimizer.learning_rate: 0.02 -> 0.1\)"):
         run(finished[0], seed=1, **{"optimizer.learning_rate": 0.1})
 
 
 @pytest.mark.slow
-def test_folder_where_no_checkpoint_was_reached_takes_another_config(tmp_path):
+def test_folder_without_a_checkpoint_accepts_another_config(tmp_path):
     with pytest.raises(RunFailed, match="no checkpoint was due yet"):
         run(tmp_path, **{"optimizer.learning_rate": 1e9, "schedule.warmup": "0steps", "checkpoint.every": "40steps"})
     summary, _ = run(tmp_path, total="2steps", **{"schedule.warmup": "0steps", "checkpoint.every": "40steps"})
@@ -119,7 +119,7 @@ def test_folder_where_no_checkpoint_was_reached_takes_another_config(tmp_path):
     assert summary["steps"] == 2
 
 
-def test_run_goes_on_behind_a_damaged_checkpoint_and_ends_the_same(finished, tmp_path):
+def test_run_resumes_before_a_damaged_checkpoint_with_the_same_result(finished, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     (workdir / "summary.json").unlink()
     for path in (workdir / "checkpoints" / "40" / "training").rglob("manifest.ocdbt"):
@@ -139,13 +139,13 @@ def test_folder_in_use_is_refused(tmp_path):
 
 
 @pytest.mark.process
-def test_training_is_imported_where_there_is_no_fcntl():
-    """As on Windows."""
+def test_training_is_imported_without_fcntl():
+    """Windows does not have this module."""
     code = "import sys; sys.modules['fcntl'] = None; import jaxcnn.train.training, jaxcnn.command; print('imported')"
     assert child_processes.run("-c", code)[:2] == (0, "imported\n")
 
 
-def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_path):
+def test_refused_settings_leave_the_folder_usable(tmp_path):
     for changes in ({"data.name": "digitz"}, {"model.name": "lenet6"}, {"optimizer.freeze": ("nothing",)}, {"batch_size": 63}):
         with pytest.raises(UserError):
             run(tmp_path, devices=8, **changes)
@@ -160,7 +160,7 @@ def test_mistake_in_the_settings_leaves_the_folder_free_for_the_right_ones(tmp_p
     [
         ({"data.image_size": 0}, "8×8 is too small for lenet5_relu: at least 32×32"),
         ({"model.arguments": {"stm": "small"}}, 'lenet5_relu: no argument "stm"'),
-        ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: not set here"),
+        ({"model.arguments": {"num_classes": 3}}, "model.arguments.num_classes: can't be set here"),
         ({"early_stop.patience": 2, "data.validation": 0.0}, "early_stop.patience: early stopping needs a validation set"),
         ({"total": "0steps"}, "total: expected at least one step, got 0steps"),
         ({"loss.class_weights": (1.0, 2.0)}, "loss.class_weights: 2 weights do not fit 10 classes"),
@@ -182,7 +182,7 @@ def test_batch_that_devices_cannot_share_is_refused_by_name():
 
 def test_batch_without_another_image_to_mix_with_is_refused_by_name():
     changes = {"batch_size": 16, "data.repeats": 9, "data.augment": ("mixup",)}
-    with pytest.raises(UserError, match=r"data.repeats: a batch of 16 with 9 of each image .* set batch_size to 18 or more"):
+    with pytest.raises(UserError, match=r"data.repeats: with 9 repeats, a batch of 16 has no .* set batch_size to 18 or more"):
         prepare(validate(small_config(**changes)))
 
 
@@ -224,12 +224,12 @@ def test_images_of_five_channels_are_trained_and_reported(tmp_path):
     assert summary["steps"] == 8
     assert "<svg" in (tmp_path / "run" / "report.html").read_text()
     assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]
-    with pytest.raises(UserError, match=r"data.augment: what changes colors .* but these have 5"):
+    with pytest.raises(UserError, match=r"data.augment: operations that change colors .* but these have 5"):
         run(tmp_path / "other", **settings, **{"data.augment": ("rand_augment",)})
 
 
 @pytest.mark.slow
-def test_network_for_rgb_trained_on_grey_arrays_predicts_grey_and_colour_files(tmp_path):
+def test_network_for_rgb_trained_on_gray_arrays_predicts_gray_and_color_files(tmp_path):
     run(tmp_path, **{"data.channels": 3, "total": "8steps"})
     trained = train.load_trained(tmp_path)
     assert trained.preprocessing.image_shape == (8, 8, 3)
@@ -247,8 +247,8 @@ def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):
     one, eight = (run(tmp_path / str(devices), devices=devices, **changes)[0] for devices in (1, 8))
     for row, expected in zip(read_history(tmp_path / "8"), read_history(tmp_path / "1"), strict=True):
         for name in [name for name in expected if name.endswith("loss")]:
-            # sums in another order: 2e-7 apart in seven steps; then the last digits decide on which side of a kink a number is,
-            # which is worth 1.4e-5 (half a last digit of the parameters does the same, by oneDNN and by XLA on one device)
+            # another order of summation: a difference of 2e-7 in seven steps; then rounding changes signs before a ReLU,
+            # which gives 1.4e-5 (as does half a unit in the last place of the parameters, with oneDNN and XLA on one device)
             slack = 1e-5 if row["step"] <= 7 else 1e-4
             assert row[name] == pytest.approx(expected[name], abs=slack), (row["step"], name)
     assert one["test_examples"] == eight["test_examples"] == 360
@@ -256,18 +256,18 @@ def test_run_on_eight_devices_has_the_loss_curve_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_several_steps_a_call_change_no_row(tmp_path, finished):
+def test_several_steps_per_call_give_the_same_rows(tmp_path, finished):
     run(tmp_path, steps_per_dispatch=4, **{"checkpoint.every": "20steps"})
     for row, expected in zip(read_history(tmp_path), read_history(finished[0]), strict=True):
         assert row.keys() == expected.keys()
         for name in row.keys() - {"images_per_second", "data_wait_share"}:
-            slack = {"rel": 1e-3} if "accuracy" not in name else {"abs": 0.01}  # a call's steps are compiled together
+            slack = {"rel": 1e-3} if "accuracy" not in name else {"abs": 0.01}  # the steps of a call are compiled together
             assert row[name] == pytest.approx(expected[name], **slack), (row["step"], name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
-def test_two_classes_and_several_labels_an_image_are_trained_and_reported(tmp_path, task):
+def test_two_classes_and_several_labels_per_image_are_trained_and_reported(tmp_path, task):
     dataset = data.load(validate(small_config()).data, seed=0)
     arrays = {}
     for part, source in (("train", dataset.train), ("test", dataset.test)):
@@ -281,5 +281,5 @@ def test_two_classes_and_several_labels_an_image_are_trained_and_reported(tmp_pa
         "ema.decay": 0.0,
     })  # fmt: skip
     assert summary["test_accuracy"] > 0.7
-    assert summary["params"] == 61_706 - 85 * (9 if task == "binary" else 8)  # one output, or two
+    assert summary["params"] == 61_706 - 85 * (9 if task == "binary" else 8)  # one output for the binary task, otherwise two
     assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]

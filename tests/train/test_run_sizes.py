@@ -1,4 +1,4 @@
-"""Runs whose images change size as they go on."""
+"""Runs with changing image sizes."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SEEN: list[tuple[int, int]] = []
 
 
 class Tiny(nn.Module):
-    """One convolution and a head: takes any size, and notes those that it is traced with in training."""
+    """A network for any image size, which records the sizes with which it is traced in training."""
 
     width: int
     num_classes: int = 10
@@ -36,7 +36,7 @@ class Tiny(nn.Module):
 
 @pytest.fixture
 def config(monkeypatch):
-    """A config of a run with this model, from changes."""
+    """Returns a function that creates the config of a run with this model from changed settings."""
     monkeypatch.setitem(registry._VARIANTS, "tiny", registry.Variant(Tiny, {"width": 4}))
     SEEN.clear()
     tiny = {"model.name": "tiny", "total": "12steps", "batch_size": 32, "data.image_size": 16}
@@ -45,7 +45,7 @@ def config(monkeypatch):
 
 
 @pytest.mark.slow
-def test_each_size_is_compiled_once_and_evaluation_and_prediction_keep_their_own(config, tmp_path):
+def test_each_size_is_compiled_once_and_evaluation_and_prediction_use_theirs(config, tmp_path):
     sizes = {"data.sizes": ((12, 18), (16, 24), (20, 30)), "data.size_boundaries": ("5steps", "8steps")}
     summary = train.run(config(**sizes, **{"data.image_size": (16, 24)}), tmp_path / "run", console=quiet()[0])
     assert sorted(SEEN) == sorted(set(SEEN) | {(12, 18), (16, 24), (20, 30)})
@@ -61,7 +61,7 @@ def test_each_size_is_compiled_once_and_evaluation_and_prediction_keep_their_own
 
 
 @pytest.mark.slow
-def test_steps_a_call_do_not_change_a_run_with_drawn_sizes(config, tmp_path):
+def test_steps_per_call_do_not_change_a_run_with_random_sizes(config, tmp_path):
     histories = []
     for steps in (1, 5):
         changes = {"seed": 2, "data.sizes": (12, 20), "steps_per_dispatch": steps, "total": "30steps"}
@@ -75,7 +75,7 @@ def test_steps_a_call_do_not_change_a_run_with_drawn_sizes(config, tmp_path):
             assert row[name] == pytest.approx(expected[name], rel=1e-4), (row["step"], name)
 
 
-def test_mistakes_are_named(config):
+def test_invalid_sizes_are_refused(config):
     for changes, message in (
         ({"data.sizes": (0, 16)}, "data.sizes"),
         ({"data.sizes": (12, 16), "data.size_boundaries": ("1epochs", "2epochs")}, "expected 1 for 2 sizes, or none; got 2"),

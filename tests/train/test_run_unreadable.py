@@ -1,4 +1,4 @@
-"""Runs on folders in which some pictures can't be read."""
+"""Runs on folders in which some images cannot be read."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from jaxcnn.train.experiment import prepare
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes, 12 pictures each to train on, 4 to validate and 4 to test; all pixels of a picture are its number."""
+    """Two classes with 12 training, 4 validation and 4 test images each. All pixels of an image are its number."""
     for part, count in (("train", 12), ("val", 4), ("test", 4)):
         for label, name in enumerate(("dark", "light")):
             (tmp_path / part / name).mkdir(parents=True)
@@ -43,7 +43,7 @@ def damage(*paths):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resident", ["on", "off"])
-def test_skipped_pictures_are_printed_and_listed_and_the_report_shows_the_others(root, tmp_path, resident, monkeypatch):
+def test_skipped_images_are_printed_and_listed_and_the_report_shows_the_others(root, tmp_path, resident, monkeypatch):
     bad = [root / "train/dark/03.png", root / "train/dark/04.png", root / "test/dark/00.png", root / "test/light/02.png"]
     damage(*bad)
     shown = {}
@@ -70,16 +70,16 @@ def test_skipped_pictures_are_printed_and_listed_and_the_report_shows_the_others
 
 @pytest.mark.parametrize("part", ["val", "test"])
 @pytest.mark.parametrize("resident", ["on", "off"])
-def test_part_of_which_nothing_can_be_read_is_refused_before_training(root, part, resident):
+def test_split_without_readable_images_is_refused_before_training(root, part, resident):
     damage(*root.glob(f"{part}/*/*.png"))
     name = {"val": "validation"}.get(part, part)
-    message = rf"the {name} set: .*/{part}/dark/00.png: not a picture that can be decoded; nor could any other image"
+    message = rf"the {name} set: .*/{part}/dark/00.png: not an image that can be decoded; nor could any other image"
     with pytest.raises(UserError, match=message):
         prepare(validate(config_of(root, **{"data.resident": resident})))
 
 
 @pytest.mark.slow
-def test_figures_that_are_not_finite_are_null_in_every_json(root, tmp_path, monkeypatch):
+def test_metrics_that_are_not_finite_are_null_in_every_json(root, tmp_path, monkeypatch):
     endless = {"softmax_cross_entropy": lambda logits, labels: np.full(len(labels), np.inf)}
     monkeypatch.setattr(classification, "LOSSES", endless)  # of evaluation; training uses make_loss
     summary = train.run(config_of(root, **{"evaluate.every": "1steps"}), tmp_path / "run", console=quiet()[0])

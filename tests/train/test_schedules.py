@@ -12,11 +12,11 @@ PEAK = 0.4
 
 
 def rates(name, at=None, *, total_steps=TOTAL, **changes):
-    """The learning rates at steps 0 … total, or at some; 10 steps of 100 are an epoch."""
+    """Returns the learning rates at steps 0 … total, or at given ones. An epoch has 10 steps with batch size 100."""
     settings = ScheduleSettings(name, **changes)
     schedule = make_schedule(settings, peak=PEAK, total_steps=total_steps, batch_size=100, examples_per_epoch=1000)
     steps = np.arange(total_steps + 1) if at is None else np.asarray(at)
-    # steps are traced int32, as they are in training, with JAX as strict as in every test
+    # steps are traced int32 values as in training, with strict dtype promotion as in every test
     return np.asarray(jax.jit(jax.vmap(schedule))(jnp.asarray(steps, jnp.int32)))
 
 
@@ -24,7 +24,7 @@ def close(found, expected):
     np.testing.assert_allclose(found, np.broadcast_to(expected, np.shape(found)), rtol=1e-5, atol=1e-7)
 
 
-def test_constant_rate_stays():
+def test_constant_rate_is_constant():
     close(rates("constant"), PEAK)
 
 
@@ -36,7 +36,7 @@ def test_warmup_rises_linearly_to_the_peak(name):
 
 @pytest.mark.parametrize("warmup", [0, 30])
 @pytest.mark.parametrize("final", [0.0, 0.1])
-def test_cosine_falls_over_what_the_warmup_leaves(warmup, final):
+def test_cosine_falls_over_the_steps_after_the_warmup(warmup, final):
     steps = np.arange(warmup, TOTAL + 1)
     cosine = (1 + np.cos(np.pi * (steps - warmup) / (TOTAL - warmup))) / 2
     found = rates("cosine", steps, warmup=f"{warmup}steps", final=final)
@@ -46,14 +46,14 @@ def test_cosine_falls_over_what_the_warmup_leaves(warmup, final):
 
 @pytest.mark.parametrize("warmup", [0, 30])
 @pytest.mark.parametrize("final", [0.0, 0.25])
-def test_linear_falls_over_what_the_warmup_leaves(warmup, final):
+def test_linear_falls_over_the_steps_after_the_warmup(warmup, final):
     steps = np.arange(warmup, TOTAL + 1)
     share = (steps - warmup) / (TOTAL - warmup)
     close(rates("linear", steps, warmup=f"{warmup}steps", final=final), PEAK * (1 - share * (1 - final)))
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "one_cycle"])
-def test_course_of_its_own_length_ends_there_and_stays(name):
+def test_schedule_with_a_separate_total_ends_there_and_stays_constant(name):
     found = rates(name, warmup="10steps", total="5epochs")
     close(found[:51], rates(name, warmup="10steps", total_steps=50))
     close(found[51:], found[50])
@@ -62,7 +62,7 @@ def test_course_of_its_own_length_ends_there_and_stays(name):
 
 
 @pytest.mark.parametrize("warmup", ["0steps", "25steps", "100steps"])
-def test_boundaries_are_counted_from_the_start_of_training_whatever_the_warmup(warmup):
+def test_boundaries_are_counted_from_the_start_of_training_with_any_warmup(warmup):
     found = rates("steps", warmup=warmup, boundaries=("10epochs", "15_000examples", "190steps"), factor=0.1)
     steps = np.arange(100, TOTAL + 1)
     expected = PEAK * 0.1 ** (1.0 + (steps >= 150) + (steps >= 190))  # the step at a boundary has the new rate
@@ -75,7 +75,7 @@ def test_no_boundaries_is_a_constant_rate():
 
 
 def pytorch_one_cycle(total_steps, pct_start, max_lr, div_factor=25.0, final_div_factor=1e4):
-    """torch.optim.lr_scheduler.OneCycleLR, two phases, anneal_strategy="cos", as its documentation and source have it."""
+    """torch.optim.lr_scheduler.OneCycleLR, two phases, anneal_strategy="cos", after its documentation and source."""
     first_end, last = pct_start * total_steps - 1, total_steps - 1
     initial, least = max_lr / div_factor, max_lr / div_factor / final_div_factor
 
@@ -89,7 +89,7 @@ def pytorch_one_cycle(total_steps, pct_start, max_lr, div_factor=25.0, final_div
 
 @pytest.mark.parametrize(("warmup", "rise"), [("0steps", 60), ("50steps", 50), ("29steps", 29), ("57steps", 57), ("1steps", 1)])
 def test_one_cycle_rises_and_falls_as_in_pytorch(warmup, rise):
-    # PyTorch counts both ends: of its TOTAL + 1 rates the last is the least; ours, as cosine's, ends after the last step
+    # PyTorch reaches the lowest rate at the last step, jaxcnn (as for cosine) after it; hence TOTAL + 1 rates
     expected = pytorch_one_cycle(TOTAL + 1, (rise + 1) / (TOTAL + 1), PEAK)
     found = rates("one_cycle", warmup=warmup)
     close(found, expected)
@@ -98,7 +98,7 @@ def test_one_cycle_rises_and_falls_as_in_pytorch(warmup, rise):
 
 @pytest.mark.parametrize("name", ["constant", "steps", "cosine", "linear", "one_cycle"])
 @pytest.mark.parametrize("total_steps", [1, 2, 3, 5])
-def test_shortest_trainings_have_finite_rates(name, total_steps):
+def test_shortest_schedules_have_finite_rates(name, total_steps):
     found = rates(name, total_steps=total_steps)[:-1]
     assert np.isfinite(found).all()
     assert (found >= 0).all()
@@ -106,7 +106,7 @@ def test_shortest_trainings_have_finite_rates(name, total_steps):
     assert found.max() > 0
 
 
-def test_end_of_a_very_long_training_is_reached():
+def test_end_of_a_very_long_schedule_is_reached():
     total = 3_000_000
     found = rates("cosine", [0, total // 2, total - 1], total_steps=total)
     close(found, [PEAK, PEAK / 2, 0.0])
@@ -118,7 +118,7 @@ def test_end_of_a_very_long_training_is_reached():
         (
             "cosine",
             {"warmup": "200steps"},
-            "schedule.warmup: 200steps are 200 steps, .*config.schedule.warmup=20steps",
+            r"schedule.warmup: 200steps \(200 steps\) must be shorter .*config.schedule.warmup=20steps",
         ),
         ("one_cycle", {"warmup": "20epochs"}, r"schedule.warmup: 20epochs \(200 steps\) must be shorter"),
         ("steps", {"boundaries": ("10steps", "1epochs")}, "schedule.boundaries: expected positive, strictly increasing"),
@@ -140,6 +140,6 @@ def test_end_of_a_very_long_training_is_reached():
         ),
     ],
 )
-def test_schedule_that_can_not_be_is_refused_by_name(name, changes, message):
+def test_invalid_schedule_is_refused_by_name(name, changes, message):
     with pytest.raises(UserError, match=message):
         rates(name, **changes)

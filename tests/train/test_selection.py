@@ -1,4 +1,4 @@
-"""Which evaluation is the best, and when training stops early: by a quantity that is better higher or lower."""
+"""Selection of the best evaluation and early stopping, by quantities for which higher or lower is better."""
 
 import math
 
@@ -19,12 +19,12 @@ def history(*values, name="validation_iou"):
 @pytest.mark.parametrize(
     ("quantity", "rows", "best"),
     [
-        (HIGHER, history(0.1, 0.4, 0.4, 0.3), 20),  # the first of equals
+        (HIGHER, history(0.1, 0.4, 0.4, 0.3), 20),  # the first of equal values
         (LOWER, history(0.1, 0.4, 0.05, 0.3, name="validation_loss"), 30),
         (HIGHER, history(math.nan, 0.2, math.nan), 20),
         (LOWER, history(math.nan, 0.2, 0.3, name="validation_loss"), 20),
         (HIGHER, [], None),
-        (HIGHER, history(1.0, name="validation_loss"), None),  # rows without it
+        (HIGHER, history(1.0, name="validation_loss"), None),  # rows without the quantity
         (None, history(0.1, 0.2), None),
     ],
 )
@@ -32,7 +32,7 @@ def test_best_step_is_the_first_with_the_best_value(quantity, rows, best):
     assert Selection(quantity).best_step(rows) == best
 
 
-def test_moving_average_comes_before_the_parameters():
+def test_moving_average_has_priority_over_the_parameters():
     rows = [
         {"step": step, "validation_iou": 1 - average, "validation_ema_iou": average} for step, average in ((1, 0.1), (2, 0.2))
     ]
@@ -43,9 +43,9 @@ def test_moving_average_comes_before_the_parameters():
     ("losses", "stops"),
     [
         ((0.5, 0.4, 0.3), False),
-        ((0.5, 0.4, 0.41), False),  # one evaluation without an improvement
+        ((0.5, 0.4, 0.41), False),  # one evaluation without improvement
         ((0.5, 0.51, 0.52), True),
-        ((0.5, 0.495, 0.492), True),  # by less than 0.01
+        ((0.5, 0.495, 0.492), True),  # improves by less than 0.01
         ((0.5, 0.6, 0.4), False),
     ],
 )
@@ -55,7 +55,7 @@ def test_training_stops_after_two_evaluations_that_improve_too_little(losses, st
     assert not Selection(LOWER, patience=0).stopped_early(rows)
 
 
-def test_metric_of_the_settings_comes_before_the_first_of_the_task():
+def test_metric_of_the_settings_has_priority_over_the_first_of_the_task():
     task = Classification(None, None, (), "multiclass")
     assert selecting_quantity(task, "").name == "accuracy"
     assert selecting_quantity(task, "loss").better == "lower"

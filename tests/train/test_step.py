@@ -1,4 +1,4 @@
-"""The step: equal however it is dispatched, shared out or split up."""
+"""The training step gives the same results for any number of devices, steps per call and parts of a batch."""
 
 import functools
 
@@ -26,7 +26,7 @@ POLICY = ("horizontal_flip", ("random_crop", {"pad": 1}))
 
 
 class Net(nn.Module):
-    """The smallest network with what makes steps differ: batch norm and dropout."""
+    """A minimal network with batch norm and dropout, which make steps differ."""
 
     norm: bool = True
     drop: float = 0.0
@@ -43,7 +43,7 @@ class Net(nn.Module):
 
 
 class NetWithAuxiliaryHead(nn.Module):
-    """A classifier of the means, and of them another."""
+    """A classifier of the mean color, with an auxiliary classifier of the same input."""
 
     @nn.compact
     def __call__(self, images, *, train):
@@ -56,7 +56,7 @@ class NetWithAuxiliaryHead(nn.Module):
 
 @pytest.fixture(scope="module")
 def batches():
-    """STEPS batches of coloured noise whose label is in their brightness: (STEPS, BATCH, …)."""
+    """STEPS batches of colored noise whose brightness depends on the label: (STEPS, BATCH, …)."""
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 4, (STEPS, BATCH)).astype(np.int32)
     images = generator.integers(0, 64, (STEPS, BATCH, 6, 6, 3)) + 48 * labels[..., None, None, None]
@@ -78,7 +78,7 @@ def train(
     auxiliary_weight=0.0,
     **settings,
 ):
-    """(final state, losses of all steps) of training `model` on the first `steps` batches."""
+    """Returns (final state, losses of all steps) of training `model` on the first `steps` batches."""
     mesh, optimizer = make_mesh(devices), optimizer or optax.sgd(0.1, 0.9)
     preprocessing = Preprocessing((6, 6, 3), (6, 6), "bilinear", (0.5,) * 3, (0.25,) * 3)
     task = Classification(
@@ -97,11 +97,13 @@ def train(
     call, losses = (jit_loop if loop else jit_steps)(step, mesh), []
     for start in range(0, steps, per_call):
         count = min(per_call, steps - start)
-        some = jax.tree.map(lambda x: x[start : start + count], batches)  # noqa: B023
-        if loop:  # what fills the room is never looked at
-            some = jax.tree.map(lambda x: np.concatenate([x, np.full_like(x[:1], 1).repeat(room - len(x), 0)]), some)
-        state, metrics = call(state, np.int32(count), some) if loop else call(state, some)
-        losses.append(np.asarray(metrics["loss"]))  # waits, as virtual devices need
+        call_batches = jax.tree.map(lambda x: x[start : start + count], batches)  # noqa: B023
+        if loop:  # padding, which is never read
+            call_batches = jax.tree.map(
+                lambda x: np.concatenate([x, np.full_like(x[:1], 1).repeat(room - len(x), 0)]), call_batches
+            )
+        state, metrics = call(state, np.int32(count), call_batches) if loop else call(state, call_batches)
+        losses.append(np.asarray(metrics["loss"]))  # waits, which virtual devices need
         assert not losses[-1][count:].any()
         losses[-1] = losses[-1][:count]
     assert call._cache_size() == 1 if loop else True, "one program for all counts"
@@ -122,7 +124,7 @@ def test_eight_devices_give_the_losses_and_statistics_of_one(batches):
 
 
 def test_frozen_layers_keep_parameters_and_statistics_and_cost_no_gradient(batches):
-    """Batch norm that is frozen computes in training what it does in evaluation: the head sees the same features in both."""
+    """Frozen batch norm computes the same in training and evaluation, so the head receives the same features in both."""
     frozen = frozenset({"conv/kernel", "norm/scale", "norm/bias"})
     start = init_network(Net(), (6, 6, 3), jax.random.key(0))
     state, losses = train(Net(), batches, frozen=frozen)
@@ -131,7 +133,7 @@ def test_frozen_layers_keep_parameters_and_statistics_and_cost_no_gradient(batch
     for layer in ("conv", "norm"):
         jax.tree.map(np.testing.assert_array_equal, state.variables["params"][layer], start["params"][layer])
     assert (np.asarray(state.variables["params"]["head"]["kernel"]) != start["params"]["head"]["kernel"]).all()
-    thawed, _ = train(Net(), batches, frozen=frozenset({"conv/kernel", "norm/scale"}))  # not all of the norm's
+    thawed, _ = train(Net(), batches, frozen=frozenset({"conv/kernel", "norm/scale"}))  # not all parameters of the norm
     assert (np.asarray(thawed.variables["batch_stats"]["norm"]["mean"]) != start["batch_stats"]["norm"]["mean"]).all()
 
 
@@ -140,7 +142,7 @@ def test_frozen_layers_keep_parameters_and_statistics_and_cost_no_gradient(batch
     [{"per_call": 4}, {"per_call": 4, "loop": True, "room": 4}, {"per_call": 3, "loop": True, "room": 5}],
     ids=["unrolled", "in a loop, as on accelerators", "in a loop with room to spare, calls of several lengths"],
 )
-def test_many_steps_in_one_call_equal_as_many_calls(batches, how):
+def test_many_steps_in_one_call_equal_single_steps(batches, how):
     state, losses = train(Net(drop=0.3), batches, per_call=1)
     together, together_losses = train(Net(drop=0.3), batches, **how)
     np.testing.assert_allclose(together_losses, losses, rtol=1e-6)
@@ -150,11 +152,11 @@ def test_many_steps_in_one_call_equal_as_many_calls(batches, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"loop": True, "room": 1}], ids=["unrolled", "scanned, as on accelerators"])
-def test_accumulated_gradient_equals_that_of_the_whole_batch(batches, how):
-    whole, losses = train(Net(norm=False), batches)
+def test_accumulated_gradient_equals_that_of_the_full_batch(batches, how):
+    full, losses = train(Net(norm=False), batches)
     parts, parts_losses = train(Net(norm=False), batches, accumulate=4, **how)
     np.testing.assert_allclose(parts_losses, losses, rtol=1e-5)
-    assert_close(parts.variables["params"], whole.variables["params"], 1e-5)
+    assert_close(parts.variables["params"], full.variables["params"], 1e-5)
 
 
 @pytest.mark.slow
@@ -162,14 +164,14 @@ def test_ema_is_the_decayed_sum_of_all_parameters_and_statistics(batches):
     initial = init_network(Net(), (6, 6, 3), jax.random.key(0))
     first, _ = train(Net(), batches, ema=0.15, steps=1)
     assert_close(first.ema, jax.tree.map(lambda e, v: 0.1 * e + 0.9 * v, initial, first.variables), 1e-6)  # 1 / 10
-    second, _ = train(Net(), batches, ema=0.15, steps=2)  # not 2 / 11: that is more
+    second, _ = train(Net(), batches, ema=0.15, steps=2)  # less than 2 / 11
     assert_close(second.ema, jax.tree.map(lambda e, v: 0.15 * e + 0.85 * v, first.ema, second.variables), 1e-6)
     plain, _ = train(Net(), batches, steps=2)
     assert_close(second.variables, plain.variables, 0)
 
 
 @pytest.mark.slow
-def test_auxiliary_loss_is_added_by_its_weight_and_trains_its_head_alone(batches):
+def test_auxiliary_loss_is_weighted_and_trains_only_its_head(batches):
     initial = init_network(NetWithAuxiliaryHead(), (6, 6, 3), jax.random.key(0))
     (off, off_losses), (on, on_losses), (twice, twice_losses) = (
         train(NetWithAuxiliaryHead(), batches, steps=1, auxiliary_weight=weight) for weight in (0.0, 0.3, 0.6)
@@ -187,7 +189,7 @@ def test_auxiliary_loss_is_added_by_its_weight_and_trains_its_head_alone(batches
 
 
 @pytest.mark.slow
-def test_bfloat16_computes_in_it_but_keeps_float32(batches):
+def test_bfloat16_network_keeps_float32_parameters(batches):
     state, losses = train(Net(dtype=jnp.dtype(jnp.bfloat16)), batches)
     _, exact = train(Net(), batches)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.variables)} == {jnp.dtype(jnp.float32)}
@@ -200,7 +202,7 @@ def test_steps_draw_different_augmentation_but_the_same_when_repeated(batches):
     frozen = optax.set_to_zero()
     _, losses = train(Net(norm=False), same, optimizer=frozen)
     _, again = train(Net(norm=False), same, optimizer=frozen)
-    assert len(np.unique(losses)) > STEPS // 2  # parameters stand still: only the key of the step differs
+    assert len(np.unique(losses)) > STEPS // 2  # parameters do not change, so only the key of the step differs
     np.testing.assert_array_equal(losses, again)
 
 

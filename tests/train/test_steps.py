@@ -1,4 +1,4 @@
-"""Many steps a call: nothing travels but indices, the state's memory is used again, and nobody waits before a row is due."""
+"""Several steps per call: only indices are transferred, the state is donated, and the host waits only when a row is due."""
 
 import itertools
 from pathlib import Path
@@ -22,7 +22,7 @@ from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
 from jaxcnn.train.steps import jit_loop
 
-STEPS, ROOM = 3, 4  # of a call, and in its arrays
+STEPS, ROOM = 3, 4  # steps of a call, and size of its arrays
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +43,29 @@ def on_device(experiment, count):
 
 @pytest.fixture(scope="module")
 def steps(experiment):
-    """Up to ROOM steps in one call, in a loop as on accelerators, compiled."""
+    """The compiled program of up to ROOM steps in a loop, as on accelerators."""
     jitted = jit_loop(experiment.train_step(), experiment.mesh)
     return jitted.lower(experiment.initial_state(), on_device(experiment, STEPS), next(batches_of(experiment, 1))).compile()
 
 
 @pytest.mark.slow
-def test_calls_need_no_transfer_and_batches_that_of_their_indices_alone(experiment, steps):
+def test_only_the_indices_of_batches_are_transferred(experiment, steps):
     state, batches, count = experiment.initial_state(), batches_of(experiment, 4), on_device(experiment, STEPS)
     metrics = []
     for _ in range(4):
-        with jax.transfer_guard("disallow"):  # but what is asked for: device_put
+        with jax.transfer_guard("disallow"):  # allows only explicit transfers: device_put
             batch = next(batches)
-        with jax.transfer_guard("disallow_explicit"):  # nothing
-            state, of_call = steps(state, count, batch)
-            metrics.append(of_call["loss"])
+        with jax.transfer_guard("disallow_explicit"):  # allows no transfers
+            state, call_metrics = steps(state, count, batch)
+            metrics.append(call_metrics["loss"])
     assert int(state.step) == 4 * STEPS
     assert np.isfinite(metrics).all()
     np.testing.assert_array_equal(np.array(metrics) != 0, [np.arange(ROOM) < STEPS] * 4)
     with jax.transfer_guard("disallow"), pytest.raises(Exception, match="Disallowed host-to-device"):
-        steps(state, count, jax.tree.map(np.asarray, batch))  # the guard guards
+        steps(state, count, jax.tree.map(np.asarray, batch))  # the guard works
 
 
-def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
+def test_one_call_is_one_loop_without_communication_with_the_host(steps):
     text = steps.as_text()
     assert text.count(" while(") >= 1
     for word in ("infeed", "outfeed", "callback", "send(", "recv("):
@@ -82,13 +82,13 @@ def test_one_call_is_one_loop_that_asks_the_host_for_nothing(steps):
         (50, (7, 25), [7, 7, 7, 4, 3, 7, 7, 7, 1]),
     ],
 )
-def test_calls_end_where_rows_are_due(total, intervals, calls):
+def test_calls_end_when_rows_are_due(total, intervals, calls):
     assert list(train_steps.plan(0, total, 32, intervals, ONE_SIZE)) == calls
 
 
 @pytest.mark.parametrize("sizes", [ONE_SIZE, Sizes((8, 16), seed=3), Sizes((8, 12, 16), (17, 61))])
 @pytest.mark.parametrize("start", [0, 5, 61])
-def test_no_call_goes_past_what_is_due_or_to_another_size(start, sizes):
+def test_no_call_extends_beyond_an_interval_or_a_change_of_size(start, sizes):
     for log, evaluate in itertools.product((1, 3, 10, 50, 1000), (25, 391)):
         step = start
         for count in train_steps.plan(start, 200, 32, (log, evaluate), sizes):
@@ -100,7 +100,7 @@ def test_no_call_goes_past_what_is_due_or_to_another_size(start, sizes):
         assert step == 200
 
 
-def test_batches_of_a_call_take_256_mib_at_most():
+def test_batches_of_a_call_have_at_most_256_mib():
     def most(side, batch_size, labels=None, sizes=ONE_SIZE):
         source = ArraySource(np.broadcast_to(np.uint8(0), (1000, side, side, 3)), np.zeros(1000, np.int32))
         config = SimpleNamespace(batch_size=batch_size)
@@ -128,7 +128,7 @@ def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path
     calls, read_at = [], []
 
     class Late:
-        """A metric that knows when it is read, which means to wait for its step."""
+        """A metric that records when it is read, because reading waits for its step."""
 
         def __init__(self, value):
             self.value = value
@@ -152,12 +152,12 @@ def test_metrics_are_read_when_a_row_is_due_and_not_before(monkeypatch, tmp_path
     changes = {"total": "12steps", "log.every": "4steps", "checkpoint.every": "12steps", "evaluate.every": "12steps"}
     train.run(small_config(**changes), tmp_path, console=quiet()[0])
     assert len(calls) == 12
-    assert set(read_at) == {0, 4, 8, 12}  # 0: for the initial state, which the clock counts
+    assert set(read_at) == {0, 4, 8, 12}  # 0: waits for the initial state, to measure its time
 
 
 @pytest.fixture
 def programs(monkeypatch):
-    """How many programs each step function of the runs has compiled, and the number of steps of each call."""
+    """Records the number of compiled programs of each step function, and the number of steps of each call."""
     made, calls = [], []
 
     class Recorded(train_steps.AheadOfTime):
@@ -175,7 +175,7 @@ def programs(monkeypatch):
 
 @pytest.fixture
 def airbench(tmp_path):
-    """configs/airbench94.py in little, with 32 steps per call, as on accelerators: two epochs of four steps."""
+    """A small configs/airbench94.py with up to 32 steps per call, as on accelerators: two epochs of four steps."""
     config = load_config(str(Path(__file__).parents[2] / "configs" / "airbench94.py"))
     changes = {"steps_per_dispatch": 32, "evaluate.every": "2epochs", "log.every": "3steps", "total": "2epochs"}
     return changed(config, narrow_airbench.settings(tmp_path) | changes)
@@ -184,7 +184,7 @@ def airbench(tmp_path):
 @pytest.mark.parametrize(
     ("every", "counts"), [("1epochs", [4, 4]), ("3steps", [3, 3, 2]), ("50steps", [8]), ("5steps", [5, 3]), ("1steps", [1] * 8)]
 )
-def test_calls_of_a_run_have_arrays_of_one_shape_however_often_rows_are_due(every, counts, airbench):
+def test_calls_of_a_run_have_arrays_of_one_shape_for_all_intervals(every, counts, airbench):
     calls = train_steps.Steps(prepare(changed(airbench, {"log.every": every})), 0, Clock())
     assert calls.counts == counts
     batches = list(calls.batches)
@@ -194,8 +194,8 @@ def test_calls_of_a_run_have_arrays_of_one_shape_however_often_rows_are_due(ever
     assert next(resumed.batches)["image"].shape == batches[0]["image"].shape, "it takes the programs of the first part"
 
 
-def test_calls_of_a_resumed_run_fit_into_the_arrays_of_the_whole_run(airbench):
-    """From its start the run makes 2 calls of 4 steps; from step 2 the 6 that are left would be within the limit."""
+def test_calls_of_a_resumed_run_have_the_array_shape_of_the_entire_run(airbench):
+    """The entire run has 2 calls of 4 steps. From step 2, the remaining 6 would be within the limit of one call."""
     experiment = prepare(changed(airbench, {"log.every": "50steps", "steps_per_dispatch": 6}))
     calls = train_steps.Steps(experiment, 2, Clock())
     assert calls.counts == [3, 3]

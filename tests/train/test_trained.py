@@ -1,4 +1,4 @@
-"""Trained networks: which of their checkpoints is taken, and how they are measured on other data."""
+"""Trained networks: the choice of their checkpoint, and their evaluation on other data."""
 
 import dataclasses
 import shutil
@@ -22,11 +22,11 @@ from jaxcnn.train.trained import selected_variables
 
 # ── Other data ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
-class Colours(nn.Module):
-    """A network whose logits are the mean of blue, green and red: always right about pictures of one colour."""
+class Colors(nn.Module):
+    """A network whose logits are the means of blue, green and red, which classifies images of one color correctly."""
 
     @nn.compact
     def __call__(self, images, *, train):
@@ -34,66 +34,66 @@ class Colours(nn.Module):
 
 
 def fill(root, counts, size=(8, 8)):
-    """Pictures of a class, in the colour of `colour`: {"blue": 3}, or {"blue": (3, "red")} for wrong labels."""
+    """Writes images per class in its color, {"blue": 3}, or in another color as wrong labels, {"blue": (3, "red")}."""
     for name, count in counts.items():
-        count, colour = count if isinstance(count, tuple) else (count, name)
+        count, color = count if isinstance(count, tuple) else (count, name)
         (root / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            cv2.imwrite(str(root / name / f"{i}.png"), np.full((*size, 3), COLOURS[colour][::-1], np.uint8))
+            cv2.imwrite(str(root / name / f"{i}.png"), np.full((*size, 3), COLORS[color][::-1], np.uint8))
     return root
 
 
 @pytest.fixture
 def trained(tmp_path):
-    """As after training on a folder of 10 pictures per class without a test set."""
-    root = fill(tmp_path / "training", dict.fromkeys(COLOURS, 10))
+    """The network as after training on a folder of 10 images per class without a test set."""
+    root = fill(tmp_path / "training", dict.fromkeys(COLORS, 10))
     config = Config(data=DataSettings("folder", str(root), image_size=8, validation=0.0, resident="on"))
     preprocessing = Preprocessing((8, 8, 3), (8, 8), "bilinear", (0.5,) * 3, (0.5,) * 3)
     trained_on = fingerprint(load(config.data, config.seed))
-    task = Classification(preprocessing, Colours(), tuple(COLOURS), "multiclass")
-    return train.Trained(task, {}, tuple(COLOURS), config, 7, make_mesh(1), trained_on)
+    task = Classification(preprocessing, Colors(), tuple(COLORS), "multiclass")
+    return train.Trained(task, {}, tuple(COLORS), config, 7, make_mesh(1), trained_on)
 
 
 def on(trained, name, root=""):
-    """The same network, trained on another data set."""
+    """Returns the same network as if trained on another data set."""
     data = dataclasses.replace(trained.config.data, name=name, root=root)
     return dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
 
 
 def cut_off(trained):
-    """The size of the test set that training cut off."""
+    """Returns the size of the test set that was split off for training."""
     return trained.data["test"]["examples"]
 
 
 def measured(trained, root, split="test"):
-    """(examples, how many are right, what was said)"""
+    """Returns (number of examples, number of correct ones, printed lines)."""
     said = []
-    figures = train.evaluate(trained, split, data_root=str(root), say=said.append)
-    examples = figures[f"{split}_examples"]
-    return examples, round(figures[f"{split}_accuracy"] * examples), said
+    metrics = train.evaluate(trained, split, data_root=str(root), say=said.append)
+    examples = metrics[f"{split}_examples"]
+    return examples, round(metrics[f"{split}_accuracy"] * examples), said
 
 
-def test_all_of_other_data_without_parts_are_measured(trained, tmp_path):
+def test_other_data_without_splits_are_evaluated_completely(trained, tmp_path):
     assert train.evaluate(trained)["test_examples"] == cut_off(trained)
     other = fill(tmp_path / "other", {"blue": 7, "green": (4, "red"), "red": 11}, size=(9, 13))
     assert measured(trained, other) == (22, 18, [f"{other}: different data than in training; evaluating 22 images"])
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
-def test_part_of_that_name_is_measured_where_there_are_parts_even_alone(trained, tmp_path, split):
+def test_split_of_that_name_is_evaluated_if_there_are_splits(trained, tmp_path, split):
     fill(tmp_path / "other" / split, {"blue": 2, "red": 3})
     assert measured(trained, tmp_path / "other", split)[:2] == (5, 5)
-    fill(tmp_path / "other" / "Train", dict.fromkeys(COLOURS, 4))
+    fill(tmp_path / "other" / "Train", dict.fromkeys(COLORS, 4))
     assert measured(trained, tmp_path / "other", split)[:2] == (5, 5)
     assert measured(trained, tmp_path / "other", "train")[:2] == (12, 12)
 
 
-@pytest.mark.parametrize("name", COLOURS)
-def test_classes_are_matched_by_name_where_there_are_fewer(trained, tmp_path, name):
+@pytest.mark.parametrize("name", COLORS)
+def test_fewer_classes_are_matched_by_name(trained, tmp_path, name):
     assert measured(trained, fill(tmp_path / "other", {name: 5}))[:2] == (5, 5)
 
 
-def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
+def test_moved_data_keep_the_splits_that_they_had_in_training(trained, tmp_path):
     said = [f"{tmp_path / 'copy'}: the training data, with the same splits"]
     shutil.copytree(tmp_path / "training", tmp_path / "copy")
     assert measured(trained, tmp_path / "copy") == (cut_off(trained), cut_off(trained), said)
@@ -103,7 +103,7 @@ def test_moved_data_keep_the_parts_that_they_had_in_training(trained, tmp_path):
     assert measured(trained, tmp_path / "copy")[0] == 40  # other data
 
 
-def test_data_that_have_changed_at_their_place_keep_their_parts_and_are_said(trained, tmp_path):
+def test_data_that_have_changed_keep_their_splits_with_a_warning(trained, tmp_path):
     fill(tmp_path / "training", {"red": 20})
     examples, _, said = measured(trained, tmp_path / "training" / ".." / "training")
     assert cut_off(trained) <= examples < 20
@@ -115,9 +115,9 @@ def table(path, rows, header="path,label"):
     return path
 
 
-def test_other_tables_are_measured(trained, tmp_path):
-    fill(tmp_path / "other", dict.fromkeys(COLOURS, 4))
-    rows = [f"training/{name}/{i}.png,{name}" for name in COLOURS for i in range(10)]
+def test_other_tables_are_evaluated(trained, tmp_path):
+    fill(tmp_path / "other", dict.fromkeys(COLORS, 4))
+    rows = [f"training/{name}/{i}.png,{name}" for name in COLORS for i in range(10)]
     trained = on(trained, "csv", str(table(tmp_path / "training.csv", rows)))
     trained = dataclasses.replace(trained, data=fingerprint(load(trained.config.data, 0)))
     assert measured(trained, table(tmp_path / "copy.csv", rows))[0] == len(load(trained.config.data, 0).test)
@@ -125,7 +125,7 @@ def test_other_tables_are_measured(trained, tmp_path):
     assert measured(trained, table(tmp_path / "other.csv", rows))[:2] == (8, 8)
     parts = [f"{row},{'test' if i > 4 else 'val'}" for i, row in enumerate(rows)]
     assert measured(trained, table(tmp_path / "parts.csv", parts, "path,label,split"))[:2] == (3, 3)
-    with pytest.raises(UserError, match=r"no row is for train$"):
+    with pytest.raises(UserError, match=r"no row has the split train$"):
         measured(trained, tmp_path / "parts.csv", "train")
     with pytest.raises(UserError, match=r'line 2: the network has no class "gren" \(did you mean "green"'):
         measured(trained, table(tmp_path / "wrong.csv", ["other/green/0.png,gren"]))
@@ -134,17 +134,17 @@ def test_other_tables_are_measured(trained, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["names", "numbers", "class_names"])
-def test_other_arrays_are_measured(trained, tmp_path, kind):
-    colours = np.array(list(COLOURS.values()), np.uint8)
-    numbers = np.array([2, 0, 2, 2, 0])  # of the network; none of "green"
-    images = np.tile(colours[numbers][:, None, None], (1, 8, 8, 1))
-    own = np.tile(colours[np.arange(30) % 3][:, None, None], (1, 8, 8, 1))
+def test_other_arrays_are_evaluated(trained, tmp_path, kind):
+    colors = np.array(list(COLORS.values()), np.uint8)
+    numbers = np.array([2, 0, 2, 2, 0])  # class indices of the network; no "green"
+    images = np.tile(colors[numbers][:, None, None], (1, 8, 8, 1))
+    own = np.tile(colors[np.arange(30) % 3][:, None, None], (1, 8, 8, 1))
     np.savez(tmp_path / "training.npz", images=own, labels=np.arange(30) % 3)
     trained = on(trained, "arrays", str(tmp_path / "training.npz"))
     if kind == "numbers":
         trained = dataclasses.replace(trained, class_names=("0", "1", "2"))
     labels = {
-        "names": {"y": np.array(list(COLOURS))[numbers]},
+        "names": {"y": np.array(list(COLORS))[numbers]},
         "numbers": {"y": numbers},
         "class_names": {"y": 1 - numbers // 2, "class_names": np.array(["red", "blue"])},
     }[kind]
@@ -152,7 +152,7 @@ def test_other_arrays_are_measured(trained, tmp_path, kind):
     assert measured(trained, tmp_path / "other.npz")[:2] == (5, 5)
     np.savez(tmp_path / "test.npz", x_test=images, y_test=labels.pop("y"), **labels)
     assert measured(trained, tmp_path / "test.npz")[:2] == (5, 5)
-    with pytest.raises(UserError, match=r"no arrays are for validation$"):
+    with pytest.raises(UserError, match=r"no arrays of the split validation$"):
         measured(trained, tmp_path / "test.npz", "validation")
     np.savez(tmp_path / "wrong.npz", x=images, y=np.array(["rde"] * 5))
     with pytest.raises(UserError, match=r'wrong.npz: y: the network has no class "rde"'):
@@ -161,11 +161,11 @@ def test_other_arrays_are_measured(trained, tmp_path, kind):
 
 MISTAKES = {
     "another class": ({"blue": 1, "orange": (1, "red")}, 'orange: the network has no class "orange"'),
-    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"0 folders for test in it \(train, val\)"),
-    "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"2 folders for test in it \(Test, test\)"),
-    "no labels": ({".": (2, "blue")}, r"no class folders, so its pictures have no labels; predict.py --csv=FILE classifies"),
+    "parts without it": ({"val/blue": (1, "blue"), "train/blue": (1, "blue")}, r"split test, found 0 \(train, val\)"),
+    "two for it": ({"Test/blue": (1, "blue"), "test/blue": (1, "blue")}, r"split test, found 2 \(Test, test\)"),
+    "no labels": ({".": (2, "blue")}, r"no class folders, so its images have no labels; predict.py --csv=FILE classifies"),
     "no folder": ({}, 'no file or folder ".*other"'),
-    "no pictures": ({"blue": 0}, "no picture in its class folders"),
+    "no images": ({"blue": 0}, "its class folders contain no images"),
 }  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def test_other_data_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, n
     assert "\n" not in str(mistake.value)
 
 
-def test_data_without_a_place_are_at_no_other(trained, tmp_path):
+def test_data_root_of_data_without_files_is_refused(trained, tmp_path):
     trained = on(trained, "digits")
     with pytest.raises(UserError, match=r"^--data_root: not applicable to digits, .* part of scikit-learn"):
         measured(trained, tmp_path)
@@ -188,7 +188,7 @@ def test_data_without_a_place_are_at_no_other(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Checkpoints of steps 10 (the best by construction: the network does not learn), 20 and 30."""
+    """A run with checkpoints of steps 10, 20 and 30. Step 10 is the best, because the network does not learn."""
     workdir = tmp_path_factory.mktemp("run")
     changes = {"total": "30steps", "evaluate.every": "10steps", "checkpoint.every": "10steps", "data.resident": "on"}
     train.run(small_config(**changes, **{"optimizer.learning_rate": 0.0, "ema.decay": 0.0}), workdir, console=quiet()[0])
@@ -196,7 +196,7 @@ def finished(tmp_path_factory):
 
 
 def damaged(workdir, step, item):
-    """Half of every file of one item of a checkpoint."""
+    """Truncates every file of one item of a checkpoint to half its size."""
     for path in (workdir / "checkpoints" / str(step) / item).rglob("*"):
         if path.is_file() and path.stat().st_size:
             content = path.read_bytes()
@@ -214,7 +214,7 @@ def damaged(workdir, step, item):
         ),
     ],
 )
-def test_selected_checkpoint_that_cannot_be_read_is_refused_and_another_is_taken_only_if_it_is_asked_for(
+def test_unreadable_selected_checkpoint_is_refused_and_another_is_loaded_only_on_request(
     finished, tmp_path, step, item, message
 ):
     assert train.load_trained(finished).step == 10
@@ -241,7 +241,7 @@ def test_damage_elsewhere_changes_nothing(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("select", "unreadable", "taken"), [("best", 10, 30), ("last", 30, 20), ("best", 20, 10)])
-def test_training_that_tests_another_step_than_the_selected_one_says_so(capsys, select, unreadable, taken):
+def test_training_that_tests_another_step_than_the_selected_one_warns(capsys, select, unreadable, taken):
     checkpoints = types.SimpleNamespace(
         steps=lambda: [10, 20, 30],
         excluded=(),

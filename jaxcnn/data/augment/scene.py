@@ -28,7 +28,7 @@ class Scene:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
+        """Returns the shape (N, H, W, C) of the images."""
         return self.images.shape
 
 

@@ -65,11 +65,11 @@ static int64_t lines_per_window(const Convolution* c) { return (c->kernel_height
 static void add_depthwise(void* work, int thread, int threads) {
   const Products* p = work;
   const Convolution* c = p->c;
-  const int64_t all_lines = c->images * c->output_height, buffered = lines_per_window(c);
+  const int64_t line_count = c->images * c->output_height, buffered = lines_per_window(c);
   float *lines = p->workspace + thread * p->floats_per_thread, *sums = sums_of_thread(p, thread);
   memset(sums, 0, (size_t)p->kernel_size * sizeof *sums);
   int64_t image = -1, next = 0; /* the first input line that is not buffered yet */
-  for (int64_t line = all_lines * thread / threads; line < all_lines * (thread + 1) / threads; line++) {
+  for (int64_t line = line_count * thread / threads; line < line_count * (thread + 1) / threads; line++) {
     const int64_t first = line % c->output_height * c->stride[0] - c->top;
     if (line / c->output_height != image || next < first) image = line / c->output_height, next = first < 0 ? 0 : first;
     for (; next < first + buffered && next < c->height; next++)

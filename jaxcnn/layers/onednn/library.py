@@ -129,26 +129,26 @@ def load() -> Library:
       Unavailable: the message states what is missing or fails.
     """
     path = shared_library()
-    so = ctypes.CDLL(str(handler()))
-    so.jaxcnn_load.restype = ctypes.c_char_p
-    with _quiet_openmp():
-        error = so.jaxcnn_load(os.fsencode(path)).decode()
+    handler_library = ctypes.CDLL(str(handler()))
+    handler_library.jaxcnn_load.restype = ctypes.c_char_p
+    with _passive_openmp():
+        error = handler_library.jaxcnn_load(os.fsencode(path)).decode()
     if error:
         raise Unavailable(error)
-    about = (ctypes.c_int64 * 4)()
-    so.jaxcnn_about(about)
-    *version, isa = about
+    details = (ctypes.c_int64 * 4)()
+    handler_library.jaxcnn_about(details)
+    *version, isa = details
     if isa & AVX2 != AVX2:
         raise Unavailable("this CPU has no AVX2")
-    # XLA's CPU client has to exist: before, a handler that it rejects is no error here but makes the client fail later.
+    # Creates XLA's CPU client first. Without it, registering a handler that XLA rejects succeeds, and the client fails later.
     jax.local_devices(backend="cpu")
     try:
         for target in TARGETS:
-            jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(so, target)), platform="cpu")
+            jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(handler_library, target)), platform="cpu")
     except Exception as error:  # of an undocumented type, if the version of jaxlib's interface differs
         raise Unavailable(f"jaxlib rejects the handler: {' '.join(str(error).split())}") from error
     instructions = next(name for name, bits in _SETS.items() if isa & bits == bits)
-    return Library(".".join(map(str, version[:2])), instructions, isa & AVX512_BF16 == AVX512_BF16, so)
+    return Library(".".join(map(str, version[:2])), instructions, isa & AVX512_BF16 == AVX512_BF16, handler_library)
 
 
 def installed() -> bool:
@@ -176,7 +176,7 @@ def shared_library() -> Path:
 
 
 @contextlib.contextmanager
-def _quiet_openmp() -> Iterator[None]:
+def _passive_openmp() -> Iterator[None]:
     """Makes OpenMP's threads sleep while they wait for each other, unless the user has set how they wait.
 
     XLA's threads and the data readers need the cores too. On 2 cores shared with other programs MobileNetV2 trained at 3.1

@@ -68,7 +68,7 @@ def check(library: Library) -> None:
 
 def _compare(what: str, status: int, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
     pairs = zip(found, expected, strict=True)
-    error = np.max([np.abs(ours.reshape(right.shape) - right).max() / np.abs(right).max() for ours, right in pairs])
+    error = np.max([np.abs(a.reshape(b.shape) - b).max() / np.abs(b).max() for a, b in pairs])
     if status or not error < 1e-4:  # usually 1e-6; NaN is an error too
         raise Unavailable(f"the self-test failed: {what} is off by {error:.2g} of the largest value")
 
@@ -102,8 +102,8 @@ def norm_by_definition(
     v = normal * scale + bias
     gradient = np.where((low < v) & (v < high), y_gradient, 0)
     # ∂normal_i / ∂x_j = (δ_ij - 1/n - normal_i · normal_j / n) / deviation
-    by_x = np.eye(n)[:, :, None] - 1 / n - normal[:, None] * normal[None] / n
-    x_gradient = np.einsum("ic,ijc->jc", gradient * scale, by_x) / deviation
+    jacobian = np.eye(n)[:, :, None] - 1 / n - normal[:, None] * normal[None] / n
+    x_gradient = np.einsum("ic,ijc->jc", gradient * scale, jacobian) / deviation
     x_gradient += mean_gradient / n + 2 * var_gradient * (x - mean) / n
     return (np.clip(v, low, high), mean, var), (x_gradient, (gradient * normal).sum(0), gradient.sum(0))
 
@@ -136,10 +136,10 @@ def by_definition(shape: Shape, x: np.ndarray, kernel: np.ndarray, y: np.ndarray
             slice(at * dilation, at * dilation + (length - 1) * stride + 1, stride)
             for at, dilation, length, stride in zip((row, column), shape.dilation, shape.output, shape.strides, strict=True)
         )
-        seen = (slice(None), rows, columns, i)  # the inputs that this pixel of the kernel is multiplied by, per result
-        results[..., o] += padded[seen] @ kernel[row, column, :, o]
-        x_gradient[seen] += y[..., o] @ kernel[row, column, :, o].T
-        kernel_gradient[row, column, :, o] = np.einsum("nhwi,nhwo->io", padded[seen], y[..., o])
+        covered = (slice(None), rows, columns, i)  # the inputs that this pixel of the kernel is multiplied by, per result
+        results[..., o] += padded[covered] @ kernel[row, column, :, o]
+        x_gradient[covered] += y[..., o] @ kernel[row, column, :, o].T
+        kernel_gradient[row, column, :, o] = np.einsum("nhwi,nhwo->io", padded[covered], y[..., o])
     return results, x_gradient[:, top : top + shape.height, left : left + shape.width], kernel_gradient
 
 

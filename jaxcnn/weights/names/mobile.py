@@ -26,7 +26,7 @@ def _torchvision(fields):
     lines = [*_layer("stem", "features.0.0", "features.0.1")]
     for number, block in enumerate(design.blocks, start=1):
         place = f"features.{f'{block.stage}.{block.number - 1}' if is_efficientnet else number}.{'conv' if is_v2 else 'block'}"
-        for n, part in enumerate(block.parts):
+        for n, part in enumerate(block.layers):
             if part == "squeeze_excite":
                 lines += _squeeze_excite(block, f"{place}.{n}.fc1", f"{place}.{n}.fc2")
             elif part == "project" and is_v2:
@@ -69,7 +69,7 @@ def _keras_v2(fields):
     lines = [*_layer("stem", "Conv1", "bn_Conv1")]
     for number, block in enumerate(fields["design"].blocks):
         theirs = f"block_{number}" if number else "expanded_conv"
-        for part in block.parts:
+        for part in block.layers:
             lines += _layer(f"{block.name}/{part}", f"{theirs}_{part}", f"{theirs}_{part}_BN")
     return (*lines, *_layer("last", "Conv_1", "Conv_1_bn"), ("head", "predictions"))
 
@@ -111,7 +111,7 @@ def _timm(fields):
     for block in fields["design"].blocks:
         place = f"blocks.{block.stage - 1}.{block.number - 1}"
         norms = 0
-        for part in block.parts:
+        for part in block.layers:
             ours = f"{block.name}/{part}"
             if part == "squeeze_excite":
                 lines += _squeeze_excite(block, f"{place}.se.conv_reduce", f"{place}.se.conv_expand")
@@ -120,10 +120,10 @@ def _timm(fields):
                 lines += _layer(ours, f"{theirs}.conv", f"{theirs}.bn")
             else:
                 norms += 1
-                is_single = block.parts == ("project",)
+                is_single = block.layers == ("project",)
                 theirs = f"{place}.{'conv' if is_single else _TIMM_CONVS[block.row.kind][part]}"
                 lines += _layer(ours, theirs, f"{place}.bn{norms}")
-                if block.row.parts != (1, 1) or isinstance(block.row.kernel, tuple):
+                if block.row.groups != (1, 1) or isinstance(block.row.kernel, tuple):
                     lines.append((f"{ours}_conv{{n}}", f"{theirs}.{{n-1}}"))
     end = (
         _layer("last", "conv_head", "bn2") if fields["design"].last else (("hidden", "conv_head"), ("hidden_norm", "norm_head"))
