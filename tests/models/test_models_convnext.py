@@ -58,12 +58,12 @@ def test_keras_flavour_is_initialized_by_glorot():
 
 def test_preprocessing_of_keras_flavour_can_be_disabled():
     pixels = 255 * jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
-    inside, outside = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=given) for given in (True, False))
-    variables = init(inside)
+    preprocessing, plain = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=on) for on in (True, False))
+    variables = init(preprocessing)
     standardized = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
     np.testing.assert_allclose(
-        compiled(lambda v, x: inside.apply(v, x, train=False), variables, pixels),
-        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardized)),
+        compiled(lambda v, x: preprocessing.apply(v, x, train=False), variables, pixels),
+        compiled(lambda v, x: plain.apply(v, x, train=False), variables, jnp.asarray(standardized)),
         atol=1e-5,
     )
 

@@ -56,8 +56,8 @@ def test_parameter_count_of_shufflenet_is_that_of_its_layers():
         before = (24, 240, 480)[stage]
         narrow = width // 4
         first = before * narrow // (1 if stage == 0 else 3) + (narrow // 3) * (width - before) + 2 * (width - before)
-        other = width * narrow // 3 + narrow // 3 * width + 2 * width
-        total += first + (depth - 1) * other + depth * (9 * narrow + 4 * narrow)
+        later_block = width * narrow // 3 + narrow // 3 * width + 2 * width
+        total += first + (depth - 1) * later_block + depth * (9 * narrow + 4 * narrow)
     assert count(parameters("shufflenet_v1_g3")[0]) == total + 961 * 1000 == 1_865_728
 
 

@@ -222,12 +222,12 @@ def test_whitening_filters_are_the_scaled_eigenvectors_of_the_patches_covariance
     kernel = np.asarray(compiled(functools.partial(whiten, size=size), images.astype(np.float32)))
     assert kernel.shape == (*size, channels, 2 * len(covariance))
     filters = kernel.reshape(len(covariance), -1).T.astype(np.float64)
-    found = filters[: len(covariance)]
-    np.testing.assert_array_equal(filters[len(covariance) :], -found)
+    eigenvectors = filters[: len(covariance)]
+    np.testing.assert_array_equal(filters[len(covariance) :], -eigenvectors)
     # Σ f fᵀ of filters v / √(λ + ε) is (covariance + ε)⁻¹, whatever their signs; and λ falls
     inverse = np.linalg.inv(covariance + 5e-4 * np.eye(len(covariance)))
-    np.testing.assert_allclose(found.T @ found, inverse, atol=2e-3 * np.abs(inverse).max())
-    norms = np.linalg.norm(found, axis=1)
+    np.testing.assert_allclose(eigenvectors.T @ eigenvectors, inverse, atol=2e-3 * np.abs(inverse).max())
+    norms = np.linalg.norm(eigenvectors, axis=1)
     assert (np.diff(norms) >= 0).all()
     np.testing.assert_allclose(norms**-2, np.sort(np.linalg.eigvalsh(covariance))[::-1] + 5e-4, rtol=1e-3)
 

@@ -58,11 +58,11 @@ def test_too_small_images_are_refused():
 
 @pytest.mark.parametrize("output_stride", STEPS)
 def test_strides_and_dilations_of_blocks_are_timms(output_stride):
-    found = {}
+    recorded = {}
 
     def noted(call, args, kwargs, context):
         if isinstance(layer := context.module, nn.Conv):
-            found["/".join(layer.path)] = layer.strides, layer.kernel_dilation
+            recorded["/".join(layer.path)] = layer.strides, layer.kernel_dilation
         return call(*args, **kwargs)
 
     with nn.intercept_methods(noted):
@@ -74,7 +74,7 @@ def test_strides_and_dilations_of_blocks_are_timms(output_stride):
             convolutions[f"block{block}/sepconv{n}_pointwise"] = 1, 1
         if block in (1, 2, 3, 12):
             convolutions[f"block{block}/shortcut_conv"] = stride, 1
-    assert found == convolutions
+    assert recorded == convolutions
 
 
 @pytest.mark.slow
