@@ -158,7 +158,7 @@ class EncodedSource(Source):
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(EncodedSource):
-    """Image files."""
+    """Images in files, one per path."""
 
     paths: np.ndarray
     labels: np.ndarray

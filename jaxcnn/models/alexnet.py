@@ -2,7 +2,7 @@
 
 `alexnet_2012`: Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks. NIPS
 2012; sections 3 to 5 and figure 2. The network has two columns, one per GPU. Convolutions 2, 4 and 5 use only the maps of
-their own column, which makes them convolutions with two groups. Images of 224×224 would result in 54.25 positions after the
+the same column, which makes them convolutions with two groups. Images of 224×224 would result in 54.25 positions after the
 first convolution, where the paper has 55; a padding of 2 results in 55.
 
 `alexnet`: torchvision's network with one column, after Krizhevsky: One weird trick for parallelizing convolutional neural
