@@ -40,7 +40,12 @@ PHRASES = (  # pattern, what to write, a text in which it is found, a correct te
     (r"\bis none of\b", "is not one of", "fit is none of crop, pad", "fit is not one of crop, pad"),
     (r"\bto judge by\b", "needs …", "no validation set to judge by", "early stopping needs a validation set"),
     (rf"\bone ({NOUNS}|key|line|value) an? ({NOUNS}|hour)\b", "per …", "one file a class in a folder", "one of a class"),
-    (r"\b\d[\d,.]* (?!(if|of|in|or)\b)\w+ an? (hour|minute|second|step|epoch|image)\b", "per …", "2,000 steps an hour", "2,000 steps per hour"),
+    (
+        r"\b\d[\d,.]* (?!(if|of|in|or)\b)\w+ an? (hour|minute|second|step|epoch|image)\b",
+        "per …",
+        "2,000 steps an hour",
+        "2,000 steps per hour",
+    ),
     (r"\bat hand\b", "available", "the weights at hand", "on the other hand"),
     (r"\bby hand\b", "manually", "a rule that is set by hand", "a rule that is set manually"),
     (r"\bfor good(?=[,.;:)]|$)", "permanently", "it is stopped for good.", "for good results, train longer"),

@@ -92,22 +92,22 @@ def test_fractalnet20_has_the_parameters_of_its_layers():
 
 
 def test_closed_gates_return_their_input():
-    model = Highway(flavour=HE, widths=((4, 4),), hidden=0)
+    model = Highway(flavor=HE, widths=((4, 4),), hidden=0)
     variables = init(model, 8)
     gate = variables["params"]["stage1_layer2"]["gate"]
     assert (gate["bias"] == -2).all()
     images = jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
     closed = {"kernel": jnp.zeros_like(gate["kernel"]), "bias": gate["bias"] - 100}
     params = {**variables["params"], "stage1_layer2": {**variables["params"]["stage1_layer2"], "gate": closed}}
-    features = Highway(flavour=HE, widths=((4, 4),), hidden=0, num_classes=0).apply({"params": params}, images, train=False)
-    shorter = Highway(flavour=HE, widths=((4,),), hidden=0, num_classes=0).apply(
+    features = Highway(flavor=HE, widths=((4, 4),), hidden=0, num_classes=0).apply({"params": params}, images, train=False)
+    shorter = Highway(flavor=HE, widths=((4,),), hidden=0, num_classes=0).apply(
         {"params": {"stem_conv": params["stem_conv"]}}, images, train=False
     )
     np.testing.assert_array_equal(features, shorter)
 
 
 def test_initialization_of_highway_is_he():
-    kernel = init(Highway(flavour=HE, widths=((32, 32),), hidden=0), 8)["params"]["stage1_layer2"]["transform"]["kernel"]
+    kernel = init(Highway(flavor=HE, widths=((32, 32),), hidden=0), 8)["params"]["stage1_layer2"]["transform"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.03)
 
 

@@ -62,7 +62,7 @@ def test_initialization_is_torchvisions():
 
 
 @pytest.mark.slow
-def test_keras_flavour_is_initialized_by_glorot():
+def test_keras_flavor_is_initialized_by_glorot():
     params = initialised("keras/VGG16")
     for layer, fans in (("stage4_conv1", 9 * (256 + 512)), ("fc1", 25088 + 4096), ("head", 4096 + 1000)):
         kernel = params[layer]["kernel"]
