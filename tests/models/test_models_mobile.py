@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import GOLDEN, count, initialised_layers, parameters
+from common.promises import GOLDEN, count, initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
@@ -50,7 +50,7 @@ def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
 
 def deviations(name, *layers):
     """Returns the standard deviation of each kernel."""
-    return [layer["kernel"].std() for layer in initialised_layers(name, layers)]
+    return [layer["kernel"].std() for layer in initialized_layers(name, layers)]
 
 
 BLOCK = "stage4_block2"  # 64, 384 and 64 channels in MobileNet V2; 40, 240 and 40 in EfficientNet
@@ -74,7 +74,7 @@ def test_initialization_is_kerass():
 def test_initialization_of_efficientnet_is_that_of_the_library(name):
     block = "stage3_block2"
     layers = (f"{block}/expand_conv", f"{block}/depthwise_conv", f"{block}/squeeze_excite/expand", "head")
-    expand, depthwise, excite, head = initialised_layers(name, layers)
+    expand, depthwise, excite, head = initialized_layers(name, layers)
     groups = 240 if name == "efficientnet_b0" else 1  # torchvision's fan out includes the outputs of all groups
     measured = [expand["kernel"].std(), depthwise["kernel"].std(), excite["kernel"].std()]
     np.testing.assert_allclose(measured, [(2 / 240) ** 0.5, (2 / (25 * groups)) ** 0.5, (2 / 240) ** 0.5], rtol=0.07)
@@ -84,7 +84,7 @@ def test_initialization_of_efficientnet_is_that_of_the_library(name):
 
 
 def test_initialization_of_mnasnets_head_is_torchvisions():
-    (head,) = initialised_layers("mnasnet0_5", ["head"])
+    (head,) = initialized_layers("mnasnet0_5", ["head"])
     assert head["kernel"].std() == pytest.approx(1000**-0.5, rel=0.02)
     assert np.abs(head["kernel"]).max() <= (3 / 1000) ** 0.5
 

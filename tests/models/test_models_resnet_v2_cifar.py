@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
@@ -57,9 +57,9 @@ def test_parameter_count_of_110_layers_is_the_papers():
 
 @pytest.mark.slow
 def test_initialization_is_that_of_the_authors_code():
-    wide = initialised("wrn_16_4", 32)["stage3_block1"]["conv1"]["kernel"]
+    wide = initialized("wrn_16_4", 32)["stage3_block1"]["conv1"]["kernel"]
     assert wide.std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
-    narrow = initialised("preact_resnet164", 8)
+    narrow = initialized("preact_resnet164", 8)
     assert narrow["stage3_block1"]["conv1"]["kernel"].std() == pytest.approx((2 / 64) ** 0.5, rel=0.03)
     assert (narrow["head"]["bias"] == 0).all()
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import GOLDEN, count, initialised_layers, parameters
+from common.promises import GOLDEN, count, initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
@@ -30,14 +30,14 @@ def test_parameter_count_is_timms(name):
 
 def test_initialization_is_that_of_the_library():
     paths = ["block1/sepconv2_depthwise", "last_sepconv2_pointwise"]
-    depthwise, pointwise = initialised_layers("timm/legacy_xception", paths, 32)
+    depthwise, pointwise = initialized_layers("timm/legacy_xception", paths, 32)
     assert depthwise["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.05)
     assert pointwise["kernel"].std() == pytest.approx((2 / 2048) ** 0.5, rel=0.01)
-    depthwise, pointwise, head = initialised_layers("keras/Xception", [*paths, "head"], 32)
+    depthwise, pointwise, head = initialized_layers("keras/Xception", [*paths, "head"], 32)
     assert depthwise["kernel"].std() == pytest.approx((2 / (9 + 9 * 128)) ** 0.5, rel=0.05)
     assert pointwise["kernel"].std() == pytest.approx((2 / (1536 + 2048)) ** 0.5, rel=0.01)
     assert (head["bias"] == 0).all()
-    depthwise, pointwise = initialised_layers(
+    depthwise, pointwise = initialized_layers(
         "timm/xception41", ["block13/sepconv3_depthwise", "block13/sepconv3_pointwise"], 32
     )
     assert 0.99 / 3 < abs(depthwise["kernel"]).max() <= 1 / 3
