@@ -37,7 +37,7 @@ def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
     rows = (row for row in history if row["step"] == tested_step and any(name.startswith(prefix) for name in row))
     validated = next(rows, {})
     steps, skipped = int(state.step), sorted(experiment.reading.skipped)
-    device = experiment.mesh.devices.flat[0]
+    kind, platform = (device := experiment.mesh.devices.flat[0]).device_kind, device.platform
 
     summary = {
         **{f"test_{name}": value for name, value in finite(metrics).items()},
@@ -60,7 +60,7 @@ def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
         "seed": config.seed,
         **({"extended": extended} if (extended := run.record["extended"]) else {}),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
-        "device": f"{experiment.mesh.size} × {device.device_kind} ({device.platform})",
+        "device": f"{experiment.mesh.size} × {kind}{f' ({platform})' if kind != platform else ''}",
         **({"cpu_convolution": convolutions} if (convolutions := cpu_convolution()) else {}),
         "command": shlex.join(sys.argv),
     }
