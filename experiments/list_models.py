@@ -24,10 +24,12 @@ _UPDATE = flags.DEFINE_bool("update", False, "count all networks again and write
 PAGE = Path(__file__).parents[1] / "docs/models.md"
 _HEAD = """# Models
 
-`jaxcnn.create_model(name, num_classes=…)`. This page is made by `python experiments/list_models.py --update`.
-MACs: multiply-accumulates of convolutions and matrix products, for one image of the size beside. Year: of the paper's first
-publication. Weights: the library whose state dicts `jaxcnn.weights.convert` takes, under the names that it gives the layers;
-"other": weights of another publisher, see `jaxcnn/weights/names/`.
+`jaxcnn.create_model(name, num_classes=…)` creates a network. `python experiments/list_models.py --update` generates this page.
+
+- MACs: multiply-accumulates of convolutions and matrix products, for one image of the listed size.
+- Year: of the paper's first publication.
+- Weights: the library whose weights the network accepts ([pretrained weights](pretrained.md)); "other": weights of another
+  publisher, see `jaxcnn/weights/names/`.
 
 """
 

@@ -88,6 +88,10 @@ def test_setting_is_accepted_with_its_conditions_and_refused_without_any_of_them
             "or leave it at its default, False",
         ),
         (
+            {"data.name": "digits", "data.test": 0.5},
+            "data.test: 0.5 has no effect with data.name=digits; leave it at its default, 0.2",
+        ),
+        (
             {"data.repeats": 2, "data.balanced": True},
             "data.repeats: 2 has no effect with data.balanced=True; leave it at its default, 1",
         ),

@@ -166,7 +166,7 @@ def _array_names(path: Path, found: Mapping[str, np.ndarray], complete: bool) ->
         part, kind = PARTS.get(part, part), _KIND.get(match[2].lower(), match[2].lower())
         other = names.setdefault(part, {}).setdefault(kind, match[0])
         if other != match[0]:
-            raise UserError(f"{path}: {other!r} and {match[0]!r} are both {kind} of the split {part}; keep one of them")
+            raise UserError(f"{path}: {other!r} and {match[0]!r} are two arrays for the {kind} of the split {part}; keep one")
         partner = _PARTNER.get(match[2].lower(), "images")
         partner = partner.upper() if match[2].isupper() else partner
         if kind in ("images", "labels") or "images" not in names[part]:

@@ -50,7 +50,7 @@ class Header(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether OpenCV's 8-bit image, gray or color, is complete and correct."""
+        """True if OpenCV's 8-bit image, gray or color, is complete and correct."""
         return not (self.samples or self.alpha or self.by_pillow) and self.maximum == 255 and self.transparent is None
 
 

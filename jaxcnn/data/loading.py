@@ -31,6 +31,7 @@ SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "cifar100": formats.cifar100,
     "arrays": formats.arrays,
 }
+"""Data sets that are read into memory."""
 PICTURES: dict[str, Callable[..., Dataset]] = {"folder": folder, "csv": table}
 """Data sets of image files; these accept the setting data.group."""
 LIBRARIES: dict[str, Callable[..., Dataset]] = {"tfds": prepared, "huggingface": from_hugging_face}

@@ -10,6 +10,7 @@ from jaxcnn.settings import Count, Positive, Section, Setting, Whole, unless, wh
 
 _ENCODED = when("data.name", "folder", "csv", "tfds:*", "huggingface:*")
 _LIBRARIES = when("data.name", "tfds:*", "huggingface:*")
+_WITHOUT_TEST_SET = unless("data.name", "digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 _NAMED_SPLITS = when("data.name", "folder", "tfds:*", "huggingface:*")
 
 _SIZE = "such as 224, or (height, width) such as (192, 256)"
@@ -72,6 +73,7 @@ class DataSettings(Section, section="data"):
         _SplitShare,
         Setting(
             "share of the data used for testing if the data set has no test split; stratified by class, independent of seed",
+            _WITHOUT_TEST_SET,
         ),
     ] = 0.2
     fold: Annotated[str, Setting('"2/5" = the second of five folds is the validation set; "" = data.validation decides')] = ""

@@ -23,7 +23,8 @@ PARTS = {"train": "train", "training": "train", "validation": "validation", "val
 class Source(abc.ABC):
     """Examples that are read by index: images, and arrays with one row per image (labels, maps, boxes).
 
-    A subclass defines `labels` (or `columns`, and then `__len__` if it has no column), `image_shape` and `read`.
+    A subclass defines `labels` (or `columns`, and then `__len__` if it has no column), `image_shape` and `read`. If
+    it reads full images, `apply_view` returns their views.
     """
 
     labels: np.ndarray | None
@@ -157,7 +158,7 @@ class EncodedSource(Source):
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(EncodedSource):
-    """Image files."""
+    """Images in files, one per path."""
 
     paths: np.ndarray
     labels: np.ndarray

@@ -139,7 +139,7 @@ class TfdsArrays(Source):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+        """Shape (H, W, C) of the images."""
         return (*self.shape[:2], self.channels or self.shape[2])
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.layers import convolve, global_max_pool, max_pool, uniform
-from jaxcnn.models.network import FAN_IN_UNIFORM, Flavour, Network
+from jaxcnn.models.network import FAN_IN_UNIFORM, Flavor, Network
 from jaxcnn.models.registry import variant
 
 
@@ -68,7 +68,7 @@ def whiten(images: jax.Array, size: tuple[int, int] = (2, 2), epsilon: float = 5
     return jnp.concatenate([filters, -filters], axis=1).reshape(h, w, channels, -1)
 
 
-AIRBENCH = Flavour(dirac, epsilon=1e-12, momentum=0.4, norm_scale=False)
+AIRBENCH = Flavor(dirac, epsilon=1e-12, momentum=0.4, norm_scale=False)
 
 
 class Airbench(Network, kw_only=True):
@@ -77,7 +77,7 @@ class Airbench(Network, kw_only=True):
     The linear head has no bias; its logits are divided by the number of features.
     """
 
-    flavour: Flavour = AIRBENCH
+    flavor: Flavor = AIRBENCH
     widths: tuple[int, ...]  # channels of each group
     num_classes: int = 10
 

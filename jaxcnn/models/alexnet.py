@@ -2,7 +2,7 @@
 
 `alexnet_2012`: Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional Neural Networks. NIPS
 2012; sections 3 to 5 and figure 2. The network has two columns, one per GPU. Convolutions 2, 4 and 5 use only the maps of
-their own column, which makes them convolutions with two groups. Images of 224×224 would result in 54.25 positions after the
+the same column, which makes them convolutions with two groups. Images of 224×224 would result in 54.25 positions after the
 first convolution, where the paper has 55; a padding of 2 results in 55.
 
 `alexnet`: torchvision's network with one column, after Krizhevsky: One weird trick for parallelizing convolutional neural
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.layers import adaptive_average_pool, conv, global_average_pool, max_pool, uniform
-from jaxcnn.models.network import TORCHVISION, ZEROS, Flavour, Network
+from jaxcnn.models.network import TORCHVISION, ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 from jaxcnn.settings import Share
 
@@ -55,8 +55,8 @@ class AlexNet(Network):
         dropout = nn.Dropout(self.drop_rate, deterministic=not train)
         x = flat(x)
         for name in ("fc6", "fc7"):
-            x = nn.relu(self.flavour.linear(x.shape[-1], 4096, name, self.dtype)(dropout(x)))
-        return self.flavour.linear(4096, self.num_classes, "head")(x.astype(jnp.float32))
+            x = nn.relu(self.flavor.linear(x.shape[-1], 4096, name, self.dtype)(dropout(x)))
+        return self.flavor.linear(4096, self.num_classes, "head")(x.astype(jnp.float32))
 
 
 def flat(x: jax.Array) -> jax.Array:
@@ -89,11 +89,11 @@ class AlexNet2012(AlexNet):
         """(N, H/32, W/32, 256) -> (N, num_classes) float32, or (N, 256) if num_classes is 0."""
         if self.num_classes == 0:
             return global_average_pool(x)
-        dropout, hidden = nn.Dropout(self.drop_rate, deterministic=not train), self.flavour._replace(head_bias_init=ONES)
+        dropout, hidden = nn.Dropout(self.drop_rate, deterministic=not train), self.flavor._replace(head_bias_init=ONES)
         x = flat(x)
         for name in ("fc6", "fc7"):
             x = dropout(nn.relu(hidden.linear(x.shape[-1], 4096, name, self.dtype)(x)))
-        return self.flavour.linear(4096, self.num_classes, "head")(x.astype(jnp.float32))
+        return self.flavor.linear(4096, self.num_classes, "head")(x.astype(jnp.float32))
 
 
 def local_response_norm(x: jax.Array) -> jax.Array:
@@ -108,6 +108,6 @@ def local_response_norm(x: jax.Array) -> jax.Array:
 
 
 ONES, NORMAL = nn.initializers.ones, nn.initializers.normal(0.01)
-PAPER = Flavour(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
-variant("torchvision/alexnet", AlexNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1404.5997")  # 61.1 M parameters
-variant("alexnet_2012", AlexNet2012, flavour=PAPER, image_size=224, paper="Krizhevsky et al. 2012")  # 60.97 M
+PAPER = Flavor(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
+variant("torchvision/alexnet", AlexNet, flavor=TORCHVISION, image_size=224, paper="arXiv:1404.5997")  # 61.1 M parameters
+variant("alexnet_2012", AlexNet2012, flavor=PAPER, image_size=224, paper="Krizhevsky et al. 2012")  # 60.97 M

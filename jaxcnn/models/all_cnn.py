@@ -38,7 +38,7 @@ class AllCNN(NetworkInNetwork):
 def all_cnn(name: str, *sizes: int) -> None:
     """Declares a variant. In its first two stages, convolutions of these sizes precede the one with stride 2."""
     first, second = ((*(ConvSpec(width, size) for size in sizes), ConvSpec(width, 3, 2)) for width in (96, 192))
-    variant(name, AllCNN, flavour=HE, stages=(first, second, LAST), image_size=32, paper="arXiv:1412.6806")
+    variant(name, AllCNN, flavor=HE, stages=(first, second, LAST), image_size=32, paper="arXiv:1412.6806")
 
 
 LAST = (ConvSpec(192, 3, 1, 0), ConvSpec(192))

@@ -40,7 +40,7 @@ class CBAM(nn.Module):
         return x * nn.sigmoid(self.norm(momentum=0.01, scale_init=nn.initializers.zeros, name="spatial_norm")(y))
 
 
-cbam = partial(variant, module=ResNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1807.06521")
+cbam = partial(variant, module=ResNet, flavor=TORCHVISION, image_size=224, paper="arXiv:1807.06521")
 cbam("cbam_resnet18", depths=(2, 2, 2, 2), block=partial(BasicBlock, attention=CBAM))  # 11.8 M parameters
 cbam("cbam_resnet50", depths=(3, 4, 6, 3), block=partial(Bottleneck, attention=CBAM))  # 28.1 M
 cbam("cbam_resnet101", depths=(3, 4, 23, 3), block=partial(Bottleneck, attention=CBAM))  # 49.3 M

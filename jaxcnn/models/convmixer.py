@@ -64,8 +64,8 @@ class ConvMixer(Network, kw_only=True):
 
 
 gelu = partial(nn.gelu, approximate=False)
-flavour = PYTORCH._replace(conv_bias=True)
-convmixer = partial(variant, module=ConvMixer, flavour=flavour, activation=gelu, image_size=224, paper="arXiv:2201.09792")
+flavor = PYTORCH._replace(conv_bias=True)
+convmixer = partial(variant, module=ConvMixer, flavor=flavor, activation=gelu, image_size=224, paper="arXiv:2201.09792")
 convmixer("timm/convmixer_768_32", width=768, depth=32, kernel=7, patch=7, activation=nn.relu)  # 21.1 M parameters
 convmixer("timm/convmixer_1024_20_ks9_p14", width=1024, depth=20, kernel=9, patch=14)  # 24.4 M
 convmixer("timm/convmixer_1536_20", width=1536, depth=20, kernel=9, patch=7)  # 51.6 M

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import LayerNorm, StochasticDepth, global_average_pool, recomputed
-from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network, stridings
+from jaxcnn.models.network import KERAS, ZEROS, Flavor, Network, stridings
 from jaxcnn.models.registry import variant
 
 PIXEL_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # statistics of ImageNet
@@ -90,8 +90,8 @@ class ConvNeXt(Network, kw_only=True):
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
-        conv, norm = self.flavour.conv(self.dtype), partial(LayerNorm, dtype=self.dtype)
-        dense = partial(nn.Dense, kernel_init=self.flavour.kernel_init, dtype=self.dtype)
+        conv, norm = self.flavor.conv(self.dtype), partial(LayerNorm, dtype=self.dtype)
+        dense = partial(nn.Dense, kernel_init=self.flavor.kernel_init, dtype=self.dtype)
         x = conv(self.widths[0], 4, 4, padding=0, name="stem_conv")(self.prepare(images))
         x = norm(name="stem_norm")(x)
         self.sow("intermediates", "stem", x)
@@ -133,15 +133,15 @@ class KerasConvNeXt(ConvNeXt):
 
 
 NORMAL = nn.initializers.normal(0.02)
-PAPER = Flavour(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
+PAPER = Flavor(NORMAL, head_init=NORMAL, head_bias_init=ZEROS, conv_bias=True)
 tiny, small, widths_96 = (3, 3, 9, 3), (3, 3, 27, 3), (96, 192, 384, 768)
-convnext = partial(variant, module=ConvNeXt, flavour=PAPER, response_norm=False, image_size=224, paper="arXiv:2201.03545")
+convnext = partial(variant, module=ConvNeXt, flavor=PAPER, response_norm=False, image_size=224, paper="arXiv:2201.03545")
 convnext("torchvision/convnext_tiny", depths=tiny, widths=widths_96, drop_path_rate=0.1)  # 28.6 M parameters
 convnext("torchvision/convnext_small", depths=small, widths=widths_96, drop_path_rate=0.4)  # 50.2 M
 convnext("torchvision/convnext_base", depths=small, widths=(128, 256, 512, 1024), drop_path_rate=0.5)  # 88.6 M
 convnext("torchvision/convnext_large", depths=small, widths=(192, 384, 768, 1536), drop_path_rate=0.5)  # 197.8 M
 
-keras = partial(convnext, module=KerasConvNeXt, flavour=KERAS._replace(conv_bias=True))
+keras = partial(convnext, module=KerasConvNeXt, flavor=KERAS._replace(conv_bias=True))
 keras("keras/ConvNeXtTiny", depths=tiny, widths=widths_96)  # parameters as above
 keras("keras/ConvNeXtSmall", depths=small, widths=widths_96)
 keras("keras/ConvNeXtBase", depths=small, widths=(128, 256, 512, 1024))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import average_pool, he_normal, max_pool
-from jaxcnn.models.network import KERAS, ZEROS, Flavour, Network
+from jaxcnn.models.network import KERAS, ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 
 
@@ -89,9 +89,9 @@ class DenseNet(Network, kw_only=True):
         return x
 
 
-HE = Flavour(he_normal("fan_in"), head_bias_init=ZEROS)
+HE = Flavor(he_normal("fan_in"), head_bias_init=ZEROS)
 densenet = partial(
-    variant, module=DenseNet, flavour=HE, image_size=224, paper="arXiv:1608.06993", bottleneck=True, compression=0.5
+    variant, module=DenseNet, flavor=HE, image_size=224, paper="arXiv:1608.06993", bottleneck=True, compression=0.5
 )
 imagenet = partial(densenet, growth=32, stem_filters=64)
 imagenet("torchvision/densenet121", depths=(6, 12, 24, 16))  # 8.0 M parameters
@@ -99,7 +99,7 @@ imagenet("torchvision/densenet161", depths=(6, 12, 36, 24), growth=48, stem_filt
 imagenet("torchvision/densenet169", depths=(6, 12, 32, 32))  # 14.1 M
 imagenet("torchvision/densenet201", depths=(6, 12, 48, 32))  # 20.0 M
 
-keras = partial(imagenet, flavour=KERAS._replace(epsilon=1.001e-5))
+keras = partial(imagenet, flavor=KERAS._replace(epsilon=1.001e-5))
 keras("keras/DenseNet121", depths=(6, 12, 24, 16))
 keras("keras/DenseNet169", depths=(6, 12, 32, 32))
 keras("keras/DenseNet201", depths=(6, 12, 48, 32))

@@ -129,21 +129,21 @@ _SCALES = (  # width, depth, dropout and image size of B0 to B7
 )
 v1 = partial(variant, paper="arXiv:1905.11946")
 v2 = partial(variant, paper="arXiv:2104.00298")
-torchvision = partial(v1, module=MobileNetwork, flavour=_TORCHVISION, drop_path_rate=0.2)
-torchvision_v2 = partial(v2, module=MobileNetwork, flavour=_TORCHVISION._replace(epsilon=1e-3), drop_path_rate=0.2)
-keras = partial(v1, module=KerasEfficientNet, flavour=_KERAS_V1, normalization="layer", drop_path_rate=0.2)
+torchvision = partial(v1, module=MobileNetwork, flavor=_TORCHVISION, drop_path_rate=0.2)
+torchvision_v2 = partial(v2, module=MobileNetwork, flavor=_TORCHVISION._replace(epsilon=1e-3), drop_path_rate=0.2)
+keras = partial(v1, module=KerasEfficientNet, flavor=_KERAS_V1, normalization="layer", drop_path_rate=0.2)
 _KERAS_V2 = _KERAS_V1._replace(momentum=0.1)
-keras_v2 = partial(v2, module=KerasEfficientNet, flavour=_KERAS_V2, drop_rate=0.2, drop_path_rate=0.2)
-lite = partial(v1, module=MobileNetwork, flavour=TIMM)
-timm = partial(v1, module=MobileNetwork, flavour=TIMM_TF)
-timm_v2 = partial(v2, module=MobileNetwork, flavour=TIMM_TF)
+keras_v2 = partial(v2, module=KerasEfficientNet, flavor=_KERAS_V2, drop_rate=0.2, drop_path_rate=0.2)
+lite = partial(v1, module=MobileNetwork, flavor=TIMM)
+timm = partial(v1, module=MobileNetwork, flavor=TIMM_TF)
+timm_v2 = partial(v2, module=MobileNetwork, flavor=TIMM_TF)
 
 # 5.3, 7.8, 9.1, 12.2, 19.3, 30.4, 43.0, 66.3 M parameters
 for _number, (_width, _depth, _dropout, _side) in enumerate(_SCALES):
     _design = scaled(V1, _width, _depth)
-    _flavour = _TORCHVISION_TF if _number >= 5 else _TORCHVISION
+    _flavor = _TORCHVISION_TF if _number >= 5 else _TORCHVISION
     _name, _tv_side = f"torchvision/efficientnet_b{_number}", 288 if _number == 2 else _side
-    torchvision(_name, flavour=_flavour, design=_design, drop_rate=_dropout, image_size=_tv_side)
+    torchvision(_name, flavor=_flavor, design=_design, drop_rate=_dropout, image_size=_tv_side)
     keras(f"keras/EfficientNetB{_number}", design=_design, drop_rate=_dropout, image_size=_side)
     timm(f"timm/tf_efficientnet_b{_number}", design=_design, image_size=_side)
 

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import max_pool
-from jaxcnn.models.network import ZEROS, Flavour, Network
+from jaxcnn.models.network import ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 from jaxcnn.settings import Share
 
 UNIFORM = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-XAVIER = Flavour(UNIFORM, head_init=UNIFORM, head_bias_init=ZEROS)
+XAVIER = Flavor(UNIFORM, head_init=UNIFORM, head_bias_init=ZEROS)
 
 
 class FractalBlock(nn.Module):
@@ -81,7 +81,7 @@ class FractalNet(Network, kw_only=True):
     Dropout follows each convolution, with a rate that grows linearly from 0 in the first block to `drop_rate` in the last.
     """
 
-    flavour: Flavour = XAVIER
+    flavor: Flavor = XAVIER
     columns: int
     widths: tuple[int, ...]  # channels of each block
     num_classes: int = 10

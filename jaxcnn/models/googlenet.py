@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxcnn.layers import ConvSpec, PoolSpec, adaptive_average_pool
 from jaxcnn.layers.branches import LayerSpecs
 from jaxcnn.models.inception import AuxiliaryInception
-from jaxcnn.models.network import TORCHVISION, Flavour
+from jaxcnn.models.network import TORCHVISION, Flavor
 from jaxcnn.models.registry import variant
 from jaxcnn.settings import Share
 
@@ -38,7 +38,7 @@ class AuxiliaryHead(nn.Module):
 
     num_classes: int
     drop_rate: float  # of dropout; 0 in evaluation
-    flavour: Flavour
+    flavor: Flavor
     conv: Callable
     norm: Callable
 
@@ -48,9 +48,9 @@ class AuxiliaryHead(nn.Module):
         x = adaptive_average_pool(x, 4)
         x = self.norm(name="norm", activation=nn.relu)(self.conv(128, 1, name="conv")(x))
         x = x.astype(jnp.float32).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)  # flattened in torchvision's order
-        x = nn.relu(self.flavour.linear(x.shape[-1], 1024, name="fc1")(x))
+        x = nn.relu(self.flavor.linear(x.shape[-1], 1024, name="fc1")(x))
         x = nn.Dropout(self.drop_rate, deterministic=False)(x)
-        return self.flavour.linear(1024, self.num_classes, name="fc2")(x)
+        return self.flavor.linear(1024, self.num_classes, name="fc2")(x)
 
 
 class GoogLeNet(AuxiliaryInception):
@@ -96,10 +96,10 @@ class GoogLeNet(AuxiliaryInception):
     def auxiliary(self, train: bool, name: str) -> nn.Module:
         """Returns an auxiliary head (N, H, W, C) -> (N, num_classes) float32."""
         rate = self.dropout_aux if train else 0.0
-        return AuxiliaryHead(self.num_classes, rate, self.flavour, *self.layers(train), name=name)
+        return AuxiliaryHead(self.num_classes, rate, self.flavor, *self.layers(train), name=name)
 
 
 normal = nn.initializers.normal(0.01)
-flavour = TORCHVISION._replace(kernel_init=normal, head_init=normal, epsilon=1e-3)
+flavor = TORCHVISION._replace(kernel_init=normal, head_init=normal, epsilon=1e-3)
 # 13.0 M parameters, 6.6 M without the auxiliary heads
-variant("torchvision/googlenet", GoogLeNet, flavour=flavour, count_padding=True, image_size=224, paper="arXiv:1409.4842")
+variant("torchvision/googlenet", GoogLeNet, flavor=flavor, count_padding=True, image_size=224, paper="arXiv:1409.4842")

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import global_average_pool, global_max_pool, he_normal, max_pool
-from jaxcnn.models.network import ZEROS, Flavour, Network
+from jaxcnn.models.network import ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 
 GATE_BIAS = -2.0
@@ -67,7 +67,7 @@ class Highway(Network, kw_only=True):
         """(N, H', W', F) -> (N, num_classes) float32, or (N, features) if num_classes is 0."""
         if self.hidden:
             x = global_max_pool(x).astype(jnp.float32)
-            x = nn.relu(self.flavour.linear(x.shape[-1], self.hidden, name="hidden")(x))
+            x = nn.relu(self.flavor.linear(x.shape[-1], self.hidden, name="hidden")(x))
         elif self.num_classes == 0:
             x = global_average_pool(x)
         else:
@@ -75,8 +75,8 @@ class Highway(Network, kw_only=True):
         return self.logits(x, train=train)
 
 
-HE = Flavour(he_normal("fan_in"), head_init=he_normal("fan_in"), head_bias_init=ZEROS, conv_bias=True)
-highway = partial(variant, module=Highway, flavour=HE, image_size=32, paper="arXiv:1507.06228")
+HE = Flavor(he_normal("fan_in"), head_init=he_normal("fan_in"), head_bias_init=ZEROS, conv_bias=True)
+highway = partial(variant, module=Highway, flavor=HE, image_size=32, paper="arXiv:1507.06228")
 highway("highway10_16", widths=((16,) * 3,) * 3, hidden=0)  # 38,730 parameters on 28×28×1
 highway("highway10_32", widths=((32,) * 3,) * 3, hidden=0)  # 151,178
 highway("highway19", widths=((32, 32, 32, 48, 48), (80,) * 6, (128,) * 6), hidden=500)  # 2.3 M

@@ -12,7 +12,7 @@ import jax
 
 from jaxcnn.layers import AVERAGE_POOL, ConvSpec, PoolSpec, he_normal, max_pool, sequence
 from jaxcnn.models.inception import Inception
-from jaxcnn.models.network import Flavour
+from jaxcnn.models.network import Flavor
 from jaxcnn.models.registry import variant
 
 
@@ -68,6 +68,6 @@ class BNInception(Inception):
         return sequence(max_pool(x, 3, 2, padding=1), (ConvSpec(64), ConvSpec(192, 3)), prefix="reduce_", conv=conv, norm=norm)
 
 
-HE = Flavour(he_normal("fan_in"), epsilon=1e-3)
+HE = Flavor(he_normal("fan_in"), epsilon=1e-3)
 # 11.2 M parameters; the paper's 13.6 M include layers that it does not describe
-variant("inception_bn", BNInception, flavour=HE, count_padding=True, image_size=224, paper="arXiv:1502.03167")
+variant("inception_bn", BNInception, flavor=HE, count_padding=True, image_size=224, paper="arXiv:1502.03167")

@@ -126,7 +126,7 @@ class InceptionResNet(Network, kw_only=True):
                     stage.scale,
                     conv,
                     norm,
-                    self.flavour.head_bias_init,
+                    self.flavor.head_bias_init,
                     is_last=bool(self.plan.last) and (number, index) == (3, stage.depth),
                     drop_rate=next(rates),
                     name=f"{stage.block}_{index}",
@@ -138,8 +138,8 @@ class InceptionResNet(Network, kw_only=True):
         return x
 
 
-inception_resnet = partial(variant, module=InceptionResNet, flavour=TIMM, plan=V2, image_size=299, paper="arXiv:1602.07261")
+inception_resnet = partial(variant, module=InceptionResNet, flavor=TIMM, plan=V2, image_size=299, paper="arXiv:1602.07261")
 inception_resnet("inception_resnet_v1", plan=V1, drop_rate=0.2)  # the paper's rate
 inception_resnet("inception_resnet_v2", drop_rate=0.2)  # 55.8 M parameters
 inception_resnet("timm/inception_resnet_v2")
-inception_resnet("keras/InceptionResNetV2", flavour=KERAS._replace(norm_scale=False))
+inception_resnet("keras/InceptionResNetV2", flavor=KERAS._replace(norm_scale=False))

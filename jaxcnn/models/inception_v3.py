@@ -114,6 +114,6 @@ normal = nn.initializers.normal(0.1)
 inception_v3 = partial(variant, module=InceptionV3, image_size=299, paper="arXiv:1512.00567")
 # 27.2 M parameters, 23.8 M without the auxiliary head
 torchvision = TORCHVISION._replace(kernel_init=normal, head_init=normal, epsilon=1e-3)
-inception_v3("torchvision/inception_v3", flavour=torchvision, count_padding=True)
+inception_v3("torchvision/inception_v3", flavor=torchvision, count_padding=True)
 keras = KERAS._replace(norm_scale=False)
-inception_v3("keras/InceptionV3", flavour=keras, count_padding=False, aux_logits=False, drop_rate=0.0)
+inception_v3("keras/InceptionV3", flavor=keras, count_padding=False, aux_logits=False, drop_rate=0.0)

@@ -75,6 +75,6 @@ class InceptionV4(Inception):
 
 
 TIMM = PYTORCH._replace(epsilon=1e-3)  # for Inception v4 and Inception-ResNet
-inception_v4 = partial(variant, module=InceptionV4, flavour=TIMM, count_padding=False, image_size=299, paper="arXiv:1602.07261")
+inception_v4 = partial(variant, module=InceptionV4, flavor=TIMM, count_padding=False, image_size=299, paper="arXiv:1602.07261")
 inception_v4("inception_v4", drop_rate=0.2)  # 42.7 M parameters; the paper's rate
 inception_v4("timm/inception_v4")

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.layers import convolve, global_average_pool, he_normal, max_pool, sum_pool, uniform
-from jaxcnn.models.network import ZEROS, Flavour, Network
+from jaxcnn.models.network import ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 
 # Table I: the maps of S2 to which each of the 16 maps of C3 is connected: all triples of neighbors, all quadruples of
@@ -161,7 +161,7 @@ class LeNet5(LeNet):
 
     def hidden(self, x: jax.Array) -> jax.Array:
         """Computes F6 before its activation: (N, H, W, 120) -> (N, 84)."""
-        return nn.Dense(84, kernel_init=self.flavour.kernel_init, name="F6")(global_average_pool(x))
+        return nn.Dense(84, kernel_init=self.flavor.kernel_init, name="F6")(global_average_pool(x))
 
 
 class LeNet5ReLU(LeNet5):
@@ -181,12 +181,12 @@ class LeNet5ReLU(LeNet5):
         return self.logits(nn.relu(self.hidden(x)), train=train)
 
 
-PAPER = Flavour(fan_in_uniform, head_init=fan_in_uniform, head_bias_init=ZEROS, padding=0, conv_bias=True)
-RELU = Flavour(he_normal("fan_in"), padding=0, conv_bias=True)
+PAPER = Flavor(fan_in_uniform, head_init=fan_in_uniform, head_bias_init=ZEROS, padding=0, conv_bias=True)
+RELU = Flavor(he_normal("fan_in"), padding=0, conv_bias=True)
 
 # numbers of parameters for 1 channel and 10 classes
-lenet = partial(variant, flavour=PAPER, image_size=32, paper="LeCun et al. 1998")
+lenet = partial(variant, flavor=PAPER, image_size=32, paper="LeCun et al. 1998")
 lenet("lenet1", LeNet1, paper="LeCun et al. 1989")  # 2,578
 lenet("lenet4", LeNet4)  # 50,698
 lenet("lenet5", LeNet5)  # 60,850, of which 60,000 up to F6
-lenet("lenet5_relu", LeNet5ReLU, flavour=RELU)  # 61,706
+lenet("lenet5_relu", LeNet5ReLU, flavor=RELU)  # 61,706

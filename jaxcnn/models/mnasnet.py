@@ -24,8 +24,8 @@ STAGES = (
 
 
 _UNIFORM = nn.initializers.variance_scaling(1, "fan_out", "uniform")
-_FLAVOUR = TORCHVISION._replace(momentum=1 - 0.9997, head_init=_UNIFORM)
-mnasnet = partial(variant, module=MobileNetwork, flavour=_FLAVOUR, drop_rate=0.2, image_size=224, paper="arXiv:1807.11626")
+_FLAVOR = TORCHVISION._replace(momentum=1 - 0.9997, head_init=_UNIFORM)
+mnasnet = partial(variant, module=MobileNetwork, flavor=_FLAVOR, drop_rate=0.2, image_size=224, paper="arXiv:1807.11626")
 for _name, _factor in (("0_5", 0.5), ("0_75", 0.75), ("1_0", 1.0), ("1_3", 1.3)):  # 2.2, 3.2, 4.4, 6.3 M parameters
     _width = wider(_factor)
     mnasnet(f"torchvision/mnasnet{_name}", design=Design(STAGES, _width(32), 1280, nn.relu).scaled(_width))

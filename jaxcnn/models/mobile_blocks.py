@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from jaxcnn.layers import Activation, SqueezeExcite, StochasticDepth, identity
 from jaxcnn.layers.conv import Padding
-from jaxcnn.models.network import Flavour
+from jaxcnn.models.network import Flavor
 
 Kind = Literal["separable", "separable_activated", "inverted", "fused", "universal", "conv"]
 
@@ -115,7 +115,7 @@ class Design(NamedTuple):
     conv_head: bool = False
     """the head is a 1×1 convolution"""
     strided_padding: Padding | None = None
-    """padding of depthwise convolutions with a stride; None: the flavour's"""
+    """padding of depthwise convolutions with a stride; None: the flavor's"""
     hard_squeeze: bool = False
     """squeeze-and-excitation has MobileNet V3's form: ReLU and hard sigmoid"""
     dilate_strided: bool = False
@@ -161,7 +161,7 @@ class MobileBlock(nn.Module):
     stride: int
     dilation: int
     drop_rate: float  # rate of stochastic depth; 0 in evaluation
-    flavour: Flavour
+    flavor: Flavor
     norm: Callable
 
     @nn.compact
@@ -180,7 +180,7 @@ class MobileBlock(nn.Module):
             y = self.layer(y, "depthwise", kernels, stride=stride, activation=activation)
         if "squeeze_excite" in layers:
             inner, gate = (nn.relu, nn.hard_sigmoid) if self.design.hard_squeeze else (activation, nn.sigmoid)
-            init = self.flavour.kernel_init
+            init = self.flavor.kernel_init
             y = SqueezeExcite(block.squeezed, inner, gate, kernel_init=init, dtype=x.dtype, name="squeeze_excite")(y)
         single = layers == ("project",)
         kernel, strided = (row.kernel, stride) if single else (1, 1)
@@ -200,9 +200,9 @@ class MobileBlock(nn.Module):
             size, rest = divmod(channels, len(kernels))
             return [size + rest, *[size] * (len(kernels) - 1)]
 
-        conv = self.flavour.conv(x.dtype)
+        conv = self.flavor.conv(x.dtype)
         if not features:
-            conv = partial(conv, kernel_init=self.flavour.grouped_init or self.flavour.kernel_init)
+            conv = partial(conv, kernel_init=self.flavor.grouped_init or self.flavor.kernel_init)
             if stride > 1 and self.design.strided_padding:
                 conv = partial(conv, padding=self.design.strided_padding)
         inputs = split(x.shape[-1])

@@ -1,4 +1,4 @@
-"""The network of all mobile families, built from a `Design` in the flavour of a library."""
+"""The network of all mobile families, built from a `Design` in the flavor of a library."""
 
 from typing import Literal
 
@@ -55,7 +55,7 @@ class MobileNetwork(Network, kw_only=True):
                     stride=striding.stride,
                     dilation=striding.dilation if design.dilate_strided else striding.first_dilation,
                     drop_rate=self.drop_path_rate * index / (design.drop_steps or len(blocks)) if train else 0.0,
-                    flavour=self.flavour,
+                    flavor=self.flavor,
                     norm=norm,
                     name=block.name,
                 ),
@@ -87,8 +87,8 @@ class MobileNetwork(Network, kw_only=True):
     def linear(self, x: jax.Array, features: int, as_conv: bool, use_bias: bool, name: str) -> jax.Array:
         """Applies a linear layer, stored as a 1×1 convolution if `as_conv`: (N, C) -> (N, features) float32."""
         if as_conv:
-            return self.flavour.conv(jnp.float32)(features, 1, use_bias=use_bias, name=name)(x[:, None, None, :])[:, 0, 0]
-        return self.flavour.linear(x.shape[-1], features, name)(x)
+            return self.flavor.conv(jnp.float32)(features, 1, use_bias=use_bias, name=name)(x[:, None, None, :])[:, 0, 0]
+        return self.flavor.linear(x.shape[-1], features, name)(x)
 
 
 class WithoutShortcuts(MobileNetwork, kw_only=True):

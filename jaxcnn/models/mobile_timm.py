@@ -67,7 +67,7 @@ def _tinynet(width: float, depth: float) -> Design:
     return Design(V1, 32, max(1280, wide(1280)), nn.silu).scaled(wide, lambda repeats: max(1, round(repeats * depth)))
 
 
-mobile = partial(variant, module=MobileNetwork, flavour=TIMM)
+mobile = partial(variant, module=MobileNetwork, flavor=TIMM)
 
 fbnet = partial(mobile, image_size=224, paper="arXiv:1812.03443")
 fbnet("timm/fbnetc_100", design=Design(FBNET_C, 16, 1984, nn.relu))  # 5.6 M parameters
@@ -84,4 +84,4 @@ tinynet("timm/tinynet_b", design=_tinynet(0.75, 1.1), image_size=188)  # 3.7 M
 
 mixnet = partial(mobile, image_size=224, paper="arXiv:1907.09595", design=Design(MIXNET_S, 16, 1536, nn.relu))
 mixnet("timm/mixnet_s")  # 4.1 M
-mixnet("timm/tf_mixnet_s", flavour=TIMM_TF)  # 4.1 M
+mixnet("timm/tf_mixnet_s", flavor=TIMM_TF)  # 4.1 M

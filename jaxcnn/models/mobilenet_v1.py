@@ -41,13 +41,13 @@ class MobileNetV1(WithoutShortcuts, kw_only=True):
 
 
 mobilenet_v1 = partial(variant, image_size=224, paper="arXiv:1704.04861")
-papers = partial(mobilenet_v1, module=MobileNetV1, flavour=KERAS, design=DESIGN._replace(conv_head=True))
+papers = partial(mobilenet_v1, module=MobileNetV1, flavor=KERAS, design=DESIGN._replace(conv_head=True))
 papers("mobilenet_v1_100", alpha=1.0)  # 4.2 M parameters
 papers("mobilenet_v1_075", alpha=0.75)  # 2.6 M
 papers("mobilenet_v1_050", alpha=0.5)  # 1.3 M
 papers("mobilenet_v1_025", alpha=0.25)  # 0.5 M
 papers("keras/MobileNet", design=DESIGN._replace(conv_head=True, strided_padding=((0, 1), (0, 1))))  # 4.2 M
 
-timm = partial(mobilenet_v1, module=WithoutShortcuts, flavour=TIMM)
+timm = partial(mobilenet_v1, module=WithoutShortcuts, flavor=TIMM)
 timm("timm/mobilenetv1_100", design=DESIGN)
 timm("timm/mobilenetv1_125", design=DESIGN.scaled(wider(1.25))._replace(stem=40))

@@ -51,5 +51,5 @@ class KerasMobileNetV2(MobileNetwork, kw_only=True):
 
 
 mobilenet_v2 = partial(variant, design=Design(STAGES, 32, 1280, nn.relu6), image_size=224, paper="arXiv:1801.04381")
-mobilenet_v2("torchvision/mobilenet_v2", MobileNetV2, flavour=TORCHVISION)  # 3.5 M parameters
-mobilenet_v2("keras/MobileNetV2", KerasMobileNetV2, flavour=KERAS._replace(momentum=0.001))  # 3.5 M
+mobilenet_v2("torchvision/mobilenet_v2", MobileNetV2, flavor=TORCHVISION)  # 3.5 M parameters
+mobilenet_v2("keras/MobileNetV2", KerasMobileNetV2, flavor=KERAS._replace(momentum=0.001))  # 3.5 M

@@ -61,10 +61,10 @@ class KerasMobileNetV3(MobileNetwork, kw_only=True):
 
 
 mobilenet_v3 = partial(variant, image_size=224, paper="arXiv:1905.02244")
-torchvision = partial(mobilenet_v3, module=MobileNetwork, flavour=TORCHVISION_TF, drop_rate=0.2)
+torchvision = partial(mobilenet_v3, module=MobileNetwork, flavor=TORCHVISION_TF, drop_rate=0.2)
 torchvision("torchvision/mobilenet_v3_large", design=DESIGN_LARGE)  # 5.5 M parameters
 torchvision("torchvision/mobilenet_v3_small", design=DESIGN_SMALL)  # 2.5 M
 
-keras = partial(mobilenet_v3, module=KerasMobileNetV3, flavour=KERAS._replace(momentum=0.001))
+keras = partial(mobilenet_v3, module=KerasMobileNetV3, flavor=KERAS._replace(momentum=0.001))
 keras("keras/MobileNetV3Large", design=DESIGN_LARGE._replace(conv_hidden=True, conv_head=True))  # 5.5 M
 keras("keras/MobileNetV3Small", design=DESIGN_SMALL._replace(conv_hidden=True, conv_head=True))  # 2.6 M

@@ -75,7 +75,7 @@ LARGE = (
 
 
 _design = partial(Design, last=0, activation=nn.relu, hidden=1280, hidden_norm=True, conv_hidden=True)
-mobilenet_v4 = partial(variant, module=MobileNetwork, flavour=TIMM, paper="arXiv:2404.10518")
+mobilenet_v4 = partial(variant, module=MobileNetwork, flavor=TIMM, paper="arXiv:2404.10518")
 mobilenet_v4("timm/mobilenetv4_conv_small", design=_design(SMALL, 32), image_size=224)  # 3.8 M parameters
 mobilenet_v4("timm/mobilenetv4_conv_medium", design=_design(MEDIUM, 32), image_size=256)  # 9.7 M
 mobilenet_v4("timm/mobilenetv4_conv_large", design=_design(LARGE, 24), image_size=384)  # 32.6 M

@@ -123,7 +123,7 @@ class NASNet(Network, kw_only=True):
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, features), or (N, H/4, W/4, features) for CIFAR, after a ReLU."""
         conv, norm = self.layers(train)
-        separable = partial(conv, kernel_init=self.flavour.grouped_init or self.flavour.kernel_init)
+        separable = partial(conv, kernel_init=self.flavor.grouped_init or self.flavor.kernel_init)
         cell = partial(Cell, zero_pad=self.zero_pad, conv=conv, separable=separable, norm=norm)
         normal, reduction = (partial(cell, reduces=reduces) for reduces in (False, True))
         filters = self.features // 24
@@ -152,9 +152,9 @@ class NASNet(Network, kw_only=True):
 
 TIMM = PYTORCH._replace(epsilon=1e-3)
 TENSORFLOW = KERAS._replace(kernel_init=nn.initializers.he_normal(), grouped_init=GLOROT, momentum=0.0003)
-nasnet = partial(variant, module=NASNet, flavour=TENSORFLOW, zero_pad=True, skip_reduction=False, paper="arXiv:1707.07012")
+nasnet = partial(variant, module=NASNet, flavor=TENSORFLOW, zero_pad=True, skip_reduction=False, paper="arXiv:1707.07012")
 nasnet("keras/NASNetMobile", depth=4, features=1056, stem_filters=32, stem_cells=True, image_size=224)  # 5.3 M parameters
 large = partial(nasnet, depth=6, features=4032, stem_filters=96, stem_cells=True, skip_reduction=True, image_size=331)
 large("keras/NASNetLarge")  # 88.8 M
-large("timm/nasnetalarge", flavour=TIMM, zero_pad=False)
+large("timm/nasnetalarge", flavor=TIMM, zero_pad=False)
 nasnet("nasnet_cifar", depth=6, features=768, stem_filters=96, stem_cells=False, num_classes=10, image_size=32)  # 3.3 M

@@ -35,7 +35,7 @@ from jaxcnn.settings import Share
 Initializer = jax.nn.initializers.Initializer
 
 
-class Flavour(NamedTuple):
+class Flavor(NamedTuple):
     """A library's conventions where papers leave a choice: initializers, norms, padding, biases.
 
     The defaults are those of torchvision's ResNets.
@@ -84,16 +84,16 @@ class Flavour(NamedTuple):
 ZEROS, GLOROT = nn.initializers.zeros, nn.initializers.glorot_uniform()
 FAN_IN_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # within ±1/sqrt(fan in)
 
-TORCHVISION = Flavour()
-PYTORCH = Flavour(kernel_init=FAN_IN_UNIFORM)  # the defaults of its layers
-KERAS = Flavour(GLOROT, head_init=GLOROT, head_bias_init=ZEROS, epsilon=1e-3, momentum=0.01, unbiased=False)
+TORCHVISION = Flavor()
+PYTORCH = Flavor(kernel_init=FAN_IN_UNIFORM)  # the defaults of its layers
+KERAS = Flavor(GLOROT, head_init=GLOROT, head_bias_init=ZEROS, epsilon=1e-3, momentum=0.01, unbiased=False)
 
 
 class Network(nn.Module):
     """A backbone and a head: images (N, H, W, C) float -> logits (N, num_classes) float32.
 
     Attributes:
-      flavour: the library's conventions that the layers follow.
+      flavor: the library's conventions that the layers follow.
       num_classes: number of logits; with 0 the network returns the input of its head, (N, F) float32.
       drop_rate: dropout rate; dropout is applied before the head unless the network's docstring names another place.
       drop_path_rate: rate of stochastic depth in the last block. The rate grows linearly with depth (Huang et al.,
@@ -107,7 +107,7 @@ class Network(nn.Module):
     It names in `without` the arguments that have no effect on it. `create_model` refuses them.
     """
 
-    flavour: Flavour = TORCHVISION
+    flavor: Flavor = TORCHVISION
     num_classes: int = 1000
     drop_rate: Share = 0.0
     drop_path_rate: Share = 0.0
@@ -150,7 +150,7 @@ class Network(nn.Module):
             return x
         if self.head_dropout:
             x = nn.Dropout(self.drop_rate, deterministic=not train)(x)
-        return self.flavour.linear(x.shape[-1], self.num_classes, name="head")(x)
+        return self.flavor.linear(x.shape[-1], self.num_classes, name="head")(x)
 
     def layers(self, train: bool) -> tuple[Callable[..., nn.Conv], Callable[..., nn.Module]]:
         """Returns constructors of convolutions and norms.
@@ -158,9 +158,9 @@ class Network(nn.Module):
             conv, norm = self.layers(train)
             x = norm(name="norm1", activation=nn.relu)(conv(64, 3, name="conv1")(x))
 
-        Flavour, dtype and mode (training or evaluation) are bound.
+        Flavor, dtype and mode (training or evaluation) are bound.
         """
-        return self.flavour.conv(self.dtype), self.flavour.norm(not train or self.freeze_norm, self.dtype)
+        return self.flavor.conv(self.dtype), self.flavor.norm(not train or self.freeze_norm, self.dtype)
 
     def drop_path_rates(self, blocks: int, train: bool) -> Iterator[float]:
         """Yields the stochastic depth rate of each block: from 0 to drop_path_rate in training, 0 in evaluation."""

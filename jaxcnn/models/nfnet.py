@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import ScaledStandardizedConv, SqueezeExcite, StochasticDepth, average_pool, max_pool
-from jaxcnn.models.network import ZEROS, Flavour, Network
+from jaxcnn.models.network import ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 
 ALPHA = 0.2  # factor of a branch
@@ -105,7 +105,7 @@ class NFNet(Network, kw_only=True):
 
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
-        conv = partial(self.flavour.conv(self.dtype), kind=partial(ScaledStandardizedConv, epsilon=1e-5, gamma=self.gamma))
+        conv = partial(self.flavor.conv(self.dtype), kind=partial(ScaledStandardizedConv, epsilon=1e-5, gamma=self.gamma))
         x = self.first_layers(images, conv)
         rates, variance = self.drop_path_rates(sum(self.depths), train), 1.0
         for stage, (depth, features) in enumerate(zip(self.depths, self.features, strict=True), start=1):
@@ -155,14 +155,14 @@ class NFResNet(NFNet):
         return nn.relu(x)
 
 
-TIMM = Flavour(LECUN, head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS, conv_bias=True)
-nf_resnet = partial(variant, module=NFResNet, flavour=TIMM, paper="arXiv:2101.08692", features=(256, 512, 1024, 2048))
+TIMM = Flavor(LECUN, head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS, conv_bias=True)
+nf_resnet = partial(variant, module=NFResNet, flavor=TIMM, paper="arXiv:2101.08692", features=(256, 512, 1024, 2048))
 nf_resnet("timm/nf_resnet26", depths=(2, 2, 2, 2), image_size=224)  # 16.0 M parameters
 nf_resnet("timm/nf_resnet50", depths=(3, 4, 6, 3), image_size=256)  # 25.6 M
 nf_resnet("timm/nf_resnet101", depths=(3, 4, 23, 3), image_size=224)  # 44.5 M
 
 nfnet = partial(
-    variant, module=NFNet, flavour=TIMM._replace(padding="SAME"), paper="arXiv:2102.06171", features=(256, 512, 1536, 1536)
+    variant, module=NFNet, flavor=TIMM._replace(padding="SAME"), paper="arXiv:2102.06171", features=(256, 512, 1536, 1536)
 )
 nfnet("timm/dm_nfnet_f0", depths=(1, 2, 6, 3), image_size=192)  # 71.5 M
 nfnet("timm/dm_nfnet_f1", depths=(2, 4, 12, 6), image_size=224)  # 132.6 M

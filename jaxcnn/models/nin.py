@@ -11,12 +11,12 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.layers import ConvSpec, global_average_pool, he_normal, max_pool
-from jaxcnn.models.network import Flavour, Network
+from jaxcnn.models.network import Flavor, Network
 from jaxcnn.models.registry import variant
 from jaxcnn.models.squeezenet import mean_of_maps
 from jaxcnn.settings import Share
 
-HE = Flavour(he_normal("fan_in"), conv_bias=True)
+HE = Flavor(he_normal("fan_in"), conv_bias=True)
 
 
 class NetworkInNetwork(Network, kw_only=True):
@@ -38,7 +38,7 @@ class NetworkInNetwork(Network, kw_only=True):
         for stage, specs in enumerate(self.stages, start=1):
             for index, (features, size, stride, padding) in enumerate(specs, start=1):
                 name = "stem_conv" if stage == index == 1 else f"stage{stage}_conv{index}"
-                layer = self.flavour.conv(self.dtype)(features, size, stride, padding=padding, name=name)
+                layer = self.flavor.conv(self.dtype)(features, size, stride, padding=padding, name=name)
                 x = nn.relu(layer(x))
             self.sow("intermediates", f"stage{stage}", x)
             x = dropout(self.pooled(x)) if stage < len(self.stages) else x
@@ -59,4 +59,4 @@ STAGES = (
     (ConvSpec(192, 3), ConvSpec(192)),
 )
 # 0.97 M parameters
-variant("nin", NetworkInNetwork, flavour=HE, stages=STAGES, image_size=32, paper="arXiv:1312.4400")
+variant("nin", NetworkInNetwork, flavor=HE, stages=STAGES, image_size=32, paper="arXiv:1312.4400")

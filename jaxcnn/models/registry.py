@@ -2,15 +2,15 @@
 
 The file of a family ends with its table of variants:
 
-    resnet = partial(variant, module=ResNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1512.03385")
+    resnet = partial(variant, module=ResNet, flavor=TORCHVISION, image_size=224, paper="arXiv:1512.03385")
     resnet("torchvision/resnet18", depths=(2, 2, 2, 2), block=BasicBlock)
-    resnet("keras/ResNet50", flavour=KERAS, depths=(3, 4, 6, 3), block=Bottleneck)
+    resnet("keras/ResNet50", flavor=KERAS, depths=(3, 4, 6, 3), block=Bottleneck)
 
 The prefix names the library whose published weights the variant matches, parameter by parameter. A variant of torchvision
 is registered without the prefix; `create_model` accepts both names.
 
 Fields of the module without a default (`depths`, `block`) define the variant and are set in the table. Fields with a default
-(`num_classes`, `stem`) are arguments of `create_model`, except `flavour` and those that the class lists in `without`; the table
+(`num_classes`, `stem`) are arguments of `create_model`, except `flavor` and those that the class lists in `without`; the table
 may set another default for them. A class outside this package is named by its import path, "my_package.my_net:MyNet", and needs
 defaults for all of its fields (docs/extending.md).
 """
@@ -78,7 +78,7 @@ def _variants() -> dict[str, Variant]:
 def variant(name: str, module: type[nn.Module], *, image_size: int, paper: str, **fields: Any) -> None:
     """Registers a variant of a network: `module` with `fields`.
 
-        variant("keras/ResNet50", ResNet, flavour=KERAS, depths=(3, 4, 6, 3), image_size=224, paper="arXiv:1512.03385")
+        variant("keras/ResNet50", ResNet, flavor=KERAS, depths=(3, 4, 6, 3), image_size=224, paper="arXiv:1512.03385")
 
     The prefix of `name` is the library that the variant matches; for the other arguments see `Variant`.
     """
@@ -204,7 +204,7 @@ def name_of(model: nn.Module) -> str:
 
 
 def _is_argument(field: dataclasses.Field) -> bool:
-    return field.default is not dataclasses.MISSING and field.name not in ("parent", "name", "flavour")
+    return field.default is not dataclasses.MISSING and field.name not in ("parent", "name", "flavor")
 
 
 def _check(where: str, value: Any, hint: Any) -> None:

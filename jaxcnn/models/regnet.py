@@ -79,7 +79,7 @@ class RegNet(Network, kw_only=True):
         x = norm(name="stem_norm", activation=nn.relu)(conv(32, 3, 2, name="stem_conv")(images))
         self.sow("intermediates", "stem", x)
 
-        grouped_init = self.flavour.grouped_init or self.flavour.kernel_init
+        grouped_init = self.flavor.grouped_init or self.flavor.kernel_init
         shapes = stages(*self.design)
         rates = self.drop_path_rates(sum(depth for depth, _, _ in shapes), train)
         for stage, (depth, width, group) in enumerate(shapes, start=1):
@@ -101,7 +101,7 @@ class RegNet(Network, kw_only=True):
 
 
 TORCHVISION_REGNET = TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
-regnet = partial(variant, module=RegNet, flavour=TORCHVISION_REGNET, image_size=224, paper="arXiv:2003.13678")
+regnet = partial(variant, module=RegNet, flavor=TORCHVISION_REGNET, image_size=224, paper="arXiv:2003.13678")
 regnet_x = partial(regnet, se_ratio=0.0)
 regnet_x("torchvision/regnet_x_400mf", design=(22, 24, 24.48, 2.54, 16))  # 5.5 M parameters
 regnet_x("torchvision/regnet_x_800mf", design=(16, 56, 35.73, 2.28, 16))  # 7.3 M
@@ -123,6 +123,6 @@ regnet_y("torchvision/regnet_y_128gf", design=(27, 456, 160.83, 2.52, 264), imag
 
 # timm's grouped kernels start by the fan out of a group, which is its fan in, for they keep the number of channels.
 TIMM_REGNET = TORCHVISION_REGNET._replace(grouped_init=he_normal("fan_in"))
-timm = partial(regnet, flavour=TIMM_REGNET, zero_init_last=True)
+timm = partial(regnet, flavor=TIMM_REGNET, zero_init_last=True)
 timm("timm/regnetx_002", design=(13, 24, 36.44, 2.49, 8), se_ratio=0.0)  # 2.7 M
 timm("timm/regnety_002", design=(13, 24, 36.44, 2.49, 8), se_ratio=0.25)  # 3.2 M

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.layers import he_normal, relu
-from jaxcnn.models.network import TORCHVISION, ZEROS, Flavour, Network
+from jaxcnn.models.network import TORCHVISION, ZEROS, Flavor, Network
 from jaxcnn.models.registry import variant
 
 # Grouped kernels use the fan out within a group, which equals the fan in because grouped convolutions preserve the width.
@@ -59,7 +59,7 @@ class RepVGG(Network, kw_only=True):
     With `deploy`, each block is a single convolution, whose weights come from `deployed`.
     """
 
-    flavour: Flavour = TIMM
+    flavor: Flavor = TIMM
     depths: tuple[int, ...]  # blocks in each stage
     widths: tuple[int, ...]  # channels of the stem and of each stage
     groups: int  # groups of the convolutions in every second block of a stage
@@ -70,7 +70,7 @@ class RepVGG(Network, kw_only=True):
     def backbone(self, images: jax.Array, *, train: bool) -> jax.Array:
         """(N, H, W, C) -> (N, H/32, W/32, F)."""
         conv, norm = self.layers(train)
-        grouped = partial(conv, groups=self.groups, kernel_init=self.flavour.grouped_init)
+        grouped = partial(conv, groups=self.groups, kernel_init=self.flavor.grouped_init)
         norm = partial(norm, scale_init=small_scale, bias_init=nn.initializers.normal(0.1))
         x = branches(images, self.widths[0], 2, self.deploy, conv, norm, prefix="stem_")
         self.sow("intermediates", "stem", x)

@@ -161,7 +161,7 @@ class ResNet(Network, kw_only=True):
         return max_pool(x, 3, 2, padding=1)
 
 
-resnet = partial(variant, module=ResNet, flavour=TORCHVISION, image_size=224, paper="arXiv:1512.03385")
+resnet = partial(variant, module=ResNet, flavor=TORCHVISION, image_size=224, paper="arXiv:1512.03385")
 resnet("torchvision/resnet18", depths=(2, 2, 2, 2), block=BasicBlock)  # 11.7 M parameters
 resnet("torchvision/resnet34", depths=(3, 4, 6, 3), block=BasicBlock)  # 21.8 M
 resnet("torchvision/resnet50", depths=(3, 4, 6, 3), block=Bottleneck)  # 25.6 M
@@ -174,7 +174,7 @@ resnet("resnet101_v1", depths=(3, 4, 23, 3), block=v1)
 resnet("resnet152_v1", depths=(3, 8, 36, 3), block=v1)
 
 KERAS_RESNET = KERAS._replace(epsilon=1.001e-5)  # for ResNet and ResNet V2
-keras = partial(resnet, flavour=KERAS_RESNET._replace(conv_bias=True), block=v1)
+keras = partial(resnet, flavor=KERAS_RESNET._replace(conv_bias=True), block=v1)
 keras("keras/ResNet50", depths=(3, 4, 6, 3))  # 25.6 M
 keras("keras/ResNet101", depths=(3, 4, 23, 3))  # 44.6 M
 keras("keras/ResNet152", depths=(3, 8, 36, 3))  # 60.3 M

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import StochasticDepth, he_normal, in_sequence, relu
-from jaxcnn.models.network import ZEROS, Flavour, Network, Striding
+from jaxcnn.models.network import ZEROS, Flavor, Network, Striding
 from jaxcnn.models.registry import variant
 
 
@@ -87,9 +87,9 @@ class CifarResNet(Network, kw_only=True):
         return {}
 
 
-HE = Flavour(he_normal("fan_in"), head_init=he_normal("fan_in"), head_bias_init=ZEROS)
+HE = Flavor(he_normal("fan_in"), head_init=he_normal("fan_in"), head_bias_init=ZEROS)
 cifar = partial(variant, filters=(16, 32, 64), image_size=32)
-resnet = partial(cifar, module=CifarResNet, flavour=HE, block=Block, paper="arXiv:1512.03385")
+resnet = partial(cifar, module=CifarResNet, flavor=HE, block=Block, paper="arXiv:1512.03385")
 resnet("resnet20", depth=3)  # 0.27 M parameters
 resnet("resnet32", depth=5)  # 0.46 M
 resnet("resnet44", depth=7)  # 0.66 M

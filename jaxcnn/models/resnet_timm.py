@@ -68,7 +68,7 @@ class BlurResNet(ResNet):
         return blur_pool(max_pool(x, 3, 1, padding=1), 2)
 
 
-timm = partial(variant, flavour=TORCHVISION, zero_init_last=True)
+timm = partial(variant, flavor=TORCHVISION, zero_init_last=True)
 
 basic_se, se = partial(BasicBlock, attention=squeeze_excite), partial(Bottleneck, attention=squeeze_excite)
 x32x4d = partial(se, groups=32, width_per_group=4)

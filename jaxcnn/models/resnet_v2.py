@@ -140,14 +140,14 @@ def zero_padded_max_pool(x: jax.Array) -> jax.Array:
     return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
 
 
-resnet_v2 = partial(variant, flavour=TORCHVISION, width=64, image_size=224, paper="arXiv:1603.05027")
+resnet_v2 = partial(variant, flavor=TORCHVISION, width=64, image_size=224, paper="arXiv:1603.05027")
 paper = partial(resnet_v2, module=ResNetV2, block=partial(PreActBottleneck, stride_first=True))
 paper("resnet50_v2", depths=(3, 4, 6, 3))  # 25.5 M parameters
 paper("resnet101_v2", depths=(3, 4, 23, 3))  # 44.5 M
 paper("resnet152_v2", depths=(3, 8, 36, 3))  # 60.2 M
 paper("resnet200_v2", depths=(3, 24, 36, 3))  # 64.7 M
 
-keras = partial(resnet_v2, module=KerasResNetV2, flavour=KERAS_RESNET, block=partial(PreActBottleneck, use_bias=True))
+keras = partial(resnet_v2, module=KerasResNetV2, flavor=KERAS_RESNET, block=partial(PreActBottleneck, use_bias=True))
 keras("keras/ResNet50V2", depths=(3, 4, 6, 3))  # 25.6 M
 keras("keras/ResNet101V2", depths=(3, 4, 23, 3))  # 44.6 M
 keras("keras/ResNet152V2", depths=(3, 8, 36, 3))  # 60.2 M

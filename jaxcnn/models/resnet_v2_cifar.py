@@ -71,14 +71,14 @@ class WideResNet(PreActCifarResNet):
 
 PREACT = TORCHVISION._replace(head_bias_init=ZEROS)
 bottleneck = partial(PreActBottleneck, stride_first=True)
-preact = partial(cifar, module=PreActCifarResNet, flavour=PREACT, paper="arXiv:1603.05027")
+preact = partial(cifar, module=PreActCifarResNet, flavor=PREACT, paper="arXiv:1603.05027")
 preact("preact_resnet110", depth=18, block=PreActBlock)  # 1.7 M parameters
 preact("preact_resnet164", depth=18, block=bottleneck)  # 1.7 M
 preact("preact_resnet1001", depth=111, block=bottleneck, scan=True)  # 10.3 M
 
 WIDE = PREACT._replace(kernel_init=he_normal("fan_in"))
 wide = partial(PreActBlock, project=True)
-wrn = partial(cifar, module=WideResNet, flavour=WIDE, block=wide, paper="arXiv:1605.07146")
+wrn = partial(cifar, module=WideResNet, flavor=WIDE, block=wide, paper="arXiv:1605.07146")
 wrn("wrn_16_4", depth=2, filters=(64, 128, 256))  # 2.7 M
 wrn("wrn_40_4", depth=6, filters=(64, 128, 256))  # 8.9 M
 wrn("wrn_16_8", depth=2, filters=(128, 256, 512))  # 11.0 M

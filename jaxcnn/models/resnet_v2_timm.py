@@ -41,7 +41,7 @@ class GroupNormResNetV2D(TimmResNetV2D):
 
     def layers(self, train: bool) -> tuple[Callable, Callable]:
         """Returns constructors of convolutions and norms."""
-        return self.flavour.conv(self.dtype), partial(GroupNorm, dtype=self.dtype)
+        return self.flavor.conv(self.dtype), partial(GroupNorm, dtype=self.dtype)
 
 
 class BiT(TimmResNetV2):
@@ -52,7 +52,7 @@ class BiT(TimmResNetV2):
     def layers(self, train: bool) -> tuple[Callable, Callable]:
         """Returns constructors of convolutions and norms."""
         standardized = partial(StandardizedConv, epsilon=1e-8)
-        return partial(self.flavour.conv(self.dtype), kind=standardized), partial(GroupNorm, dtype=self.dtype)
+        return partial(self.flavor.conv(self.dtype), kind=standardized), partial(GroupNorm, dtype=self.dtype)
 
     def stem_pool(self, x: jax.Array) -> jax.Array:
         """The max pool of the ImageNet stem: (N, H, W, C) -> (N, H/2, W/2, C)."""
@@ -61,7 +61,7 @@ class BiT(TimmResNetV2):
 
 TIMM = TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
 depths_50, depths_101 = (3, 4, 6, 3), (3, 4, 23, 3)
-timm = partial(variant, flavour=TIMM, block=PreActBottleneck, width=64, image_size=224)
+timm = partial(variant, flavor=TIMM, block=PreActBottleneck, width=64, image_size=224)
 
 resnet_v2 = partial(timm, module=TimmResNetV2, paper="arXiv:1603.05027")
 resnet_v2("timm/resnetv2_50", depths=depths_50)  # 25.5 M parameters

@@ -78,7 +78,7 @@ def shufflenet_v1(name: str, groups: int, scale: float = 1.0) -> None:
     """Declares a variant. Widths depend on groups such that the number of operations is about the same (table 1)."""
     width = int({1: 144, 2: 200, 3: 240, 4: 272, 8: 384}[groups] * scale)
     widths, block = (int(24 * scale), width, 2 * width, 4 * width), partial(Block, groups=groups)
-    variant(name, ShuffleNet, flavour=TORCHVISION, block=block, widths=widths, image_size=224, paper="arXiv:1707.01083")
+    variant(name, ShuffleNet, flavor=TORCHVISION, block=block, widths=widths, image_size=224, paper="arXiv:1707.01083")
 
 
 shufflenet_v1("shufflenet_v1_g1", 1)  # 1.5 M parameters

@@ -60,7 +60,7 @@ class ShuffleNetV2(ShuffleNet):
         return norm(name="norm5", activation=nn.relu)(conv(self.widths[4], 1, name="conv5")(x))
 
 
-shufflenet_v2 = partial(variant, module=ShuffleNetV2, flavour=PYTORCH, block=Block, image_size=224, paper="arXiv:1807.11164")
+shufflenet_v2 = partial(variant, module=ShuffleNetV2, flavor=PYTORCH, block=Block, image_size=224, paper="arXiv:1807.11164")
 shufflenet_v2("torchvision/shufflenet_v2_x0_5", widths=(24, 48, 96, 192, 1024))  # 1.4 M parameters
 shufflenet_v2("torchvision/shufflenet_v2_x1_0", widths=(24, 116, 232, 464, 1024))  # 2.3 M
 shufflenet_v2("torchvision/shufflenet_v2_x1_5", widths=(24, 176, 352, 704, 1024))  # 3.5 M

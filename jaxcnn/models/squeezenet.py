@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import global_average_pool, max_pool
-from jaxcnn.models.network import Flavour, Network
+from jaxcnn.models.network import Flavor, Network
 from jaxcnn.models.registry import variant
 from jaxcnn.settings import Share
 
@@ -75,13 +75,13 @@ class SqueezeNet(Network, kw_only=True):
 
 def mean_of_maps(model: Network, x: jax.Array) -> jax.Array:
     """A 1×1 convolution to one map per class, ReLU, and global average: (N, H, W, C) -> (N, num_classes) float32."""
-    init = model.flavour.head_init or model.flavour.kernel_init
-    conv = model.flavour.conv(jnp.float32)(model.num_classes, 1, kernel_init=init, name="head")
+    init = model.flavor.head_init or model.flavor.kernel_init
+    conv = model.flavor.conv(jnp.float32)(model.num_classes, 1, kernel_init=init, name="head")
     return global_average_pool(nn.relu(conv(x.astype(jnp.float32))))
 
 
 HE_UNIFORM = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
-FLAVOUR = Flavour(HE_UNIFORM, head_init=nn.initializers.normal(0.01), conv_bias=True)
-squeezenet = partial(variant, module=SqueezeNet, flavour=FLAVOUR, image_size=224, paper="arXiv:1602.07360")
+FLAVOR = Flavor(HE_UNIFORM, head_init=nn.initializers.normal(0.01), conv_bias=True)
+squeezenet = partial(variant, module=SqueezeNet, flavor=FLAVOR, image_size=224, paper="arXiv:1602.07360")
 squeezenet("torchvision/squeezenet1_0", stem_filters=96, stem_size=7, depths=(3, 4, 1))  # 1.25 M parameters
 squeezenet("torchvision/squeezenet1_1", stem_filters=64, stem_size=3, depths=(2, 2, 4))  # 1.24 M

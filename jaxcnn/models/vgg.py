@@ -65,8 +65,8 @@ class VGG(Network, kw_only=True):
         x = (x.transpose(0, 3, 1, 2) if self.channels_first else x).reshape(len(x), -1)
         dropout = nn.Dropout(self.drop_rate, deterministic=not train)
         for name in ("fc1", "fc2"):
-            x = dropout(nn.relu(self.flavour.linear(x.shape[-1], 4096, name, self.dtype)(x)))
-        return self.flavour.linear(4096, self.num_classes, name="head")(x.astype(jnp.float32))
+            x = dropout(nn.relu(self.flavor.linear(x.shape[-1], 4096, name, self.dtype)(x)))
+        return self.flavor.linear(4096, self.num_classes, name="head")(x.astype(jnp.float32))
 
 
 class NormVGG(VGG):
@@ -90,7 +90,7 @@ class CifarVGG(NormVGG):
 A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)  # the paper's names
 PLAIN = TORCHVISION._replace(head_init=nn.initializers.normal(0.01), head_bias_init=ZEROS)
 
-vgg = partial(variant, module=VGG, flavour=PLAIN._replace(conv_bias=True), image_size=224, paper="arXiv:1409.1556")
+vgg = partial(variant, module=VGG, flavor=PLAIN._replace(conv_bias=True), image_size=224, paper="arXiv:1409.1556")
 torchvision = partial(vgg, channels_first=True)
 torchvision("torchvision/vgg11", depths=A)  # 132.9 M parameters
 torchvision("torchvision/vgg13", depths=B)  # 133.0 M
@@ -101,11 +101,11 @@ torchvision("torchvision/vgg13_bn", module=NormVGG, depths=B)
 torchvision("torchvision/vgg16_bn", module=NormVGG, depths=D)
 torchvision("torchvision/vgg19_bn", module=NormVGG, depths=E)
 
-keras = partial(vgg, flavour=KERAS._replace(conv_bias=True), channels_first=False, drop_rate=0.0)
+keras = partial(vgg, flavor=KERAS._replace(conv_bias=True), channels_first=False, drop_rate=0.0)
 keras("keras/VGG16", depths=D)
 keras("keras/VGG19", depths=E)
 
-cifar = partial(torchvision, module=CifarVGG, flavour=PLAIN, num_classes=10, drop_rate=0.0, image_size=32)
+cifar = partial(torchvision, module=CifarVGG, flavor=PLAIN, num_classes=10, drop_rate=0.0, image_size=32)
 cifar("vgg11_cifar", depths=A)  # 9.2 M
 cifar("vgg13_cifar", depths=B)  # 9.4 M
 cifar("vgg16_cifar", depths=D)  # 14.7 M

@@ -170,12 +170,12 @@ class AlignedXception(Network, kw_only=True):
 
 
 xception = partial(variant, module=Xception, middle=8, image_size=299, paper="arXiv:1610.02357")
-xception("keras/Xception", flavour=KERAS, pool_padding="SAME")  # 22.9 M parameters; the paper's drop_rate is 0.5
-xception("timm/legacy_xception", flavour=TORCHVISION, pool_padding=1)
+xception("keras/Xception", flavor=KERAS, pool_padding="SAME")  # 22.9 M parameters; the paper's drop_rate is 0.5
+xception("timm/legacy_xception", flavor=TORCHVISION, pool_padding=1)
 
 TIMM = PYTORCH._replace(epsilon=1e-3)
 ENTRY = ((128, 2), (256, 2), (728, 2))
-aligned = partial(variant, module=AlignedXception, flavour=TIMM, image_size=299, paper="arXiv:1802.02611")
+aligned = partial(variant, module=AlignedXception, flavor=TIMM, image_size=299, paper="arXiv:1802.02611")
 aligned("timm/xception41", entry=ENTRY, middle=8)  # 27.0 M
 aligned("timm/xception65", entry=ENTRY, middle=16)  # 39.9 M
 aligned("timm/xception71", entry=((128, 2), (256, 1), (256, 2), (728, 1), (728, 2)), middle=16)  # 42.3 M

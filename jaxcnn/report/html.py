@@ -68,6 +68,7 @@ svg text {{ font-family: system-ui, sans-serif !important; }}
   body {{ margin-top: 1rem; padding: 0 1rem; }}
   svg {{ max-width: 48rem; }}
   th, td {{ padding-right: 1rem; }}
+  td:first-child {{ max-width: 12rem; }}
 }}
 </style>
 </head>

@@ -38,6 +38,7 @@ def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
     validated = next(rows, {})
     steps, skipped = int(state.step), sorted(experiment.reading.skipped)
     device = experiment.mesh.devices.flat[0]
+    platform_name = "" if device.platform == device.device_kind else f" ({device.platform})"
 
     summary = {
         **{f"test_{name}": value for name, value in finite(metrics).items()},
@@ -60,7 +61,7 @@ def write_result(run: "Run", state: TrainState) -> dict[str, Any]:
         "seed": config.seed,
         **({"extended": extended} if (extended := run.record["extended"]) else {}),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
-        "device": f"{experiment.mesh.size} × {device.device_kind} ({device.platform})",
+        "device": f"{experiment.mesh.size} × {device.device_kind}{platform_name}",
         **({"cpu_convolution": convolutions} if (convolutions := cpu_convolution()) else {}),
         "command": shlex.join(sys.argv),
     }

@@ -104,7 +104,7 @@ def by_phase(phases: Sequence[Phase], opt_state: Any) -> dict[Phase, Any]:
 
 
 def of_phases(opt_states: Mapping[Phase, Any]) -> Any:
-    """Returns `TrainState.opt_state` of the optimizer states of the phases. For one phase, earlier versions stored the same."""
+    """Returns `TrainState.opt_state`: the optimizer states by phase name, or that of the only phase itself."""
     if len(opt_states) == 1:
         return next(iter(opt_states.values()))
     return {phase.name: opt_state for phase, opt_state in opt_states.items()}

@@ -70,14 +70,14 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def initialised(name, size=64, **arguments):
+def initialized(name, size=64, **arguments):
     """Returns initial parameters of a model, for tests of their statistics."""
     model = create_model(name, **arguments)
     images = jnp.zeros((1, size, size, 3))
     return compiled(lambda key: model.init(key, images, train=False), random_key(0))["params"]
 
 
-def initialised_layers(name, paths, size=64, **arguments):
+def initialized_layers(name, paths, size=64, **arguments):
     """Returns the initial parameters of some layers, "stage1_block1/conv1", in seconds instead of a minute for all layers."""
     model = create_model(name, **arguments)
     images = jnp.zeros((1, size, size, 3))

@@ -113,50 +113,59 @@ ONE_BOX = {"train_classes": np.where(np.arange(24).reshape(12, 2) == 7, 1, -1)} 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (without("class_names"), "train_map needs an array class_names: the names of the classes 0, 1, and so on"),
+        (without("class_names"), "train_map needs an array class_names with the names of the classes 0, 1, …"),
         (
             {**SCENES, "train_map": SCENES["train_map"].astype(int)},
-            r"train_map is int64\(12, 6, 8\), but uint8\(12, 6, 8\) was",
+            r"train_map: expected uint8\(12, 6, 8\), .* got int64\(12, 6, 8\)",
         ),
-        ({**SCENES, "train_map": SCENES["train_map"][:, :5]}, r"train_map is uint8\(12, 5, 8\), but uint8\(12, 6, 8\) was"),
-        ({**SCENES, "train_map": SCENES["train_map"][:9]}, r"train_map is uint8\(9, 6, 8\), but uint8\(12, 6, 8\) was"),
+        ({**SCENES, "train_map": SCENES["train_map"][:, :5]}, r"expected uint8\(12, 6, 8\), .* got uint8\(12, 5, 8\)"),
+        ({**SCENES, "train_map": SCENES["train_map"][:9]}, r"expected uint8\(12, 6, 8\), .* got uint8\(9, 6, 8\)"),
         (
             {**SCENES, **changed("train_map", put((3, 2, 1), 3))},
-            "train_map: example 3 has the value 3, outside 0 to 2, for 3 class_names, and 255, for no class",
+            "train_map: example 3 has the value 3; expected 0 to 2, an index into class_names, or 255 for no class",
         ),
-        ({**SCENES, "class_names": np.arange(256).astype(str)}, "a map has room for 255 classes, but there are 256"),
-        ({**SCENES, "train_boxes": SCENES["train_boxes"][..., :3]}, r"train_boxes is .*\(12, 2, 3\), but numbers \(12, 2, 4\)"),
-        ({**SCENES, "train_boxes": SCENES["train_boxes"] > 1}, r"train_boxes is bool\(12, 2, 4\), but numbers"),
-        ({**SCENES, "train_classes": SCENES["train_classes"] * 1.0}, r"train_classes is float64\(12, 2\), but whole numbers"),
-        ({**SCENES, "train_classes": SCENES["train_classes"][0]}, r"train_classes is int64\(2,\), but whole numbers \(12, M\)"),
+        ({**SCENES, "class_names": np.arange(256).astype(str)}, "a map can have at most 255 classes, but class_names has 256"),
+        (
+            {**SCENES, "train_boxes": SCENES["train_boxes"][..., :3]},
+            r"train_boxes: expected .*\(12, 2, 4\), got .*\(12, 2, 3\)",
+        ),
+        ({**SCENES, "train_boxes": SCENES["train_boxes"] > 1}, r"train_boxes: expected numbers .*, got bool\(12, 2, 4\)"),
+        (
+            {**SCENES, "train_classes": SCENES["train_classes"] * 1.0},
+            r"train_classes: expected integers .*, got float64\(12, 2\)",
+        ),
+        ({**SCENES, "train_classes": SCENES["train_classes"][0]}, r"expected integers of shape \(12, M\), got int64\(2,\)"),
         (
             {**SCENES, **changed("train_classes", put((4, 1), 3))},
-            "train_classes: box 1 of example 4 has the class 3, outside 0 to 2, for 3 class_names, and -1, for no box",
+            "train_classes: box 1 of example 4 has the class 3; expected 0 to 2, an index into class_names, or -1 for no box",
         ),
-        ({**SCENES, **changed("train_classes", put((4, 0), -2))}, "box 0 of example 4 has the class -2, outside"),
+        ({**SCENES, **changed("train_classes", put((4, 0), -2))}, "box 0 of example 4 has the class -2; expected 0 to 2"),
         *(
             (
                 {**SCENES, **ONE_BOX, **changed("train_boxes", put((3, 1), box))},
                 f"train_boxes: box 1 of example 3, .* has {what}",
             )
             for box, what in (
-                ([1, 1, 8.5, 3], "edges outside of its image, 8 pixels wide and 6 high"),
-                ([1, 1, 3, 6.5], "edges outside of its image"),
-                ([-1, 1, 3, 3], "edges outside of its image"),
-                ([1, -1, 3, 3], "edges outside of its image"),
-                ([3, 1, 1, 3], "no area; x0, y0, x1, y1 with x0 < x1 and y0 < y1 are meant"),
+                ([1, 1, 8.5, 3], "edges outside its image, which is 8 pixels wide and 6 high"),
+                ([1, 1, 3, 6.5], "edges outside its image"),
+                ([-1, 1, 3, 3], "edges outside its image"),
+                ([1, -1, 3, 3], "edges outside its image"),
+                ([3, 1, 1, 3], "no area; expected x0, y0, x1, y1 with x0 < x1 and y0 < y1"),
                 ([1, 3, 3, 3], "no area"),
-                ([1, 3, np.nan, 4], "numbers that are not finite"),
+                ([1, 3, np.nan, 4], "coordinates that are not finite"),
             )
         ),
-        (without("train_classes"), "no array 'train_classes', the class of each box in train_boxes"),
-        (without("val_boxes"), "the part 'train' has boxes, but the part 'validation' has none"),
-        (without("train_map"), "the part 'validation' has map, but the part 'train' has none"),
-        ({**SCENES, "test_labels": LABELS["test_labels"]}, "the part 'test' has labels, but the part 'train' has none"),
-        (without("train_images"), "no array 'train_images' .*; it holds"),
+        (without("train_classes"), "no array 'train_classes' with the class of each box in train_boxes"),
+        (without("val_boxes"), "the split 'train' has boxes, but the split 'validation' does not"),
+        (without("train_map"), "the split 'validation' has map, but the split 'train' does not"),
+        ({**SCENES, "test_labels": LABELS["test_labels"]}, "the split 'test' has labels, but the split 'train' does not"),
+        (without("train_images"), "no array 'train_images' .*; the file contains"),
         ({"train_images": SCENES["train_images"], "train_classes": SCENES["train_classes"]}, "no array 'train_labels'"),
         ({"images": SCENES["train_images"], "classes": SCENES["train_classes"]}, "no array 'labels'"),
-        ({**SCENES, "map": SCENES["train_map"]}, "'train_map' and 'map' are both the map of one part; one is meant"),
+        (
+            {**SCENES, "map": SCENES["train_map"]},
+            "'train_map' and 'map' are two arrays for the map of the split train; keep one",
+        ),
     ],
 )
 def test_targets_that_do_not_fit_are_refused_by_name(scenes, values, message):
@@ -170,7 +179,7 @@ def test_array_called_classes_without_boxes_is_not_a_field(scenes):
     assert scenes(plain | {"classes": np.array(["anything"])}).train.fields.keys() == {"label"}
 
 
-def test_foreign_maps_and_boxes_are_renumbered_by_the_names_of_their_classes(tmp_path):
+def test_external_maps_and_boxes_are_renumbered_by_the_names_of_their_classes(tmp_path):
     path, classes = tmp_path / "scenes.npz", ("car", "tree", "sky", "road")
     np.savez(path, **SCENES)
     source = external_split("arrays", path, "test", classes, 3, None)

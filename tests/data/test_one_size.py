@@ -106,8 +106,7 @@ def test_every_source_is_resized_to_height_and_width(tmp_path, name):
         "data.root": "" if name == "digits" else str(root),
         "data.image_size": (32, 20),
         "data.validation": 0.0,
-        "data.test": 0.25,
-    }
+    } | ({} if name == "digits" else {"data.test": 0.25})
     config = changed(default_config(), settings).data
     dataset = load(config, seed=0)
     preprocessing = make_preprocessing(config, dataset.train)

@@ -127,7 +127,10 @@ def test_validation_is_cut_off_several_labels_too(arrays):
         ({"class_names": np.array([["a", "b", "c"]])}, r"class_names: expected names of shape \(K,\), got <U1\(1, 3\)"),
         ({"class_names": np.array(["a", " ", "b"])}, "class_names has an empty name at index 1"),
         ({"class_names": np.array([b"a", b"\xff", b"b"])}, "class_names contains bytes that are not UTF-8"),
-        ({"x_train": GRAY["train_images"]}, "'train_images' and 'x_train' are both images of the split train; keep one"),
+        (
+            {"x_train": GRAY["train_images"]},
+            "'train_images' and 'x_train' are two arrays for the images of the split train; keep one",
+        ),
         (
             {"holdout_images": GRAY["test_images"], "holdout_labels": classes(5)},
             "split train, val or test, got 'holdout'",

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -16,7 +16,7 @@ from jaxcnn.models.alexnet import local_response_norm
 def test_every_parameter_of_2012_has_a_gradient():
     model = create_model("alexnet_2012", num_classes=2, dtype="bfloat16")
     images = jax.random.normal(jax.random.key(1), (2, 63, 63, 3))
-    params = initialised("alexnet_2012", num_classes=2)
+    params = initialized("alexnet_2012", num_classes=2)
 
     def loss(params):
         logits = model.apply({"params": params}, images, train=True, rngs={"dropout": jax.random.key(2)})
@@ -75,7 +75,7 @@ def test_columns_of_2012_are_connected_only_in_the_third_convolution():
 
 @pytest.mark.slow
 def test_2012_is_initialized_as_in_section_5():
-    params = initialised("alexnet_2012")
+    params = initialized("alexnet_2012")
     for layer in params.values():
         assert layer["kernel"].std() == pytest.approx(0.01, rel=0.03)
     biases = {name: set(np.unique(layer["bias"])) for name, layer in params.items()}
@@ -84,7 +84,7 @@ def test_2012_is_initialized_as_in_section_5():
 
 
 def test_initialization_is_pytorchs_default():
-    params = initialised("alexnet")
+    params = initialized("alexnet")
     for name, fan_in in (("stem_conv", 363), ("conv2", 1600), ("conv5", 2304), ("fc6", 9216), ("head", 4096)):
         for leaf in params[name].values():
             assert 0.9 * fan_in**-0.5 < np.abs(leaf).max() <= fan_in**-0.5

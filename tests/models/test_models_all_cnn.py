@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
@@ -38,7 +38,7 @@ def test_last_maps_are_6_by_6(letter):
 
 
 def test_initialization_is_he_fan_in():
-    params = initialised("all_cnn_b", 32)
+    params = initialized("all_cnn_b", 32)
     for name, fan_in in (("stem_conv", 75), ("stage2_conv1", 2400), ("stage2_conv2", 192), ("stage3_conv1", 1728)):
         assert params[name]["kernel"].std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
     assert all((layer["bias"] == 0).all() for layer in params.values())

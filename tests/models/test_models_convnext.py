@@ -33,7 +33,7 @@ def init(model):
 
 
 def test_initialization_is_torchvisions():
-    params = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=False))["params"]
+    params = init(ConvNeXt(**SMALL, flavor=PAPER, response_norm=False))["params"]
     block = params["stage4_block1"]
     for layer in (block["conv7x7"], block["expand"], block["reduce"], params["stage3_conv"], params["head"]):
         assert layer["kernel"].std() == pytest.approx(0.02, rel=0.05)
@@ -43,27 +43,27 @@ def test_initialization_is_torchvisions():
 
 
 def test_v2_is_initialized_without_response_norm():
-    block = init(ConvNeXt(**SMALL, flavour=PAPER, response_norm=True))["params"]["stage1_block1"]
+    block = init(ConvNeXt(**SMALL, flavor=PAPER, response_norm=True))["params"]["stage1_block1"]
     assert (block["response_norm"]["scale"] == 0).all()
     assert (block["response_norm"]["bias"] == 0).all()
     assert "layer_scale" not in block
 
 
-def test_keras_flavour_is_initialized_by_glorot():
-    kernel = init(KerasConvNeXt(**SMALL, flavour=KERAS, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
+def test_keras_flavor_is_initialized_by_glorot():
+    kernel = init(KerasConvNeXt(**SMALL, flavor=KERAS, response_norm=False))["params"]["stage4_block1"]["expand"]["kernel"]
     bound = (6 / (64 + 256)) ** 0.5
     assert 0.99 * bound < np.abs(kernel).max() <= bound
     assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
 
 
-def test_preprocessing_of_keras_flavour_can_be_disabled():
+def test_preprocessing_of_keras_flavor_can_be_disabled():
     pixels = 255 * jax.random.uniform(jax.random.key(1), (1, 32, 32, 3))
-    inside, outside = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=given) for given in (True, False))
-    variables = init(inside)
+    preprocessing, plain = (KerasConvNeXt(**SMALL, response_norm=False, include_preprocessing=on) for on in (True, False))
+    variables = init(preprocessing)
     standardized = (np.asarray(pixels) / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
     np.testing.assert_allclose(
-        compiled(lambda v, x: inside.apply(v, x, train=False), variables, pixels),
-        compiled(lambda v, x: outside.apply(v, x, train=False), variables, jnp.asarray(standardized)),
+        compiled(lambda v, x: preprocessing.apply(v, x, train=False), variables, pixels),
+        compiled(lambda v, x: plain.apply(v, x, train=False), variables, jnp.asarray(standardized)),
         atol=1e-5,
     )
 
@@ -87,7 +87,7 @@ def test_stochastic_depth_grows_from_0_to_the_last_block(name, blocks):
 def test_output_stride_dilates_the_last_stage():
     """Every second position has the value of the strided network."""
     images = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
-    plain, dilated = (ConvNeXt(**SMALL, flavour=PAPER, response_norm=False, output_stride=stride) for stride in (32, 16))
+    plain, dilated = (ConvNeXt(**SMALL, flavor=PAPER, response_norm=False, output_stride=stride) for stride in (32, 16))
     variables = jax.tree_util.tree_map_with_path(  # scales that make branches significant
         lambda path, leaf: jnp.ones_like(leaf) if path[-1].key == "layer_scale" else leaf, init(plain)
     )

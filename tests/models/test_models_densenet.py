@@ -13,7 +13,7 @@ from jaxcnn.models.densenet import HE, DenseNet
 from jaxcnn.models.network import KERAS
 
 TINY = {
-    "flavour": HE,
+    "flavor": HE,
     "depths": (2, 2),
     "growth": 4,
     "stem_filters": 8,
@@ -93,8 +93,8 @@ def test_initialization_is_torchvisions():
     assert (params["head"]["bias"] == 0).all()
 
 
-def test_keras_flavour_is_initialized_by_glorot():
-    kernel = started(flavour=KERAS)["stage2_layer2"]["conv1"]["kernel"]
+def test_keras_flavor_is_initialized_by_glorot():
+    kernel = started(flavor=KERAS)["stage2_layer2"]["conv1"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (96 + 128)) ** 0.5, rel=0.03)
     assert np.abs(kernel).max() <= (6 / (96 + 128)) ** 0.5
 

@@ -33,12 +33,12 @@ def test_last_feature_map_is_the_input_of_the_head():
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_strides_grow_from_stage_to_stage(name):
-    found = stages(create_model(name))
-    strides = [stage.stride for stage in found.values()]
+    parts = stages(create_model(name))
+    strides = [stage.stride for stage in parts.values()]
     assert strides == sorted(strides)
     assert set(strides) <= {1, 2, 4, 8, 16, 32} or len(set(strides)) == 1
     assert strides[-1] >= 4
-    assert all(stage.channels > 3 for stage in found.values())
+    assert all(stage.channels > 3 for stage in parts.values())
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_strides_grow_from_stage_to_stage(name):
     ],
 )
 def test_strides_and_channels_are_those_of_the_paper(name, strides, channels):
-    found = stages(create_model(name))
-    assert [stage.stride for stage in found.values()] == strides
-    assert [stage.channels for stage in found.values()] == channels
+    parts = stages(create_model(name))
+    assert [stage.stride for stage in parts.values()] == strides
+    assert [stage.channels for stage in parts.values()] == channels
 
 
 def test_maps_of_fractalnet_are_named_by_stage():
@@ -83,8 +83,8 @@ def test_backbone_has_the_models_variables_maps_and_statistics():
     maps = feature_maps(model, variables, images)
     equal(backbone.apply(variables, images, train=False), [maps["stage1"], maps["stage3"]])
     _, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
-    _, found = backbone.apply(variables, images, train=True, mutable=["batch_stats"])
-    equal(found, updates)
+    _, backbone_updates = backbone.apply(variables, images, train=True, mutable=["batch_stats"])
+    equal(backbone_updates, updates)
 
 
 def test_taps_are_outputs_of_layers():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.promises import initialised_layers, parameters
+from common.promises import initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
@@ -28,7 +28,7 @@ def test_auxiliary_logits_are_sown_only_in_training_and_on_request():
 
 
 def test_initialization_is_torchvisions():
-    convolution, hidden, head = initialised_layers("googlenet", ["inception5b/branch2_conv2", "aux1_head/fc1", "head"])
+    convolution, hidden, head = initialized_layers("googlenet", ["inception5b/branch2_conv2", "aux1_head/fc1", "head"])
     for layer in (convolution, hidden, head):
         assert layer["kernel"].std() == pytest.approx(0.01, rel=0.01)
     assert 0.99 * 1024**-0.5 < np.abs(head["bias"]).max() <= 1024**-0.5

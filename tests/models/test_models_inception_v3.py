@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from common.promises import initialised_layers, parameters
+from common.promises import initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -28,10 +28,10 @@ def test_auxiliary_logits_are_sown_in_training():
 
 
 def test_initialization_is_that_of_the_library():
-    layers = initialised_layers("inception_v3", ["mixed_7c/branch3_conv2", "aux_head/conv2", "head", "aux_head/fc"], 75)
+    layers = initialized_layers("inception_v3", ["mixed_7c/branch3_conv2", "aux_head/conv2", "head", "aux_head/fc"], 75)
     for layer, std in zip(layers, (0.1, 0.1, 0.1, 0.001), strict=True):
         assert layer["kernel"].std() == pytest.approx(std, rel=0.01)
-    convolution, head = initialised_layers("keras/InceptionV3", ["mixed_7c/branch3_conv2", "head"], 75)
+    convolution, head = initialized_layers("keras/InceptionV3", ["mixed_7c/branch3_conv2", "head"], 75)
     assert convolution["kernel"].std() == pytest.approx((2 / (9 * (448 + 384))) ** 0.5, rel=0.01)
     assert (head["bias"] == 0).all()
 

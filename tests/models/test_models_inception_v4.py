@@ -2,7 +2,7 @@
 
 import flax.traverse_util
 import pytest
-from common.promises import count, initialised_layers, parameters
+from common.promises import count, initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 
@@ -42,17 +42,17 @@ def test_inception_resnet_v1_has_the_papers_layers():
 @pytest.mark.slow
 def test_initialization_is_that_of_the_library():
     for name, block in (("inception_v4", "mixed_7d/branch3_conv3"), ("inception_resnet_v2", "block8_10/branch2_conv3")):
-        (layer,) = initialised_layers(name, [block], 75)
+        (layer,) = initialized_layers(name, [block], 75)
         height, width, inputs, _ = layer["kernel"].shape
         bound = (height * width * inputs) ** -0.5
         assert 0.99 * bound < abs(layer["kernel"]).max() <= bound
         assert layer["kernel"].std() == pytest.approx(bound / 3**0.5, rel=0.01)
-    (expand,) = initialised_layers("inception_resnet_v2", ["block8_10/expand"], 75)
+    (expand,) = initialized_layers("inception_resnet_v2", ["block8_10/expand"], 75)
     assert 0.99 * 448**-0.5 < abs(expand["bias"]).max() <= 448**-0.5
-    expand, convolution = initialised_layers("keras/InceptionResNetV2", ["block8_10/expand", "mixed_7a/branch3_conv3"], 75)
+    expand, convolution = initialized_layers("keras/InceptionResNetV2", ["block8_10/expand", "mixed_7a/branch3_conv3"], 75)
     assert (expand["bias"] == 0).all()
     assert convolution["kernel"].std() == pytest.approx((2 / (9 * (288 + 320))) ** 0.5, rel=0.01)
-    (convolution,) = initialised_layers("inception_bn", ["inception5b/branch3_conv3"])
+    (convolution,) = initialized_layers("inception_bn", ["inception5b/branch3_conv3"])
     assert convolution["kernel"].std() == pytest.approx((2 / (9 * 224)) ** 0.5, rel=0.01)
 
 

@@ -28,9 +28,9 @@ def test_list_models_matches_and_sorts():
 def test_size_limits_use_the_references_counts(limit):
     """A network whose count equals the limit is included."""
     for name, expected in TORCHVISION.items():
-        most = {"params": "max_parameters", "macs": "max_macs"}[limit]
-        found = set(list_models(**{most: expected[limit]})) & set(TORCHVISION)
-        assert found == {other for other in TORCHVISION if TORCHVISION[other][limit] <= expected[limit]}, name
+        argument = {"params": "max_parameters", "macs": "max_macs"}[limit]
+        listed = set(list_models(**{argument: expected[limit]})) & set(TORCHVISION)
+        assert listed == {model for model in TORCHVISION if TORCHVISION[model][limit] <= expected[limit]}, name
 
 
 def test_limits_of_year_and_weights():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import GOLDEN, count, initialised_layers, parameters
+from common.promises import GOLDEN, count, initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model, feature_maps
@@ -43,14 +43,14 @@ def test_mobilenet_v1_has_the_papers_millions_of_parameters(percent, paper):
     widths = [percent * w // 100 for w in (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)]
     separable = sum(9 * a + 2 * a + a * b + 2 * b for a, b in pairwise(widths))
     by_hand = 27 * widths[0] + 2 * widths[0] + separable + 1000 * widths[-1] + 1000
-    found = count(parameters(f"mobilenet_v1_{percent:03}")[0])
-    assert found == by_hand
-    assert found / 1e6 == pytest.approx(paper, abs=0.051)
+    total = count(parameters(f"mobilenet_v1_{percent:03}")[0])
+    assert total == by_hand
+    assert total / 1e6 == pytest.approx(paper, abs=0.051)
 
 
 def deviations(name, *layers):
     """Returns the standard deviation of each kernel."""
-    return [layer["kernel"].std() for layer in initialised_layers(name, layers)]
+    return [layer["kernel"].std() for layer in initialized_layers(name, layers)]
 
 
 BLOCK = "stage4_block2"  # 64, 384 and 64 channels in MobileNet V2; 40, 240 and 40 in EfficientNet
@@ -60,8 +60,8 @@ def test_initialization_is_torchvisions():
     expand, depthwise, project, head = deviations(
         "mobilenet_v2", f"{BLOCK}/expand_conv", f"{BLOCK}/depthwise_conv", f"{BLOCK}/project_conv", "head"
     )
-    found = np.array([expand, depthwise, project, head])
-    np.testing.assert_allclose(found, [(2 / 384) ** 0.5, (2 / (9 * 384)) ** 0.5, (2 / 64) ** 0.5, 0.01], rtol=0.05)
+    measured = np.array([expand, depthwise, project, head])
+    np.testing.assert_allclose(measured, [(2 / 384) ** 0.5, (2 / (9 * 384)) ** 0.5, (2 / 64) ** 0.5, 0.01], rtol=0.05)
 
 
 def test_initialization_is_kerass():
@@ -74,17 +74,17 @@ def test_initialization_is_kerass():
 def test_initialization_of_efficientnet_is_that_of_the_library(name):
     block = "stage3_block2"
     layers = (f"{block}/expand_conv", f"{block}/depthwise_conv", f"{block}/squeeze_excite/expand", "head")
-    expand, depthwise, excite, head = initialised_layers(name, layers)
+    expand, depthwise, excite, head = initialized_layers(name, layers)
     groups = 240 if name == "efficientnet_b0" else 1  # torchvision's fan out includes the outputs of all groups
-    found = [expand["kernel"].std(), depthwise["kernel"].std(), excite["kernel"].std()]
-    np.testing.assert_allclose(found, [(2 / 240) ** 0.5, (2 / (25 * groups)) ** 0.5, (2 / 240) ** 0.5], rtol=0.07)
-    assert (np.abs(expand["kernel"]).max() > 3 * found[0]) == (name != "keras/EfficientNetB0")  # truncated
+    measured = [expand["kernel"].std(), depthwise["kernel"].std(), excite["kernel"].std()]
+    np.testing.assert_allclose(measured, [(2 / 240) ** 0.5, (2 / (25 * groups)) ** 0.5, (2 / 240) ** 0.5], rtol=0.07)
+    assert (np.abs(expand["kernel"]).max() > 3 * measured[0]) == (name != "keras/EfficientNetB0")  # truncated
     assert 0.99 * 1000**-0.5 < np.abs(head["kernel"]).max() <= 1000**-0.5
     assert (head["bias"] == 0).all()
 
 
 def test_initialization_of_mnasnets_head_is_torchvisions():
-    (head,) = initialised_layers("mnasnet0_5", ["head"])
+    (head,) = initialized_layers("mnasnet0_5", ["head"])
     assert head["kernel"].std() == pytest.approx(1000**-0.5, rel=0.02)
     assert np.abs(head["kernel"]).max() <= (3 / 1000) ** 0.5
 
@@ -153,18 +153,18 @@ def test_widths_are_rounded_to_multiples_of_8_and_down_by_at_most_a_tenth(channe
 
 def layers(name, kind, **arguments):
     """Returns copies of the layers of a kind that are called in training, in order."""
-    found = []
+    copies = []
 
     def note(call, args, kwargs, context):
         if isinstance(context.module, kind) and context.method_name == "__call__":
-            found.append(context.module.clone(parent=None))
+            copies.append(context.module.clone(parent=None))
         return call(*args, **kwargs)
 
     model = create_model(name, **arguments)
     with nn.intercept_methods(note):
         keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
         jax.eval_shape(lambda: model.init(keys, jnp.zeros((1, 64, 64, 3)), train=True))
-    return found
+    return copies
 
 
 def test_rate_of_stochastic_depth_grows_with_depth():

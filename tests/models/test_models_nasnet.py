@@ -1,7 +1,7 @@
 """NASNet-A against Keras and timm."""
 
 import pytest
-from common.promises import count, initialised_layers, parameters
+from common.promises import count, initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 
@@ -15,7 +15,7 @@ def test_parameters_are_those_of_timm_and_the_paper():
 
 @pytest.mark.slow
 def test_initialization_is_that_of_the_library():
-    projection, separable, head = initialised_layers(
+    projection, separable, head = initialized_layers(
         "keras/NASNetMobile", ["cell12/conv", "cell12/block1_left/sepconv1_pointwise", "head"], 32
     )
     kernel = projection["kernel"]
@@ -23,7 +23,7 @@ def test_initialization_is_that_of_the_library():
     assert abs(kernel).max() < 2.3 * kernel.std()  # truncated
     assert separable["kernel"].std() == pytest.approx(176**-0.5, rel=0.02)
     assert (head["bias"] == 0).all()
-    (projection,) = initialised_layers("timm/nasnetalarge", ["cell13/conv"], 32)
+    (projection,) = initialized_layers("timm/nasnetalarge", ["cell13/conv"], 32)
     inputs = projection["kernel"].shape[2]
     assert 0.99 * inputs**-0.5 < abs(projection["kernel"]).max() <= inputs**-0.5
 

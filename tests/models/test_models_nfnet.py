@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.layers import ScaledStandardizedConv, conv
 from jaxcnn.models.nfnet import scaled_gelu
@@ -20,7 +20,7 @@ def test_parameter_count_is_timms(number):
 
 @pytest.mark.slow
 def test_blocks_initially_equal_their_shortcuts_and_kernels_are_timms():
-    params = initialised("timm/nf_resnet26", num_classes=100)
+    params = initialized("timm/nf_resnet26", num_classes=100)
     assert all((params[block]["conv3"]["gain"] == 0).all() for block in params if block.startswith("stage"))
     assert (params["stage1_block1"]["conv1"]["gain"] == 1).all()
     assert params["stage4_block2"]["conv2"]["kernel"].std() == pytest.approx((9 * 512) ** -0.5, rel=0.01)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
@@ -34,7 +34,7 @@ def test_logits_are_the_means_of_a_rectified_map_for_each_class():
 
 
 def test_initialization_is_he_fan_in():
-    params = initialised("nin", 32)
+    params = initialized("nin", 32)
     for name, fan_in in (("stem_conv", 75), ("stage2_conv1", 2400), ("stage3_conv1", 1728), ("stage3_conv2", 192)):
         assert params[name]["kernel"].std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
     assert all((layer["bias"] == 0).all() for layer in params.values())

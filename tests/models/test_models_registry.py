@@ -38,7 +38,7 @@ def test_every_model_is_a_linen_module_with_num_classes_and_dtype(name):
         ("resnet20", {"drop_rate": 1.5}, "resnet20: drop_rate: expected a finite number from 0 to 1, got 1.5"),
         ("resnet20", {"dropout": -0.1}, "resnet20: dropout: expected a finite number from 0 to 1, got -0.1"),
         ("resnet20", {"dropout": 0.1, "drop_rate": 0.1}, "resnet20: dropout and drop_rate are two names of the same argument"),
-        ("resnet20", {"flavour": "keras"}, 'resnet20: no argument "flavour"'),
+        ("resnet20", {"flavor": "keras"}, 'resnet20: no argument "flavor"'),
         ("resnet50", {"output_stride": 4}, "resnet50: output_stride: expected one of 8, 16, 32; got 4"),
         ("resnet18", {"zero_init_last": 1}, "resnet18: zero_init_last: expected True or False, got 1"),
         ("lenet5", {"dtype": "bfloat"}, r"lenet5: dtype: 'bfloat' is not a floating-point type \(did you mean \"bfloat16\""),

@@ -40,7 +40,7 @@ def init(model):
 
 
 def test_initialization_is_torchvisions():
-    params = init(RegNet(**SMALL, flavour=TORCHVISION_REGNET))
+    params = init(RegNet(**SMALL, flavor=TORCHVISION_REGNET))
     block = params["stage3_block1"]
     assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02)
     assert block["conv3"]["kernel"].std() == pytest.approx((2 / 128) ** 0.5, rel=0.02)
@@ -50,7 +50,7 @@ def test_initialization_is_torchvisions():
 
 
 def test_initialization_is_timms():
-    block = init(RegNet(**SMALL, flavour=TIMM_REGNET, zero_init_last=True))["stage3_block1"]
+    block = init(RegNet(**SMALL, flavor=TIMM_REGNET, zero_init_last=True))["stage3_block1"]
     assert block["conv2"]["kernel"].std() == pytest.approx((2 / (9 * 8)) ** 0.5, rel=0.02)  # for groups of 8 channels
     assert (block["norm3"]["scale"] == 0).all()
     assert (block["norm2"]["scale"] == 1).all()

@@ -153,12 +153,12 @@ def test_stochastic_depth_of_1_drops_the_last_block_in_training():
     images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
     model = small(drop_path_rate=1.0, freeze_norm=True)
     variables = compiled(lambda: model.init(jax.random.key(0), images, train=False))
-    other = jax.tree.map(lambda v: v, variables)
-    other["params"]["stage2_block2"]["conv2"]["kernel"] = 2 * variables["params"]["stage2_block2"]["conv2"]["kernel"]
+    changed = jax.tree.map(lambda v: v, variables)
+    changed["params"]["stage2_block2"]["conv2"]["kernel"] = 2 * variables["params"]["stage2_block2"]["conv2"]["kernel"]
 
-    def change(variables, other, train):
-        first, second = (model.apply(v, images, train=train, rngs={"dropout": jax.random.key(2)}) for v in (variables, other))
+    def change(variables, changed, train):
+        first, second = (model.apply(v, images, train=train, rngs={"dropout": jax.random.key(2)}) for v in (variables, changed))
         return jnp.abs(first - second).max()
 
-    assert compiled(lambda a, b: change(a, b, True), variables, other) == 0
-    assert compiled(lambda a, b: change(a, b, False), variables, other) > 0
+    assert compiled(lambda a, b: change(a, b, True), variables, changed) == 0
+    assert compiled(lambda a, b: change(a, b, False), variables, changed) > 0

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from common.promises import initialised, parameters
+from common.promises import initialized, parameters
 
 
 def test_initialization_is_kerass():
-    params = initialised("keras/ResNet50", num_classes=100)
+    params = initialized("keras/ResNet50", num_classes=100)
     for kernel, fans in (
         (params["stage4_block2"]["conv2"]["kernel"], 9 * 512 + 9 * 512),
         (params["stage4_block1"]["shortcut_conv"]["kernel"], 1024 + 2048),

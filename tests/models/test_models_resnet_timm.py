@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.layers import BatchNorm, blur_pool
 from jaxcnn.models.cbam import CBAM
 
 
 def test_blocks_initially_equal_their_shortcuts():
-    params = initialised("timm/resnet18d")
+    params = initialized("timm/resnet18d")
     assert all((params[block]["norm2"]["scale"] == 0).all() for block in params if block.startswith("stage"))
     assert params["stem_conv3"]["kernel"].std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
 

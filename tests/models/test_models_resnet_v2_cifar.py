@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
@@ -57,9 +57,9 @@ def test_parameter_count_of_110_layers_is_the_papers():
 
 @pytest.mark.slow
 def test_initialization_is_that_of_the_authors_code():
-    wide = initialised("wrn_16_4", 32)["stage3_block1"]["conv1"]["kernel"]
+    wide = initialized("wrn_16_4", 32)["stage3_block1"]["conv1"]["kernel"]
     assert wide.std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.01)
-    narrow = initialised("preact_resnet164", 8)
+    narrow = initialized("preact_resnet164", 8)
     assert narrow["stage3_block1"]["conv1"]["kernel"].std() == pytest.approx((2 / 64) ** 0.5, rel=0.03)
     assert (narrow["head"]["bias"] == 0).all()
 
@@ -102,8 +102,8 @@ def test_scanned_and_rematerialized_networks_compute_the_same(kind):
 
     plain = compiled(lambda: step(KINDS[kind]()))
     for options in ({"scan": True}, {"scan": True, "remat": True}):
-        other = compiled(lambda o=options: step(KINDS[kind](**o)))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, other)
+        result = compiled(lambda o=options: step(KINDS[kind](**o)))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, result)
 
 
 @pytest.mark.slow
@@ -119,9 +119,9 @@ def test_rate_of_stochastic_depth_grows_with_depth(kind, scan):
     def last_branch(variables, train):
         """How much each image's features change with the last block's last kernel."""
         last = max(layer for layer in variables["params"]["stage3_block3"] if layer.startswith("conv"))
-        other = jax.tree.map(lambda v: v, variables)
-        other["params"]["stage3_block3"][last]["kernel"] = 2 * variables["params"]["stage3_block3"][last]["kernel"]
-        first, second = (apply(v, images, train=train)[1]["intermediates"]["stage3"][0] for v in (variables, other))
+        changed = jax.tree.map(lambda v: v, variables)
+        changed["params"]["stage3_block3"][last]["kernel"] = 2 * variables["params"]["stage3_block3"][last]["kernel"]
+        first, second = (apply(v, images, train=train)[1]["intermediates"]["stage3"][0] for v in (variables, changed))
         return jnp.abs(first - second).max((1, 2, 3))
 
     assert (compiled(lambda v: last_branch(v, True), variables) == 0).all()

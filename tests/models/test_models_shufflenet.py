@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import channel_shuffle
@@ -56,13 +56,13 @@ def test_parameter_count_of_shufflenet_is_that_of_its_layers():
         before = (24, 240, 480)[stage]
         narrow = width // 4
         first = before * narrow // (1 if stage == 0 else 3) + (narrow // 3) * (width - before) + 2 * (width - before)
-        other = width * narrow // 3 + narrow // 3 * width + 2 * width
-        total += first + (depth - 1) * other + depth * (9 * narrow + 4 * narrow)
+        later_block = width * narrow // 3 + narrow // 3 * width + 2 * width
+        total += first + (depth - 1) * later_block + depth * (9 * narrow + 4 * narrow)
     assert count(parameters("shufflenet_v1_g3")[0]) == total + 961 * 1000 == 1_865_728
 
 
 def test_initialization_of_v2_is_torchvisions():
-    params = initialised("shufflenet_v2_x0_5")
+    params = initialized("shufflenet_v2_x0_5")
     block = params["stage4_block2"]
     for layer, fan_in in (("conv1", 96), ("depthwise_conv", 9)):
         kernel = np.abs(block[layer]["kernel"])
@@ -71,7 +71,7 @@ def test_initialization_of_v2_is_torchvisions():
 
 
 def test_initialization_of_v1_is_he():
-    kernel = initialised("shufflenet_v1_g3_x0_5")["stage4_block2"]["conv2"]["kernel"]
+    kernel = initialized("shufflenet_v1_g3_x0_5")["stage4_block2"]["conv2"]["kernel"]
     assert kernel.std() == pytest.approx((2 / 480) ** 0.5, rel=0.03)
 
 

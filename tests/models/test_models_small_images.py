@@ -92,22 +92,22 @@ def test_fractalnet20_has_the_parameters_of_its_layers():
 
 
 def test_closed_gates_return_their_input():
-    model = Highway(flavour=HE, widths=((4, 4),), hidden=0)
+    model = Highway(flavor=HE, widths=((4, 4),), hidden=0)
     variables = init(model, 8)
     gate = variables["params"]["stage1_layer2"]["gate"]
     assert (gate["bias"] == -2).all()
     images = jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
     closed = {"kernel": jnp.zeros_like(gate["kernel"]), "bias": gate["bias"] - 100}
     params = {**variables["params"], "stage1_layer2": {**variables["params"]["stage1_layer2"], "gate": closed}}
-    features = Highway(flavour=HE, widths=((4, 4),), hidden=0, num_classes=0).apply({"params": params}, images, train=False)
-    shorter = Highway(flavour=HE, widths=((4,),), hidden=0, num_classes=0).apply(
+    features = Highway(flavor=HE, widths=((4, 4),), hidden=0, num_classes=0).apply({"params": params}, images, train=False)
+    shorter = Highway(flavor=HE, widths=((4,),), hidden=0, num_classes=0).apply(
         {"params": {"stem_conv": params["stem_conv"]}}, images, train=False
     )
     np.testing.assert_array_equal(features, shorter)
 
 
 def test_initialization_of_highway_is_he():
-    kernel = init(Highway(flavour=HE, widths=((32, 32),), hidden=0), 8)["params"]["stage1_layer2"]["transform"]["kernel"]
+    kernel = init(Highway(flavor=HE, widths=((32, 32),), hidden=0), 8)["params"]["stage1_layer2"]["transform"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.03)
 
 
@@ -222,12 +222,12 @@ def test_whitening_filters_are_the_scaled_eigenvectors_of_the_patches_covariance
     kernel = np.asarray(compiled(functools.partial(whiten, size=size), images.astype(np.float32)))
     assert kernel.shape == (*size, channels, 2 * len(covariance))
     filters = kernel.reshape(len(covariance), -1).T.astype(np.float64)
-    found = filters[: len(covariance)]
-    np.testing.assert_array_equal(filters[len(covariance) :], -found)
+    eigenvectors = filters[: len(covariance)]
+    np.testing.assert_array_equal(filters[len(covariance) :], -eigenvectors)
     # Σ f fᵀ of filters v / √(λ + ε) is (covariance + ε)⁻¹, whatever their signs; and λ falls
     inverse = np.linalg.inv(covariance + 5e-4 * np.eye(len(covariance)))
-    np.testing.assert_allclose(found.T @ found, inverse, atol=2e-3 * np.abs(inverse).max())
-    norms = np.linalg.norm(found, axis=1)
+    np.testing.assert_allclose(eigenvectors.T @ eigenvectors, inverse, atol=2e-3 * np.abs(inverse).max())
+    norms = np.linalg.norm(eigenvectors, axis=1)
     assert (np.diff(norms) >= 0).all()
     np.testing.assert_allclose(norms**-2, np.sort(np.linalg.eigvalsh(covariance))[::-1] + 5e-4, rtol=1e-3)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -39,7 +39,7 @@ def test_fire_modules_are_those_of_table_1():
 
 
 def test_initialization_is_torchvisions():
-    params = initialised("squeezenet1_1")
+    params = initialized("squeezenet1_1")
     for layer, fan_in in (("squeeze", 512), ("expand1x1", 64), ("expand3x3", 9 * 64)):
         kernel = params["stage3_fire9"][layer]["kernel"]
         assert kernel.std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.02)

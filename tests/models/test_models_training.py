@@ -40,7 +40,7 @@ def rows(name, chosen, repeats=1):
 
 CELL = {"depth": 1, "features": 96, "stem_filters": 8, "stem_cells": False, "skip_reduction": False}
 DENSE = {
-    "flavour": HE,
+    "flavor": HE,
     "depths": (2, 2),
     "growth": 4,
     "stem_filters": 8,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import count, initialised, parameters
+from common.promises import count, initialized, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
@@ -52,7 +52,7 @@ def test_too_small_images_are_refused(name, least):
 
 @pytest.mark.slow
 def test_initialization_is_torchvisions():
-    params = initialised("vgg11")
+    params = initialized("vgg11")
     kernel = params["stage3_conv2"]["kernel"]
     assert kernel.std() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.01)
     assert np.abs(kernel).max() > 4 * kernel.std()
@@ -62,8 +62,8 @@ def test_initialization_is_torchvisions():
 
 
 @pytest.mark.slow
-def test_keras_flavour_is_initialized_by_glorot():
-    params = initialised("keras/VGG16")
+def test_keras_flavor_is_initialized_by_glorot():
+    params = initialized("keras/VGG16")
     for layer, fans in (("stage4_conv1", 9 * (256 + 512)), ("fc1", 25088 + 4096), ("head", 4096 + 1000)):
         kernel = params[layer]["kernel"]
         assert kernel.std() == pytest.approx((2 / fans) ** 0.5, rel=0.01)

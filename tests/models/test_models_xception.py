@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from common.compiling import compiled
-from common.promises import GOLDEN, count, initialised_layers, parameters
+from common.promises import GOLDEN, count, initialized_layers, parameters
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
@@ -30,14 +30,14 @@ def test_parameter_count_is_timms(name):
 
 def test_initialization_is_that_of_the_library():
     paths = ["block1/sepconv2_depthwise", "last_sepconv2_pointwise"]
-    depthwise, pointwise = initialised_layers("timm/legacy_xception", paths, 32)
+    depthwise, pointwise = initialized_layers("timm/legacy_xception", paths, 32)
     assert depthwise["kernel"].std() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.05)
     assert pointwise["kernel"].std() == pytest.approx((2 / 2048) ** 0.5, rel=0.01)
-    depthwise, pointwise, head = initialised_layers("keras/Xception", [*paths, "head"], 32)
+    depthwise, pointwise, head = initialized_layers("keras/Xception", [*paths, "head"], 32)
     assert depthwise["kernel"].std() == pytest.approx((2 / (9 + 9 * 128)) ** 0.5, rel=0.05)
     assert pointwise["kernel"].std() == pytest.approx((2 / (1536 + 2048)) ** 0.5, rel=0.01)
     assert (head["bias"] == 0).all()
-    depthwise, pointwise = initialised_layers(
+    depthwise, pointwise = initialized_layers(
         "timm/xception41", ["block13/sepconv3_depthwise", "block13/sepconv3_pointwise"], 32
     )
     assert 0.99 / 3 < abs(depthwise["kernel"]).max() <= 1 / 3
@@ -58,11 +58,11 @@ def test_too_small_images_are_refused():
 
 @pytest.mark.parametrize("output_stride", STEPS)
 def test_strides_and_dilations_of_blocks_are_timms(output_stride):
-    found = {}
+    recorded = {}
 
     def noted(call, args, kwargs, context):
         if isinstance(layer := context.module, nn.Conv):
-            found["/".join(layer.path)] = layer.strides, layer.kernel_dilation
+            recorded["/".join(layer.path)] = layer.strides, layer.kernel_dilation
         return call(*args, **kwargs)
 
     with nn.intercept_methods(noted):
@@ -74,7 +74,7 @@ def test_strides_and_dilations_of_blocks_are_timms(output_stride):
             convolutions[f"block{block}/sepconv{n}_pointwise"] = 1, 1
         if block in (1, 2, 3, 12):
             convolutions[f"block{block}/shortcut_conv"] = stride, 1
-    assert found == convolutions
+    assert recorded == convolutions
 
 
 @pytest.mark.slow

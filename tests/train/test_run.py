@@ -1,5 +1,6 @@
 """The files that a run writes, and the errors that it reports."""
 
+import builtins
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ import pytest
 from common import child_processes
 from common.small_runs import quiet, small_config
 from common.tensorboard_rows import scalars
+from rich.console import Console
 
 from jaxcnn import data, train
 from jaxcnn.config import from_json, validate
@@ -283,3 +285,13 @@ def test_two_classes_and_several_labels_per_image_are_trained_and_reported(tmp_p
     assert summary["test_accuracy"] > 0.7
     assert summary["params"] == 61_706 - 85 * (9 if task == "binary" else 8)  # one output for the binary task, otherwise two
     assert train.evaluate(train.load_trained(tmp_path / "run"))["test_loss"] == summary["test_loss"]
+
+
+def test_lines_are_plain_text_in_a_notebook(tmp_path, monkeypatch, capsys):
+    notebook = type("ZMQInteractiveShell", (), {})  # Rich asks for this name
+    monkeypatch.setattr(builtins, "get_ipython", notebook, raising=False)
+    assert Console().is_jupyter
+    run = train.Run(small_config(), tmp_path)
+    run.say("step 1")
+    assert not run.console.is_terminal
+    assert capsys.readouterr().out == "step 1\n"
