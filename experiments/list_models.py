@@ -16,9 +16,11 @@ from jaxcnn import command
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, did_you_mean
 
+_TASKS = ("classification", "segmentation")
 _MAX_PARAMETERS = flags.DEFINE_float("max_parameters", None, "only networks with at most this number of parameters")
 _MAX_MACS = flags.DEFINE_float("max_macs", None, "only networks with at most this number of multiply-accumulates per image")
 _SINCE = flags.DEFINE_integer("since", None, "only networks whose paper was first published in this year or later")
+_TASK = flags.DEFINE_enum("task", "classification", _TASKS, "the task of the networks")
 _WEIGHTS = flags.DEFINE_string("weights", None, "only networks that accept weights of torchvision, keras, timm, other, or any")
 _UPDATE = flags.DEFINE_bool("update", False, "count all networks again and write docs/models.md and jaxcnn/models/costs.csv")
 PAGE = Path(__file__).parents[1] / "docs/models.md"
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
     if config is not None:
         raise UserError("list_models.py accepts patterns of names, but no --config")
     limits: dict[str, Any] = {
+        "task": _TASK.value,
         "max_parameters": _MAX_PARAMETERS.value,
         "max_macs": _MAX_MACS.value,
         "since": _SINCE.value,
@@ -47,13 +50,14 @@ def main(arguments: Sequence[str], config: Config | None) -> None:
     from jaxcnn.models import list_models
 
     if _UPDATE.value:
-        if arguments or any(limit is not None for limit in limits.values()):
+        if arguments or any(limit is not None for name, limit in limits.items() if name != "task"):
             raise UserError("--update counts all networks and accepts no patterns or limits")
         _update()
         return
     for pattern in arguments:
-        if not list_models(pattern):
-            raise UserError(f"no model matches {pattern}{did_you_mean(pattern, list_models())}")
+        if not list_models(pattern, task=_TASK.value):
+            similar = did_you_mean(pattern, list_models(task=_TASK.value))
+            raise UserError(f"no model for {_TASK.value} matches {pattern}{similar}")
     names = list(dict.fromkeys(name for pattern in arguments or ["*"] for name in list_models(pattern, **limits)))
     if not names:
         raise UserError("no model is within these limits")
@@ -64,7 +68,13 @@ def page() -> str:
     """Returns the content of docs/models.md."""
     from jaxcnn.models import list_models
 
-    return _HEAD + table(list_models())
+    tables = (
+        "## Image classification",
+        table(list_models()),
+        "## Semantic segmentation",
+        table(list_models(task="segmentation")),
+    )
+    return _HEAD + "\n\n".join(part.rstrip("\n") for part in tables) + "\n"
 
 
 def table(names: Sequence[str]) -> str:
@@ -89,7 +99,7 @@ def _update() -> None:
     from jaxcnn.models.listing import Costs, write_costs
 
     lines = []
-    for name in list_models():
+    for name in (name for task in _TASKS for name in list_models(task=task)):
         lines.append(Costs(*counted(name)))
         print(*lines[-1], flush=True)
     write_costs(lines)

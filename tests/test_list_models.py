@@ -19,8 +19,9 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import list_models as command  # noqa: E402
 from list_models import PAGE, counted, page, weights_of  # noqa: E402
 
-FAMILIES = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "jaxcnn/models").glob("*.py")]
+FAMILIES = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "jaxcnn/models").rglob("*.py")]
 DOCSTRINGS = " ".join(ast.get_docstring(family) or "" for family in FAMILIES)
+ALL = [*list_models(), *list_models(task="segmentation")]
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
@@ -38,20 +39,21 @@ def test_update_writes_both_files(tmp_path, monkeypatch):
 
 
 def test_costs_are_of_all_networks_and_no_others():
-    assert [line["name"] for line in csv.DictReader(COSTS.read_text(encoding="utf-8").splitlines())] == list_models()
+    names = [line["name"] for line in csv.DictReader(COSTS.read_text(encoding="utf-8").splitlines())]
+    assert names == ALL
 
 
-@pytest.mark.parametrize("name", [name if name in KINDS else slow(name) for name in list_models()])
+@pytest.mark.parametrize("name", [name if name in KINDS else slow(name) for name in ALL])
 def test_costs_are_those_of_the_network(name):
     assert costs(name) == counted(name)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ALL)
 def test_weights_are_those_that_are_converted(name):
     assert costs(name).weights == weights_of(name)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ALL)
 def test_paper_is_one_that_a_family_s_docstring_names(name):
     assert re.search(r"arXiv:\d{4}\.\d{4,5}$|^\w+", find(name).paper)[0] in DOCSTRINGS
 

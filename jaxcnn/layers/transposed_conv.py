@@ -12,9 +12,9 @@ from jaxcnn.layers.onednn import convolve
 class TransposedConv(nn.Module):
     """A transposed convolution, as PyTorch's ConvTranspose2d: (N, H, W, C) -> (N, H', W', features).
 
-    H' = (H - 1) · stride - 2 · padding + size. It is the transpose of the convolution with the same kernel, stride and padding,
-    computed as that convolution's gradient: on CPUs, the gradient of lax.conv_transpose is 65 times as slow. The kernel has the shape
-    (size, size, features, C).
+    H' = (H - 1) · stride - 2 · padding + size. It is computed as the transpose of the convolution (N, H', W', features) ->
+    (N, H, W, C) with the same stride, padding and kernel (size, size, features, C), by oneDNN on CPUs. There, the gradient of
+    jax.lax.conv_transpose takes 20 times as long (16×16×16×256 -> 16×32×32×128).
 
     Dumoulin, Visin: A guide to convolution arithmetic for deep learning. 2016, arXiv:1603.07285, section 4.
     """

@@ -42,8 +42,11 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
                 yield from _equations(nested, inner)
 
 
+_ONEDNN = ("jaxcnn_convolution", "jaxcnn_convolution_input_gradient")  # the latter is a transposed convolution
+
+
 def _macs(equation: Any, times: int) -> int:
-    if equation.primitive.name not in ("conv_general_dilated", "jaxcnn_convolution", "dot_general"):
+    if equation.primitive.name not in ("conv_general_dilated", *_ONEDNN, "dot_general"):
         return 0
     inputs, kernel = (variable.aval.shape for variable in equation.invars)
     outputs = math.prod(equation.outvars[0].aval.shape)
@@ -51,5 +54,7 @@ def _macs(equation: Any, times: int) -> int:
         (contracted, _), _ = equation.params["dimension_numbers"]
         return times * outputs * math.prod(inputs[axis] for axis in contracted)
     numbers = equation.params.get("dimension_numbers")  # only conv_general_dilated has them; jaxcnn_convolution is HWIO
+    if equation.primitive.name == _ONEDNN[1] or any(size > 1 for size in equation.params.get("lhs_dilation") or ()):
+        return times * math.prod(inputs) // inputs[numbers.lhs_spec[1] if numbers else -1] * math.prod(kernel)  # transposed
     features = kernel[numbers.rhs_spec[0] if numbers else -1]
     return times * outputs * math.prod(kernel) // features

@@ -10,7 +10,7 @@ import fnmatch
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.models.registry import find, names
@@ -32,26 +32,29 @@ class Costs(NamedTuple):
 def list_models(
     pattern: str = "*",
     *,
+    task: str = "classification",
     max_parameters: float | None = None,
     max_macs: float | None = None,
     since: int | None = None,
     weights: str | None = None,
 ) -> list[str]:
-    """Returns the names of all models, or of those that match a shell pattern ("resnet*") and the limits, sorted.
+    """Returns the names of all models for a task, or of those that match a shell pattern ("resnet*") and the limits, sorted.
 
         list_models(max_parameters=5e6, max_macs=600e6, since=2018, weights="timm")
 
     Args:
         pattern: a shell pattern with * and ?
+        task: "classification" or "segmentation"
         max_parameters: maximum number of parameters, with default arguments
         max_macs: maximum number of multiply-accumulates for an image of the model's size
         since: minimum year of the paper's first publication
         weights: the library whose weights the model loads: "torchvision", "keras", "timm" or "other"; or "any"
 
     Raises:
-        UserError: a limit is negative, or `weights` is not one of these.
+        UserError: a limit is negative, or `task` or `weights` is not one of these.
     """
-    matching = fnmatch.filter(names(), pattern)
+    checked("list_models: task", task, Literal["classification", "segmentation"])
+    matching = [name for name in fnmatch.filter(names(), pattern) if find(name).task == task]
     if since is not None:
         minimum = checked("list_models: since", since, Whole)
         matching = [name for name in matching if find(name).year >= minimum]

@@ -20,7 +20,7 @@ A new family subclasses `Network`, defines `backbone`, and declares its variants
 import abc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -115,6 +115,7 @@ class Network(nn.Module):
     remat: bool = False
     dtype: jax.typing.DTypeLike = jnp.float32
 
+    task: ClassVar[Literal["classification", "segmentation"]] = "classification"
     without: ClassVar[frozenset[str]] = frozenset()
     head_dropout: ClassVar[bool] = True  # False: drop_rate applies elsewhere, not before the head
 

@@ -48,6 +48,11 @@ class Variant(NamedTuple):
     """the paper that first described it: "arXiv:1512.03385", or "LeCun et al. 1998" if it is not on arXiv"""
 
     @property
+    def task(self) -> str:
+        """What the network predicts: "classification" or "segmentation"."""
+        return getattr(self.module, "task", "classification")
+
+    @property
     def year(self) -> int:
         """The year of the paper's first publication: the first digits of an arXiv number, or the end of another citation."""
         number = re.match(r"arXiv:(\d\d)", self.paper)

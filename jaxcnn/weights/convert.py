@@ -79,6 +79,9 @@ def adapt_stem(variables: dict[str, Any], channels: int) -> dict[str, Any]:
     of the response, as in timm (adapt_input_conv).
     """
     params = variables["params"]
+    if "backbone" in params:  # a network for segmentation
+        inner = adapt_stem({"params": params["backbone"]}, channels)
+        return variables | {"params": params | {"backbone": inner["params"]}}
     adapted = {}
     for layer in params.keys() & {"stem_conv", "stem_conv1x1"}:  # RepVGG's stem has two branches
         kernel = params[layer]["kernel"]  # HWIO

@@ -1,7 +1,7 @@
 """FC-DenseNet, "the one hundred layers Tiramisu".
 
-Jégou, Drozdzal, Vazquez, Romero, Bengio: The One Hundred Layers Tiramisu: Fully Convolutional DenseNets for Semantic Segmentation.
-CVPR Workshops 2017, arXiv:1611.09326; table 2.
+Jégou, Drozdzal, Vazquez, Romero, Bengio: The One Hundred Layers Tiramisu: Fully Convolutional DenseNets for Semantic
+Segmentation. CVPR Workshops 2017, arXiv:1611.09326; tables 1 and 2.
 """
 
 from functools import partial
@@ -12,22 +12,27 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import TransposedConv, max_pool
-from jaxcnn.models.network import Flavour
+from jaxcnn.models.network import Flavor
 from jaxcnn.models.registry import variant
 from jaxcnn.models.segmentation.network import SegmentationNetwork
 from jaxcnn.settings import Share
 
 HE_UNIFORM = nn.initializers.he_uniform()
-FLAVOUR = Flavour(kernel_init=HE_UNIFORM, conv_bias=True)  # section 4.1
+FLAVOR = Flavor(kernel_init=HE_UNIFORM, conv_bias=True)  # section 4.1
 
 
 class FCDenseNet(SegmentationNetwork, kw_only=True):
-    """Dense blocks, with transitions down and up; `depths` are the layers of the blocks down and of the last one, the bottleneck.
+    """Dense blocks with transitions down to the bottleneck, and up again with skip connections.
 
-    `drop_rate` is that of dropout behind each convolution of the blocks and the transitions down.
+    Attributes:
+      growth: number of maps that a layer of a dense block adds.
+      depths: numbers of layers of the dense blocks on the way down; the last one is the bottleneck.
+      stem_width: channels of the first convolution.
+
+    `drop_rate` is the dropout after each convolution of dense blocks and transitions down.
     """
 
-    flavour: Flavour = FLAVOUR
+    flavor: Flavor = FLAVOR
     drop_rate: Share = 0.2
     growth: int
     depths: tuple[int, ...]

@@ -1,7 +1,7 @@
 """Fully convolutional networks.
 
-Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation. CVPR 2015, arXiv:1411.4038. This is torchvision's
-form: instead of VGG and skip connections, a ResNet whose last two stages are dilated, and bilinear upsampling by 8.
+Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation. CVPR 2015, arXiv:1411.4038. In torchvision's
+form, a ResNet whose last two stages are dilated replaces VGG, and bilinear upsampling by 8 replaces the skip connections.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ class FCN(EncoderNetwork, kw_only=True):
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H/8, W/8, num_classes) float32."""
-        earlier, x = self.encode(self.encoder, images, train=train, taps=self.taps, output_stride=self.output_stride)
+        earlier, x = self.encoded(images, train=train)
         self.sow_auxiliary(earlier, images.shape[1:3], train=train)
         return self.fcn_head(x, "head", drop_rate=self.drop_rate, train=train)
 

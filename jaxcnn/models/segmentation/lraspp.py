@@ -1,7 +1,7 @@
 """Lite R-ASPP.
 
-Howard et al.: Searching for MobileNetV3. ICCV 2019, arXiv:1905.02244; section 6.4 and figure 10. As in torchvision, the mean of the
-whole image replaces the large pooling window.
+Howard et al.: Searching for MobileNetV3. ICCV 2019, arXiv:1905.02244; section 6.4 and figure 10. As in torchvision, the mean of
+the whole image replaces the large pooling window.
 """
 
 import flax.linen as nn
@@ -20,7 +20,7 @@ class LRASPP(EncoderNetwork, kw_only=True):
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H/8, W/8, num_classes) float32."""
-        low, high = self.encode(self.encoder, images, train=train, taps=self.taps, output_stride=self.output_stride)
+        low, high = self.encoded(images, train=train)
         conv, norm = self.layers(train)
         x = norm(name="head_norm", activation=nn.relu)(conv(self.inter_channels, 1, name="head_conv")(high))
         mean = high.astype(jnp.float32).mean((1, 2), keepdims=True).astype(high.dtype)

@@ -1,15 +1,15 @@
-"""What networks for semantic segmentation share: images (N, H, W, C) -> logits per pixel."""
+"""Base classes of networks for semantic segmentation: images (N, H, W, C) -> logits per pixel."""
 
 import abc
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import conv, uniform
-from jaxcnn.models.network import FAN_IN_UNIFORM, PYTORCH, Flavour, Network
+from jaxcnn.models.network import FAN_IN_UNIFORM, PYTORCH, Flavor, Network
 from jaxcnn.models.registry import check_images, create_model
 from jaxcnn.settings import Count
 
@@ -23,6 +23,8 @@ class SegmentationNetwork(Network, kw_only=True):
 
     num_classes: Count = 21
 
+    task: ClassVar = "segmentation"
+
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H, W, num_classes) float32."""
@@ -34,13 +36,8 @@ class SegmentationNetwork(Network, kw_only=True):
         """Images (N, H, W, C) -> logits (N, H', W', num_classes) float32, which are resized to H×W."""
 
     def encode(self, encoder: str, images: jax.Array, *, train: bool, **selection: Any) -> list[jax.Array]:
-        """Images (N, H, W, C) -> the maps of a classifier; `selection` are `taps`, `output_stride` and such of create_model."""
-        arguments: dict[str, Any] = {
-            "freeze_norm": self.freeze_norm,
-            "remat": self.remat,
-            "drop_path_rate": self.drop_path_rate,
-        }
-        arguments = {name: value for name, value in arguments.items() if value}  # not all classifiers have all of them
+        """Images (N, H, W, C) -> maps of a classifier. `selection` has the arguments of create_model that select them."""
+        arguments = {name: value for name in ("freeze_norm", "remat", "drop_path_rate") if (value := getattr(self, name))}
         network = create_model(encoder, features_only=True, dtype=self.dtype, **arguments, **selection)
         model = network.model.clone(parent=None, name=None)  # Flax made it a child of this module
         return network.clone(parent=self, name="backbone", model=model)(images, train=train)
@@ -65,11 +62,15 @@ class EncoderNetwork(SegmentationNetwork, kw_only=True):
         "auxiliary", if that is mutable.
     """
 
-    flavour: Flavour = PYTORCH  # of the heads
+    flavor: Flavor = PYTORCH  # of the heads
     encoder: str
     taps: tuple[str, ...]
     output_stride: Literal[8, 16]
     aux_loss: bool = False
+
+    def encoded(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
+        """Images (N, H, W, C) -> the maps of the encoder at `taps`."""
+        return self.encode(self.encoder, images, train=train, taps=self.taps, output_stride=self.output_stride)
 
     def fcn_head(self, x: jax.Array, name: str, *, drop_rate: float, train: bool) -> jax.Array:
         """A 3×3 convolution to a quarter of the channels and a 1×1 convolution: (N, H, W, F) -> (N, H, W, num_classes)."""

@@ -1,6 +1,7 @@
 """U-Nets.
 
-Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI 2015, arXiv:1505.04597; figure 1.
+Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI 2015, arXiv:1505.04597;
+figures 1 and 2.
 """
 
 from functools import partial
@@ -11,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import TransposedConv, max_pool
-from jaxcnn.models.network import Flavour
+from jaxcnn.models.network import Flavor
 from jaxcnn.models.registry import variant
 from jaxcnn.models.segmentation.network import SegmentationNetwork
 from jaxcnn.settings import Count
 
-HE = Flavour(kernel_init=nn.initializers.he_normal(), conv_bias=True)  # section 3: deviation sqrt(2 / fan in)
+HE = Flavor(kernel_init=nn.initializers.he_normal(), conv_bias=True)  # section 3: deviation sqrt(2 / fan in)
 
 
 class UNet(SegmentationNetwork, kw_only=True):
@@ -26,13 +27,13 @@ class UNet(SegmentationNetwork, kw_only=True):
       width: channels of the first convolutions.
       depth: how often the contracting path halves the resolution.
       norm: batch norm between each 3×3 convolution and its ReLU; the paper has none.
-      padding: "valid": convolutions without padding, on images that are extended by mirroring (figure 2), so that every pixel has
-        logits. "same": convolutions with zero padding instead, which need less time.
+      padding: "valid": convolutions without padding on images that are extended by mirroring, so that every pixel has logits.
+        "same": convolutions with zero padding instead, which take less time.
 
-    `drop_rate` is that of dropout at the end of the contracting path (section 3.1).
+    `drop_rate` is the dropout at the end of the contracting path (section 3.1).
     """
 
-    flavour: Flavour = HE
+    flavor: Flavor = HE
     num_classes: Count = 2
     width: Count = 64
     depth: Count = 4
