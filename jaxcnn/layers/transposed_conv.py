@@ -41,4 +41,6 @@ class TransposedConv(nn.Module):
             return convolve(y, kernel, (self.stride, self.stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
         (y,) = jax.linear_transpose(conv, result)(x.astype(self.dtype))
-        return y + self.param("bias", self.bias_init, (self.features,)).astype(self.dtype) if self.use_bias else y
+        if self.use_bias:
+            y += self.param("bias", self.bias_init, (self.features,)).astype(self.dtype).reshape(1, 1, 1, -1)
+        return y

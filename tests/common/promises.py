@@ -25,13 +25,18 @@ def check_golden(file):
     assert reference_weights.fingerprint(state_dict) == golden["weights_sha256"]
     model, variables = create_model(name, **arguments), convert(name, state_dict, **arguments)
     images = reference_weights.inputs(golden)
-    apply = partial(model.apply, train=golden["mode"] == "train", mutable=["batch_stats"])
+    collections = ["batch_stats", "auxiliary"] if "aux" in golden else ["batch_stats"]
+    apply = partial(model.apply, train=golden["mode"] == "train", mutable=collections)
     network = compile_quickly(lambda v, x: apply(v, x), variables, images)
     logits, updates = network(variables, images)
-    error = np.abs(np.asarray(logits) - golden["logits"]).max()
+    logits = _sampled(logits, golden)
+    error = np.abs(logits - golden["logits"]).max()
+    if "aux" in golden:
+        (auxiliary,) = jax.tree.leaves(updates["auxiliary"])
+        np.testing.assert_allclose(_sampled(auxiliary, golden), golden["aux"], rtol=0, atol=max(1e-5, 6 * golden["err32"]))
     if not error <= max(1e-5, 6 * golden["err32"]):  # also true for NaN
         # err32 is measured for one order of summation; some networks with SiLU and squeeze-and-excitation amplify rounding
-        nudged_logits = [network(nudged(variables, seed), images)[0] for seed in range(3)]
+        nudged_logits = [_sampled(network(nudged(variables, seed), images)[0], golden) for seed in range(3)]
         assert error < 4 * max(np.abs(logits - other).max() for other in nudged_logits)
     exported = export(name, variables)
     for key, value in exported.items():
@@ -45,9 +50,21 @@ def check_golden(file):
             np.testing.assert_allclose(found, (mean, absolute), rtol=6e-6, atol=2e-6)  # the files give six digits
 
 
+def _sampled(logits, golden):
+    """Returns the logits in the form of a golden file: those per pixel at every n-th pixel, classes first, flattened."""
+    logits = np.asarray(logits)
+    if "output" not in golden:
+        return logits
+    stride = golden["output"]["stride"]
+    assert list(logits.shape) == [golden["output"]["shape"][axis] for axis in (0, 2, 3, 1)]
+    return logits[:, ::stride, ::stride].transpose(0, 3, 1, 2).reshape(len(logits), -1)
+
+
 def _arguments(golden):
     """Returns the reference's arguments that change the network, under jaxcnn's names."""
     arguments = {k: v for k, v in golden["kwargs"].items() if k not in ("classifier_activation", "include_top", "pooling")}
+    if not arguments.get("aux_loss", True):
+        del arguments["aux_loss"]
     if replaced := arguments.pop("replace_stride_with_dilation", ()):  # torchvision's, for the last stages
         arguments["output_stride"] = 32 // 2 ** sum(replaced)
     if arguments.pop("dilated", False):  # torchvision's MobileNetV3

@@ -11,6 +11,7 @@ QUICK = (  # the fastest networks of most families
     "timm/seresnet18", "timm/resnet18d", "keras/MobileNet", "timm/ecaresnet26t", "keras/MobileNetV3Small__97x65",
     "timm/resnetblur18", "torchvision/inception_v3__transform", "keras/ResNet50", "timm/tf_efficientnetv2_b0__97x65",
     "torchvision/regnet_y_400mf", "timm/xception41__97x65", "timm/repvgg_a0__97x65",
+    "torchvision/lraspp_mobilenet_v3_large__64x96",
 )  # fmt: skip
 
 
