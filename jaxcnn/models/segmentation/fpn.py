@@ -5,6 +5,8 @@ figure 3.
 Kirillov, Girshick, He, Dollár: Panoptic Feature Pyramid Networks. CVPR 2019, arXiv:1901.02446; section 3.1 and figure 3.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 
@@ -45,7 +47,7 @@ class SemanticFPN(SegmentationNetwork, kw_only=True):
             result.insert(0, x)
         return [conv(256, 3, use_bias=True, name=f"pyramid{n}_conv")(x) for n, x in enumerate(result, start=1)]
 
-    def level(self, x: jax.Array, doublings: int, size: tuple[int, int]) -> jax.Array:
+    def level(self, x: jax.Array, doublings: int, size: Sequence[int]) -> jax.Array:
         """3×3 convolutions with group norm and ReLU, each with upsampling by 2 but for the finest level: -> (N, *size, 128)."""
         conv = self.flavor.conv(self.dtype)
         for n in range(1, max(doublings, 1) + 1):
