@@ -152,10 +152,10 @@ def _one_hot(maps: jax.Array, num_classes: int) -> jax.Array:
 
 
 def _cross_entropies(logits: jax.Array, maps: jax.Array) -> jax.Array:
-    """Returns -log softmax(logits)[class], (B, H, W) float32; undefined but finite for void pixels."""
+    """Returns -log softmax(logits)[class], (B, H, W) float32; 0 for void pixels."""
     logits = logits.astype(jnp.float32)
     of_class = jnp.where(_one_hot(maps, logits.shape[-1]), logits, 0.0).sum(axis=-1)
-    return jax.nn.logsumexp(logits, axis=-1) - of_class
+    return jnp.where(maps == VOID, 0.0, jax.nn.logsumexp(logits, axis=-1) - of_class)
 
 
 def _mean(values: jax.Array, maps: jax.Array, class_weights: ClassWeights | None, num_classes: int) -> jax.Array:

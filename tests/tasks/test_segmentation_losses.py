@@ -135,7 +135,10 @@ def test_only_void_pixels_give_loss_and_gradient_0(loss):
 @each_loss
 def test_large_logits_give_finite_losses_and_gradients(loss):
     logits, maps = problem(4)
-    value, gradient = jax.jit(jax.value_and_grad(loss))(np.sign(logits) * np.float32(1e4), maps)
+    logits = np.sign(logits) * np.float32(1e4)
+    logits[0, :, :2] = -1e4
+    assert (maps[0, :, :2] == VOID).any()
+    value, gradient = jax.jit(jax.value_and_grad(loss))(logits, maps)
     assert jnp.isfinite(value)
     assert jnp.isfinite(gradient).all()
 
