@@ -172,6 +172,33 @@ def confident_mistakes(
     return figure
 
 
+def image_rows(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> "Figure":
+    """Draws rows of uint8 images (H, W, 3), one column per title, each row with its label on the left."""
+    from matplotlib.figure import Figure
+
+    height, width = rows[0][1][0].shape[:2]
+    figure = Figure(figsize=(11.5, len(rows) * (11 / len(titles) * height / width + 0.25) + 0.3), layout="constrained")
+    for row, (label, images) in enumerate(rows):
+        for column, image in enumerate(images):
+            axes = figure.add_subplot(len(rows), len(titles), row * len(titles) + column + 1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(color=INK, alpha=0.3, linewidth=0.5)
+            axes.imshow(image, interpolation="none")
+            if row == 0:
+                axes.set_title(titles[column], fontsize=9, color=INK)
+            if column == 0:
+                axes.set_ylabel(label, fontsize=9, color=INK)
+    return figure
+
+
+def resized(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resizes an image (H, W, C) uint8 to (height, width) for a figure: (*size, 3) uint8. Gray images become RGB."""
+    import cv2
+
+    image = image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
+    return cv2.resize(np.ascontiguousarray(image), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+
+
 def class_bars(counts: Mapping[str, np.ndarray], class_names: Sequence[str], units: str = "images") -> "Figure":
     """Draws the number of images (or other `units`) per class as bars, stacked by split.
 

@@ -45,6 +45,7 @@ class Classification(Task):
         Quantity("examples", "examples", "{:,}"),
     )
     fields = frozenset({"label"})
+    network_task = "classification"
 
     @classmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:

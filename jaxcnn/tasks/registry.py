@@ -7,11 +7,13 @@ from typing import Any
 from jaxcnn.config import Config, flatten
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.import_path import import_class
+from jaxcnn.models.registry import find
 from jaxcnn.settings import checked
 from jaxcnn.tasks.classification import Classification
+from jaxcnn.tasks.segmentation import Segmentation
 from jaxcnn.tasks.task import Quantity, Setup, Task
 
-TASKS: dict[str, type[Task]] = {"classification": Classification}
+TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
 
 
 def find_task(name: str) -> type[Task]:
@@ -41,6 +43,11 @@ def check_task(config: Config) -> tuple[type[Task], dict[str, Any]]:
     name, task = config.task.name, find_task(config.task.name)
     if not task.takes_model and (different := _changed_model_settings(config)):
         raise UserError(f"{different[0]}: has no effect, as the task {name} defines its own networks; leave it out")
+    if task.takes_model and task.network_task and (predicts := find(config.model.name).task) != task.network_task:
+        raise UserError(
+            f"model.name: {config.model.name} is a network for {predicts}, but task.name is {name}, which needs one for "
+            f"{task.network_task}; jaxcnn.list_models(task={task.network_task!r}) lists them"
+        )
     known = {field.name: field for field in dataclasses.fields(task) if field.kw_only}
     hints = typing.get_type_hints(task, include_extras=True) if known else {}
     for argument in config.task.arguments:

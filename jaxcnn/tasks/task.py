@@ -95,6 +95,8 @@ class Task(abc.ABC):
     """The metrics that `figures` returns. The first whose `better` is set selects checkpoints, unless evaluate.metric does."""
     takes_model: ClassVar[bool] = True
     """True if the task trains the network of the settings `model.*`."""
+    network_task: ClassVar[str] = ""
+    """The task of the networks that it can train, "classification" or "segmentation"; "" for any. Others are refused."""
     fields: ClassVar[frozenset[str]] = frozenset()
     """The targets that the data set must have: {"label"}, {"map"}, {"boxes"}."""
     splits: ClassVar[bool] = True
