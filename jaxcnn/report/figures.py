@@ -50,7 +50,8 @@ def curves(history: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity])
         else:
             _curve(axes, history, quantity)
     *first, last = [quantity.label for quantity in shown]
-    return Curves((f"{', '.join(first)} and {last}" if first else last).capitalize(), figure)
+    title = f"{', '.join(first)} and {last}" if first else last
+    return Curves(title[0].upper() + title[1:], figure)
 
 
 def _shown(history: Sequence[Mapping[str, Any]], quantities: Sequence[Quantity]) -> list[Quantity]:

@@ -68,7 +68,7 @@ def _worst(tally: Mapping[str, np.ndarray], class_names: Sequence[str], image_at
         rows.append((f"{_percent(ious[index])} mean IoU", shown))
     sheet = figures.image_rows(("Image", "True classes", "Predicted classes"), rows)
     names = " ".join(
-        f'<span style="white-space: nowrap"><svg width="12" height="12"><rect width="12" height="12" fill="rgb({r},{g},{b})"/>'
+        f'<span style="white-space: nowrap"><svg width="12" height="12" style="display: inline"><rect width="12" height="12" fill="rgb({r},{g},{b})"/>'
         f"</svg> {escape(name)}</span>"
         for name, (r, g, b) in zip(class_names, class_colors(len(class_names)).tolist(), strict=True)
     )
