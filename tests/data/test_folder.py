@@ -164,7 +164,7 @@ def test_random_crops_are_a_function_of_the_place_and_of_nothing_else(root):
 MISTAKES = {
     "empty class": (lambda root: (root / "violet").mkdir(), {}, "violet: no images"),
     "one class": (lambda root: [(root / n).rename(root / "blue" / n) for n in ("red", "green")], {}, "contains 1 folder;"),
-    "lonely image": (lambda root: write_image(root / "violet" / "1.png", (9, 9, 9)), {}, "too few images to split, 1 of at least"),
+    "lonely image": (lambda root: write_image(root / "violet" / "1.png", (9, 9, 9)), {}, "too few images to split, 1 of"),
     "no root": (lambda root: None, {"root": "/nowhere/flwers"}, 'no file or folder "/nowhere/flwers"'),
     "no user": (lambda root: None, {"root": "~nobody_of_this_name/a"}, 'no file or folder "~nobody_of_this_name/a"'),
     "a file": (lambda root: None, {"root": __file__}, "is a file; data.name=folder expects"),
