@@ -13,6 +13,7 @@ import numpy as np
 from jaxcnn.data import Augmentation, Batch, Source
 from jaxcnn.data.fields import VOID
 from jaxcnn.data.photo import Photo
+from jaxcnn.errors import UserError
 from jaxcnn.report.overlays import draw_caption, draw_map
 from jaxcnn.settings import NotNegative, Positive
 from jaxcnn.tasks import segmentation_sections
@@ -58,15 +59,25 @@ class Segmentation(Task):
     )
     fields = frozenset({"map"})
     network_task = "segmentation"
+    splits = False  # the loss is a mean over the pixels of the batch, whose number varies with the void ones
 
     @classmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:
-        """Returns the task with the network of the settings `model.*` and the settings `task.arguments`."""
+        """Returns the task with the network of the settings `model.*`.
+
+        Raises:
+          UserError: no scale, an unknown loss, or no pixel of the training set has a class.
+        """
         names, train = setup.class_names, setup.train
         task = cls(setup.preprocessing, setup.network(len(names)), names, setup.augment, **arguments)
+        if not task.scales:
+            raise UserError("task.arguments.scales: expected at least one scale, such as (1.0,)")
         weights = None
-        if train is not None and task.class_weights == "median_frequency":
-            weights = median_frequency_weights(pixel_counts(train, len(names)))
+        if train is not None:
+            counts = pixel_counts(train, len(names))
+            if not counts.any():
+                raise UserError(f"{setup.config.data.name}: all pixels of the training set are void")
+            weights = median_frequency_weights(counts) if task.class_weights == "median_frequency" else None
         return dataclasses.replace(task, loss=make_segmentation_loss(dict(task.losses), weights))
 
     def init(self, key: jax.Array) -> Variables:

@@ -72,6 +72,5 @@ def _worst(tally: Mapping[str, np.ndarray], class_names: Sequence[str], image_at
         f"</svg> {escape(name)}</span>"
         for name, (r, g, b) in zip(class_names, class_colors(len(class_names)).tolist(), strict=True)
     )
-    return section(
-        "Worst images", f"<p>The {len(worst)} images with the lowest mean IoU.</p><p>{names}</p>", svg(sheet, "worst")
-    )
+    caption = f"<p>The {counted(len(worst), 'image')} with the lowest mean IoU.</p><p>{names}</p>"
+    return section("Worst images", caption, svg(sheet, "worst"))

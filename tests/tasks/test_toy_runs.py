@@ -23,8 +23,22 @@ from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
 from jaxcnn.train.steps import Steps
 
-TASKS = {"Gan": {}, "MovingTarget": {}, "Distillation": {"temperature": 2.0}, "Pixels": {}, "OneBox": {}}
-OF_SCENES = ("Pixels", "OneBox")
+SEGMENTATION = {
+    "losses": (("cross_entropy", 1.0), ("dice", 0.5)),
+    "class_weights": "median_frequency",
+    "scales": (1.0, 0.5),
+    "flip": True,
+}
+TASKS = {
+    "Gan": {},
+    "MovingTarget": {},
+    "Distillation": {"temperature": 2.0},
+    "Pixels": {},
+    "OneBox": {},
+    "segmentation": SEGMENTATION,
+}
+OF_SCENES = ("Pixels", "OneBox", "segmentation")
+UNET = {"width": 2, "depth": 1, "norm": True, "padding": "same", "drop_rate": 0.1}
 MOVES = ("horizontal_flip", ("random_crop", {"pad": 2}), ("affine", {"degrees": 10.0, "scale": (0.9, 1.2)}))
 
 
@@ -44,8 +58,11 @@ def config_of(task, scenes="", **changes):
     config = small_config(
         **{"model.name": "lenet5", "data.image_size": 0, "batch_size": 32, "schedule.warmup": "0steps", **every, **changes}
     )
-    config.task.name = f"common.toy_tasks:{task}"
+    config.task.name = task if task == "segmentation" else f"common.toy_tasks:{task}"
     config.task.arguments.update(TASKS[task])
+    if task == "segmentation":
+        config.model.name = "unet"
+        config.model.arguments.update(UNET)
     return config
 
 
@@ -134,7 +151,7 @@ def test_prediction_describes_each_image(run, scenes, tmp_path):
         assert trained.task.draw(prediction.outputs, prediction.photo).shape == (50, 40, 3)
     (result,), unreadable = train.predict_files(trained, [tmp_path / "a.png"])
     assert result["file"].endswith("a.png")
-    assert all(np.isfinite(value).all() for name, value in result.items() if name != "file")
+    assert all(np.isfinite(value).all() for name, value in result.items() if name not in ("file", "classes"))
     assert not unreadable
 
 

@@ -1,0 +1,126 @@
+"""The task segmentation: its metrics and predictions by independent definitions, and what it refuses."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from common.small_runs import small_config
+from common.toy_tasks import write_scenes
+
+from jaxcnn.config import validate
+from jaxcnn.data.fields import VOID
+from jaxcnn.errors import UserError
+from jaxcnn.tasks.segmentation import pixel_counts
+from jaxcnn.train.experiment import prepare
+
+
+def config_of(path, name="unet", task="segmentation", arguments=None, **model):
+    config = small_config(**{"data.name": "arrays", "data.root": str(path), "data.image_size": 0, "data.augment": ()})
+    config.task.name, config.model.name = task, name
+    config.task.arguments.update(arguments or {})
+    config.model.arguments.update({"width": 2, "depth": 1, "padding": "same"} | model if name == "unet" else model)
+    return validate(config)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    write_scenes(path := tmp_path_factory.mktemp("scenes") / "scenes.npz", examples=20)
+    return path
+
+
+@dataclasses.dataclass
+class Brightness:
+    """A "network" whose logits are those of a threshold on the first channel."""
+
+    def apply(self, variables, images, *, train):
+        return jnp.stack([jnp.full(images.shape[:3], 0.5), images[..., 0]], axis=-1)
+
+
+def test_metrics_are_those_of_all_pixels_that_are_not_void(scenes):
+    task = dataclasses.replace(prepare(config_of(scenes)).task, model=Brightness())
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 12, 16, 3)).astype(np.uint8)
+    maps = rng.integers(0, 2, (5, 12, 16)).astype(np.uint8)
+    maps[rng.random(maps.shape) < 0.2] = VOID
+    tally = jax.tree.map(np.asarray, task.tally({}, {"image": images, "map": maps}))
+    metrics = task.figures(tally, {})
+    predicted = np.asarray(task.predict({}, {"image": images}))
+    known = maps != VOID
+    np.testing.assert_array_equal(predicted, np.asarray(task.preprocessing(images))[..., 0] > 0.5)
+    assert metrics["pixel_accuracy"] == pytest.approx((predicted == maps)[known].mean())
+    ious = [((predicted == k) & (maps == k)).sum() / (((predicted == k) | (maps == k)) & known).sum() for k in (0, 1)]
+    assert metrics["mean_iou"] == pytest.approx(np.mean(ious))
+    logits = np.stack([np.full(maps.shape, 0.5), np.asarray(task.preprocessing(images))[..., 0]], axis=-1).astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -np.take_along_axis(log_p[known], maps[known][:, None].astype(int), axis=1).mean()
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["examples"] == 5
+
+
+def test_predictions_are_averaged_over_scales_and_flips(scenes):
+    task = prepare(config_of(scenes, arguments={"scales": (1.0, 2.0), "flip": True})).task
+    task = dataclasses.replace(task, model=Brightness())
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3)).astype(np.uint8)
+    inputs = task.preprocessing(images)
+    views = []
+    for scale in (1, 2):
+        for mirror in (False, True):
+            scaled = jax.image.resize(inputs, (2, 12 * scale, 16 * scale, 3), "bilinear") if scale > 1 else inputs
+            logits = Brightness().apply({}, scaled[:, :, ::-1] if mirror else scaled, train=False)
+            logits = logits[:, :, ::-1] if mirror else logits
+            logits = jax.image.resize(logits, (2, 12, 16, 2), "bilinear") if scale > 1 else logits
+            views.append(np.asarray(jax.nn.softmax(logits)))
+    np.testing.assert_array_equal(task.predict({}, {"image": images}), np.mean(views, axis=0).argmax(-1))
+
+
+def test_class_weights_balance_the_median_frequency(scenes):
+    experiment = prepare(config_of(scenes, arguments={"class_weights": "median_frequency"}))
+    counts = pixel_counts(experiment.dataset.train, 2)
+    assert counts.sum() == np.prod(experiment.dataset.train.column("map").shape)
+    frequencies = counts.sum(0) / counts.sum()
+    weights = np.median(frequencies) / frequencies
+    logits = jnp.zeros((1, 1, 2, 2)).at[0, 0, 0, 0].set(2.0)
+    maps = jnp.array([[[0, 1]]], jnp.uint8)
+    losses = np.array([np.log1p(np.exp(-2)), np.log(2)])
+    assert experiment.task.loss(logits, maps) == pytest.approx((weights * losses).sum() / weights.sum(), rel=1e-5)
+
+
+def test_description_has_the_shares_of_the_classes(scenes):
+    task = prepare(config_of(scenes)).task
+    output = np.zeros((4, 5), np.uint8)
+    output[0] = 1
+    assert task.describe(output) == {"classes": [{"name": "ground", "share": 0.75}, {"name": "thing", "share": 0.25}]}
+    assert task.describe(output, 1)["classes"] == [{"name": "ground", "share": 0.75}]
+    assert task.cells(np.zeros((4, 5), np.uint8)) == {"share(ground)": "1", "share(thing)": "0"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"name": "lenet5"},
+            r"^model.name: lenet5 is a network for classification, but task.name is segmentation, which needs",
+        ),
+        ({"task": "classification"}, r"^model.name: unet is a network for segmentation, but task.name is classification"),
+        ({"arguments": {"losses": (("dise", 1.0),)}}, r'no segmentation loss "dise" \(did you mean "dice"\?\)'),
+        ({"arguments": {"scales": (0.0,)}}, r"^task.arguments.scales: expected a list, each item a finite number above 0"),
+        ({"arguments": {"class_weights": "inverse"}}, r"^task.arguments.class_weights: expected one of none, median_frequency"),
+    ],
+)
+def test_wrong_settings_are_refused(scenes, options, message):
+    with pytest.raises(UserError, match=message):
+        prepare(config_of(scenes, **options))
+
+
+def test_empty_scales_are_refused(scenes):
+    with pytest.raises(UserError, match=r"^task.arguments.scales: expected at least one scale"):
+        prepare(config_of(scenes, arguments={"scales": ()}))
+
+
+def test_data_set_with_only_void_is_refused(tmp_path):
+    images, maps = np.zeros((20, 12, 16, 3), np.uint8), np.full((20, 12, 16), VOID, np.uint8)
+    np.savez(tmp_path / "void.npz", images=images, map=maps, class_names=["ground", "thing"])
+    with pytest.raises(UserError, match=r"^arrays: all pixels of the training set are void$"):
+        prepare(config_of(tmp_path / "void.npz"))
