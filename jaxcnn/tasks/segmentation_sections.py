@@ -67,10 +67,12 @@ def _worst(tally: Mapping[str, np.ndarray], class_names: Sequence[str], image_at
         shown = (image, draw_map(image, true, len(class_names)), draw_map(image, predicted, len(class_names)))
         rows.append((f"{_percent(ious[index])} mean IoU", shown))
     sheet = figures.image_rows(("Image", "True classes", "Predicted classes"), rows)
-    names = " ".join(
-        f'<span style="white-space: nowrap"><svg width="12" height="12" style="display: inline"><rect width="12" height="12" fill="rgb({r},{g},{b})"/>'
-        f"</svg> {escape(name)}</span>"
-        for name, (r, g, b) in zip(class_names, class_colors(len(class_names)).tolist(), strict=True)
-    )
+    colors = class_colors(len(class_names)).tolist()
+    names = " ".join(f"{_swatch(*color)} {escape(name)}" for name, color in zip(class_names, colors, strict=True))
     caption = f"<p>The {counted(len(worst), 'image')} with the lowest mean IoU.</p><p>{names}</p>"
     return section("Worst images", caption, svg(sheet, "worst"))
+
+
+def _swatch(red: int, green: int, blue: int) -> str:
+    color = f"rgb({red},{green},{blue})"
+    return f'<svg width="12" height="12" style="display: inline"><rect width="12" height="12" fill="{color}"/></svg>'
