@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxcnn.data.fields import VOID
 from jaxcnn.errors import UserError, did_you_mean
@@ -143,19 +144,17 @@ def median_frequency_weights(pixel_counts: np.ndarray) -> np.ndarray:
 
 
 def _one_hot(maps: jax.Array, num_classes: int) -> jax.Array:
-    """Returns whether a pixel is of a class, (..., K) bool; False for void ones.
-
-    XLA computes it where it is used, without storing it. An index into the logits would need a scatter for the gradient: 41
-    instead of 19 ms for the cross entropy of 4×360×480 pixels with 11 classes on 2 cores.
-    """
+    """Returns whether a pixel is of a class, (..., K) bool; False for void pixels."""
     return maps[..., None] == jnp.arange(num_classes, dtype=maps.dtype).reshape((1,) * maps.ndim + (-1,))
 
 
 def _cross_entropies(logits: jax.Array, maps: jax.Array) -> jax.Array:
-    """Returns -log softmax(logits)[class], (B, H, W) float32; 0 for void pixels."""
-    logits = logits.astype(jnp.float32)
-    of_class = jnp.where(_one_hot(maps, logits.shape[-1]), logits, 0.0).sum(axis=-1)
-    return jnp.where(maps == VOID, 0.0, jax.nn.logsumexp(logits, axis=-1) - of_class)
+    """Returns -log softmax(logits)[class], (B, H, W) float32; 0 for void pixels, NaN for classes of K and more."""
+    is_void = maps == VOID
+    classes = jnp.where(is_void, 0, maps.astype(jnp.int32))
+    # With its gradient 40 ms for 4×360×480 pixels and 11 classes on 2 cores; 49 ms with `_one_hot` instead of an index.
+    values = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), classes)
+    return jnp.where(is_void, 0.0, values)
 
 
 def _mean(values: jax.Array, maps: jax.Array, class_weights: ClassWeights | None, num_classes: int) -> jax.Array:

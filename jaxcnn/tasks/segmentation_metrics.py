@@ -46,11 +46,10 @@ def confusion_counts(predicted: jax.Array, maps: jax.Array, num_classes: int) ->
     """
     # 1.1 ms for 4×360×480 pixels and 11 classes on 2 cores. Sorting takes 32 ms, a product of one-hot matrices 40 ms, and a
     # comparison with all K² cells 230 ms. One segment_sum over the batch takes 0.6 ms, but devices would have to add theirs.
-    cells = num_classes**2
     classes = maps.reshape(len(maps), -1).astype(jnp.int32)
     cell = num_classes * classes + predicted.reshape(len(maps), -1).astype(jnp.int32)
-    cell = jnp.where(classes < num_classes, cell, cells)  # void; bincount ignores values of `length` and more
-    counts = jax.vmap(lambda of_image: jnp.bincount(of_image, length=cells))(cell)
+    # The cells of void pixels, K · VOID and more, are not less than K², and bincount ignores these.
+    counts = jax.vmap(lambda of_image: jnp.bincount(of_image, length=num_classes**2))(cell)
     return counts.reshape(-1, num_classes, num_classes).astype(jnp.int32)
 
 

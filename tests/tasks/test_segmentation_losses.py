@@ -143,6 +143,13 @@ def test_large_logits_give_finite_losses_and_gradients(loss):
     assert jnp.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, focal], ids=lambda loss: loss.__name__)
+def test_class_that_has_no_logit_gives_nan(loss):
+    logits, maps = problem(4)
+    maps[1, 2, 3] = 4
+    assert jnp.isnan(jax.jit(loss)(logits, maps))
+
+
 @pytest.mark.parametrize("loss", [dice, lovasz_softmax])
 def test_losses_of_overlap_are_0_for_right_and_1_for_wrong_classes(loss):
     _, maps = problem(3)
