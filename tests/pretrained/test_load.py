@@ -302,7 +302,7 @@ def test_imagenet_names_are_in_label_order():
             ["--model=resnet2O", "--pretrained={tmp}/code.pth"],
             'error: model.name: no model "resnet2O" (did you mean "resnet',
         ),
-        (["--model=resnet20"], "error: --model: goes with --pretrained=WEIGHTS"),
+        (["--model=resnet20"], "error: --model: requires --pretrained=WEIGHTS"),
     ],
 )
 def test_mistake_ends_in_one_line_and_exit_code_2(tmp_path, arguments, message):
