@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 Activation = Callable[[jax.Array], jax.Array]
+"""A function of each number of an array: (…) -> (…)."""
 
 
 def identity(x: jax.Array) -> jax.Array:

@@ -39,6 +39,7 @@ class PoolSpec(NamedTuple):
 
 
 AVERAGE_POOL = PoolSpec("average")
+"""Means of 3×3 windows, with stride 1."""
 
 LayerSpecs = Sequence[ConvSpec | PoolSpec | tuple[ConvSpec, ...]]
 """A chain of layers; a tuple describes convolutions of the same input, whose outputs are concatenated."""
