@@ -14,7 +14,7 @@ from jaxcnn.data import Augmentation, Batch, Source
 from jaxcnn.data.fields import VOID
 from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
-from jaxcnn.report.overlays import draw_caption, draw_map
+from jaxcnn.report.overlays import draw_map
 from jaxcnn.settings import NotNegative, Positive
 from jaxcnn.tasks import segmentation_sections
 from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, make_segmentation_loss, median_frequency_weights
@@ -170,9 +170,8 @@ class Segmentation(Task):
         return {f"share({name})": f"{share:.6g}" for name, share in zip(self.class_names, shares, strict=True)}
 
     def draw(self, output: np.ndarray, photo: Photo) -> np.ndarray:
-        """Returns the photo, blended with the colors of the classes, and the largest classes below it."""
-        overlay = draw_map(photo.original(), photo.map_to_photo(output), len(self.class_names))
-        return draw_caption(overlay, self.lines(self.describe(output, 3)))
+        """Returns the photo at its original size, blended with the colors of the classes."""
+        return draw_map(photo.original(), photo.map_to_photo(output), len(self.class_names))
 
     def networks(self) -> Mapping[str, tuple[nn.Module, tuple[int, int, int]]]:
         """Returns the network and the shape of its input."""
