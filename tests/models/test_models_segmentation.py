@@ -1,5 +1,7 @@
 """Networks for segmentation: sizes, counts, and the parts of which they are made, by independent definitions."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from common.promises import count, parameters
 from jaxcnn.errors import UserError
 from jaxcnn.layers import TransposedConv, random_key
 from jaxcnn.models import create_model, list_models
+from jaxcnn.models.registry import find
 from jaxcnn.models.segmentation.network import resize_bilinear
 from jaxcnn.models.segmentation.segnet import pooled, unpooled
 from jaxcnn.weights import adapt_stem, convert
@@ -90,6 +93,44 @@ def test_any_classifier_is_an_encoder(name, encoder):
 def test_encoder_without_dilation_is_refused_for_deeplab():
     with pytest.raises(UserError, match=r'vgg11: no argument "output_stride"'):
         shapes("deeplabv3_plus", (64, 64), encoder="vgg11")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("fcn_resnet50", {}),
+        ("deeplabv3_plus", {"encoder": "resnet18"}),
+        ("encoder_unet", {"encoder": "resnet18"}),
+        ("semantic_fpn", {"encoder": "resnet18"}),
+        ("lraspp_mobilenet_v3_large", {}),
+        ("unet", {"norm": True}),
+        ("segnet", {}),
+        ("fc_densenet56", {}),
+    ],
+)
+def test_argument_of_all_networks_changes_the_training_step_or_is_refused(name, plain):
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    variables, _ = shapes(name, (64, 64), **plain)
+
+    def step(**changed):
+        model = create_model(name, **plain | changed)
+        rngs = {"dropout": jax.random.key(0)}
+        apply = lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"], rngs=rngs)  # noqa: E731
+        return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(apply)(variables, images)))
+
+    unchanged = step()
+    for argument, value in {"drop_rate": 0.37, "drop_path_rate": 0.37, "freeze_norm": True, "remat": True}.items():
+        if argument in find(name).module.without:
+            with pytest.raises(UserError, match=f'{name}: no argument "{argument}"'):
+                create_model(name, **{argument: value})
+        else:
+            assert step(**{argument: value}) != unchanged, argument
+
+
+def test_frozen_norm_is_refused_by_a_unet_without_norm():
+    with pytest.raises(UserError, match="unet: freeze_norm has no effect without norm=True"):
+        shapes("unet", (32, 32), freeze_norm=True)
 
 
 def test_networks_for_segmentation_are_listed_by_task():

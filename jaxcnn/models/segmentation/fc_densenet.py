@@ -37,7 +37,7 @@ class FCDenseNet(SegmentationNetwork, kw_only=True):
     growth: int
     depths: tuple[int, ...]
     stem_width: int = 48
-    without: ClassVar = frozenset({"drop_path_rate"})
+    without: ClassVar = frozenset({"drop_path_rate", "remat"})
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H, W, num_classes) float32."""

@@ -19,7 +19,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 class SegNet(SegmentationNetwork, kw_only=True):
     """VGG-16 and its mirror image, which puts values where the encoder's max pooling found them."""
 
-    without: ClassVar = frozenset({"drop_path_rate", "drop_rate"})
+    without: ClassVar = frozenset({"drop_path_rate", "drop_rate", "remat"})
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H, W, num_classes) float32."""

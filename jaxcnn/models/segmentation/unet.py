@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.errors import UserError
 from jaxcnn.layers import TransposedConv, max_pool
 from jaxcnn.models.network import Flavor
-from jaxcnn.models.registry import variant
+from jaxcnn.models.registry import name_of, variant
 from jaxcnn.models.segmentation.network import SegmentationNetwork
 from jaxcnn.settings import Count
 
@@ -39,10 +40,12 @@ class UNet(SegmentationNetwork, kw_only=True):
     depth: Count = 4
     norm: bool = False
     padding: Literal["valid", "same"] = "valid"
-    without: ClassVar = frozenset({"drop_path_rate"})
+    without: ClassVar = frozenset({"drop_path_rate", "remat"})
 
     def scores(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Images (N, H, W, C) -> logits (N, H, W, num_classes) float32."""
+        if self.freeze_norm and not self.norm:
+            raise UserError(f"{name_of(self)}: freeze_norm has no effect without norm=True: leave it out")
         height, width = images.shape[1:3]
         x, skips = self.extended(images), []
         for level in range(1, self.depth + 1):
