@@ -72,12 +72,11 @@ class Segmentation(Task):
         task = cls(setup.preprocessing, setup.network(len(names)), names, setup.augment, **arguments)
         if not task.scales:
             raise UserError("task.arguments.scales: expected at least one scale, such as (1.0,)")
+        if train is not None and all((values == VOID).all() for values in train.column("map")):
+            raise UserError(f"{setup.config.data.name}: all pixels of the training set are void")
         weights = None
-        if train is not None:
-            counts = pixel_counts(train, len(names))
-            if not counts.any():
-                raise UserError(f"{setup.config.data.name}: all pixels of the training set are void")
-            weights = median_frequency_weights(counts) if task.class_weights == "median_frequency" else None
+        if train is not None and task.class_weights == "median_frequency":
+            weights = median_frequency_weights(pixel_counts(train, len(names)))
         return dataclasses.replace(task, loss=make_segmentation_loss(dict(task.losses), weights))
 
     def init(self, key: jax.Array) -> Variables:
@@ -156,7 +155,7 @@ class Segmentation(Task):
 
     def describe(self, output: np.ndarray, top: int | None = None) -> dict[str, Any]:
         """Returns {"classes": [{"name", "share"}, …]}, the share of the pixels of each class that occurs, the largest first."""
-        shares = np.bincount(output.ravel(), minlength=len(self.class_names)) / output.size
+        shares = self._shares(output)
         ranked = [k for k in np.argsort(-shares, kind="stable")[:top] if shares[k]]
         return {"classes": [{"name": self.class_names[k], "share": float(shares[k])} for k in ranked]}
 
@@ -166,8 +165,10 @@ class Segmentation(Task):
 
     def cells(self, output: np.ndarray) -> dict[str, str]:
         """Returns the share of the pixels of each class."""
-        shares = np.bincount(output.ravel(), minlength=len(self.class_names)) / output.size
-        return {f"share({name})": f"{share:.6g}" for name, share in zip(self.class_names, shares, strict=True)}
+        return {f"share({name})": f"{share:.6g}" for name, share in zip(self.class_names, self._shares(output), strict=True)}
+
+    def _shares(self, output: np.ndarray) -> np.ndarray:
+        return np.bincount(output.ravel(), minlength=len(self.class_names)) / output.size
 
     def draw(self, output: np.ndarray, photo: Photo) -> np.ndarray:
         """Returns the photo at its original size, blended with the colors of the classes."""
