@@ -6,7 +6,7 @@ from .order import BalancedOrder, Once, Order
 from .photo import Photo
 from .pipeline import batches_once, make_reader
 from .preprocessing import Preprocessing, make_preprocessing
-from .reading import Batch, Reader, Reading, cores, none_readable_error, read_or_none
+from .reading import Batch, Reader, Reading, cores, none_readable_error, read_example, read_or_none
 from .settings import DataSettings
 from .sizes import Sizes
 from .sources import ArraySource, Dataset, Resized, Source, apply_view, training_view
@@ -40,6 +40,7 @@ __all__ = [
     "make_reader",
     "make_views",
     "none_readable_error",
+    "read_example",
     "read_or_none",
     "step_keys",
     "training_view",

@@ -68,7 +68,8 @@ def choose_parts(
         for split in candidates:
             if which not in parts and split in free:
                 found = read(split)
-                if which == "train" or found[1].column("label").max() >= 0:  # withheld labels are -1
+                labels = found[1].labels
+                if which == "train" or labels is None or labels.max() >= 0:  # withheld labels are -1
                     parts[which], chosen[which] = found, split
                     free.remove(split)
         if "train" not in parts:
@@ -88,16 +89,22 @@ def choose_features(
     labels: Sequence[str],
     chosen: Sequence[str],
     preferred: Sequence[str | None] = (None, None),
+    maps: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Returns the names of the image feature and of the label feature: `chosen`, else `preferred`, else the only candidates.
 
-    `images` and `labels` are the candidates among all `available` features of the data set `name`.
+    `images` and `labels` are the candidates among all `available` features of the data set `name`. `maps` are candidates for a
+    feature of class maps, which is returned instead of a label if it is chosen or if there are no labels.
 
     Raises:
       UserError: a chosen feature is not among the candidates, or there are none or several.
     """
     if chosen and len(chosen) != 2:
         raise UserError(f"data.features: {chosen!r} is not a pair of names such as image,label")
+    if maps and (chosen[1] in maps if chosen else not labels):
+        labels = maps
+        if not chosen and len(maps) == 1:
+            images = [image for image in images if image not in maps]
 
     def choose(which: str, candidates: Sequence[str], wanted: str, preferred: str | None) -> str:
         if wanted:

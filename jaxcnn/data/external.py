@@ -1,20 +1,23 @@
 """External data sets: data other than those that a network was trained on, labeled with the network's classes."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxcnn.data import formats, table
+from jaxcnn.data.class_maps import MapClasses, class_file_of
 from jaxcnn.data.class_names import clean
 from jaxcnn.data.files import existing
 from jaxcnn.data.image_files import search, visible_folders
 from jaxcnn.data.layout import part_of
+from jaxcnn.data.map_folders import map_folders
 from jaxcnn.data.sources import ArraySource, FileSource, Source
 from jaxcnn.data.targets import renumbered
 from jaxcnn.errors import UserError, did_you_mean, printable
 
-SOURCES = ("folder", "csv", "arrays")
+SOURCES = ("folder", "csv", "maps", "arrays")
 """Values of data.name for which `external_split` reads another data set than that of the training."""
 
 
@@ -29,7 +32,7 @@ def external_split(
     Raises:
       UserError: a class is not in `class_names`, labels are missing, or the data set has splits, but not `split`.
     """
-    reader = {"folder": _folder, "csv": _table, "arrays": _arrays}[name]
+    reader = {"folder": _folder, "csv": _table, "maps": _maps, "arrays": _arrays}[name]
     source = reader(existing(root), split, {clean(name): i for i, name in enumerate(class_names)}, channels, several)
     if several is not None and (source.column("label").ndim == 2) != several:
         raise UserError(f"{root}: {'one label' if several else 'several labels'} per image, unlike the network's training data")
@@ -66,6 +69,9 @@ def _table(path: Path, split: str, number: dict[str, int], channels: int, severa
     if not rows:
         raise UserError(f"{path}: no row has the split {split}")
     table.check_repeats(path, rows)
+    if rows[0].map:
+        classes = class_file_of("", f"the column map of {path}", path.parent)
+        return table.map_source(path, rows, _renumbered(classes, number))
     several = bool(several) or any("|" in row.label for row in rows)
     for row in rows:
         if unknown := row.names - set(number):
@@ -76,6 +82,23 @@ def _table(path: Path, split: str, number: dict[str, int], channels: int, severa
                 f"{path}, line {row.line}: its label is empty; predict.py --csv=FILE classifies images without labels"
             )
     return table.file_source(path, rows, list(number), several, channels)
+
+
+def _maps(root: Path, split: str, number: dict[str, int], _: int, __: bool | None) -> Source:
+    parts = map_folders(root).parts()
+    source = parts.get("train" if list(parts) == ["train"] else split)
+    if source is None:
+        raise UserError(f"{root}: no folders of the split {split}")
+    assert isinstance(source, FileSource)
+    assert source.map_classes is not None
+    return dataclasses.replace(source, map_classes=_renumbered(source.map_classes, number))
+
+
+def _renumbered(classes: MapClasses, number: Mapping[str, int]) -> MapClasses:
+    """Returns the classes of maps with the numbers of the network's classes."""
+    if unknown := [name for name in classes.names if name not in number]:
+        raise UserError(f'{classes.source}: the network has no class "{unknown[0]}"{did_you_mean(unknown[0], number)}')
+    return classes.renumbered([number[name] for name in classes.names])
 
 
 def _arrays(path: Path, split: str, number: dict[str, int], channels: int, _: bool | None) -> ArraySource:

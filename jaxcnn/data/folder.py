@@ -47,7 +47,7 @@ def folder(root: Path, *, channels: int = 3, group: str = "", splits: Mapping[st
     if not (splits or {}).get("train"):
         _check_inside(root, everything)
     sources = {part: _source(classes, class_names, channels) for part, classes in found.items()}
-    groups = _groups([os.path.relpath(path, root) for path in sources["train"].paths], group) if group else None
+    groups = groups_of_paths([os.path.relpath(path, root) for path in sources["train"].paths], group) if group else None
     notes = (*layout.notes, *_ignored(root, layout, everything))
     return Dataset(sources["train"], sources.get("validation"), sources.get("test"), class_names, groups, notes)
 
@@ -140,7 +140,8 @@ def _listed(root: Path, paths: Sequence[str], most: int = 3) -> str:
     return ", ".join(os.path.relpath(path, root) for path in paths[:most]) + (", …" if len(paths) > most else "")
 
 
-def _groups(paths: Sequence[str], pattern: str) -> np.ndarray:
+def groups_of_paths(paths: Sequence[str], pattern: str) -> np.ndarray:
+    """Returns the group of each path, (N,): the text that the first group of the regular expression (or all of it) matches."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:

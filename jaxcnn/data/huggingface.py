@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.choices import Ranges, choose_features, choose_parts, label_array, listed
+from jaxcnn.data.class_maps import class_file_of
 from jaxcnn.data.decode import read_bytes
 from jaxcnn.data.files import existing
+from jaxcnn.data.layout import denotes_maps
 from jaxcnn.data.sources import Dataset, EncodedSource, Source
 from jaxcnn.errors import UserError, did_you_mean, first_line
 from jaxcnn.files import user_path
@@ -30,16 +32,28 @@ class HuggingFaceSource(EncodedSource):
     title: str
     table: Any
     ranges: Ranges
-    labels: np.ndarray
+    labels: np.ndarray | None
+    maps: Any = None
+    """a table of maps, likewise; None if there are none"""
+
+    def __len__(self) -> int:
+        return len(self.ranges)
 
     def encoded(self, index: int) -> bytes:
         """Returns the encoded image, from the table or from the file that the table names."""
+        return self._encoded(self.table, index, "image")
+
+    def encoded_map(self, index: int) -> tuple[str, bytes]:
+        """Returns the name of the example and its encoded map."""
+        return f"{self.name(index)}, map", self._encoded(self.maps, index, "map")
+
+    def _encoded(self, table: Any, index: int, what: str) -> bytes:
         try:
-            (image,) = self.table[int(index)].values()
+            (image,) = table[int(index)].values()
         except Exception as error:  # Arrow raises various types for damaged files
             raise UserError(f"{self.name(index)}: can't be read ({first_line(error)})") from error
         if image is None or (image["bytes"] is None and image["path"] is None):
-            raise UserError(f"{self.name(index)}: the example has no image")
+            raise UserError(f"{self.name(index)}: the example has no {what}")
         return read_bytes(image["path"]) if image["bytes"] is None else image["bytes"]
 
     def stamp(self) -> str:
@@ -51,12 +65,15 @@ class HuggingFaceSource(EncodedSource):
         return "{}, {}[{}]".format(self.title, *self.ranges.find(index))
 
 
-def from_hugging_face(name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = ()) -> Dataset:
+def from_hugging_face(
+    name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = (), classes: str = ""
+) -> Dataset:
     """Loads the data set OWNER/NAME[/CONFIG] of the hub or, if `root` is set, the one that `save_to_disk` wrote there.
 
     `splits` maps train, validation and test to a split in the library's syntax, such as "train[:90%]"; "" selects the split
     of that name (or val, valid, …) if no other one uses it. If no test split has labels, the validation split becomes the
-    test set. `features` names the image and the label feature; () selects the only ones of these types.
+    test set. `features` names the image and the label feature; () selects the only ones of these types. If the second feature
+    is an image, it contains class maps, and `classes` is the path of their class file.
 
     Raises:
       UserError: `datasets` is not installed; the data set, a split or a feature does not exist; the files are damaged; two
@@ -74,9 +91,14 @@ def from_hugging_face(name: str, root: str, splits: Mapping[str, str], features:
     described = tables[typical].features
     images = [key for key, feature in described.items() if isinstance(feature, datasets.Image)]
     labels = [key for key, feature in described.items() if _classes(datasets, feature)]
-    image, label = choose_features(title, described, images, labels, features)
-    names = tuple(_classes(datasets, described[label]).names)
-    several = 0 if isinstance(described[label], datasets.ClassLabel) else len(names)
+    maps = [key for key in images if denotes_maps(key) or key in features[1:]]
+    image, label = choose_features(title, described, images, labels, features, maps=maps)
+    map_classes = class_file_of(classes, f"{title}: the feature {label!r}") if label in maps else None
+    names = map_classes.names if map_classes else tuple(_classes(datasets, described[label]).names)
+    several = 0 if map_classes or isinstance(described[label], datasets.ClassLabel) else len(names)
+
+    def encoded(table: Any, feature: str) -> Any:
+        return table.select_columns([feature]).cast_column(feature, datasets.Image(decode=False))
 
     def part(split: str) -> tuple[Ranges, Source]:
         ranges = _ranges(datasets, split, tables)
@@ -87,11 +109,14 @@ def from_hugging_face(name: str, root: str, splits: Mapping[str, str], features:
                 raise UserError(f"{title}: the features {image!r} and {label!r} of {key!r} differ from those of {typical!r}")
             pieces.append(table.select_columns([image, label]).select(range(first, first + number)))
         table = datasets.concatenate_datasets(pieces) if len(pieces) > 1 else pieces[0]
-        images_only = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-        return ranges, HuggingFaceSource(title, images_only, ranges, _labels(table, label, several))
+        if map_classes:
+            encoded_maps = encoded(table, label)
+            return ranges, HuggingFaceSource(title, encoded(table, image), ranges, None, encoded_maps, map_classes=map_classes)
+        return ranges, HuggingFaceSource(title, encoded(table, image), ranges, _labels(table, label, several))
 
     parts = choose_parts(title, splits, tables, part)
-    return Dataset(parts["train"], parts.get("validation"), parts.get("test"), names)
+    colors = map_classes.class_colors if map_classes else ()
+    return Dataset(parts["train"], parts.get("validation"), parts.get("test"), names, class_colors=colors)
 
 
 def _tables(datasets: Any, name: str, root: str) -> dict[str, Any]:

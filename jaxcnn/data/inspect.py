@@ -3,6 +3,7 @@
 Two images are identical if their decoded pixels are equal: copies of a file, or an image saved again without loss.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -85,7 +86,7 @@ class Inspection:
 
 
 def inspect(dataset: Dataset, *, sample: int = 20_000, threads: int = 16) -> Inspection:
-    """Reads the images of all splits in full size, decoded to gray or RGB as in training.
+    """Reads the images of all splits, and their maps, in full size, decoded to gray or RGB as in training.
 
     From files, at most `sample` images are read, evenly spaced over each split. Images in memory are all inspected.
     """
@@ -111,6 +112,23 @@ def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes)
 
 
+def pixel_counts(source: Source, num_classes: int, sample: int = 0) -> np.ndarray:
+    """Returns the number of pixels of each class in each map, (N, num_classes) int64; zeros for maps that cannot be read.
+
+    If `sample` is not 0 and less than the number of maps, that many of them are read, evenly spaced.
+    """
+    number = min(len(source), sample or len(source))
+    indices = np.linspace(0, len(source) - 1, number).astype(int).tolist()
+
+    def count(index: int) -> np.ndarray:
+        with contextlib.suppress(UserError):
+            return np.bincount(source.read_map(index).ravel(), minlength=256)[:num_classes]
+        return np.zeros(num_classes, np.int64)
+
+    with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(count, indices)))
+
+
 def labels_of(source: Source, index: int) -> list[int]:
     """Returns the classes of an example: one, several, or none without labels."""
     if source.labels is None:
@@ -129,6 +147,8 @@ def _inspect_image(part: str, source: Source, decoded: dict[bytes, tuple[tuple[i
     labels = tuple(labels_of(source, index))
     try:
         inner, position = innermost(source, index)
+        if inner.has_maps:
+            inner.read_map(position)
         if not isinstance(inner, EncodedSource):
             image = inner.read(position)
             return Seen(part, index, name, labels, image.shape, "", _hash(image))

@@ -23,6 +23,10 @@ _WORDS = PARTS | {
 }  # fmt: skip
 """Words in folder names -> the split; "eval" is the test set, or the validation set if a test set exists as well."""
 _AFFIXES = "sets?|data|dataset|images?|imgs?|pictures?|pics?|photos?|samples?|splits?|folder|files"
+_MAPS = re.compile(
+    "(labels?|maps?|masks?|annot(ation)?s?|gt|ground|truth|groundtruth|seg|segmentations?|semantic|targets?)", re.IGNORECASE
+)
+"""Words in the names of folders and features that contain class maps."""
 _ROLES = ("train", "validation", "test", "eval")
 _SETTINGS = {"train": "train_split", "validation": "validation_split", "test": "test_split"}
 
@@ -84,6 +88,16 @@ def part_of(name: str) -> str:
     """Returns the split that a folder's name denotes, "train", "validation" or "test", or "" if it denotes none."""
     part, _ = _word(name)
     return {"eval": "test", "unlabeled": ""}.get(part, part)
+
+
+def words_of(name: str) -> list[str]:
+    """Returns the words of a name of a folder, such as ["Segmentation", "Class"]; trainannot is two words."""
+    return re.findall("[A-Z]?[a-z]+|[A-Z]+", re.sub(r"(train|val|test)(annot|labels?|masks?)", r"\1 \2", name))
+
+
+def denotes_maps(name: str) -> bool:
+    """Returns whether a folder or feature contains class maps according to its name: masks, train_labels, SegmentationClass."""
+    return any(map(_MAPS.fullmatch, words_of(name)))
 
 
 def remedy(root: Path) -> str:

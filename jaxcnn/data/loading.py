@@ -13,6 +13,7 @@ import numpy as np
 from jaxcnn.data import formats, splits
 from jaxcnn.data.folder import folder
 from jaxcnn.data.huggingface import from_hugging_face
+from jaxcnn.data.map_folders import map_folders
 from jaxcnn.data.one_size import with_one_size
 from jaxcnn.data.samples import check_window
 from jaxcnn.data.settings import DataSettings
@@ -32,7 +33,7 @@ SOURCES: dict[str, Callable[[Path], Dataset]] = {
     "arrays": formats.arrays,
 }
 """Data sets that are read into memory."""
-PICTURES: dict[str, Callable[..., Dataset]] = {"folder": folder, "csv": table}
+PICTURES: dict[str, Callable[..., Dataset]] = {"folder": folder, "csv": table, "maps": map_folders}
 """Data sets of image files; these accept the setting data.group."""
 LIBRARIES: dict[str, Callable[..., Dataset]] = {"tfds": prepared, "huggingface": from_hugging_face}
 """Data sets of other libraries, named LIBRARY:NAME; their splits and features can be chosen."""
@@ -63,9 +64,9 @@ def load(config: DataSettings, seed: int) -> Dataset:
     if config.name == "folder":
         dataset = folder(root, group=config.group, splits=split_names)
     elif config.name in PICTURES:
-        dataset = PICTURES[config.name](root, group=config.group)
+        dataset = PICTURES[config.name](root, group=config.group, classes=config.classes)
     elif from_library:
-        dataset = LIBRARIES[library](name, config.root, split_names, config.features)
+        dataset = LIBRARIES[library](name, config.root, split_names, config.features, config.classes)
     else:
         dataset = SOURCES[config.name](root)
     if config.window:

@@ -3,15 +3,16 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcnn.data.cache import Cached
 from jaxcnn.data.channels import has_color
-from jaxcnn.data.decode import Center, image_format
+from jaxcnn.data.decode import Center
 from jaxcnn.data.reading import none_readable_error
 from jaxcnn.data.settings import DataSettings
-from jaxcnn.data.sizes import ONE_SIZE, height_and_width
+from jaxcnn.data.sizes import ONE_SIZE, Size, height_and_width
 from jaxcnn.data.sources import ArraySource, Dataset, EncodedSource, Resized, Source, Subset, innermost
 from jaxcnn.data.tfds import TfdsArrays
 from jaxcnn.errors import UserError
@@ -50,9 +51,9 @@ def _images_of_any_size(dataset: Dataset, config: DataSettings, seed: int) -> Da
     if config.cache == "memory" and config.workers:
         raise UserError("data.cache: processes (data.workers) do not share memory; set it to disk, or data.workers to 0")
     crop = _random_crop(config.random_crop)
-    side = _side(dataset.train)
     channels = config.channels or (3 if has_color(list(dataset.parts().values())) else 1)
-    size = height, width = height_and_width(config.image_size or side)
+    typical_size = _typical_size(dataset.train)  # also raises UserError if no image can be read
+    size = height, width = height_and_width(config.image_size or typical_size)
     kept_for_crops = height_and_width(config.cache_side or (2 * height, 2 * width))
     sources: dict[tuple[int, Center], Source] = {}  # splits of one source that keep the same view share a cache
 
@@ -85,8 +86,8 @@ def as_evaluated(source: Source) -> Source:
 
 
 def _each(dataset: Dataset, change: Callable[[str, Source], Source]) -> Dataset:
-    sources = {split: change(split, source) for split, source in dataset.parts().items()}
-    return Dataset(sources["train"], sources.get("validation"), sources.get("test"), dataset.class_names, dataset.groups)
+    sources: dict[str, Any] = {split: change(split, source) for split, source in dataset.parts().items()}
+    return dataclasses.replace(dataset, **sources)
 
 
 def _below(source: Source, change: Callable[[Source], Source]) -> Source:
@@ -111,20 +112,28 @@ def _cache_folder(config: DataSettings) -> Path | None:
     return (root.parent if root.is_file() else root) / ".jaxcnn-cache"
 
 
-def _side(source: Source, sample: int = 100) -> int:
-    """Returns the median shorter side of up to `sample` images, rounded down to a multiple of 32, between 32 and 224."""
-    sides = []
+def _typical_size(source: Source, sample: int = 100) -> Size:
+    """Returns the (height, width) to which images of any size are resized by default, from up to `sample` of them.
+
+    For images with class maps, it is their common size or, if they differ, their median height and width, rounded down to
+    multiples of 32. Otherwise it is a square of their median shorter side, rounded down in the same way, of at most 224 pixels.
+    """
+    sizes = []
     for index in np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int):
         inner, position = innermost(source, int(index))
         assert isinstance(inner, EncodedSource)
         try:
-            height, width, _ = image_format(inner.encoded(position), inner.name(position))
+            height, width, _ = inner.header(position)
         except UserError:
             continue  # reported when the image is read for training or evaluation
-        sides.append(min(height, width))
-    if not sides:
+        sizes.append((height, width))
+    if not sizes:
         raise none_readable_error(source)
-    return min(224, max(32, int(np.median(sides)) // 32 * 32))
+    if source.has_maps and len(set(sizes)) == 1:
+        return sizes[0]
+    medians = np.median(sizes, axis=0) if source.has_maps else np.minimum(224, np.median(np.min(sizes, axis=1))).repeat(2)
+    height, width = np.maximum(32, medians // 32 * 32).astype(int).tolist()
+    return height, width
 
 
 def _random_crop(setting: tuple) -> tuple:

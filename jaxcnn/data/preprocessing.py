@@ -160,8 +160,8 @@ def _statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
         for start in range(0, number, 512):
             pixels = source.read_batch(indices := chosen[start : start + 512])
             if pixels is None:
-                read_one = functools.partial(read_or_none, source)
-                images = [image for image in read(read_one, indices.tolist()) if image is not None]
+                examples = read(functools.partial(read_or_none, source), indices.tolist())
+                images = [example["image"] for example in examples if example is not None]
                 pixels = np.stack(images) if images else np.zeros((0, 0, 0, channels), np.uint8)
             for channel in range(channels):
                 counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)

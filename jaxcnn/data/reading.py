@@ -62,10 +62,18 @@ class Reading:
         return f"warning: {count:,} unreadable {images} skipped{when} (data.on_error=skip): {', '.join(first)}{more}"
 
 
-def read_or_none(source: Source, index: int, view: View | None = None) -> np.ndarray | None:
-    """Returns `source.read(index, view)`, or None if the image cannot be read."""
+def read_example(source: Source, index: int, view: View | None = None) -> dict[str, np.ndarray]:
+    """Returns {"image": `source.read(index, view)`}, and "map" if the data have maps. Raises UserError if one can't be read."""
+    example = {"image": source.read(index, view)}
+    if source.has_maps:
+        example["map"] = source.read_map(index, view)
+    return example
+
+
+def read_or_none(source: Source, index: int, view: View | None = None) -> dict[str, np.ndarray] | None:
+    """Returns `read_example`, or None if the image or its map cannot be read."""
     try:
-        return source.read(index, view)
+        return read_example(source, index, view)
     except UserError:
         return None
 
@@ -73,7 +81,7 @@ def read_or_none(source: Source, index: int, view: View | None = None) -> np.nda
 def none_readable_error(source: Source, index: int = 0, group: str = "data set") -> UserError:
     """Returns the error for a "data set" or "class" without a readable image; it states why image `index` cannot be read."""
     try:
-        source.read(index)
+        read_example(source, index)
     except UserError as error:
         return UserError(f"{error}; nor could any other image of this {group} be read")
     return UserError(f"{source.name(index)}: can be read, but none of the images of this {group} that were tried could")

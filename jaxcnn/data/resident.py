@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import ExampleOrder
-from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_or_none
+from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_example, read_or_none
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source
 
@@ -24,12 +24,15 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     everywhere, sharded = NamedSharding(mesh, P()), NamedSharding(mesh, P(None, "data"))
     assert source.image_shape is not None, "images differ in size; jaxcnn.data.load resizes them"
     images = aligned((len(source), *source.image_shape))
+    columns = {"image": images, **source.columns}
+    if source.has_maps and "map" not in columns:
+        columns["map"] = aligned((len(source), *source.image_shape[:2]))
 
     def read_one(index: int) -> bool:
-        image = read_or_none(source, index) if reading.skip else source.read(index)
-        if image is not None:
-            images[index] = image
-        return image is not None
+        example = read_or_none(source, index) if reading.skip else read_example(source, index)
+        for name, array in (example or {}).items():
+            columns[name][index] = array
+        return example is not None
 
     def read_task(start: int) -> list[bool]:
         indices = slice(start, min(start + _EXAMPLES_PER_TASK, len(source)))
@@ -44,7 +47,7 @@ def resident(source: Source, mesh: Mesh, reading: Reading) -> Reader:
     if not is_readable.any():
         raise none_readable_error(source)
     replacements = Replacements(source)
-    on_device = jax.device_put({"image": images, **source.columns}, everywhere)
+    on_device = jax.device_put(columns, everywhere)
 
     def gather(columns: Batch, indices: jax.Array, epochs: jax.Array) -> Batch:
         rows = jnp.maximum(indices, 0)  # padding has the index -1

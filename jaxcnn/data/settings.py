@@ -8,7 +8,7 @@ from msgspec import Meta
 from jaxcnn.durations import Duration
 from jaxcnn.settings import Count, Positive, Section, Setting, Whole, unless, when
 
-_ENCODED = when("data.name", "folder", "csv", "tfds:*", "huggingface:*")
+_ENCODED = when("data.name", "folder", "csv", "maps", "tfds:*", "huggingface:*")
 _LIBRARIES = when("data.name", "tfds:*", "huggingface:*")
 _WITHOUT_TEST_SET = unless("data.name", "digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 _NAMED_SPLITS = when("data.name", "folder", "tfds:*", "huggingface:*")
@@ -29,7 +29,10 @@ class DataSettings(Section, section="data"):
     """The data set, its splits, and how its images are read, resized and augmented."""
 
     name: Annotated[
-        str, Setting("name of the data set, or the format of your own: folder, csv, arrays, tfds:NAME, huggingface:OWNER/NAME")
+        str,
+        Setting(
+            "name of the data set, or the format of your own: folder, csv, maps, arrays, tfds:NAME, huggingface:OWNER/NAME"
+        ),
     ] = "digits"
     root: Annotated[
         str,
@@ -104,16 +107,25 @@ class DataSettings(Section, section="data"):
     features: Annotated[
         tuple[str, ...],
         Setting(
-            "tfds, huggingface: names of the image feature and the label feature; () = found by type",
+            "tfds, huggingface: names of the image feature and of the label or map feature; () = found by type",
             _LIBRARIES,
         ),
     ] = ()
+    classes: Annotated[
+        str,
+        Setting(
+            "class maps: file with the classes, a .csv with the columns name, value and color, or a text file with one name "
+            'per line; its path is relative to data.root; "" = classes.csv or classes.txt in data.root; "camvid" = of CamVid',
+            when("data.name", "maps", "csv", "tfds:*", "huggingface:*"),
+            changes_result=False,
+        ),
+    ] = ""
     group: Annotated[
         str,
         Setting(
-            "groups of examples that stay in one split; folder: regular expression over paths, whose match is the group; csv: "
-            "name of a column; empty = no groups",
-            when("data.name", "folder", "csv"),
+            "groups of examples that stay in one split; folder, maps: regular expression over paths, whose match is the group; "
+            "csv: name of a column; empty = no groups",
+            when("data.name", "folder", "csv", "maps"),
         ),
     ] = ""
     channels: Annotated[
@@ -226,7 +238,7 @@ class DataSettings(Section, section="data"):
         _SizeOrZero,
         Setting(
             "size of the network's input in pixels: 224 = side of a square, 192,256 = height and width; 0 = the size of stored "
-            "arrays, or for encoded images a square of about the median of their shorter sides",
+            "arrays; for encoded images a square of about the median of their shorter sides; with class maps, about their size",
         ),
     ] = 0
     sizes: Annotated[
@@ -249,7 +261,7 @@ class DataSettings(Section, section="data"):
         Setting(
             "how arrays are brought to data.image_size: bilinear = antialiased interpolation, pad = zero padding",
             when("data.image_size"),
-            unless("data.name", "folder", "csv"),
+            unless("data.name", "folder", "csv", "maps"),
         ),
     ] = "bilinear"
     augment: Annotated[

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcnn.data.decode import Center, RandomResizedCrop, View, decode, in_channels, look, read_bytes
+from jaxcnn.data.class_maps import Color, MapClasses, look_at_map
+from jaxcnn.data.decode import Center, RandomResizedCrop, View, decode, image_format, in_channels, look, read_bytes
 from jaxcnn.data.fields import Field, fields_of
 from jaxcnn.data.files import stamp
 from jaxcnn.data.samples import IntensityWindow
@@ -21,10 +22,10 @@ PARTS = {"train": "train", "training": "train", "validation": "validation", "val
 
 
 class Source(abc.ABC):
-    """Examples that are read by index: images, and arrays with one row per image (labels, maps, boxes).
+    """Examples that are read by index: images, their class maps, and arrays with one row per image (labels, boxes).
 
     A subclass defines `labels` (or `columns`, and then `__len__` if it has no column), `image_shape` and `read`. If
-    it reads full images, `apply_view` returns their views.
+    it reads full images, `apply_view` returns their views. Maps are a column, or `has_maps` and `read_map` are overridden.
     """
 
     labels: np.ndarray | None
@@ -38,14 +39,24 @@ class Source(abc.ABC):
     @property
     def fields(self) -> Mapping[str, Field]:
         """The kinds and shapes of the targets of an example, by name."""
-        return fields_of(self.columns)
+        fields = fields_of(self.columns)
+        if self.has_maps and "map" not in fields:
+            fields["map"] = Field("map", self.image_shape[:2] if self.image_shape else (), "uint8")
+        return fields
+
+    @property
+    def has_maps(self) -> bool:
+        """True if the examples have class maps."""
+        return "map" in self.columns
 
     def column(self, name: str) -> np.ndarray:
         """Returns a column by its name, (N, …). Raises UserError if the data have no such column."""
         if name == "label" and self.labels is not None:
             return self.labels
         if name not in (columns := self.columns):
-            raise UserError(f'data: a "{name}" per image is needed, but this data set has {", ".join(columns) or "no targets"}')
+            raise UserError(
+                f'data: a "{name}" per image is needed, but this data set has {", ".join(self.fields) or "no targets"}'
+            )
         return columns[name]
 
     def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -72,6 +83,19 @@ class Source(abc.ABC):
         Raises:
           UserError: the image cannot be read; the message starts with its name.
         """
+
+    def read_map(self, index: int, view: View | None = None) -> np.ndarray:
+        """Returns the class map of image `index`, or the view of it that `read` returns of the image.
+
+        Returns:
+          (H, W) uint8: the class of each pixel; VOID if it has none, or is outside the image.
+
+        Raises:
+          UserError: there are no maps, or the map cannot be read; the message starts with its name.
+        """
+        if not self.has_maps:
+            self.column("map")
+        return look_at_map(self.rows(np.array([index]))["map"][0], view)
 
     def read_batch(self, indices: np.ndarray | slice) -> np.ndarray | None:
         """Returns the images `read(index)` of n `indices` at once, (n, H, W, C) uint8, for a source that has them in memory.
@@ -128,19 +152,35 @@ class ArraySource(Source):
 class EncodedSource(Source):
     """Encoded images (JPEG, PNG, …), decoded at each read: to gray if `channels` is 1, to RGB if it is 3.
 
-    `window` is the range of intensities that is mapped to 0…255 in images with more than 8 bits per sample.
+    `window` is the range of intensities that is mapped to 0…255 in images with more than 8 bits per sample. `map_classes`
+    decodes their encoded class maps; None if they have no maps.
     """
 
     channels: int = dataclasses.field(default=3, kw_only=True)
     window: IntensityWindow = dataclasses.field(default=(), kw_only=True)
+    map_classes: MapClasses | None = dataclasses.field(default=None, kw_only=True)
 
     @abc.abstractmethod
     def encoded(self, index: int) -> bytes:
         """Returns the encoded bytes of image `index`. Raises UserError with its name if they cannot be read."""
 
+    def encoded_map(self, index: int) -> tuple[str, bytes]:
+        """Returns the name and the encoded bytes of the map of image `index`; overridden if the images have maps.
+
+        Raises UserError with this name if the map cannot be read.
+        """
+        raise UserError(f"{self.name(index)}: has no map")
+
     def beginning(self, index: int) -> bytes:
         """Returns the first bytes of `encoded`, enough for the header of most images; all of them by default."""
         return self.encoded(index)
+
+    def header(self, index: int) -> tuple[int, int, bool]:
+        """Returns (height, width, whether it is gray) of the upright image `index`, from its header alone."""
+        name = self.name(index)
+        with contextlib.suppress(UserError):
+            return image_format(self.beginning(index), name)
+        return image_format(self.encoded(index), name)
 
     @abc.abstractmethod
     def stamp(self) -> str:
@@ -155,13 +195,42 @@ class EncodedSource(Source):
         """See `Source.read`. A JPEG is decoded at a reduced resolution if that suffices for the view."""
         return decode(self.encoded(index), self.name(index), self.channels, view, self.window)
 
+    @property
+    def has_maps(self) -> bool:
+        """True if the images have maps."""
+        return self.map_classes is not None
+
+    def read_map(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read_map`. Raises UserError if the map has another size than its image."""
+        if self.map_classes is None:
+            return super().read_map(index, view)
+        name, encoded = self.encoded_map(index)
+        classes = self.map_classes.decode(encoded, name)
+        height, width, _ = self.header(index)
+        if classes.shape != (height, width):
+            raise UserError(
+                f"{name}: the map is {classes.shape[1]}×{classes.shape[0]} pixels in size, but its image {self.name(index)} is "
+                f"{width}×{height}"
+            )
+        return look_at_map(classes, view)
+
 
 @dataclasses.dataclass(frozen=True)
 class FileSource(EncodedSource):
-    """Images in files, one per path."""
+    """Images in files, one per path; `map_paths` (N,) are the files of their maps, if they have maps."""
 
     paths: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
+    map_paths: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def encoded_map(self, index: int) -> tuple[str, bytes]:
+        """Returns the path and the content of the map's file."""
+        assert self.map_paths is not None, "the images have no maps"
+        path = str(self.map_paths[index])
+        return printable(path), read_bytes(path)
 
     def encoded(self, index: int) -> bytes:
         """Returns the content of the file."""
@@ -202,9 +271,9 @@ class Derived(Source):
         return self.source.columns
 
     @property
-    def fields(self) -> Mapping[str, Field]:
-        """The fields of `source`."""
-        return self.source.fields
+    def has_maps(self) -> bool:
+        """True if the examples of `source` have maps."""
+        return self.source.has_maps
 
     def rows(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Returns rows of the columns of `source`."""
@@ -218,6 +287,10 @@ class Derived(Source):
     def read(self, index: int, view: View | None = None) -> np.ndarray:
         """See `Source.read`."""
         return self.source.read(index, view)
+
+    def read_map(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read_map`."""
+        return self.source.read_map(index, view)
 
     def name(self, index: int) -> str:
         """Returns the name that `source` gives the image."""
@@ -251,6 +324,10 @@ class Subset(Derived):
         """See `Source.read`."""
         return self.source.read(int(self.indices[index]), view)
 
+    def read_map(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read_map`."""
+        return self.source.read_map(int(self.indices[index]), view)
+
     def read_batch(self, indices: np.ndarray | slice) -> np.ndarray | None:
         """See `Source.read_batch`."""
         return self.source.read_batch(self.indices[indices])
@@ -269,7 +346,7 @@ class Resized(Derived):
     center too. `sizes` are the sizes of random crops if they change during training.
 
     Raises:
-      UserError: the source has maps or boxes. They would have to be cropped with each image, which is not implemented.
+      UserError: the source has boxes. They would have to be cropped with each image, which is not implemented.
     """
 
     shape: tuple[int, int, int]
@@ -281,8 +358,8 @@ class Resized(Derived):
     sizes: Sizes = ONE_SIZE
 
     def __post_init__(self) -> None:
-        if placed := [name for name in self.source.fields if name != "label"]:
-            raise UserError(f"data: {' and '.join(placed)} cannot be resized with the images; store all images in one size")
+        if "boxes" in self.source.fields:
+            raise UserError("data: boxes cannot be resized with the images; store all images in one size")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -291,7 +368,15 @@ class Resized(Derived):
 
     def read(self, index: int, view: View | None = None) -> np.ndarray:
         """See `Source.read`. Without a view, returns the center of the stored image, resized to `shape`."""
-        return self.source.read(index, view or Center(self.shape[:2], self.fit, self.ratio, self.interpolation))
+        return self.source.read(index, view or self._center)
+
+    def read_map(self, index: int, view: View | None = None) -> np.ndarray:
+        """See `Source.read_map`. Without a view, returns the map of the same center."""
+        return self.source.read_map(index, view or self._center)
+
+    @property
+    def _center(self) -> Center:
+        return Center(self.shape[:2], self.fit, self.ratio, self.interpolation)
 
     def random_crop(self, position: int) -> RandomResizedCrop:
         """Returns the view at this position of the training sequence, a function of (seed, position)."""
@@ -326,7 +411,8 @@ class Dataset:
     """The splits of a data set, which share no example. After `load`, only validation may be None.
 
     `groups` (N,) names the group of each training example, such as a patient; examples of a group stay in one split.
-    `notes` are lines for the user: how the files were interpreted, and which were ignored.
+    `notes` are lines for the user: how the files were interpreted, and which were ignored. `class_colors` are the colors in
+    which maps are drawn; () for default colors.
     """
 
     train: Source
@@ -335,6 +421,7 @@ class Dataset:
     class_names: tuple[str, ...]
     groups: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    class_colors: tuple[Color, ...] = ()
 
     def parts(self) -> dict[str, Source]:
         """Returns {"train": …, "validation": …, "test": …} without those that are None."""

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 from jaxcnn import signals
 from jaxcnn.data.fields import PADDING
 from jaxcnn.data.order import ExampleOrder
-from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_or_none
+from jaxcnn.data.reading import Batch, Reader, Reading, aligned, none_readable_error, read_example, read_or_none
 from jaxcnn.data.replacement import Replacements
 from jaxcnn.data.sources import Source, training_view
 from jaxcnn.errors import RunFailed
@@ -111,24 +111,26 @@ class _Batches:
         indices = self.order[positions]
         mask, indices = indices >= 0, np.maximum(indices, 0)
         skipped = np.full(self.batch_size, -1)
-        images = aligned((self.batch_size, *self._shape(int(positions[0]))))
+        shape = self._shape(int(positions[0]))
+        examples = {"image": aligned((self.batch_size, *shape))}
+        if self.source.has_maps:
+            examples["map"] = aligned((self.batch_size, *shape[:2]))
         for row in np.flatnonzero(mask).tolist():
             index, position = int(indices[row]), int(positions[row])
             view = training_view(self.source, position)
-            image = read_or_none(self.source, index, view) if self.skip else self.source.read(index, view)
-            if image is None:
+            read = functools.partial(read_or_none if self.skip else read_example, self.source, view=view)
+            example = read(index)
+            if example is None:
                 skipped[row], mask[row] = index, self.order.training
                 if self.order.training:
-                    read = functools.partial(read_or_none, self.source, view=view)
-                    indices[row], image = self._replacements.find(index, self.order.draw(position), read)
-            if image is not None:
-                images[row] = image
-        images[~mask] = 0
-        columns = self.source.rows(indices)
-        for name in [name for name in PADDING if name in columns]:
-            columns[name][~mask] = PADDING[name]
+                    indices[row], example = self._replacements.find(index, self.order.draw(position), read)
+            for name, array in (example or {}).items():
+                examples[name][row] = array
+        columns = self.source.rows(indices) | examples
+        for name, padding in ({"image": 0} | PADDING).items():
+            if name in columns:
+                columns[name][~mask] = padding
         return {
-            "image": images,
             **columns,
             "mask": mask,
             "index": indices.astype(np.int32),

@@ -1,4 +1,4 @@
-"""Data sets of image files that a .csv table lists, with their labels."""
+"""Data sets of image files that a .csv table lists, with their labels or class maps."""
 
 import csv
 import dataclasses
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.data.class_maps import MapClasses, class_file_of
 from jaxcnn.data.class_names import clean, in_order
 from jaxcnn.data.decode import read_bytes
 from jaxcnn.data.files import existing
@@ -27,14 +28,17 @@ class Row:
     names: frozenset[str]
     part: str
     group: str
+    map: str = ""
+    """path of the class map; "" if the table has labels"""
 
 
-def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
-    """Reads a .csv table with a header and the columns path, label and optionally split (train, val, test).
+def table(path: Path, *, channels: int = 3, group: str = "", classes: str = "") -> Dataset:
+    """Reads a .csv table with a header and the columns path, label or map, and optionally split (train, val, test).
 
     Paths are relative to the table's folder. Several labels of one image are in one field, separated by "|"; if any label
     contains "|", an empty field means no labels. `group` is the column with each example's group. Spaces around fields and
-    labels are removed.
+    labels are removed. Without the column label, the column map has the paths of class maps, and `classes` is the class file,
+    see `class_file_of`.
 
     Raises:
       UserError: a line is invalid or contradicts another one; the message names it.
@@ -44,17 +48,24 @@ def table(path: Path, *, channels: int = 3, group: str = "") -> Dataset:
     parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "test")}
     if not parts["train"]:
         raise UserError(f"{path}: no row has the split train")
-    class_names = in_order(name for row in parts["train"] for name in row.names)
-    _check_labels(path, rows, class_names, several)
     check_repeats(path, rows)
     _check_groups(path, rows, group)
+    groups = np.array([row.group for row in parts["train"]]) if group else None
+    if rows[0].map:
+        map_classes = class_file_of(classes, f"the column map of {path}", path.parent)
+        maps = {part: map_source(path, chosen, map_classes) for part, chosen in parts.items() if chosen}
+        names, colors = map_classes.names, map_classes.class_colors
+        return Dataset(maps["train"], maps.get("validation"), maps.get("test"), names, groups, class_colors=colors)
+    if classes:
+        raise UserError(f"data.classes: {path} has labels, whose values are the classes; leave it empty")
+    class_names = in_order(name for row in parts["train"] for name in row.names)
+    _check_labels(path, rows, class_names, several)
 
     def source(part: str) -> FileSource | None:
         return file_source(path, parts[part], class_names, several, channels) if parts[part] else None
 
     train = source("train")
     assert train is not None
-    groups = np.array([row.group for row in parts["train"]]) if group else None
     return Dataset(train, source("validation"), source("test"), class_names, groups)
 
 
@@ -66,6 +77,12 @@ def file_source(path: Path, rows: Sequence[Row], class_names: Sequence[str], sev
         for name in row.names:
             labels[(i, index[name]) if several else i] = 1 if several else index[name]
     return FileSource(np.array([str(path.parent / row.path) for row in rows]), labels, channels=channels)
+
+
+def map_source(path: Path, rows: Sequence[Row], classes: MapClasses) -> FileSource:
+    """Returns the images and class maps of some rows."""
+    images, maps = (np.array([str(path.parent / getattr(row, name)) for row in rows]) for name in ("path", "map"))
+    return FileSource(images, None, maps, map_classes=classes)
 
 
 def read_rows(path: Path, group: str = "") -> list[Row]:
@@ -91,8 +108,10 @@ def read_rows(path: Path, group: str = "") -> list[Row]:
                 raise UserError(f"{location}: the {name} contains a line break; a closing quote may be missing")
         if (split := field.get("split", "train").lower()) not in PARTS:
             raise UserError(f"{location}: expected the split train, val or test, got {split!r}{did_you_mean(split, PARTS)}")
-        names = frozenset(clean(name) for name in field["label"].split("|")) - {""}
-        rows.append(Row(line, field["path"], field["label"], names, PARTS[split], clean(field.get(group, ""))))
+        label = field.get("label", "")
+        names = frozenset(clean(name) for name in label.split("|")) - {""}
+        row_group = clean(field.get(group, ""))
+        rows.append(Row(line, field["path"], label, names, PARTS[split], row_group, field.get("map", "")))
     return rows
 
 
@@ -129,10 +148,11 @@ def _hold_rows(fields: Sequence[str], columns: int) -> bool:
 
 
 def _columns(path: Path, header: Sequence[str], group: str) -> dict[str, int]:
-    """Returns the indices of the columns path, label, split (optional) and `group`, regardless of case."""
+    """Returns the indices of the columns path, label (or else map), split (optional) and `group`, regardless of case."""
     lower = [name.lower() for name in header]
     columns = {}
-    for name in ("path", "label", "split", *([group] if group else [])):
+    target = "map" if "map" in lower and "label" not in lower else "label"
+    for name in ("path", target, "split", *([group] if group else [])):
         places = [i for i, found in enumerate(lower) if found == name.lower()]
         if len(places) > 1:
             raise UserError(f"{path}: expected one column {name!r}, found {len(places)}")

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.choices import Ranges, choose_features, choose_parts, label_array, listed
+from jaxcnn.data.class_maps import MapClasses, class_file_of, numbered_classes
 from jaxcnn.data.decode import View, in_channels
 from jaxcnn.data.files import read_npz, stamp
+from jaxcnn.data.layout import denotes_maps
 from jaxcnn.data.sources import Dataset, EncodedSource, Source, apply_view
 from jaxcnn.errors import UserError, did_you_mean, first_line
 
@@ -102,8 +104,13 @@ class TfdsEncodedImages(EncodedSource):
     """Images that are stored encoded; `shape` is their common (H, W, C), or None if they differ in size."""
 
     records: Records
-    labels: np.ndarray
+    labels: np.ndarray | None
     shape: tuple[int, int, int] | None
+    map_records: Records | None = None
+    """the records with the feature of the maps; None if there are none"""
+
+    def __len__(self) -> int:
+        return len(self.records)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -118,6 +125,11 @@ class TfdsEncodedImages(EncodedSource):
     def encoded(self, index: int) -> bytes:
         """Returns the encoded image of the record."""
         return self.records.encoded_image(index)
+
+    def encoded_map(self, index: int) -> tuple[str, bytes]:
+        """Returns the name of the record and its encoded map."""
+        assert self.map_records is not None, "the images have no maps"
+        return f"{self.name(index)}, map", self.map_records.encoded_image(index)
 
     def stamp(self) -> str:
         """Returns the stamp of the records."""
@@ -153,12 +165,14 @@ class TfdsArrays(Source):
         return self.records.name(index)
 
 
-def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = ()) -> Dataset:
+def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence[str] = (), classes: str = "") -> Dataset:
     """Reads the prepared data set NAME[/CONFIG][:VERSION] in the data_dir `root`; "" is ~/tensorflow_datasets.
 
     `splits` maps train, validation and test to a split in TFDS's syntax, such as "train[:90%]"; "" selects the split of that
     name if no other one uses it. If no test split has labels, the validation split becomes the test set. `features` names
-    the image and the label feature; () selects the supervised_keys, or else the only ones of these types.
+    the image and the label feature; () selects the supervised_keys, or else the only ones of these types. If the second feature
+    is an image, it contains class maps. `classes` is the path of their class file; if it is "", the names of the feature are
+    the classes, their indices the values, and 255 is void.
 
     All records are read once for their labels, which also verifies their hashes; the labels are saved next to them as
     `.jaxcnn-labels-*.npz`.
@@ -172,7 +186,7 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
     builder = _builder(name, root)
     info, directory = builder.info, os.fspath(builder.data_dir)
     image, label = _features(info, name, features)
-    pixels, classes = info.features[image], info.features[label]
+    pixels, target = info.features[image], info.features[label]
     encoded = _is_encoded_image(pixels)
     shape: Any = tuple(pixels.shape) if len(pixels.shape) == 3 else (*pixels.shape, 1)
     if pixels.np_dtype not in (np.uint8, np.uint16 if encoded else np.uint8):
@@ -181,12 +195,26 @@ def prepared(name: str, root: str, splits: Mapping[str, str], features: Sequence
         shape = (*shape[:2], 1 if shape[2] in (1, 2) else 3)  # transparency is dropped
     elif None in shape:
         raise UserError(f"tfds:{name}: the arrays of {image!r} have the shape {shape}; arrays must be of one size")
-    class_names = tuple((classes if _is_classes(classes) else classes.feature).names)
+    if _is_image(target):
+        map_classes = _map_classes(f"tfds:{name}: the feature {label!r}", target, classes)
+        if not encoded:
+            raise UserError(f"tfds:{name}: maps need encoded images, but {image!r} stores arrays")
+
+        def with_maps(split: str) -> tuple[Ranges, Source]:
+            files = _files(info, split)
+            records, maps = (Records(directory, split, files, feature) for feature in (image, label))
+            of_one_size = None if None in shape else shape
+            return files, TfdsEncodedImages(records, None, of_one_size, maps, channels=shape[2], map_classes=map_classes)
+
+        parts = choose_parts(f"tfds:{name}", splits, info.splits, with_maps)
+        names, colors = map_classes.names, map_classes.class_colors
+        return Dataset(parts["train"], parts.get("validation"), parts.get("test"), names, class_colors=colors)
+    class_names = tuple((target if _is_classes(target) else target.feature).names)
 
     def part(split: str) -> tuple[Ranges, Source]:
         files = _files(info, split)
         records = Records(directory, split, files, image)
-        labels = _labels(records, info, label, 0 if _is_classes(classes) else len(class_names))
+        labels = _labels(records, info, label, 0 if _is_classes(target) else len(class_names))
         if not encoded:
             return files, TfdsArrays(records, labels, shape)
         return files, TfdsEncodedImages(records, labels, None if None in shape else shape, channels=shape[2])
@@ -239,13 +267,32 @@ def _features(info: Any, name: str, chosen: Sequence[str]) -> tuple[str, str]:
     ]
     keys = info.supervised_keys
     preferred = keys if isinstance(keys, tuple) and len(keys) == 2 else (None, None)
-    return choose_features(f"tfds:{name}", features, images, labels, chosen, preferred)
+    named = [key for key, feature in features.items() if _is_image(feature) and denotes_maps(key)]
+    maps = [key for key, feature in features.items() if _is_map(feature)] or named
+    maps += [key for key in chosen[1:] if key in features and _is_image(features[key]) and key not in maps]
+    return choose_features(f"tfds:{name}", features, images, labels, chosen, preferred, maps)
+
+
+def _map_classes(feature_name: str, feature: Any, classes: str) -> MapClasses:
+    if _is_map(feature) and feature.num_classes is not None and not classes:
+        return numbered_classes(feature_name, feature.names)
+    return class_file_of(classes, feature_name)
+
+
+def _is_image(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    return isinstance(feature, tfds.features.Image)
+
+
+def _is_map(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    return isinstance(feature, tfds.features.LabeledImage)
 
 
 def _is_encoded_image(feature: Any) -> bool:
-    import tensorflow_datasets as tfds
-
-    return isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)  # that is a mask
+    return _is_image(feature) and not _is_map(feature)
 
 
 def _is_array(feature: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxcnn import data
-from jaxcnn.data.inspect import class_counts
+from jaxcnn.data.inspect import class_counts, pixel_counts
 from jaxcnn.report.html import counted, percent
 
 BALANCED = 1.5  # the largest ratio between the counts of two classes that is reported as balanced
@@ -75,12 +75,10 @@ def count_classes(dataset: data.Dataset) -> list[ClassCounts]:
 
 
 def _counts(source: data.Source, field: str, num_classes: int) -> np.ndarray:
-    """Returns the counts (K,) of one split. Maps and boxes are read in groups, as they may be large."""
+    """Returns the counts (K,) of one split."""
     if field == "label":
         return class_counts(source.column("label"), num_classes)
-    total = np.zeros(num_classes, np.int64)
-    for start in range(0, len(source), 64):
-        rows = source.rows(np.arange(start, min(start + 64, len(source))))
-        values = rows["map" if field == "map" else "classes"]
-        total += np.bincount(values[(values >= 0) & (values < num_classes)], minlength=num_classes)
-    return total
+    if field == "map":
+        return pixel_counts(source, num_classes).sum(axis=0)
+    classes = source.column("classes")
+    return np.bincount(classes[classes >= 0], minlength=num_classes)

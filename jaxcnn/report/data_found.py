@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcnn import data
 from jaxcnn.config import Config
+from jaxcnn.data.decode import View
 from jaxcnn.data.inspect import Inspection, inspect, labels_of, stored
 from jaxcnn.errors import UserError
 from jaxcnn.report.data_counts import ClassCounts, count_classes
@@ -100,6 +101,7 @@ def training_examples(
     chosen = _varied(source, order[np.arange(size)], count)
     before = _targets(source, np.array(chosen))
     images = np.stack([source.read(i) for i in chosen])
+    originals = stored(source)
     inputs, moved = preprocessing.with_fields(jnp.asarray(images), jax.tree.map(jnp.asarray, before))
     evaluated, resized = _shown(inputs, preprocessing), jax.tree.map(np.asarray, moved)
 
@@ -115,8 +117,9 @@ def training_examples(
         return augment.mix(inputs, jnp.zeros((len(images), 1)), mix_key)[0], dict(moved)
 
     occurrences = _occurrences(order, size, chosen, times)
-    images = np.stack([source.read(chosen[k], data.training_view(source, place)) for k, place in occurrences])
-    targets = _targets(source, np.array([chosen[k] for k, _ in occurrences])) if _keeps_targets(augment) else {}
+    views = [data.training_view(source, place) for _, place in occurrences]
+    images = np.stack([source.read(chosen[k], view) for (k, _), view in zip(occurrences, views, strict=True)])
+    targets = _targets(source, np.array([chosen[k] for k, _ in occurrences]), views) if _keeps_targets(augment) else {}
     steps, rows = np.divmod([place for _, place in occurrences], batch_size)
     trained: list[list[np.ndarray]] = [[] for _ in chosen]
     targets_trained: list[list[dict[str, np.ndarray]]] = [[] for _ in chosen]
@@ -134,7 +137,6 @@ def training_examples(
             trained[k].append(image)
             targets_trained[k].append({name: np.asarray(array[row]) for name, array in moved.items()})
 
-    originals = stored(source)
     return [
         Example(
             source.name(index),
@@ -142,15 +144,23 @@ def training_examples(
             originals.read(index),
             evaluated[k],
             trained[k],
-            [*({name: array[k] for name, array in fields.items()} for fields in (before, resized)), *targets_trained[k]],
+            [
+                {name: array[0] for name, array in _targets(originals, np.array([index])).items()},
+                {name: array[k] for name, array in resized.items()},
+                *targets_trained[k],
+            ],
         )
         for k, index in enumerate(chosen)
     ]
 
 
-def _targets(source: data.Source, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the maps and boxes of the examples at `indices`."""
-    return {name: rows for name, rows in source.rows(indices).items() if name != "label"}
+def _targets(source: data.Source, indices: np.ndarray, views: Sequence[View | None] = ()) -> dict[str, np.ndarray]:
+    """Returns the maps and boxes of the examples at `indices`; `views` are the views of their images, if any."""
+    targets = {name: rows for name, rows in source.rows(indices).items() if name != "label"}
+    if source.has_maps:
+        views = views or [None] * len(indices)
+        targets["map"] = np.stack([source.read_map(int(i), view) for i, view in zip(indices, views, strict=True)])
+    return targets
 
 
 def _keeps_targets(augment: data.Augmentation) -> bool:
@@ -193,11 +203,8 @@ def _varied(source: data.Source, order: np.ndarray, count: int) -> list[int]:
         order = order[np.argsort(rounds, kind="stable")]
     chosen: list[int] = []
     for index in order.tolist():
-        try:
-            source.read(index)
-        except UserError:
-            continue
-        chosen.append(index)
+        if data.read_or_none(source, index) is not None:
+            chosen.append(index)
         if len(chosen) == count:
             break
     if not chosen:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.data import Augmentation, Batch, Source
+from jaxcnn.data import Augmentation, Batch, Resized
 from jaxcnn.data.fields import VOID
+from jaxcnn.data.inspect import pixel_counts
 from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
 from jaxcnn.report.overlays import draw_map
@@ -21,6 +22,7 @@ from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, ma
 from jaxcnn.tasks.segmentation_metrics import confusion_counts, segmentation_metrics
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network
 
+_SAMPLED = 512  # maps that are checked before training, if it does not need the pixel counts of all
 SMALL_MAP = 96  # longest side of the maps that are kept for the report page
 
 
@@ -66,17 +68,21 @@ class Segmentation(Task):
         """Returns the task with the network of the settings `model.*`.
 
         Raises:
-          UserError: no scale, an unknown loss, or no pixel of the training set has a class.
+          UserError: no scale, an unknown loss, images of which evaluation would use only the centers, or a training set with
+            fewer than two classes in its maps.
         """
         names, train = setup.class_names, setup.train
         task = cls(setup.preprocessing, setup.network(len(names)), names, setup.augment, **arguments)
         if not task.scales:
             raise UserError("task.arguments.scales: expected at least one scale, such as (1.0,)")
-        if train is not None and all((values == VOID).all() for values in train.column("map")):
-            raise UserError(f"{setup.config.data.name}: all pixels of the training set are void")
+        if isinstance(train, Resized) and train.fit == "crop":
+            raise UserError("data.fit: crop would evaluate only the centers of images; set it to pad or stretch")
         weights = None
-        if train is not None and task.class_weights == "median_frequency":
-            weights = median_frequency_weights(pixel_counts(train, len(names)))
+        if train is not None:
+            weighted = task.class_weights == "median_frequency"
+            counts = pixel_counts(train, len(names), 0 if weighted else _SAMPLED)
+            _check_classes(setup.config.data.name, counts, names)
+            weights = median_frequency_weights(counts) if weighted else None
         return dataclasses.replace(task, loss=make_segmentation_loss(dict(task.losses), weights))
 
     def init(self, key: jax.Array) -> Variables:
@@ -179,7 +185,14 @@ class Segmentation(Task):
         return {"": (self.model, self.preprocessing.input_shape)}
 
 
-def pixel_counts(source: Source, num_classes: int) -> np.ndarray:
-    """Returns the number of pixels of each class in each map of a data set, (N, num_classes) int64."""
-    maps = source.column("map")
-    return np.stack([np.bincount(values.ravel(), minlength=256)[:num_classes] for values in maps])
+def _check_classes(name: str, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """Raises UserError if the training set's pixels, (N, K) per map and class, are all void or all of one class."""
+    occurring = np.flatnonzero(counts.sum(axis=0))
+    if not occurring.size:
+        raise UserError(f"{name}: all pixels of the training set are void")
+    if occurring.size == 1:
+        only = class_names[occurring[0]]
+        raise UserError(
+            f'{name}: all pixels of the training set are "{only}" or void; if the maps denote other classes by values such as '
+            f"{VOID}, state these values in the class file"
+        )

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxcnn.config import Config
 from jaxcnn.data import Augmentation, Batch, Preprocessing, Source
+from jaxcnn.data.class_maps import Color
 from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
@@ -66,6 +67,8 @@ class Setup(NamedTuple):
     augment: Augmentation
     train: Source | None = None
     """The training set; None for a network that is only evaluated."""
+    class_colors: tuple[Color, ...] = ()
+    """The colors (red, green, blue) of the classes in class maps; () for default colors."""
 
     @property
     def model_arguments(self) -> dict[str, Any]:

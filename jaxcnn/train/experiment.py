@@ -106,8 +106,9 @@ class Experiment:
             return self._start(variables, seed)
 
         train, skip = self.dataset.train, self.reading.skip
-        candidates = (data.read_or_none(train, i) if skip else train.read(i) for i in range(len(train)))
-        first = list(itertools.islice((image for image in candidates if image is not None), config.model.whiten))
+        read = data.read_or_none if skip else data.read_example
+        examples = (example for i in range(len(train)) if (example := read(train, i)) is not None)
+        first = [example["image"] for example in itertools.islice(examples, config.model.whiten)]
         images, seed = jax.device_put((np.stack(first) if first else None, np.uint32(config.seed)), everywhere)
         options: dict[str, Any] = {}
         make: Callable[..., TrainState] = fresh
@@ -140,6 +141,7 @@ class Experiment:
             "task": {"name": self.config.task.name, "arguments": dict(self.config.task.arguments)},
             "fields": dict(self.setup.fields),
             "class_names": list(self.dataset.class_names),
+            "class_colors": [list(color) for color in self.dataset.class_colors],
             "preprocessing": self.preprocessing.to_json(),
         }
 
@@ -175,7 +177,7 @@ def prepare(config: Config) -> Experiment:
     if config.data.on_error == "skip":
         _check_some_readable(dataset)
     kinds = {name: field.kind for name, field in dataset.train.fields.items()}
-    setup = Setup(config, dataset.class_names, kinds, preprocessing, augment, train=dataset.train)
+    setup = Setup(config, dataset.class_names, kinds, preprocessing, augment, dataset.train, dataset.class_colors)
     task = make_task(setup)
     augment.check_fields(task.fields)
     _check_phases(task, config)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.sources import ArraySource, Dataset, Derived, FileSource, Source, Subset
+from jaxcnn.data.sources import ArraySource, Dataset, Derived, EncodedSource, FileSource, Source, Subset
 
 _SAMPLED = 256  # number of images in memory whose pixels are hashed, which takes milliseconds
 
@@ -16,12 +16,18 @@ _SAMPLED = 256  # number of images in memory whose pixels are hashed, which take
 def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Returns {"train": {"examples": N, "sha256": …}, …}: a hash of the content and the order of each split.
 
-    Files are hashed by their paths relative to their common folder, so that it can be moved or copied. Images in memory are
-    hashed by their index and a sample of their pixels. Labels and other targets are always hashed.
+    Files are hashed by their paths relative to their common folder, so that it can be moved or copied, and the files of maps by
+    their sizes too. Images in memory are hashed by their index and a sample of their pixels. Labels, other targets, and the
+    values that denote classes in maps are always hashed.
     """
     stored = {part: _stored(source) for part, source in dataset.parts().items()}
     paths = [
-        path for source, chosen in stored.values() if isinstance(source, FileSource) for path in source.paths[chosen].tolist()
+        path
+        for source, chosen in stored.values()
+        if isinstance(source, FileSource)
+        for files in (source.paths, source.map_paths)
+        if files is not None
+        for path in files[chosen].tolist()
     ]
     prefix = len(_common_folder(paths))
     return {
@@ -91,6 +97,14 @@ def _stored(source: Source) -> tuple[Source, np.ndarray]:
     return source, chosen
 
 
+def _size(path: str) -> int:
+    """Returns the size of a file in bytes; -1 if it does not exist, which is reported when it is read."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
 def _hash(source: Source, chosen: np.ndarray, prefix: int) -> str:
     columns = source.rows(chosen)
     digest = hashlib.sha256()
@@ -98,8 +112,13 @@ def _hash(source: Source, chosen: np.ndarray, prefix: int) -> str:
         digest.update(np.ascontiguousarray(columns.pop("label"), "<i4").tobytes())
     for name, column in sorted(columns.items()):
         digest.update(f"{name} {column.shape}".encode() + np.ascontiguousarray(column).tobytes())
+    if isinstance(source, EncodedSource) and source.map_classes is not None:
+        digest.update(repr([sorted(source.map_classes.values.items()), sorted(source.map_classes.colors.items())]).encode())
     if isinstance(source, FileSource):
         digest.update("\0".join(path[prefix:] for path in source.paths[chosen].tolist()).encode("utf-8", "surrogateescape"))
+        if source.map_paths is not None:
+            paths = [str(path) for path in source.map_paths[chosen]]
+            digest.update("\0".join(f"{path[prefix:]} {_size(path)}" for path in paths).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     digest.update(np.ascontiguousarray(chosen, "<i8").tobytes())
     if isinstance(source, ArraySource):

@@ -37,6 +37,8 @@ def make_schedule(
             f"schedule.warmup: {settings.warmup} ({warmup:,} steps) must be shorter than the schedule ({total_steps:,} steps); "
             f"for example, set --config.schedule.warmup={total_steps // 10}steps"
         )
+    if settings.name == "exponential" and not settings.final:
+        raise UserError("schedule.final: the exponential schedule needs a final learning rate above 0, such as 0.01")
     if settings.name == "one_cycle":
         # Smith and Topin 2018. Like PyTorch's OneCycleLR, rises from peak/25 and falls to peak/25/10,000, both as cosines.
         rise = warmup or int(0.3 * total_steps)
@@ -55,6 +57,7 @@ def make_schedule(
             "constant": lambda: optax.constant_schedule(peak),
             "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=settings.final),
             "linear": lambda: optax.linear_schedule(peak, peak * settings.final, rest),
+            "exponential": lambda: optax.exponential_decay(peak, rest, settings.final, end_value=peak * settings.final),
         }[settings.name]()
     if not warmup:
         return with_standard_promotion(main)

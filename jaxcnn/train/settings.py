@@ -166,14 +166,14 @@ class ScheduleSettings(Section, section="schedule"):
     """The learning rate schedule."""
 
     name: Annotated[
-        Literal["constant", "steps", "cosine", "linear", "one_cycle"],
+        Literal["constant", "steps", "cosine", "linear", "exponential", "one_cycle"],
         Setting("learning rate schedule after the warm-up"),
     ] = "cosine"
     total: Annotated[
         DurationOrNone,
         Setting(
             "duration after which the learning rate has reached its final value and stays constant; '' = the end of training",
-            when("schedule.name", "cosine", "linear", "one_cycle"),
+            when("schedule.name", "cosine", "linear", "exponential", "one_cycle"),
         ),
     ] = ""
     warmup: Annotated[
@@ -183,7 +183,7 @@ class ScheduleSettings(Section, section="schedule"):
         Share,
         Setting(
             "learning rate at the start of the warm-up, as a fraction of the peak",
-            when("schedule.name", "constant", "steps", "cosine", "linear"),
+            when("schedule.name", "constant", "steps", "cosine", "linear", "exponential"),
             when("schedule.warmup"),
         ),
     ] = 0.0
@@ -205,8 +205,8 @@ class ScheduleSettings(Section, section="schedule"):
     final: Annotated[
         Share,
         Setting(
-            "final learning rate of the cosine and linear schedules, as a fraction of the peak",
-            when("schedule.name", "cosine", "linear"),
+            "final learning rate of the cosine, linear and exponential schedules, as a fraction of the peak",
+            when("schedule.name", "cosine", "linear", "exponential"),
         ),
     ] = 0.0
 

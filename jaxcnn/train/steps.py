@@ -154,5 +154,7 @@ def _most_that_fit(experiment: Experiment) -> int:
     assert train.image_shape is not None
     *stored, channels = train.image_shape
     pixels = max(height * width for height, width in [stored, *experiment.sizes.sizes]) * channels
-    example = pixels + sum(column.nbytes for column in train.rows(np.arange(1)).values())
+    targets = train.rows(np.arange(1))
+    map_pixels = pixels // channels if train.has_maps and "map" not in targets else 0
+    example = pixels + map_pixels + sum(column.nbytes for column in targets.values())
     return max(1, _BYTES_PER_CALL // (experiment.config.batch_size * example))

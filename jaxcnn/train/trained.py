@@ -94,7 +94,9 @@ def _setup(config: Config, meta: dict[str, Any]) -> Setup:
     """Returns the setup of a checkpoint's task. Checkpoints of early versions, without "fields", are of classifiers."""
     fields = meta["fields"] if "fields" in meta else {"label": "labels" if meta["task"] == "multilabel" else "label"}
     names, preprocessing = tuple(meta["class_names"]), Preprocessing.from_json(meta["preprocessing"])
-    return Setup(config, names, fields, preprocessing, data.make_augmentation(config.data.augment, config.data.repeats))
+    augment = data.make_augmentation(config.data.augment, config.data.repeats)
+    colors = tuple((red, green, blue) for red, green, blue in meta.get("class_colors", ()))
+    return Setup(config, names, fields, preprocessing, augment, class_colors=colors)
 
 
 def _others(checkpoints: Checkpoints, unreadable: int | None = None) -> str:

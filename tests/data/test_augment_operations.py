@@ -14,6 +14,7 @@ from sklearn.datasets import load_sample_images
 
 from jaxcnn.data import make_augmentation
 from jaxcnn.data.augment import color, geometry, one_of_many
+from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -255,6 +256,18 @@ def test_random_erasing_keeps_to_its_ranges_and_probability():
 
 
 @pytest.mark.slow
+def test_random_crop_to_a_size_shows_each_region_of_the_padded_images_equally_often():
+    images = jnp.arange(1, 6 * 9 + 1, dtype=jnp.float32).reshape(1, 6, 9, 1)
+    crops = np.asarray(geometry.random_crop(jnp.tile(images, (4000, 1, 1, 1)), jax.random.key(0), pad=1, size=(4, 7)))
+    padded = np.pad(np.asarray(images[0]), ((1, 1), (1, 1), (0, 0)))
+    regions = {padded[y : y + 4, x : x + 7].tobytes() for y in range(5) for x in range(5)}
+    found, counts = np.unique([crop.tobytes() for crop in crops], return_counts=True)
+    assert set(found.tolist()) == regions
+    assert abs(counts - 160).max() < 5 * 160**0.5
+    with pytest.raises(UserError, match=r"images of 6×9 pixels, padded by 1, are smaller than 4×12$"):
+        geometry.random_crop(images, jax.random.key(0), pad=1, size=(4, 12))
+
+
 @pytest.mark.parametrize("size", [16, (16, 32)])
 def test_random_resized_crop_shows_regions_of_the_given_area_and_aspect(size):
     across = 2 if isinstance(size, tuple) else 1  # width over height of the images and of the results

@@ -72,9 +72,7 @@ def test_maps_and_boxes_of_an_npz_are_the_columns_of_its_splits(scenes, labels):
             np.testing.assert_array_equal(source.column("label"), labels[f"{part}_labels"])
         else:
             assert source.labels is None
-            with pytest.raises(
-                UserError, match=r'^data: a "label" per image is needed, but this data set has map, boxes, classes$'
-            ):
+            with pytest.raises(UserError, match=r'^data: a "label" per image is needed, but this data set has map, boxes$'):
                 source.column("label")
 
 
@@ -287,7 +285,7 @@ def test_resized_images_have_labels_but_maps_and_boxes_are_refused():
     assert len(resized) == 2
     assert resized.column("label").tolist() == [4, 2]
     assert resized.rows(np.array([1]))["label"].tolist() == [2]
-    with pytest.raises(UserError, match=r"^data: map and boxes cannot be resized with the images"):
+    with pytest.raises(UserError, match=r"^data: boxes cannot be resized with the images"):
         Resized(Subset(scene_images, np.array([4, 2])), (6, 8, 3))
 
 

@@ -28,10 +28,11 @@ def test_constant_rate_is_constant():
     close(rates("constant"), PEAK)
 
 
-@pytest.mark.parametrize("name", ["constant", "steps", "cosine", "linear"])
+@pytest.mark.parametrize("name", ["constant", "steps", "cosine", "linear", "exponential"])
 def test_warmup_rises_linearly_to_the_peak(name):
-    close(rates(name, range(41), warmup="40steps"), PEAK * np.arange(41) / 40)
-    close(rates(name, range(41), warmup="4epochs", warmup_start=0.2), PEAK * (0.2 + 0.8 * np.arange(41) / 40))
+    final = {"final": 0.1} if name == "exponential" else {}
+    close(rates(name, range(41), warmup="40steps", **final), PEAK * np.arange(41) / 40)
+    close(rates(name, range(41), warmup="4epochs", warmup_start=0.2, **final), PEAK * (0.2 + 0.8 * np.arange(41) / 40))
 
 
 @pytest.mark.parametrize("warmup", [0, 30])
@@ -52,10 +53,18 @@ def test_linear_falls_over_the_steps_after_the_warmup(warmup, final):
     close(rates("linear", steps, warmup=f"{warmup}steps", final=final), PEAK * (1 - share * (1 - final)))
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine", "one_cycle"])
+@pytest.mark.parametrize("warmup", [0, 30])
+def test_exponential_falls_by_a_constant_factor_per_step(warmup):
+    found = rates("exponential", warmup=f"{warmup}steps", final=0.25)[warmup:]
+    close(found[1:] / found[:-1], 0.25 ** (1 / (TOTAL - warmup)))
+    close(found[[0, -1]], [PEAK, PEAK / 4])
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "exponential", "one_cycle"])
 def test_schedule_with_a_separate_total_ends_there_and_stays_constant(name):
-    found = rates(name, warmup="10steps", total="5epochs")
-    close(found[:51], rates(name, warmup="10steps", total_steps=50))
+    final = {"final": 0.1} if name == "exponential" else {}
+    found = rates(name, warmup="10steps", total="5epochs", **final)
+    close(found[:51], rates(name, warmup="10steps", total_steps=50, **final))
     close(found[51:], found[50])
     with pytest.raises(UserError, match=r"schedule\.total: expected at least one step, got 0steps"):
         rates(name, total="0steps")
@@ -120,6 +129,7 @@ def test_end_of_a_very_long_schedule_is_reached():
             {"warmup": "200steps"},
             r"schedule.warmup: 200steps \(200 steps\) must be shorter .*config.schedule.warmup=20steps",
         ),
+        ("exponential", {}, r"schedule\.final: the exponential schedule needs a final learning rate above 0, such as 0\.01"),
         ("one_cycle", {"warmup": "20epochs"}, r"schedule.warmup: 20epochs \(200 steps\) must be shorter"),
         ("steps", {"boundaries": ("10steps", "1epochs")}, "schedule.boundaries: expected positive, strictly increasing"),
         ("steps", {"boundaries": ("2epochs", "10steps")}, "schedule.boundaries: expected positive, strictly increasing"),

@@ -15,6 +15,7 @@ from jaxcnn.data.augment.pixels import clip_like, first_fitting, per_image, roun
 from jaxcnn.data.augment.scene import Moved, from_corners, moved, nearest
 from jaxcnn.data.augment.settings import AreaRange, Interpolation, Level, Pixels, PositiveRange, Probability, Size
 from jaxcnn.data.sizes import height_and_width
+from jaxcnn.errors import UserError
 from jaxcnn.settings import NotNegative
 
 _TRIES = 10  # candidates for a random box, as in torchvision
@@ -60,14 +61,25 @@ def crop_matrices(top: jax.Array, left: jax.Array, down: jax.Array, across: jax.
     return jnp.stack([jnp.stack([across, zero, left], axis=-1), jnp.stack([zero, down, top], axis=-1)], axis=-2)
 
 
-def random_crop(images: Moved, key: jax.Array, *, pad: Pixels = 4, mode: Literal["constant", "reflect"] = "constant") -> Moved:
-    """Pads each side by `pad` pixels and crops to the original size at a random position.
+def random_crop(
+    images: Moved, key: jax.Array, *, pad: Pixels = 4, mode: Literal["constant", "reflect"] = "constant", size: Size = 0
+) -> Moved:
+    """Pads each side by `pad` pixels and crops at a random position, to `size`: a side, (height, width), or 0 for the original.
 
     `mode` is "constant" (zeros; He et al. 2015, section 4.2) or "reflect" (Wide ResNet). Padding is VOID in segmentation maps.
+    Raises UserError if the padded images are smaller than `size`.
     """
+    number, old_height, old_width, channels = images.shape
+    height, width = height_and_width(size or (old_height, old_width))
+    spare = (old_height + 2 * pad - height, old_width + 2 * pad - width)
+    if min(spare) < 0:
+        padded_by = f", padded by {pad}," if pad else ""
+        raise UserError(
+            f"data.augment: random_crop: images of {old_height}×{old_width} pixels{padded_by} are smaller than {height}×{width}"
+        )
 
     def offsets() -> jax.Array:
-        return jax.random.randint(key, (images.shape[0], 2), 0, 2 * pad + 1)
+        return jax.random.randint(key, (number, 2), 0, jnp.array([spare]) + 1)
 
     def matrices() -> jax.Array:
         top, left = offsets().astype(jnp.float32).T - pad
@@ -77,7 +89,8 @@ def random_crop(images: Moved, key: jax.Array, *, pad: Pixels = 4, mode: Literal
         padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
 
         def cut(image: jax.Array, offset: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice(image, (offset[0], offset[1], jnp.zeros_like(offset[0])), images.shape[1:])
+            start = (offset[0], offset[1], jnp.zeros_like(offset[0]))
+            return jax.lax.dynamic_slice(image, start, (height, width, channels))
 
         return jax.vmap(cut)(padded, offsets())
 
