@@ -21,6 +21,7 @@ FEATURES = {
     "arrays": lambda: {"pixels": tfds.features.Tensor(shape=(8, 10), dtype=np.uint8), "label": CLASSES(num_classes=3)},
     "coarse": lambda: {"image": IMAGE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES), "coarse": CLASSES(num_classes=2)},
     "unlabelled": lambda: {"image": IMAGE(shape=(8, 10, 3)), "label": CLASSES(names=NAMES)},
+    "maps": lambda: {"image": IMAGE(shape=(8, 10, 3)), "mask": tfds.features.LabeledImage(labels=NAMES), "kind": IMAGE()},
     "text": lambda: {"id": tfds.features.Text(), "label": CLASSES(names=NAMES)},
 }
 
@@ -34,6 +35,19 @@ def original(config, split, index):
     if config == "several":
         return image, [k for k in range(3) if index & 1 << k]
     return image, -1 if config == "unlabelled" and split == "test" else index % 3
+
+
+def original_map(split, index):
+    """Returns the map of classes that is stored."""
+    return np.random.default_rng((index, list(SIZES).index(split))).choice([0, 1, 2, 255], (8, 10)).astype(np.uint8)
+
+
+def png(image):
+    """Returns a file object."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    file.seek(0)
+    return file
 
 
 class JaxcnnTiny(tfds.core.GeneratorBasedBuilder):
@@ -51,11 +65,10 @@ class JaxcnnTiny(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config.name
         for index in range(SIZES[split]):
             image, label = original(config, split, index)
-            file = io.BytesIO()
-            Image.fromarray(image).save(file, "png")
-            file.seek(0)
             values = {"pixels": image, "labels": label, "label": label, "kind": label, "coarse": 1, "id": f"{split}{index}"}
-            yield index, {key: values.get(key, file) for key in self.info.features}
+            if config == "maps":
+                values = {"mask": png(original_map(split, index)), "kind": png(image)}
+            yield index, {key: values[key] if key in values else png(image) for key in self.info.features}
 
 
 def prepare_all(root):
@@ -65,8 +78,8 @@ def prepare_all(root):
         JaxcnnTiny(config=name, data_dir=root, file_format="array_record").download_and_prepare()
 
 
-def read(root, config, features=(), **splits):
-    return prepared(f"jaxcnn_tiny/{config}", str(root), splits, features)
+def read(root, config, features=(), classes="", **splits):
+    return prepared(f"jaxcnn_tiny/{config}", str(root), splits, features, classes)
 
 
 def message(function, *arguments, **keywords):

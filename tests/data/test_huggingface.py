@@ -1,5 +1,6 @@
 """The Hugging Face source, on tiny data sets that are saved here, without the hub."""
 
+import dataclasses
 import pickle
 import shutil
 import sys
@@ -204,3 +205,50 @@ def test_without_the_library_the_message_says_how_to_install_it(root, monkeypatc
 def test_settings_of_other_sources_are_refused(root):
     assert "data.group" in message(load, settings(root, group="x"), seed=0)
     assert "huggingface:OWNER/NAME" in message(load, settings(root, name="hugingface"), seed=0)
+
+
+# ── Class maps ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def map_of(split, index):
+    return np.random.default_rng((5, list(SIZES).index(split), index)).choice([0, 1, 255], (33 + index, 40)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Saves images with maps in the column "annotation", and a class file beside them."""
+    folder = tmp_path_factory.mktemp("scenes")
+    features = datasets.Features({"photo": datasets.Image(), "annotation": datasets.Image()})
+
+    def split_table(split):
+        rows = [(original(split, i)[..., ::-1], map_of(split, i)) for i in range(SIZES[split])]
+        columns = zip(*rows, strict=True)
+        files = [[{"bytes": cv2.imencode(".png", x)[1].tobytes(), "path": None} for x in column] for column in columns]
+        return datasets.Dataset.from_dict(dict(zip(features, files, strict=True)), features)
+
+    datasets.DatasetDict({split: split_table(split) for split in SIZES}).save_to_disk(folder / "set")
+    (folder / "classes.txt").write_text("land\nwater\n")
+    return folder
+
+
+@pytest.mark.parametrize("features", [(), ("photo", "annotation")])
+def test_maps_are_found_by_the_name_of_their_feature_or_named(scenes, features):
+    dataset = from_hugging_face("some/set", str(scenes / "set"), {}, features, str(scenes / "classes.txt"))
+    assert dataset.class_names == ("land", "water")
+    for part, split in (("train", "train"), ("validation", "val"), ("test", "test")):
+        source = dataset.parts()[part]
+        assert len(source) == SIZES[split]
+        for index in range(SIZES[split]):
+            np.testing.assert_array_equal(source.read(index), original(split, index))
+            np.testing.assert_array_equal(source.read_map(index), map_of(split, index))
+    unpickled = pickle.loads(pickle.dumps(dataset.test))
+    np.testing.assert_array_equal(unpickled.read_map(4), map_of("test", 4))
+
+
+def test_maps_without_a_class_file_or_with_a_missing_map(scenes):
+    wrong = message(from_hugging_face, "some/set", str(scenes / "set"), {})
+    assert wrong.startswith("data.classes: it is not set; ")
+    assert wrong.endswith("the feature 'annotation' needs a class file, a table with the columns name, value and color")
+    source = from_hugging_face("some/set", str(scenes / "set"), {}, (), str(scenes / "classes.txt")).test
+    empty = dataclasses.replace(source, maps=source.maps.map(lambda row: {"annotation": None}))
+    assert message(empty.read_map, 0) == f"{source.name(0)}: the example has no map"

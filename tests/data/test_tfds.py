@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from common.tiny_tfds import NAMES, SIZES, damaged, message, original, read
+from common.tiny_tfds import NAMES, SIZES, damaged, message, original, original_map, read
 
 from jaxcnn.data import DataSettings, load
 from jaxcnn.data.decode import Center, look
@@ -189,3 +189,32 @@ def test_settings_of_tfds_are_refused_elsewhere_and_groups_here(root):
     assert "data.train_split: 'train[:10%]' has no effect with data.name=digits, only with" in message(load, config, seed=0)
     config = DataSettings("tfds:jaxcnn_tiny/plain", str(root), group="x")
     assert "data.group: 'x' has no effect with data.name=tfds:jaxcnn_tiny/plain" in message(load, config, seed=0)
+
+
+def test_maps_have_the_class_names_of_their_feature(root):
+    dataset = read(root, "maps", ("image", "mask"))
+    assert dataset.class_names == tuple(NAMES)
+    for split, source in dataset.parts().items():
+        assert len(source) == SIZES[split]
+        assert source.fields["map"].shape == (8, 10)
+        for position in range(len(source)):
+            index = int(source.read(position)[0, 0, 0])
+            np.testing.assert_array_equal(source.read_map(position), original_map(split, index))
+    unpickled = pickle.loads(pickle.dumps(dataset.test))
+    np.testing.assert_array_equal(unpickled.read_map(3), dataset.test.read_map(3))
+    assert load(DataSettings("tfds:jaxcnn_tiny/maps", str(root), features=("image", "mask")), 0).test.read_map(3).shape == (
+        8,
+        10,
+    )
+
+
+def test_maps_of_a_class_file(root, tmp_path):
+    (tmp_path / "names.csv").write_text("name,value\nanimal,0\nvoid,1\nanimal,2\nother,255\n")
+    stated, named = read(root, "maps", ("image", "mask"), str(tmp_path / "names.csv")), read(root, "maps", ("image", "mask"))
+    assert stated.class_names == ("animal", "other")
+    expected = np.full(256, 255)
+    expected[[0, 1, 2, 255]] = 0, 255, 0, 1
+    np.testing.assert_array_equal(stated.test.read_map(2), expected[named.test.read_map(2)])
+    wrong = message(read, root, "maps", ("image", "kind"))
+    assert wrong.startswith("data.classes: it is not set; tfds:jaxcnn_tiny/maps: the feature 'kind' needs a class file")
+    assert "has several image features" in message(read, root, "maps")
