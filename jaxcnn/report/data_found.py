@@ -60,8 +60,9 @@ def examine(config: Config, *, sample: int = 20_000) -> Found:
     start = time.monotonic()
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
     dataset = data.load(config.data, config.seed)
-    if dataset.train.labels is None:
-        augment.check_fields([field.kind for field in dataset.train.fields.values()])
+    kinds = [field.kind for field in dataset.train.fields.values()]
+    if not any(_defined(augment, kind) for kind in kinds):
+        augment.check_fields(kinds)
     measured = data.make_preprocessing(dataclasses.replace(config.data, mean=(), std=()), dataset.train)
     mean, std = config.data.mean or measured.mean, config.data.std or measured.std
     preprocessing = data.make_preprocessing(dataclasses.replace(config.data, mean=mean, std=std), dataset.train)
@@ -92,8 +93,8 @@ def training_examples(
     """Returns `count` training images before augmentation and as they enter the network the first `times` times.
 
     Each image is augmented at its position in the order of training (without data.repeats) with the key of that step, so its
-    pixels are exactly those of training. The other rows of its batch are filled with the other examples, so mixup and cutmix
-    mix with those. Maps and boxes are transformed with the pixels; they are omitted if the augmentation mixes images.
+    pixels are exactly those of training. The other rows of its batch are filled with the other examples, so images are mixed
+    with those. Maps and boxes are transformed with the pixels; they are omitted if the augmentation is not defined for them.
     """
     source, size, seed, batch_size = dataset.train, len(dataset.train), config.seed, config.batch_size
     balanced = config.data.balanced and source.column("label").ndim == 1
@@ -114,12 +115,14 @@ def training_examples(
         inputs, moved = preprocessing.with_fields(
             images, fields, lambda images, fields: augment.with_fields(images, fields, augment_key, **places)
         )
-        return augment.mix(inputs, jnp.zeros((len(images), 1)), mix_key)[0], dict(moved)
+        inputs, mixed = augment.mix(inputs, moved.get("map", jnp.zeros((len(images), 1))), mix_key)
+        return inputs, dict(moved) | ({"map": mixed} if "map" in moved else {})
 
     occurrences = _occurrences(order, size, chosen, times)
     views = [data.training_view(source, place) for _, place in occurrences]
     images = np.stack([source.read(chosen[k], view) for (k, _), view in zip(occurrences, views, strict=True)])
-    targets = _targets(source, np.array([chosen[k] for k, _ in occurrences]), views) if _keeps_targets(augment) else {}
+    targets = _targets(source, np.array([chosen[k] for k, _ in occurrences]), views)
+    targets = {name: rows for name, rows in targets.items() if _defined(augment, "map" if name == "map" else "boxes")}
     steps, rows = np.divmod([place for _, place in occurrences], batch_size)
     trained: list[list[np.ndarray]] = [[] for _ in chosen]
     targets_trained: list[list[dict[str, np.ndarray]]] = [[] for _ in chosen]
@@ -163,10 +166,10 @@ def _targets(source: data.Source, indices: np.ndarray, views: Sequence[View | No
     return targets
 
 
-def _keeps_targets(augment: data.Augmentation) -> bool:
-    """Returns whether the augmentation is defined for maps and boxes."""
+def _defined(augment: data.Augmentation, kind: str) -> bool:
+    """Returns whether the augmentation is defined for targets of this kind."""
     try:
-        augment.check_fields(("map", "boxes"))
+        augment.check_fields((kind,))
     except UserError:
         return False
     return True

@@ -92,10 +92,12 @@ class Segmentation(Task):
     # In the jitted training step
 
     def inputs(self, batch: Batch, keys: Keys) -> tuple[jax.Array, jax.Array]:
-        """Returns images (B, height, width, C) float32 and maps (B, height, width) uint8, moved alike."""
-        augment = functools.partial(self.augment.with_fields, key=keys.augment)
+        """Returns images (B, height, width, C) float32 and maps (B, height, width) uint8, moved and mixed alike."""
+        augment = functools.partial(
+            self.augment.with_fields, key=keys.augment, run_key=keys.run, index=batch["index"], epoch=batch["epoch"]
+        )
         images, fields = self.preprocessing.with_fields(batch["image"], {"map": batch["map"]}, augment)
-        return images, fields["map"]
+        return self.augment.mix(images, fields["map"], keys.mix)
 
     def objective(
         self, variables: Variables, inputs: tuple[jax.Array, jax.Array], key: jax.Array, phase: Phase

@@ -165,10 +165,10 @@ def prepare(config: Config) -> Experiment:
     if config.data.balanced and dataset.train.column("label").ndim == 2:
         raise UserError("data.balanced: requires one label per image, but these images have several")
     augment = data.make_augmentation(config.data.augment, config.data.repeats)
-    if augment.mixes and config.batch_size < 2 * config.data.repeats:
+    if augment.mixes and config.batch_size < (least := augment.mixed_images * config.data.repeats):
         raise UserError(
-            f"data.repeats: with {config.data.repeats} repeats, a batch of {config.batch_size} has no second image to mix; set "
-            f"batch_size to {2 * config.data.repeats} or more"
+            f"batch_size: data.augment mixes {augment.mixed_images} different images, each of which is in the batch "
+            f"data.repeats={config.data.repeats} times; expected at least {least}, got {config.batch_size}"
         )
     preprocessing = data.make_preprocessing(_with_statistics(config, dataset.train), dataset.train)
     sizes = _sizes(config, len(dataset.train), preprocessing.size)

@@ -232,7 +232,7 @@ class Pixels(Toy):
     def inputs(self, batch, keys):
         augment = functools.partial(self.augment.with_fields, key=keys.augment)
         images, fields = self.preprocessing.with_fields(batch["image"], {"map": batch["map"]}, augment)
-        return images, fields["map"]
+        return self.augment.mix(images, fields["map"], keys.mix)
 
     def objective(self, variables, inputs, key, phase):
         images, classes = inputs

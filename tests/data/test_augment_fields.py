@@ -7,7 +7,6 @@ import pytest
 
 from jaxcnn.data import make_augmentation
 from jaxcnn.data.augment import geometry, one_of_many, policy, recipes
-from jaxcnn.errors import UserError
 
 RNG = np.random.default_rng(0)
 N, HEIGHT, WIDTH = 16, 24, 32
@@ -231,17 +230,6 @@ def test_an_operation_either_moves_maps_or_leaves_them_unchanged_or_is_refused()
         moves = name in policy.GEOMETRIC or name in policy.BY_EPOCH
         assert (before != after) == moves, name
         assert moves or operation.__module__ not in moving_modules, name
-
-
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "mixup_or_cutmix", "aug_mix"])
-def test_operations_that_mix_images_are_refused_for_maps_and_boxes_only(name):
-    augment = make_augmentation(["horizontal_flip", name])
-    augment.check_fields({"label", "labels"})
-    for kinds, what in (({"map"}, "maps"), ({"boxes", "label"}, "boxes"), ({"boxes", "map"}, "maps and boxes")):
-        with pytest.raises(
-            UserError, match=rf"^data.augment: {name} mixes images, which is not defined for {what}; leave it out$"
-        ):
-            augment.check_fields(kinds)
 
 
 @pytest.mark.slow

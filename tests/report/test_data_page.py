@@ -346,7 +346,8 @@ def test_pixels_and_boxes_are_counted_per_class(tmp_path):
 
 
 @pytest.mark.slow
-def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path):
+@pytest.mark.parametrize("mixers", [(), ("cutmix", ("mosaic", {"p": 1.0}), ("copy_paste", {"p": 1.0}))])
+def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path, mixers):
     made = scenes(tmp_path / "a.npz")
     for part in ("train", "val", "test"):  # pixel values encode the map
         made[f"{part}_images"] = np.repeat(
@@ -355,20 +356,28 @@ def test_maps_and_boxes_of_the_examples_are_those_of_the_training_step(tmp_path)
         made[f"{part}_images"] = made[f"{part}_images"].astype(np.uint8)
     np.savez(tmp_path / "a.npz", **made)
     policy = ("horizontal_flip", ("random_crop", {"pad": 2}))
-    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=policy))
+    found = data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=(*policy, *mixers)))
     assert len(found.examples) == 8
+    assert found.mixes == bool(mixers)
     for example in found.examples:
         assert example.label == ""
         images = [example.stored, example.evaluated, *example.trained]
         for image, targets in zip(images, example.targets, strict=True):
             values = image[..., 0]
             np.testing.assert_array_equal(targets["map"], np.where(np.isin(values, (0, 200)), 255, values // 10 - 1))
-            if targets["classes"][0] == 2:
+            if targets.get("classes", [-1])[0] == 2:
                 x0, y0, x1, y1 = targets["boxes"][0].astype(int)
                 assert (targets["map"][max(y0, 1) : y1, x0:x1] == 2)[1:].all()
+        assert all(("boxes" in targets) != bool(mixers) for targets in example.targets[2:])
+    # A single rectangle of cars moves as a whole, so that its rows are equal; mixtures have parts of several.
+    cars = [targets["map"] == 2 for example in found.examples for targets in example.targets[2:]]
+    rectangles = [(car == (car.any(axis=1)[:, None] & car.any(axis=0))).all() for car in cars]
+    assert np.mean(rectangles) < 0.3 if mixers else all(rectangles)
 
 
-def test_operations_that_mix_images_are_refused_for_maps_and_boxes(tmp_path):
+def test_operations_that_mix_images_are_refused_if_they_are_defined_for_no_target_of_the_data_set(tmp_path):
     scenes(tmp_path / "a.npz")
-    with pytest.raises(UserError, match=r"data\.augment: mixup mixes images"):
+    with pytest.raises(UserError, match=r"^data\.augment: mixup mixes images, which is not defined for maps and boxes; leave"):
         data_found.examine(config(name="arrays", root=str(tmp_path / "a.npz"), augment=("mixup",)))
+    with pytest.raises(UserError, match=r"^data\.augment: mosaic needs maps, as in semantic segmentation; leave it out$"):
+        data_found.examine(config(name="digits", augment=("mosaic",)))

@@ -10,9 +10,11 @@ from common.small_runs import small_config
 from common.toy_tasks import write_scenes
 
 from jaxcnn.config import validate
+from jaxcnn.data import make_augmentation
 from jaxcnn.data.fields import VOID
 from jaxcnn.errors import UserError
 from jaxcnn.tasks.segmentation import pixel_counts
+from jaxcnn.tasks.task import Keys
 from jaxcnn.train.experiment import prepare
 
 
@@ -73,6 +75,21 @@ def test_predictions_are_averaged_over_scales_and_flips(scenes):
             logits = jax.image.resize(logits, (2, 12, 16, 2), "bilinear") if scale > 1 else logits
             views.append(np.asarray(jax.nn.softmax(logits)))
     np.testing.assert_array_equal(task.predict({}, {"image": images}), np.mean(views, axis=0).argmax(-1))
+
+
+def test_inputs_have_pixels_and_maps_that_were_moved_and_mixed_alike(scenes):
+    """Pixels encode their classes. Map i has the class i and void pixels, so that a map of several classes is a mixture."""
+    numbers = np.broadcast_to(np.arange(8)[:, None, None], (8, 12, 16))
+    maps = np.where(np.random.default_rng(0).random(numbers.shape) < 0.2, VOID, numbers).astype(np.uint8)
+    index, key = np.arange(8, dtype=np.int32), jax.random.key(0)
+    batch = {"image": np.repeat(maps[..., None], 3, axis=-1), "map": maps, "index": index, "epoch": 0 * index}
+    policy = ("alternating_flip", "horizontal_flip", ("mosaic", {"p": 1.0}), ("copy_paste", {"p": 1.0}))
+    task = dataclasses.replace(prepare(config_of(scenes)).task, augment=make_augmentation(policy))
+    inputs = jax.jit(task.inputs, compiler_options={"xla_backend_optimization_level": 0})
+    images, mixed = jax.tree.map(np.asarray, inputs(batch, Keys(key, key, key, key)))
+    mean, std = np.array(task.preprocessing.mean), np.array(task.preprocessing.std)
+    np.testing.assert_allclose(images, (mixed[..., None] / 255 - mean) / std, atol=1e-5)
+    assert all(len(np.unique(values)) > 3 for values in mixed)
 
 
 def test_class_weights_balance_the_median_frequency(scenes):

@@ -40,6 +40,7 @@ TASKS = {
 OF_SCENES = ("Pixels", "OneBox", "segmentation")
 UNET = {"width": 2, "depth": 1, "norm": True, "padding": "same", "drop_rate": 0.1}
 MOVES = ("horizontal_flip", ("random_crop", {"pad": 2}), ("affine", {"degrees": 10.0, "scale": (0.9, 1.2)}))
+MIXES = ("cutmix", "mosaic", "copy_paste")
 
 
 def config_of(task, scenes="", **changes):
@@ -51,7 +52,7 @@ def config_of(task, scenes="", **changes):
         changes = {
             "data.name": "arrays",
             "data.root": str(scenes),
-            "data.augment": MOVES,
+            "data.augment": MOVES if task == "OneBox" else (*MOVES, *MIXES),
             "data.image_size": (24, 32),
         } | changes
     every = {"total": "20steps", "evaluate.every": "9steps", "checkpoint.every": "4steps", "log.every": "5steps"}
@@ -217,9 +218,12 @@ def test_settings_that_a_task_cannot_use_are_refused(task, changes, message):
         prepare(config)
 
 
-def test_mixing_is_refused_for_maps_and_a_missing_field_is_named(scenes):
-    with pytest.raises(UserError, match=r"^data.augment: cutmix mixes images, which is not defined for maps; leave it out$"):
-        prepare(validate(config_of("Pixels", scenes, **{"data.augment": ("cutmix",)})))
+def test_mixing_that_is_not_defined_for_a_target_is_refused_and_a_missing_field_is_named(scenes):
+    for task, mixer, targets in (("Pixels", "mixup", "maps"), ("OneBox", "cutmix", "boxes")):
+        with pytest.raises(UserError, match=rf"^data.augment: {mixer} mixes images, which is not defined for {targets}; leave"):
+            prepare(validate(config_of(task, scenes, **{"data.augment": (mixer,)})))
+    with pytest.raises(UserError, match=r"^data.augment: mosaic needs maps, as in semantic segmentation; leave it out$"):
+        prepare(validate(small_config(**{"data.augment": ("mosaic",)})))
     config = config_of("Pixels", **{"data.name": "digits", "data.augment": (), "data.image_size": 0})
     with pytest.raises(UserError, match=r"^task.name: common.toy_tasks:Pixels needs the field 'map', but digits has label$"):
         prepare(validate(config))

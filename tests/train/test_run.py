@@ -182,9 +182,11 @@ def test_batch_that_devices_cannot_share_is_refused_by_name():
         prepare(validate(small_config(devices=9)))
 
 
-def test_batch_without_another_image_to_mix_with_is_refused_by_name():
-    changes = {"batch_size": 16, "data.repeats": 9, "data.augment": ("mixup",)}
-    with pytest.raises(UserError, match=r"data.repeats: with 9 repeats, a batch of 16 has no .* set batch_size to 18 or more"):
+@pytest.mark.parametrize(("mixer", "images", "repeats"), [("mixup", 2, 9), ("mosaic", 4, 5)])
+def test_batch_without_enough_images_to_mix_is_refused_by_name(mixer, images, repeats):
+    changes = {"batch_size": 16, "data.repeats": repeats, "data.augment": (mixer,)}
+    message = rf"^batch_size: data.augment mixes {images} different images, .*; expected at least {images * repeats}, got 16$"
+    with pytest.raises(UserError, match=message):
         prepare(validate(small_config(**changes)))
 
 

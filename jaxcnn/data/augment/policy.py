@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +53,26 @@ GEOMETRIC = frozenset(
 """Operations that move pixels and therefore accept a Scene too. All others in OPERATIONS only change pixel values."""
 # (images or Scene, key of the run, index, epoch, **settings) -> images or Scene
 BY_EPOCH: dict[str, Callable[..., jax.Array]] = {"alternating_flip": geometry.alternating_flip}
-# (images, targets, key, shift, **settings) -> (images, targets)
-MIXERS: dict[str, Callable[..., mixers.Mixed]] = {
-    "mixup": mixers.mixup,
-    "cutmix": mixers.cutmix,
-    "mixup_or_cutmix": mixers.mixup_or_cutmix,
+
+
+class Mixer(NamedTuple):
+    """A function (images, targets, key, shift, **settings) -> (images, targets), and the targets for which it is defined."""
+
+    function: Callable[..., mixers.Mixed]
+    targets: tuple[Literal["label", "map"], ...]
+    images: int = 2
+    """The number of images that it combines."""
+
+
+MIXERS: dict[str, Mixer] = {
+    "mixup": Mixer(mixers.mixup, ("label",)),
+    "cutmix": Mixer(mixers.cutmix, ("label", "map")),
+    "mixup_or_cutmix": Mixer(mixers.mixup_or_cutmix, ("label",)),
+    "mosaic": Mixer(mixers.mosaic, ("map",), images=4),
+    "copy_paste": Mixer(mixers.copy_paste, ("map",)),
 }
+MIXED_TARGETS = {name: mixer.targets for name, mixer in MIXERS.items()} | {"aug_mix": ("label",)}
+"""The targets for which each operation that mixes images is defined. aug_mix mixes an image with versions of itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +87,14 @@ class Augmentation:
     repeats: int = 1
 
     @property
+    def mixed_images(self) -> int:
+        """Returns the largest number of images that a mixer combines, or 1 without mixers."""
+        return max((MIXERS[operation.name].images for operation in self.operations if operation.name in MIXERS), default=1)
+
+    @property
     def mixes(self) -> bool:
         """Returns whether the policy has mixers, so that `mix` has an effect."""
-        return any(operation.name in MIXERS for operation in self.operations)
+        return self.mixed_images > 1
 
     @property
     def by_epoch(self) -> bool:
@@ -143,14 +162,16 @@ class Augmentation:
         return images
 
     def check_fields(self, kinds: Collection[str]) -> None:
-        """Raises UserError if the policy mixes images, but the fields of these `kinds` include maps or boxes."""
-        spatial = [kind for kind in ("map", "boxes") if kind in kinds]
-        for operation in self.operations if spatial else ():
-            if operation.name in MIXERS or operation.name == "aug_mix":
-                targets = " and ".join({"map": "maps", "boxes": "boxes"}[kind] for kind in spatial)
-                raise UserError(
-                    f"data.augment: {operation.name} mixes images, which is not defined for {targets}; leave it out"
-                )
+        """Raises UserError if an operation mixes images in a way that is not defined for targets of these `kinds`."""
+        for name in (operation.name for operation in self.operations if operation.name in MIXED_TARGETS):
+            defined = MIXED_TARGETS[name]
+            plurals = {"map": "maps", "boxes": "boxes"}
+            undefined = [plural for kind, plural in plurals.items() if kind in kinds and kind not in defined]
+            if undefined:
+                targets = " and ".join(undefined)
+                raise UserError(f"data.augment: {name} mixes images, which is not defined for {targets}; leave it out")
+            if defined == ("map",) and "map" not in kinds:
+                raise UserError(f"data.augment: {name} needs maps, as in semantic segmentation; leave it out")
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raises UserError if an operation does not support images of the shape (H, W, C). Nothing is computed."""
@@ -159,7 +180,17 @@ class Augmentation:
         jax.eval_shape(lambda images: self(images, key, run_key=key, index=zero, epoch=zero), images)
 
     def mix(self, images: jax.Array, targets: jax.Array, key: jax.Array) -> mixers.Mixed:
-        """Applies the mixers to images (N, H, W, C) with any value range and targets (N, K) float32; shapes are unchanged."""
+        """Applies the mixers.
+
+        Args:
+          images: (N, H, W, C) with any value range.
+          targets: those of the classes, (N, K) float32, or maps (N, H, W) uint8. The mixers must be defined for them, see
+            `check_fields`.
+          key: the step's key.
+
+        Returns:
+          Images and targets with the same shapes and dtypes.
+        """
         for position, operation in enumerate(self.operations):
             if operation.name in MIXERS:
                 mix = functools.partial(operation.function, **dict(operation.settings))
@@ -184,4 +215,5 @@ def make_augmentation(policy: Sequence[Any], repeats: int = 1) -> Augmentation:
     Raises:
       UserError: an operation or setting does not exist, or a value has the wrong type or is out of range.
     """
-    return Augmentation(tuple(parse(entry, (OPERATIONS, BY_EPOCH, MIXERS)) for entry in policy), repeats)
+    tables = OPERATIONS, BY_EPOCH, {name: mixer.function for name, mixer in MIXERS.items()}
+    return Augmentation(tuple(parse(entry, tables) for entry in policy), repeats)
