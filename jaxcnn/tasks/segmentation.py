@@ -15,10 +15,11 @@ from jaxcnn.data.fields import VOID
 from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
 from jaxcnn.report.overlays import draw_map
-from jaxcnn.settings import NotNegative, Positive
+from jaxcnn.settings import Count, NotNegative, Positive
 from jaxcnn.tasks import segmentation_sections
 from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, make_segmentation_loss, median_frequency_weights
 from jaxcnn.tasks.segmentation_metrics import confusion_counts, segmentation_metrics
+from jaxcnn.tasks.sliding_windows import logits_in_windows
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network
 
 SMALL_MAP = 96  # longest side of the maps that are kept for the report page
@@ -35,6 +36,9 @@ class Segmentation(Task):
       auxiliary_weight: weight of the loss of each auxiliary head, if the network has any.
       scales: sizes relative to the network's input over which predictions are averaged.
       flip: whether predictions are averaged over the image and its mirror image.
+      window: (height, width) in pixels of overlapping windows that are predicted separately; () for the full image at once.
+        Their size is the same at all scales. A window that is larger than the scaled image is reduced to its size.
+      stride: distance of the windows in pixels, (vertical, horizontal); () for two thirds of the window.
     """
 
     model: nn.Module
@@ -48,6 +52,8 @@ class Segmentation(Task):
     auxiliary_weight: NotNegative = 0.5
     scales: tuple[Positive, ...] = (1.0,)
     flip: bool = False
+    window: tuple[Count, Count] | tuple[()] = ()
+    stride: tuple[Count, Count] | tuple[()] = ()
 
     quantities = (
         Quantity("mean_iou", "mean IoU", "{:.2%}", "higher"),
@@ -60,6 +66,13 @@ class Segmentation(Task):
     fields = frozenset({"map"})
     network_task = "segmentation"
     splits = False  # the loss is a mean over the pixels of the batch, whose number varies with the void ones
+
+    def __post_init__(self) -> None:
+        """Raises UserError if `stride` has no effect, or is larger than `window`, so that pixels would be in no window."""
+        if self.stride and not self.window:
+            raise UserError("task.arguments.stride: has no effect without task.arguments.window")
+        if any(distance > side for distance, side in zip(self.stride, self.window, strict=False)):
+            raise UserError(f"task.arguments.stride: expected at most the window, {self.window}, got {self.stride}")
 
     @classmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:
@@ -123,7 +136,7 @@ class Segmentation(Task):
         return {"counts": confusion_counts(predicted, maps, len(self.class_names)), "loss": losses, **small}
 
     def _log_probabilities(self, variables: Variables, batch: Batch) -> jax.Array:
-        """Returns the logarithm of the class probabilities, (B, height, width, K) float32, averaged over scales and flips."""
+        """Returns the logarithm of the class probabilities, averaged over all views: (B, height, width, K) float32."""
         images = self.preprocessing(batch["image"])
         batch_size, height, width, channels = images.shape
         views = []
@@ -131,15 +144,25 @@ class Segmentation(Task):
             size = (max(1, round(scale * height)), max(1, round(scale * width)))
             scaled = jax.image.resize(images, (batch_size, *size, channels), "bilinear") if scale != 1 else images
             for mirrored in (False, True) if self.flip else (False,):
-                logits = self.model.apply(variables, scaled[:, :, ::-1] if mirrored else scaled, train=False)
-                assert isinstance(logits, jax.Array)
+                logits = self._logits(variables, scaled[:, :, ::-1] if mirrored else scaled)
                 logits = logits[:, :, ::-1] if mirrored else logits
                 if scale != 1:
                     logits = jax.image.resize(logits, (batch_size, height, width, logits.shape[-1]), "bilinear")
                 views.append(jax.nn.log_softmax(logits.astype(jnp.float32)))
-        if len(views) == 1:
-            return views[0]
-        return jax.nn.logsumexp(jnp.stack(views), axis=0) - jnp.log(jnp.float32(len(views)))
+        return functools.reduce(jnp.logaddexp, views) - jnp.log(jnp.float32(len(views)))
+
+    def _logits(self, variables: Variables, images: jax.Array) -> jax.Array:
+        """Returns the logits (B, height, width, K) of images, or the logarithm of the mean probabilities over windows."""
+
+        def network(images: jax.Array) -> jax.Array:
+            logits = self.model.apply(variables, images, train=False)
+            assert isinstance(logits, jax.Array)
+            return logits
+
+        if not self.window:
+            return network(images)
+        stride = self.stride or (round(2 / 3 * self.window[0]), round(2 / 3 * self.window[1]))
+        return logits_in_windows(network, images, self.window, stride)
 
     # On the host
 
