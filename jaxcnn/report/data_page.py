@@ -257,7 +257,7 @@ def _annotated(found: Found, image: np.ndarray, targets: Mapping[str, np.ndarray
     image = image.reshape(*image.shape[:2], -1)
     if "map" in targets:
         shown = cv2.resize(targets["map"], size, interpolation=cv2.INTER_NEAREST)
-        image = overlays.draw_map(image, shown, len(found.dataset.class_names))
+        image = overlays.draw_map(image, shown, overlays.class_colors(len(found.dataset.class_names)))
     if "boxes" in targets:
         image = overlays.draw_boxes(image, targets["boxes"] * scale, targets["classes"], found.dataset.class_names)
     return _image(image, 145)

@@ -9,12 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from jaxcnn.data import Augmentation, Batch, Source
 from jaxcnn.data.fields import VOID
 from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
-from jaxcnn.report.overlays import draw_map
+from jaxcnn.report.overlays import class_colors, draw_map, draw_outlines, palette_image
 from jaxcnn.settings import Count, NotNegative, Positive
 from jaxcnn.tasks import segmentation_sections
 from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, make_segmentation_loss, median_frequency_weights
@@ -46,6 +47,8 @@ class Segmentation(Task):
     augment: Augmentation = dataclasses.field(default_factory=lambda: Augmentation(()))
     loss: SegmentationLoss | None = None
     """The training loss. None if the network is only evaluated."""
+    class_colors: tuple[tuple[int, int, int], ...] = ()
+    """The colors of the classes in drawings, RGB from 0 to 255. () for those of jaxcnn.report.overlays.class_colors."""
     _: dataclasses.KW_ONLY
     losses: tuple[tuple[str, NotNegative], ...] = (("cross_entropy", 1.0),)
     class_weights: Literal["none", "median_frequency"] = "none"
@@ -65,6 +68,7 @@ class Segmentation(Task):
     )
     fields = frozenset({"map"})
     network_task = "segmentation"
+    drawings = ("", "map", "outlines")
     splits = False  # the loss is a mean over the pixels of the batch, whose number varies with the void ones
 
     def __post_init__(self) -> None:
@@ -174,7 +178,7 @@ class Segmentation(Task):
 
     def sections(self, tally: dict[str, np.ndarray], image_at: Callable[[int], np.ndarray]) -> Sequence[str]:
         """Returns the per-class metrics, the confusion matrix, and the images with the lowest mean IoU."""
-        return segmentation_sections.sections(tally, self.class_names, image_at)
+        return segmentation_sections.sections(tally, self.class_names, self._colors, image_at)
 
     def describe(self, output: np.ndarray, top: int | None = None) -> dict[str, Any]:
         """Returns {"classes": [{"name", "share"}, …]}, the share of the pixels of each class that occurs, the largest first."""
@@ -193,9 +197,21 @@ class Segmentation(Task):
     def _shares(self, output: np.ndarray) -> np.ndarray:
         return np.bincount(output.ravel(), minlength=len(self.class_names)) / output.size
 
-    def draw(self, output: np.ndarray, photo: Photo) -> np.ndarray:
-        """Returns the photo at its original size, blended with the colors of the classes."""
-        return draw_map(photo.original(), photo.map_to_photo(output), len(self.class_names))
+    def draw(self, output: np.ndarray, photo: Photo) -> dict[str, np.ndarray | Image.Image]:
+        """Returns the photo blended with the colors of the classes, the map of the classes, and the photo with their outlines.
+
+        All have the photo's original size. The map is VOID outside of the network's input.
+        """
+        image, classes = photo.original(), photo.map_to_photo(output)
+        return {
+            "": draw_map(image, classes, self._colors),
+            "map": palette_image(classes, self._colors),
+            "outlines": draw_outlines(image, classes, self._colors),
+        }
+
+    @property
+    def _colors(self) -> np.ndarray:
+        return np.array(self.class_colors or class_colors(len(self.class_names)), np.uint8)
 
     def networks(self) -> Mapping[str, tuple[nn.Module, tuple[int, int, int]]]:
         """Returns the network and the shape of its input."""
