@@ -122,10 +122,10 @@ def _drawings(folder: str, names: Mapping[str, str], kinds: Sequence[str]) -> di
     drawings: dict[str, dict[str, Path]] = {}
     used: set[Path] = set()
     images = {os.path.realpath(file) for file in names}
-    for file, name in sorted(names.items(), key=lambda item: not item[1].endswith(".png")):
+    for file, name in sorted(names.items(), key=lambda item: not item[1].endswith(".png")):  # a.png before a.jpg
         paths = _paths((Path(folder) / name).with_suffix(""), kinds)
         if used & set(paths.values()) and not name.endswith(".png"):
-            paths = _paths(Path(folder) / name, kinds)  # a.jpg next to a.png
+            paths = _paths(Path(folder) / name, kinds)  # a.jpg.png
         for path in paths.values():
             if path in used:
                 raise UserError(f"--out: {path} is already the drawing of another image; predict {file} into another folder")

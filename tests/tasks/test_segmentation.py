@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,6 +140,24 @@ def test_description_has_the_shares_of_the_classes(scenes):
     assert task.describe(output) == {"classes": [{"name": "ground", "share": 0.75}, {"name": "thing", "share": 0.25}]}
     assert task.describe(output, 1)["classes"] == [{"name": "ground", "share": 0.75}]
     assert task.cells(np.zeros((4, 5), np.uint8)) == {"share(ground)": "1", "share(thing)": "0"}
+
+
+def test_colors_of_the_classes_are_those_of_drawings_and_of_the_page(scenes, tmp_path):
+    colors = ((128, 0, 0), (10, 200, 30))
+    task = dataclasses.replace(prepare(config_of(scenes)).task, class_colors=colors)
+    image, classes = np.full((12, 16, 3), 100, np.uint8), np.zeros((12, 16), np.uint8)
+    classes[:, 8:] = 1
+    cv2.imwrite(str(tmp_path / "photo.png"), image)
+    drawn = task.draw(classes, task.preprocessing.photo(tmp_path / "photo.png"))
+    assert tuple(drawn) == task.drawings
+    for k, column in ((0, 7), (1, 8)):
+        np.testing.assert_allclose(drawn[""][0, column], 0.55 * 100 + 0.45 * np.array(colors[k]), atol=0.51)
+        assert drawn["map"].convert("RGB").getpixel((column, 0)) == colors[k]
+        assert tuple(drawn["outlines"][0, column]) == colors[k]
+    counts = np.array([[[90, 6], [6, 90]]])
+    tally = {"counts": counts, "small_map": classes[None], "small_prediction": classes[None]}
+    *_, page = task.sections(tally, lambda index: image)
+    assert all(f'fill="rgb({red},{green},{blue})"' in page for red, green, blue in colors)
 
 
 @pytest.mark.parametrize(
