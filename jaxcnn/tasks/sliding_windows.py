@@ -1,8 +1,8 @@
 """Segmentation in overlapping windows, for images that are larger than those that a network was trained on.
 
-The windows start at multiples of the stride. The last ones are aligned with the border, so that no window extends outside of the
-image, as in mmsegmentation's mode "slide" and in the code of PSPNet (Zhao et al. 2017, arXiv:1612.01105). Class probabilities
-are averaged over the windows; mmsegmentation averages logits.
+The windows start at multiples of the stride. The last ones are aligned with the border, so that no window extends outside of
+the image, as in mmsegmentation's mode "slide" and in the code of PSPNet (Zhao et al. 2017, arXiv:1612.01105). Class
+probabilities are averaged over the windows; mmsegmentation averages logits.
 """
 
 import itertools
