@@ -5,7 +5,9 @@ To use pretrained weights instead of a run, pass --model=resnet50 --pretrained=F
 Every image is preprocessed as in the network's training. A folder stands for all images in it and its subfolders, sorted by
 name. An image that cannot be read is reported on stderr; the others are still predicted, and the exit code is 1.
 
---out=DIR writes each image with the prediction drawn on it, at its original size, into the folder DIR.
+--out=DIR writes each image with the prediction drawn on it, at its original size, into the folder DIR. For a segmentation of
+x.jpg these are x.png with the colors of the classes, x_map.png, a palette image whose pixels are the numbers of the classes, or
+255 outside of the network's input, and x_outlines.png with the borders between the classes.
 --csv=FILE writes a table with one row per image. For a classifier, its columns are file, class, the probability of this class,
 and the probability of each class. If an image may have several labels, class lists those above 50 %, separated by "|".
 """
@@ -39,7 +41,7 @@ _PRETRAINED = flags.DEFINE_string(
 _MODEL = flags.DEFINE_string("model", None, "name of the model of --pretrained, if the weights do not state it")
 _TOP = flags.DEFINE_integer("top", 5, "number of classes (boxes, …) to print per image", lower_bound=1)
 _JSON = flags.DEFINE_bool("json", False, "print a JSON list; for a classifier [{file, classes: [{name, probability}]}]")
-_OUT = flags.DEFINE_string("out", None, "folder for the images with the predictions drawn on them, as PNG")
+_OUT = flags.DEFINE_string("out", None, "folder for the drawings of the predictions, as PNG")
 _CSV = flags.DEFINE_string("csv", None, "file for a table of the predictions, which are not printed then; - = stdout")
 
 
@@ -63,7 +65,6 @@ def main(arguments: Sequence[str], config: Config | None) -> int:
     if not arguments:
         raise UserError("expected at least one image or folder: predict.py --workdir=RUN IMAGE…")
     names = {file: name for argument in arguments for file, name in _images(argument)}
-    drawings = {} if _OUT.value is None else _drawings(_OUT.value, names)
 
     from jaxcnn import train  # after the flags are checked: it takes seconds to import
 
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str], config: Config | None) -> int:
     else:
         trained = train.load_trained(source, step=_STEP.value)
         print(f"{source}, step {trained.step}", file=sys.stderr)
+    drawings = {} if _OUT.value is None else _drawings(_OUT.value, names, trained.task.drawings)
     unreadable = 0
 
     def readable() -> Iterator["Prediction"]:
@@ -109,37 +111,50 @@ def _images(argument: str) -> list[tuple[str, str]]:
     return [(file, os.path.relpath(file, argument)) for file in images]
 
 
-def _drawings(folder: str, names: Mapping[str, str]) -> dict[str, Path]:
-    """Returns {image: path of its drawing}. Raises UserError if a drawing would replace an image or another drawing."""
-    drawings: dict[str, Path] = {}
+def _drawings(folder: str, names: Mapping[str, str], kinds: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """Returns {image: {kind of drawing: its path}}, where the kinds are `Task.drawings`.
+
+    Raises:
+      UserError: the task draws nothing, or a drawing would replace an image or another drawing.
+    """
+    if not kinds:
+        raise UserError("--out: predictions of this task cannot be drawn; use --json or --csv")
+    drawings: dict[str, dict[str, Path]] = {}
+    used: set[Path] = set()
     images = {os.path.realpath(file) for file in names}
-    for file, name in names.items():
-        path = (Path(folder) / name).with_suffix(".png")
-        if path in (used := set(drawings.values())) and not name.endswith(".png"):
-            path = Path(folder) / f"{name}.png"  # a.jpg next to a.png
-        if path in used:
-            raise UserError(f"--out: {path} is already the drawing of another image; predict {file} into another folder")
-        if os.path.realpath(path) in images:
-            raise UserError(f"--out: {path} is one of the images to predict; choose another folder")
-        drawings[file] = path
+    for file, name in sorted(names.items(), key=lambda item: not item[1].endswith(".png")):  # a.png before a.jpg
+        paths = _paths((Path(folder) / name).with_suffix(""), kinds)
+        if used & set(paths.values()) and not name.endswith(".png"):
+            paths = _paths(Path(folder) / name, kinds)  # a.jpg.png
+        for path in paths.values():
+            if path in used:
+                raise UserError(f"--out: {path} is already the drawing of another image; predict {file} into another folder")
+            if os.path.realpath(path) in images:
+                raise UserError(f"--out: {path} is one of the images to predict; choose another folder")
+        drawings[file] = paths
+        used.update(paths.values())
     return drawings
 
 
-def _draw(task: "Task", prediction: "Prediction", path: Path) -> None:
-    """Writes the image with the prediction drawn on it to `path`."""
-    import cv2
-    import numpy as np
+def _paths(base: Path, kinds: Sequence[str]) -> dict[str, Path]:
+    """Returns {kind: path of the drawing}: for the base folder/x, folder/x.png and folder/x_KIND.png."""
+    return {kind: base.with_name(f"{base.name}_{kind}.png" if kind else f"{base.name}.png") for kind in kinds}
+
+
+def _draw(task: "Task", prediction: "Prediction", paths: Mapping[str, Path]) -> None:
+    """Writes the drawings of a prediction as PNG."""
+    from PIL import Image
 
     assert prediction.photo is not None, "the image could not be read"
     drawn = task.draw(prediction.outputs, prediction.photo)
-    if drawn is None:
-        raise UserError("--out: predictions of this task cannot be drawn; use --json or --csv")
-    encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))[1]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise UserError(f"--out: {path} can't be written ({error.strerror})") from error
+    for kind, path in paths.items():
+        drawing = drawn[kind]
+        image = drawing if isinstance(drawing, Image.Image) else Image.fromarray(drawing)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path, compress_level=1)
+        except OSError as error:
+            raise UserError(f"--out: {path} can't be written ({error.strerror})") from error
 
 
 def _print_text(task: "Task", results: Iterable["Prediction"]) -> None:

@@ -209,7 +209,7 @@ def _legend(found: Found) -> str:
     if not any("map" in targets for example in found.examples for targets in example.targets):
         return ""
     names = found.dataset.class_names
-    colors = overlays.class_colors(len(names)).tolist()
+    colors = overlays.class_colors(len(names), found.dataset.class_colors).tolist()
     swatches = (
         f'<span style="display:inline-block;margin-right:1em"><span style="background:rgb({red},{green},{blue})">&emsp;</span> '
         f"{escape(name)}</span>"
@@ -257,7 +257,8 @@ def _annotated(found: Found, image: np.ndarray, targets: Mapping[str, np.ndarray
     image = image.reshape(*image.shape[:2], -1)
     if "map" in targets:
         shown = cv2.resize(targets["map"], size, interpolation=cv2.INTER_NEAREST)
-        image = overlays.draw_map(image, shown, len(found.dataset.class_names))
+        colors = overlays.class_colors(len(found.dataset.class_names), found.dataset.class_colors)
+        image = overlays.draw_map(image, shown, colors)
     if "boxes" in targets:
         image = overlays.draw_boxes(image, targets["boxes"] * scale, targets["classes"], found.dataset.class_names)
     return _image(image, 145)

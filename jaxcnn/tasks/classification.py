@@ -46,6 +46,7 @@ class Classification(Task):
     )
     fields = frozenset({"label"})
     network_task = "classification"
+    drawings = ("",)
 
     @classmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:
@@ -158,9 +159,9 @@ class Classification(Task):
         best = self.describe(output, 1)["classes"][0]
         return {"class": best["name"], "probability": f"{best['probability']:.6g}", **columns}
 
-    def draw(self, output: np.ndarray, photo: Photo) -> np.ndarray:
+    def draw(self, output: np.ndarray, photo: Photo) -> dict[str, np.ndarray]:
         """Returns the photo with the three most probable classes below it."""
-        return draw_caption(photo.original(), self.lines(self.describe(output, 3)))
+        return {"": draw_caption(photo.original(), self.lines(self.describe(output, 3)))}
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Returns the probabilities of all classes, float32, from one image's logits (K,) or (1,)."""

@@ -9,17 +9,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from jaxcnn.data import Augmentation, Batch, Resized
+from jaxcnn.data.class_maps import Color
 from jaxcnn.data.fields import VOID
 from jaxcnn.data.inspect import pixel_counts
 from jaxcnn.data.photo import Photo
 from jaxcnn.errors import UserError
-from jaxcnn.report.overlays import draw_map
-from jaxcnn.settings import NotNegative, Positive
+from jaxcnn.report.overlays import class_colors, draw_map, draw_outlines, palette_image
+from jaxcnn.settings import Count, NotNegative, Positive
 from jaxcnn.tasks import segmentation_sections
 from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, make_segmentation_loss, median_frequency_weights
 from jaxcnn.tasks.segmentation_metrics import confusion_counts, segmentation_metrics
+from jaxcnn.tasks.sliding_windows import logits_in_windows
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network
 
 _SAMPLED = 512  # maps that are checked before training, if it does not need the pixel counts of all
@@ -37,6 +40,9 @@ class Segmentation(Task):
       auxiliary_weight: weight of the loss of each auxiliary head, if the network has any.
       scales: sizes relative to the network's input over which predictions are averaged.
       flip: whether predictions are averaged over the image and its mirror image.
+      window: (height, width) in pixels of overlapping windows that are predicted separately; () for the full image at once.
+        Their size is the same at all scales. A window that is larger than the scaled image is reduced to its size.
+      stride: distance of the windows in pixels, (vertical, horizontal); () for two thirds of the window.
     """
 
     model: nn.Module
@@ -44,12 +50,16 @@ class Segmentation(Task):
     augment: Augmentation = dataclasses.field(default_factory=lambda: Augmentation(()))
     loss: SegmentationLoss | None = None
     """The training loss. None if the network is only evaluated."""
+    class_colors: tuple[Color, ...] = ()
+    """The colors of the classes in drawings, RGB from 0 to 255. () for those of jaxcnn.report.overlays.class_colors."""
     _: dataclasses.KW_ONLY
     losses: tuple[tuple[str, NotNegative], ...] = (("cross_entropy", 1.0),)
     class_weights: Literal["none", "median_frequency"] = "none"
     auxiliary_weight: NotNegative = 0.5
     scales: tuple[Positive, ...] = (1.0,)
     flip: bool = False
+    window: tuple[Count, Count] | tuple[()] = ()
+    stride: tuple[Count, Count] | tuple[()] = ()
 
     quantities = (
         Quantity("mean_iou", "mean IoU", "{:.2%}", "higher"),
@@ -61,7 +71,15 @@ class Segmentation(Task):
     )
     fields = frozenset({"map"})
     network_task = "segmentation"
+    drawings = ("", "map", "outlines")
     splits = False  # the loss is a mean over the pixels of the batch, whose number varies with the void ones
+
+    def __post_init__(self) -> None:
+        """Raises UserError if `stride` has no effect, or is larger than `window`, so that pixels would be in no window."""
+        if self.stride and not self.window:
+            raise UserError("task.arguments.stride: has no effect without task.arguments.window")
+        if any(distance > side for distance, side in zip(self.stride, self.window, strict=False)):
+            raise UserError(f"task.arguments.stride: expected at most the window, {self.window}, got {self.stride}")
 
     @classmethod
     def make(cls, setup: Setup, **arguments: Any) -> Self:
@@ -71,8 +89,8 @@ class Segmentation(Task):
           UserError: no scale, an unknown loss, images of which evaluation would use only the centers, or a training set with
             fewer than two classes in its maps.
         """
-        names, train = setup.class_names, setup.train
-        task = cls(setup.preprocessing, setup.network(len(names)), names, setup.augment, **arguments)
+        names, train, colors = setup.class_names, setup.train, setup.class_colors
+        task = cls(setup.preprocessing, setup.network(len(names)), names, setup.augment, class_colors=colors, **arguments)
         if not task.scales:
             raise UserError("task.arguments.scales: expected at least one scale, such as (1.0,)")
         if isinstance(train, Resized) and train.fit == "crop":
@@ -131,7 +149,7 @@ class Segmentation(Task):
         return {"counts": confusion_counts(predicted, maps, len(self.class_names)), "loss": losses, **small}
 
     def _log_probabilities(self, variables: Variables, batch: Batch) -> jax.Array:
-        """Returns the logarithm of the class probabilities, (B, height, width, K) float32, averaged over scales and flips."""
+        """Returns the logarithm of the class probabilities, averaged over all views: (B, height, width, K) float32."""
         images = self.preprocessing(batch["image"])
         batch_size, height, width, channels = images.shape
         views = []
@@ -139,15 +157,25 @@ class Segmentation(Task):
             size = (max(1, round(scale * height)), max(1, round(scale * width)))
             scaled = jax.image.resize(images, (batch_size, *size, channels), "bilinear") if scale != 1 else images
             for mirrored in (False, True) if self.flip else (False,):
-                logits = self.model.apply(variables, scaled[:, :, ::-1] if mirrored else scaled, train=False)
-                assert isinstance(logits, jax.Array)
+                logits = self._logits(variables, scaled[:, :, ::-1] if mirrored else scaled)
                 logits = logits[:, :, ::-1] if mirrored else logits
                 if scale != 1:
                     logits = jax.image.resize(logits, (batch_size, height, width, logits.shape[-1]), "bilinear")
                 views.append(jax.nn.log_softmax(logits.astype(jnp.float32)))
-        if len(views) == 1:
-            return views[0]
-        return jax.nn.logsumexp(jnp.stack(views), axis=0) - jnp.log(jnp.float32(len(views)))
+        return functools.reduce(jnp.logaddexp, views) - jnp.log(jnp.float32(len(views)))
+
+    def _logits(self, variables: Variables, images: jax.Array) -> jax.Array:
+        """Returns the logits (B, height, width, K) of images, or the logarithm of the mean probabilities over windows."""
+
+        def network(images: jax.Array) -> jax.Array:
+            logits = self.model.apply(variables, images, train=False)
+            assert isinstance(logits, jax.Array)
+            return logits
+
+        if not self.window:
+            return network(images)
+        stride = self.stride or (round(2 / 3 * self.window[0]), round(2 / 3 * self.window[1]))
+        return logits_in_windows(network, images, self.window, stride)
 
     # On the host
 
@@ -159,7 +187,7 @@ class Segmentation(Task):
 
     def sections(self, tally: dict[str, np.ndarray], image_at: Callable[[int], np.ndarray]) -> Sequence[str]:
         """Returns the per-class metrics, the confusion matrix, and the images with the lowest mean IoU."""
-        return segmentation_sections.sections(tally, self.class_names, image_at)
+        return segmentation_sections.sections(tally, self.class_names, self._colors, image_at)
 
     def describe(self, output: np.ndarray, top: int | None = None) -> dict[str, Any]:
         """Returns {"classes": [{"name", "share"}, …]}, the share of the pixels of each class that occurs, the largest first."""
@@ -178,9 +206,21 @@ class Segmentation(Task):
     def _shares(self, output: np.ndarray) -> np.ndarray:
         return np.bincount(output.ravel(), minlength=len(self.class_names)) / output.size
 
-    def draw(self, output: np.ndarray, photo: Photo) -> np.ndarray:
-        """Returns the photo at its original size, blended with the colors of the classes."""
-        return draw_map(photo.original(), photo.map_to_photo(output), len(self.class_names))
+    def draw(self, output: np.ndarray, photo: Photo) -> dict[str, np.ndarray | Image.Image]:
+        """Returns the photo blended with the colors of the classes, the map of the classes, and the photo with their outlines.
+
+        All have the photo's original size. The map is VOID outside of the network's input.
+        """
+        image, classes = photo.original(), photo.map_to_photo(output)
+        return {
+            "": draw_map(image, classes, self._colors),
+            "map": palette_image(classes, self._colors),
+            "outlines": draw_outlines(image, classes, self._colors),
+        }
+
+    @property
+    def _colors(self) -> np.ndarray:
+        return class_colors(len(self.class_names), self.class_colors)
 
     def networks(self) -> Mapping[str, tuple[nn.Module, tuple[int, int, int]]]:
         """Returns the network and the shape of its input."""

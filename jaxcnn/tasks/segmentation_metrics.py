@@ -9,8 +9,10 @@ From the counts of class c, TP pixels are of class c and predicted so, FP are pr
     recall     TP / (TP + FN)
 
 A metric with denominator 0 is NaN. So IoU and Dice of a class that is neither true nor predicted in any pixel are NaN, and
-means leave it out, as the current multiclass JaccardIndex of torchmetrics and MeanIoU of Keras do. A class that is predicted
-but never true has an IoU of 0, which counts. All metrics of a data set are computed from the sum of its images' counts.
+means leave it out, as MulticlassJaccardIndex and MulticlassF1Score of torchmetrics 1.9 and MeanIoU of Keras do. A class that is
+predicted but never true has an IoU and a Dice of 0, which count. It has no recall, so the class accuracy leaves it out, whereas
+the macro average of torchmetrics' MulticlassAccuracy counts it as 0. All metrics of a data set are computed from the sum of its
+images' counts, whereas torchmetrics.segmentation.MeanIoU is a mean over images.
 """
 
 from collections.abc import Sequence

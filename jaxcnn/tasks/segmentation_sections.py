@@ -6,24 +6,27 @@ import numpy as np
 
 from jaxcnn.report import figures
 from jaxcnn.report.html import counted, escape, percent, section, svg, table
-from jaxcnn.report.overlays import class_colors, draw_map
+from jaxcnn.report.overlays import draw_map
 from jaxcnn.tasks.segmentation_metrics import class_rows, iou_intervals, segmentation_metrics
 
 LARGEST_MATRIX = 40  # classes; a larger confusion matrix is unreadable
 WORST = 5
 
 
-def sections(tally: Mapping[str, np.ndarray], class_names: Sequence[str], image_at: Callable[[int], np.ndarray]) -> list[str]:
+def sections(
+    tally: Mapping[str, np.ndarray], class_names: Sequence[str], colors: np.ndarray, image_at: Callable[[int], np.ndarray]
+) -> list[str]:
     """Returns the sections as HTML.
 
     Args:
       tally: "counts" (N, K, K) int, "small_map" and "small_prediction" (N, h, w) uint8.
       class_names: K names.
+      colors: the colors of the classes, (K, 3) uint8 RGB.
       image_at: returns the image (H, W, C) uint8 of an example. It is called only for the images that are shown.
     """
     counts = tally["counts"].sum(axis=0)
     matrix = [_confusion(counts, class_names)] if len(class_names) <= LARGEST_MATRIX else []
-    return [_classes(tally["counts"], class_names), *matrix, _worst(tally, class_names, image_at)]
+    return [_classes(tally["counts"], class_names), *matrix, _worst(tally, class_names, colors, image_at)]
 
 
 def _classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
@@ -56,7 +59,9 @@ def _confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
     return section("Confusion matrix", caption, svg(figures.confusion(shares, class_names), "confusion"))
 
 
-def _worst(tally: Mapping[str, np.ndarray], class_names: Sequence[str], image_at: Callable[[int], np.ndarray]) -> str:
+def _worst(
+    tally: Mapping[str, np.ndarray], class_names: Sequence[str], colors: np.ndarray, image_at: Callable[[int], np.ndarray]
+) -> str:
     """Returns the images with the lowest mean IoU: the image, the true and the predicted classes."""
     ious = np.array([segmentation_metrics(counts)["mean_iou"] for counts in tally["counts"]])
     worst = np.argsort(ious, kind="stable")[:WORST]  # NaN, an image with only void pixels, is sorted to the end
@@ -64,11 +69,10 @@ def _worst(tally: Mapping[str, np.ndarray], class_names: Sequence[str], image_at
     for index in worst:
         true, predicted = tally["small_map"][index], tally["small_prediction"][index]
         image = figures.resized(image_at(int(index)), true.shape)
-        shown = (image, draw_map(image, true, len(class_names)), draw_map(image, predicted, len(class_names)))
+        shown = (image, draw_map(image, true, colors), draw_map(image, predicted, colors))
         rows.append((f"{_percent(ious[index])} mean IoU", shown))
     sheet = figures.image_rows(("Image", "True classes", "Predicted classes"), rows)
-    colors = class_colors(len(class_names)).tolist()
-    names = " ".join(f"{_swatch(*color)} {escape(name)}" for name, color in zip(class_names, colors, strict=True))
+    names = " ".join(f"{_swatch(*color)} {escape(name)}" for name, color in zip(class_names, colors.tolist(), strict=True))
     caption = f"<p>The {counted(len(worst), 'image')} with the lowest mean IoU.</p><p>{names}</p>"
     return section("Worst images", caption, svg(sheet, "worst"))
 

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from jaxcnn.config import Config
 from jaxcnn.data import Augmentation, Batch, Preprocessing, Source
@@ -106,6 +107,9 @@ class Task(abc.ABC):
     """True if the objective is a mean over examples, so that optimizer.accumulate may compute it in parts of a batch."""
     frozen: ClassVar[tuple[str, ...]] = ()
     """Collections that never change, such as a teacher. Checkpoints omit them; `init` or `pretrained` recreates them."""
+    drawings: ClassVar[tuple[str, ...]] = ()
+    """The names of the drawings that `draw` returns, () for none. predict.py writes the drawing "" of photo.jpg to photo.png,
+    and the drawing "map" to photo_map.png."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Additional splits to tally in every evaluation, such as ("train",) for a nearest-neighbor classifier."""
 
@@ -254,15 +258,17 @@ class Task(abc.ABC):
         """Returns one image's row in the table that predict.py writes, as column name -> text; `output` as in `describe`."""
         return {name: str(value) for name, value in self.describe(output, 1).items() if not isinstance(value, list | dict)}
 
-    def draw(self, output: Outputs, photo: Photo) -> np.ndarray | None:
-        """Returns the photo with the prediction drawn on it, (height, width, 3) uint8 RGB, or None if the task draws nothing.
+    def draw(self, output: Outputs, photo: Photo) -> Mapping[str, np.ndarray | Image.Image]:
+        """Returns the drawings of the prediction for one image, by the names in `drawings`.
+
+        Each is (height, width, 3) uint8 RGB, or a Pillow image, such as a palette image.
 
         Args:
           output: as in `describe`.
           photo: the photo and its position in the network's input, to convert points and maps to pixels of the photo.
         """
         del output, photo
-        return None
+        return {}
 
     @abc.abstractmethod
     def networks(self) -> Mapping[str, tuple[nn.Module, tuple[int, int, int]]]:

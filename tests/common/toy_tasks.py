@@ -13,7 +13,7 @@ from jaxcnn.data import Augmentation
 from jaxcnn.data.fields import NO_BOX, VOID
 from jaxcnn.layers import BatchNorm
 from jaxcnn.report import Quantity
-from jaxcnn.report.overlays import draw_boxes, draw_map
+from jaxcnn.report.overlays import class_colors, draw_boxes, draw_map
 from jaxcnn.tasks.task import Phase, Task
 
 
@@ -66,6 +66,7 @@ class Gan(Toy):
 
     phases = (Phase("discriminator", ("discriminator",)), Phase("generator", ("generator",), every=2))
     quantities = (Quantity("distance", "distance of the means", better="lower"), Quantity("examples", "examples", "{:,}"))
+    drawings = ("",)
 
     def init(self, key):
         one, other = jax.random.split(key)
@@ -110,7 +111,7 @@ class Gan(Toy):
         return {"distance": float(np.linalg.norm(means[0] - means[1])), "examples": len(tally["made"])}
 
     def draw(self, one, photo):
-        return np.full((*photo.size, 3), 128, np.uint8)
+        return {"": np.full((*photo.size, 3), 128, np.uint8)}
 
     def networks(self):
         return {
@@ -222,6 +223,7 @@ class Pixels(Toy):
     """Predicts a class for each pixel; VOID pixels are ignored."""
 
     quantities = (Quantity("pixel_accuracy", "pixel accuracy", "{:.2%}", "higher"), Quantity("examples", "examples", "{:,}"))
+    drawings = ("",)
     fields = frozenset({"map"})
 
     network = PerPixel()
@@ -258,7 +260,7 @@ class Pixels(Toy):
         return {"share": float(one.mean())}
 
     def draw(self, one, photo):
-        return draw_map(photo.original(), photo.map_to_photo(one), 2)
+        return {"": draw_map(photo.original(), photo.map_to_photo(one), class_colors(2))}
 
     def networks(self):
         return {"": (self.network, self.preprocessing.input_shape)}
@@ -269,6 +271,7 @@ class OneBox(Toy):
     """Predicts the first box, x0, y0, x1, y1 in pixels."""
 
     quantities = (Quantity("distance", "mean distance of the sides", better="lower"), Quantity("examples", "examples", "{:,}"))
+    drawings = ("",)
     fields = frozenset({"boxes"})
 
     network = Encoder(4)
@@ -304,7 +307,7 @@ class OneBox(Toy):
 
     def draw(self, one, photo):
         box = photo.to_photo(one.reshape(2, 2)).reshape(1, 4)
-        return draw_boxes(photo.original(), box, np.zeros(1, int), ["thing"])
+        return {"": draw_boxes(photo.original(), box, np.zeros(1, int), ["thing"])}
 
     def networks(self):
         return {"": (self.network, self.preprocessing.input_shape)}

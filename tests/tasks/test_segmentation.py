@@ -1,13 +1,16 @@
 """The task segmentation: its metrics and predictions by independent definitions, and what it refuses."""
 
 import dataclasses
+import itertools
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from common.small_runs import small_config
 from common.toy_tasks import write_scenes
+from scipy import special
 
 from jaxcnn.config import validate
 from jaxcnn.data import make_augmentation
@@ -38,6 +41,15 @@ class Brightness:
 
     def apply(self, variables, images, *, train):
         return jnp.stack([jnp.full(images.shape[:3], 0.5), images[..., 0]], axis=-1)
+
+
+class Contrast:
+    """A "network" that compares each pixel with the mean of the image or window."""
+
+    def apply(self, variables, images, *, train, xp=jnp):
+        brightness = images.mean(axis=-1)
+        difference = brightness - brightness.mean(axis=(1, 2), keepdims=True)
+        return xp.stack([xp.zeros_like(difference), 4 * difference], axis=-1)
 
 
 def test_metrics_are_those_of_all_pixels_that_are_not_void(scenes):
@@ -92,6 +104,40 @@ def test_inputs_have_pixels_and_maps_that_were_moved_and_mixed_alike(scenes):
     assert all(len(np.unique(values)) > 3 for values in mixed)
 
 
+def test_windows_have_the_same_size_at_all_scales_and_are_mirrored_with_the_image(scenes):
+    arguments = {"scales": (1.0, 2.0), "flip": True, "window": (8, 10), "stride": (8, 9)}
+    task = dataclasses.replace(prepare(config_of(scenes, arguments=arguments)).task, model=Contrast())
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3)).astype(np.uint8)
+    inputs, views = task.preprocessing(images), []
+    for scale, tops, lefts in ((1, (0, 4), (0, 6)), (2, (0, 8, 16), (0, 9, 18, 22))):
+        size = (12 * scale, 16 * scale)
+        scaled = np.asarray(jax.image.resize(inputs, (2, *size, 3), "bilinear") if scale > 1 else inputs)
+        for mirror in (False, True):
+            view, total, counts = scaled[:, :, ::-1] if mirror else scaled, np.zeros((2, *size, 2)), np.zeros((*size, 1))
+            for top, left in itertools.product(tops, lefts):
+                window = (slice(None), slice(top, top + 8), slice(left, left + 10))
+                total[window] += special.softmax(Contrast().apply({}, view[window], train=False, xp=np), axis=-1)
+                counts[window[1:]] += 1
+            logits = np.log(total / counts)[:, :, :: -1 if mirror else 1].astype(np.float32)
+            logits = np.asarray(jax.image.resize(logits, (2, 12, 16, 2), "bilinear")) if scale > 1 else logits
+            views.append(special.softmax(logits, axis=-1))
+    expected = np.mean(views, axis=0)
+    tally = jax.jit(task.tally)({}, {"image": images, "map": expected.argmax(-1).astype(np.uint8)})
+    np.testing.assert_array_equal(np.trace(tally["counts"], axis1=1, axis2=2), [12 * 16] * 2)
+    np.testing.assert_allclose(tally["loss"], -np.log(expected.max(-1)).mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_stride_is_two_thirds_of_the_window_by_default(scenes):
+    task = dataclasses.replace(prepare(config_of(scenes)).task, model=Contrast(), window=(6, 8))
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 3)).astype(np.uint8)
+    batch = {"image": images, "map": np.zeros((2, 12, 16), np.uint8)}
+    loss, same, other = (
+        jax.jit(dataclasses.replace(task, stride=stride).tally)({}, batch)["loss"] for stride in ((), (4, 5), (4, 6))
+    )
+    np.testing.assert_array_equal(loss, same)
+    assert (loss != other).all()
+
+
 def test_class_weights_balance_the_median_frequency(scenes):
     experiment = prepare(config_of(scenes, arguments={"class_weights": "median_frequency"}))
     counts = pixel_counts(experiment.dataset.train, 2)
@@ -113,6 +159,24 @@ def test_description_has_the_shares_of_the_classes(scenes):
     assert task.cells(np.zeros((4, 5), np.uint8)) == {"share(ground)": "1", "share(thing)": "0"}
 
 
+def test_colors_of_the_classes_are_those_of_drawings_and_of_the_page(scenes, tmp_path):
+    colors = ((128, 0, 0), (10, 200, 30))
+    task = dataclasses.replace(prepare(config_of(scenes)).task, class_colors=colors)
+    image, classes = np.full((12, 16, 3), 100, np.uint8), np.zeros((12, 16), np.uint8)
+    classes[:, 8:] = 1
+    cv2.imwrite(str(tmp_path / "photo.png"), image)
+    drawn = task.draw(classes, task.preprocessing.photo(tmp_path / "photo.png"))
+    assert tuple(drawn) == task.drawings
+    for k, column in ((0, 7), (1, 8)):
+        np.testing.assert_allclose(drawn[""][0, column], 0.55 * 100 + 0.45 * np.array(colors[k]), atol=0.51)
+        assert drawn["map"].convert("RGB").getpixel((column, 0)) == colors[k]
+        assert tuple(drawn["outlines"][0, column]) == colors[k]
+    counts = np.array([[[90, 6], [6, 90]]])
+    tally = {"counts": counts, "small_map": classes[None], "small_prediction": classes[None]}
+    *_, page = task.sections(tally, lambda index: image)
+    assert all(f'fill="rgb({red},{green},{blue})"' in page for red, green, blue in colors)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -123,6 +187,15 @@ def test_description_has_the_shares_of_the_classes(scenes):
         ({"task": "classification"}, r"^model.name: unet is a network for segmentation, but task.name is classification"),
         ({"arguments": {"losses": (("dise", 1.0),)}}, r'no segmentation loss "dise" \(did you mean "dice"\?\)'),
         ({"arguments": {"scales": (0.0,)}}, r"^task.arguments.scales: expected a list, each item a finite number above 0"),
+        (
+            {"arguments": {"window": (8,)}},
+            r"^task.arguments.window: expected \(an int of at least 1, an int of at least 1\) or \(\), got",
+        ),
+        ({"arguments": {"stride": (4, 4)}}, r"^task.arguments.stride: has no effect without task.arguments.window$"),
+        (
+            {"arguments": {"window": (8, 8), "stride": (4, 9)}},
+            r"^task.arguments.stride: expected at most the window, \(8, 8\), got \(4, 9\)$",
+        ),
         ({"arguments": {"class_weights": "inverse"}}, r"^task.arguments.class_weights: expected one of none, median_frequency"),
     ],
 )

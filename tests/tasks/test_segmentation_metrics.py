@@ -1,4 +1,6 @@
+import json
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,8 @@ from sklearn import metrics as sklearn_metrics
 
 from jaxcnn.data.fields import VOID
 from jaxcnn.tasks.segmentation_metrics import class_rows, confusion_counts, iou_intervals, segmentation_metrics
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/segmentation_metrics.json").read_text(encoding="utf-8"))
 
 
 def problem(num_classes, images=8, absent=None):
@@ -88,6 +92,28 @@ def test_metrics_are_those_of_sklearn(num_classes):
     }.items():
         assert [row[metric] for row in rows] == pytest.approx(list(values))
     assert [row["name"] for row in rows] == [f"class {c}" for c in range(num_classes)]
+
+
+def pixels(text):
+    """Returns the map (H, W) uint8 of rows of letters, as stored in golden/segmentation_metrics.json."""
+    return np.array([[VOID if letter == "." else ord(letter) - ord("a") for letter in row] for row in text], np.uint8)
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: f"{case['num_classes']}-{len(case['maps'])}")
+def test_metrics_are_those_of_torchmetrics_and_counts_those_of_scikit_image(case):
+    maps, predicted = (np.array([pixels(image) for image in case[name]]) for name in ("maps", "predicted"))
+    counts = np.asarray(confusion_counts(predicted, maps, case["num_classes"])).sum(axis=0)
+    np.testing.assert_array_equal(counts, case["contingency_table"])
+    expected, found = case["torchmetrics"], segmentation_metrics(counts)
+    rows = class_rows(counts, [str(c) for c in range(case["num_classes"])])
+    for metric in ("iou", "dice", "precision", "recall"):  # torchmetrics has 0 where ours are NaN
+        np.testing.assert_allclose(np.nan_to_num([row[metric] for row in rows]), expected[metric], rtol=1e-6, err_msg=metric)
+    assert found["mean_iou"] == pytest.approx(expected["mean_iou"], rel=1e-6)
+    assert found["mean_dice"] == pytest.approx(expected["mean_dice"], rel=1e-6)
+    assert found["pixel_accuracy"] == pytest.approx(expected["micro_accuracy"], rel=1e-6)
+    # The macro accuracy of torchmetrics is a mean over classes that are true or predicted; ours is over those that are true.
+    true, occurring = (counts.sum(axis=1) > 0).sum(), (counts.sum(axis=1) + counts.sum(axis=0) > 0).sum()
+    assert found["class_accuracy"] == pytest.approx(expected["macro_accuracy"] * occurring / true, rel=1e-6)
 
 
 def test_class_that_is_only_predicted_counts_as_0_and_one_that_never_occurs_is_left_out():

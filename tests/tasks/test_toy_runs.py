@@ -17,7 +17,6 @@ from common.small_runs import TIMES, quiet, small_config
 from jaxcnn import train
 from jaxcnn.config import changed, validate
 from jaxcnn.errors import UserError
-from jaxcnn.tasks.task import Task
 from jaxcnn.train.clock import Clock
 from jaxcnn.train.experiment import prepare
 from jaxcnn.train.log import read_history
@@ -148,8 +147,9 @@ def test_prediction_describes_each_image(run, scenes, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 40), 200, np.uint8))
     trained = train.load_trained(workdir)
     (prediction,) = train.predict_each(trained, [tmp_path / "a.png"])
-    if type(trained.task).draw is not Task.draw:
-        assert trained.task.draw(prediction.outputs, prediction.photo).shape == (50, 40, 3)
+    drawn = trained.task.draw(prediction.outputs, prediction.photo)
+    assert tuple(drawn) == trained.task.drawings
+    assert all(np.asarray(drawing).shape[:2] == (50, 40) for drawing in drawn.values())
     (result,), unreadable = train.predict_files(trained, [tmp_path / "a.png"])
     assert result["file"].endswith("a.png")
     assert all(np.isfinite(value).all() for name, value in result.items() if name not in ("file", "classes"))
