@@ -1,6 +1,6 @@
 """Measures speed: python experiments/benchmark.py --suite=cpu --json=results/benchmarks/cpu.json.
 
-    cpu      images per second of nine models, for the forward pass and the train step, in float32
+    cpu      images per second of ten models, for the forward pass and the train step, in float32
     gpu      the same for five models in bfloat16 at batch size 256
     compile  seconds from the start of train.py to its first step, with and without the compilation cache; import times
     data     reading photos, augmentation, memory

@@ -215,7 +215,7 @@ def _cifar(spec: Row) -> list[Row]:
     from jaxcnn.train.steps import jit_steps
 
     case = {"image_size": 32, "padded": 32, "channels": 3, "classes": 10, "batch_size": 128, "arguments": {}}
-    prepared = benchmark_jaxcnn.prepare(case | {"model": spec["model"], "dtype": "float32"}, 5000)
+    prepared = benchmark_jaxcnn.prepare(case | {"task": "classification", "model": spec["model"], "dtype": "float32"}, 5000)
     size = case["batch_size"]
     batches = prepared.reader(prepared.dataset.train)(prepared.order(), 0, size, [1] * 1_000_000)
     batch, state = next(batches), prepared.initial_state()

@@ -37,10 +37,13 @@ def prepare(spec: Row, examples: int) -> experiment.Experiment:
     generator = np.random.default_rng(0)
     arrays = {"class_names": np.arange(spec["classes"]).astype(str)}
     arrays["train_images"] = generator.integers(0, 256, (examples, *shape), np.uint8)
-    arrays["train_labels"] = generator.integers(0, spec["classes"], examples)
-    for what in ("images", "labels"):
-        arrays[f"test_{what}"] = arrays[f"train_{what}"][:2]
+    if spec["task"] == "segmentation":
+        arrays["train_map"] = generator.integers(0, spec["classes"], (examples, *shape[:2]), np.uint8)
+    else:
+        arrays["train_labels"] = generator.integers(0, spec["classes"], examples)
+    arrays |= {name.replace("train", "test"): values[:2] for name, values in arrays.items() if name.startswith("train_")}
     config = default_config()
+    config.task.name = spec["task"]
     config.model.name, config.model.dtype = spec["model"], spec["dtype"]
     config.model.arguments.update(spec["arguments"])
     config.batch_size, config.devices = spec["batch_size"], 1

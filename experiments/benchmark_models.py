@@ -29,6 +29,7 @@ class Case(NamedTuple):
     channels: int = 3
     padded: int = 0
     """size of the network's input after zero padding; 0 = image_size"""
+    task: str = "classification"
 
 
 CASES = {
@@ -42,6 +43,7 @@ CASES = {
         "convnext_tiny": Case(224, 8),
         "densenet121": Case(224, 8),
         "vgg16": Case(224, 4),
+        "fcn_resnet50": Case(224, 4, classes=21, task="segmentation"),
     },
     "gpu": {
         name: Case(224, 256) for name in ("resnet50", "resnet18", "efficientnet_b0", "convnext_tiny", "mobilenet_v2")
@@ -85,10 +87,12 @@ def run(models: Sequence[str], settings: BenchmarkSettings, say: Callable[[str],
 
 
 def _spec(model: str, mode: str, dtype: str, settings: BenchmarkSettings) -> Row:
-    from jaxcnn.models.registry import image_size
+    from jaxcnn.models.registry import find
 
-    default = Case(image_size(model), {"cpu": 16, "gpu": 256}[settings.suite])
-    case = CASES[settings.suite].get(model, default)
+    found, classes = find(model), {"classification": 1000, "segmentation": 21}
+    batch_size = {"cpu": 16, "gpu": 256}[settings.suite]
+    default = Case(found.image_size, batch_size, classes=classes[found.task], task=found.task)
+    case = CASES[settings.suite].get(model.removeprefix("torchvision/"), default)
     spec = case._asdict() | {"model": model, "mode": mode, "dtype": dtype, "freeze": settings.freeze}
     return spec | {"batch_size": settings.batch_size or case.batch_size, "padded": case.padded or case.image_size}
 

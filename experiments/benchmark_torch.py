@@ -1,7 +1,7 @@
 """The program that runs PyTorch in the suites "cpu" and "gpu" of benchmark.py. It needs no JAX.
 
 The networks are those of torchvision or timm, or else of benchmark_torch_models.py. It uses channels_last, SGD with momentum,
-cross entropy, and autocast for bfloat16, in eager mode or with torch.compile of the model.
+cross entropy (of each pixel in segmentation), and autocast for bfloat16, in eager mode or with torch.compile of the model.
 """
 
 import contextlib
@@ -28,7 +28,9 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     shape = (spec["batch_size"], spec["channels"], spec["image_size"], spec["image_size"])
     images = torch.rand(shape).to(device, memory_format=torch.channels_last)
-    labels = torch.randint(0, spec["classes"], shape[:1]).to(device)
+    per_pixel = spec["task"] == "segmentation"
+    labels = torch.randint(0, spec["classes"], shape[:1] + shape[2:] if per_pixel else shape[:1]).to(device)
+    void = 255 if per_pixel else -100  # the value of labels that do not count; there are none, as in jaxcnn's batch
     network: Any = torch.compile(model) if spec["contender"] == "torch_compile" else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     half = spec["dtype"] == "bfloat16"
@@ -36,7 +38,7 @@ def _contend(spec: Row) -> tuple[Row, Callable[[int], Any]]:
 
     def train_step() -> None:
         with mixed():
-            loss = torch.nn.functional.cross_entropy(network(images), labels)
+            loss = torch.nn.functional.cross_entropy(network(images), labels, ignore_index=void)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

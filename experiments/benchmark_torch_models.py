@@ -30,7 +30,11 @@ def create(name: str, classes: int, arguments: dict[str, Any]) -> nn.Module:
         import timm
 
         return timm.create_model(name.removeprefix("timm/"), num_classes=classes)
-    model = torchvision.get_model(name.removeprefix("torchvision/"), weights=None, num_classes=classes)
+    name = name.removeprefix("torchvision/")
+    if name in torchvision.list_models(torchvision.segmentation):
+        network = torchvision.get_model(name, weights=None, weights_backbone=None, num_classes=classes, **arguments)
+        return Segmentation(network)
+    model = torchvision.get_model(name, weights=None, num_classes=classes)
     if arguments.get("stem") == "small":
         model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     return model
@@ -51,6 +55,18 @@ def _torchvision() -> Any:
 
 
 _DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # its operations exist as long as this object
+
+
+class Segmentation(nn.Module):
+    """A segmentation network of torchvision, without the dictionary around its logits."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, classes, H, W)."""
+        return self.network(x)["out"]
 
 
 class Subsampling(nn.Module):

@@ -8,9 +8,13 @@ import pytest
 from common.child_processes import ROOT, experiment, finish
 
 sys.path.insert(0, str(ROOT / "experiments"))
+import benchmark_compile
+import benchmark_jaxcnn
 import benchmark_models
 import benchmark_tables
 from benchmark_process import Worker, WorkerFailed
+
+from jaxcnn.tasks.segmentation import Segmentation
 
 COUNTS = """
 import json, sys, time
@@ -85,6 +89,35 @@ def test_cpu_suite_measures_a_models_forward_pass_and_train_step(tmp_path):
     assert rows[1]["flops"] == 3 * rows[0]["flops"]
     assert rows[0]["flops"] > 2 * 60_000  # every weight is used at least once
     assert out.count("| lenet5, 4 × 28 |") == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "image_size", "batch_size"), [("fcn_resnet50", 224, 4), ("torchvision/fcn_resnet50", 224, 4), ("segnet", 360, 16)]
+)
+def test_segmentation_networks_are_measured_with_21_classes_at_the_size_of_their_case(model, image_size, batch_size):
+    spec = _spec(model)
+    assert (spec["task"], spec["classes"]) == ("segmentation", 21)
+    assert (spec["image_size"], spec["padded"], spec["batch_size"]) == (image_size, image_size, batch_size)
+
+
+def test_segmentation_networks_are_trained_on_class_maps():
+    prepared = benchmark_jaxcnn.prepare(_spec("segnet") | {"image_size": 32, "padded": 32, "batch_size": 2}, 2)
+    assert isinstance(prepared.task, Segmentation)
+    batch = benchmark_jaxcnn.first_batches(prepared, 1)
+    assert batch["map"].shape == (1, 2, 32, 32)
+    assert "label" not in batch
+    assert set(batch["map"].ravel().tolist()) == set(range(21))
+
+
+def _spec(model):
+    settings = benchmark_models.BenchmarkSettings("cpu", ["train"], ["float32"], 0, [], 1, 0.0, 1, None, [], 1.0)
+    return benchmark_models._spec(model, "train", "float32", settings)
+
+
+def test_default_models_of_the_compile_suite_are_classifiers():
+    assert "resnet50" in benchmark_compile.MODELS
+    assert "fcn_resnet50" in benchmark_models.CASES["cpu"]  # its start is not measured: the suite trains on labels
+    assert "fcn_resnet50" not in benchmark_compile.MODELS
 
 
 @pytest.mark.slow
