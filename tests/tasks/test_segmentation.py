@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common.small_runs import small_config
+from common.map_scenes import COUNTS, example, write
+from common.small_runs import quiet, small_config
 from common.toy_tasks import write_scenes
 from scipy import special
 
+from jaxcnn import train
 from jaxcnn.config import validate
 from jaxcnn.data import make_augmentation
 from jaxcnn.data.fields import VOID
@@ -214,3 +216,60 @@ def test_data_set_with_only_void_is_refused(tmp_path):
     np.savez(tmp_path / "void.npz", images=images, map=maps, class_names=["ground", "thing"])
     with pytest.raises(UserError, match=r"^arrays: all pixels of the training set are void$"):
         prepare(config_of(tmp_path / "void.npz"))
+
+
+# ── Folders of images and maps ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def folder_config(root, **changes):
+    settings = {
+        "task.name": "segmentation", "model.name": "unet", "model.arguments": {"width": 2, "depth": 1, "padding": "same"},
+        "data.name": "maps", "data.root": str(root), "data.fit": "pad", "data.image_size": (32, 48), "data.validation": 0.1,
+        "total": "4steps", "schedule.warmup": "0steps", "batch_size": 8, "evaluate.batch_size": 2,
+    }  # fmt: skip
+    return small_config(**settings | changes)
+
+
+@pytest.mark.slow
+def test_images_of_different_sizes_are_trained_on_counted_and_drawn(tmp_path):
+    """The test set's counts are those of all pixels that have a class, in the maps as the network's input shows them."""
+    root = write(tmp_path / "scenes")
+    config = folder_config(root, **{"data.random_crop": ((0.5, 1.0), (0.8, 1.25)), "data.augment": ("horizontal_flip",)})
+    summary = train.run(config, tmp_path / "run", console=quiet()[0])
+    assert summary["test_examples"] == COUNTS["test"]
+    trained = train.load_trained(tmp_path / "run")
+    assert trained.class_names == ("sky", "road", "car")
+    assert trained.task.class_colors == ((0, 0, 255), (128, 128, 128), (255, 0, 0))
+    metrics = train.evaluate(trained)
+    for other in (write(tmp_path / "moved"), write(tmp_path / "new", counts={"train": 1, "test": COUNTS["test"]})):
+        np.testing.assert_equal(train.evaluate(trained, data_root=str(other)), metrics)
+    image, values = example("test", 1)
+    cv2.imwrite(str(tmp_path / "photo.png"), image[..., ::-1])
+    (prediction,) = train.predict_each(trained, [tmp_path / "photo.png"])
+    drawn = trained.task.draw(prediction.outputs, prediction.photo)
+    assert drawn["map"].size == values.shape[::-1]
+    np.testing.assert_array_equal(np.unique(drawn["map"]), np.unique(prediction.photo.map_to_photo(prediction.outputs)))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "rgb(128,128,128)" in page
+
+
+def test_data_that_cannot_be_used_for_segmentation(tmp_path):
+    root = write(tmp_path)
+    wrong = {
+        "data.fit: crop would evaluate only the centers of images; set it to pad or stretch": {"data.fit": "crop"},
+        "task.name: segmentation needs the field 'map', but digits has label": {
+            "data.name": "digits",
+            "data.root": "",
+            "data.fit": "crop",
+        },
+    }
+    for expected, changes in wrong.items():
+        with pytest.raises(UserError, match=expected):
+            prepare(validate(folder_config(root, **changes)))
+    for text, expected in (
+        ("name,value\nsky,200\nroad,201\nvoid,0\nvoid,1\nvoid,2\nvoid,3\n", "maps: all pixels of the training set are void"),
+        ("name,value\nsky,0\nsky,1\nsky,2\nsky,3\nroad,9\n", 'all pixels of the training set are "sky" or void; if the maps'),
+    ):
+        (root / "classes.csv").write_text(text)
+        with pytest.raises(UserError, match=expected):
+            prepare(validate(folder_config(root)))
