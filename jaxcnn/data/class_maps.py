@@ -16,6 +16,7 @@ from jaxcnn.data.class_names import clean
 from jaxcnn.data.decode import View, read_bytes, rounded
 from jaxcnn.data.fields import VOID
 from jaxcnn.data.files import existing
+from jaxcnn.data.image_header import read_header
 from jaxcnn.errors import UserError, did_you_mean
 from jaxcnn.files import shipped
 
@@ -214,7 +215,20 @@ def _samples(encoded: bytes, name: str, by_color: bool) -> np.ndarray:
         mode, samples = mode[:-1], samples[..., :-1].squeeze()
     if mode not in ("1", "L", "P", "RGB", "I", "I;16", "I;16B"):
         raise UserError(f"{name}: expected a map with gray values, a palette, or opaque colors; its pixels are {mode}")
-    return samples.astype(np.uint8) if mode == "1" else samples
+    if mode == "1":
+        return samples.astype(np.uint8)
+    return samples if mode == "P" else samples // _scale(encoded, name, kind)
+
+
+def _scale(encoded: bytes, name: str, kind: str | None) -> int:
+    """Returns the factor by which Pillow multiplied the samples of a map. Raises UserError if it changed them otherwise."""
+    if kind == "PNG":
+        bits, color_type = encoded[24], encoded[25]  # PNG, section 11.2.1
+        return 255 // (2**bits - 1) if color_type == 0 and bits < 8 else 1
+    header = read_header(encoded, name)
+    if header.inverted or header.maximum not in (255, 65535):
+        raise UserError(f"{name}: a map needs samples of 8 or 16 bits with 0 as black, unlike this {kind}; save it as PNG")
+    return 1
 
 
 def class_file_of(stated: str, needed_by: str, root: Path | None = None) -> MapClasses:

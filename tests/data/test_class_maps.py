@@ -1,6 +1,8 @@
 """Class files, and the decoding of class maps from files."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -34,6 +36,18 @@ def encoded(values, kind="png", mode=None, palette=None):
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
+
+
+def gray_png(values, bits):
+    """Encodes values (H, W) with 1, 2 or 4 bits per pixel, as Pillow cannot."""
+    height, width = values.shape
+    rows = np.unpackbits(values[..., None], axis=-1)[..., -bits:].reshape(height, -1)
+    rows = np.pad(np.packbits(rows, axis=-1), ((0, 0), (1, 0)))  # filter 0
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows.tobytes()))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in [*chunks, (b"IEND", b"")]
+    )
 
 
 def message(function, *arguments):
@@ -120,6 +134,19 @@ def test_gray_maps_of_other_depths(class_file):
     np.testing.assert_array_equal(classes.decode(encoded(deep), "map"), [[0, 2], [1, 0]])
     bits = np.array([[True, False], [False, True]])
     np.testing.assert_array_equal(classes.decode(encoded(bits), "map"), bits.astype(np.uint8))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_gray_maps_of_fewer_bits_contain_the_stored_values(bits):
+    """Decoders expand such samples to the range 0 to 255; the class 3 of two bits would become 255, void."""
+    values = np.arange(2**bits, dtype=np.uint8).reshape(2, -1)
+    names = [f"class {k}" for k in range(max(2, 2**bits))]
+    np.testing.assert_array_equal(numbered_classes("names", names).decode(gray_png(values, bits), "map"), values)
+
+
+def test_formats_that_state_another_maximum_are_refused():
+    pgm = b"P5\n4 2\n20\n" + bytes(range(8))
+    assert "a map needs samples of 8 or 16 bits" in message(numbered_classes("names", ["a", "b"]).decode, pgm, "a.pgm")
 
 
 def test_palette_maps_contain_indices_without_colors_and_colors_with_them(class_file):
