@@ -19,6 +19,7 @@ from jaxcnn.settings import NotNegative, Positive
 from jaxcnn.tasks import segmentation_sections
 from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, make_segmentation_loss, median_frequency_weights
 from jaxcnn.tasks.segmentation_metrics import confusion_counts, segmentation_metrics
+from jaxcnn.tasks.starting_weights import starting_variables
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network
 
 SMALL_MAP = 96  # longest side of the maps that are kept for the report page
@@ -82,6 +83,14 @@ class Segmentation(Task):
     def init(self, key: jax.Array) -> Variables:
         """Returns the initial variables of the network."""
         return init_network(self.model, self.preprocessing.input_shape, key)
+
+    def pretrained(self, setup: Setup, say: Callable[[str], None], *, new_head: bool = True) -> Variables:
+        """Returns the weights in model.pretrained: of the network, with a new head for other classes, or of its encoder.
+
+        Raises:
+          UserError: the weights do not fit, or they have other classes or only the encoder and `new_head` is False.
+        """
+        return starting_variables(setup, "segmentation", say, new_head=new_head)
 
     # In the jitted training step
 
