@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 
 Shape = tuple[int, int, int]
@@ -30,12 +31,15 @@ def with_fresh(
     def init(key: jax.Array) -> dict[Path, jax.Array]:
         return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))
 
-    shapes = jax.eval_shape(init, jax.random.key(0))
+    shapes = jax.eval_shape(init, random_key(seed))
     missing = [path for path, variable in shapes.items() if path not in loaded or np.shape(loaded[path]) != variable.shape]
-    fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(seed)) if missing else []
-    complete = {path: loaded[path] for path in shapes if path in loaded} | dict(
-        zip(missing, map(np.asarray, fresh), strict=True)
-    )
+
+    def init_missing(key: jax.Array) -> dict[Path, jax.Array]:
+        initial = init(key)
+        return {path: initial[path] for path in missing}  # nothing else is computed
+
+    fresh = jax.device_get(jax.jit(init_missing)(random_key(seed))) if missing else {}
+    complete = {path: loaded[path] for path in shapes if path in loaded} | fresh
     return flax.traverse_util.unflatten_dict(complete), ["/".join(path[1:]) for path in missing]
 
 
