@@ -42,29 +42,28 @@ def fit(
     head that the model has and the source lacks is newly initialized; one that only the source has is removed.
     """
     variables, changes = _with_channels(origin, variables, input_shape[2])
-    has_auxiliary, wants_auxiliary = has_auxiliary_head(variables), arguments.get("aux_loss", False)
+    has_auxiliary, needs_auxiliary = has_auxiliary_head(variables), arguments.get("aux_loss", False)
     if origin.arguments is not None:  # models that only this package has may have parameters that depend on the image size
-        flat, own = flax.traverse_util.flatten_dict(variables), {"aux_loss": True} if has_auxiliary else {}
-        others = {name: value for name, value in arguments.items() if name != "aux_loss"}
-        weights.check_shapes(origin.name, flat, input_shape, **others | own | {"num_classes": source_outputs})
-    order = head_order(origin, source_outputs, outputs, class_names)
-    if order == list(range(outputs)) and has_auxiliary == wants_auxiliary:
-        return variables, changes
-    if has_auxiliary and not wants_auxiliary:
-        changes.append("its auxiliary head is left out")
-    if wants_auxiliary and not has_auxiliary:
-        changes.append("it has no auxiliary head, which is newly initialized")
+        own = {"num_classes": source_outputs} | (
+            {"aux_loss": has_auxiliary} if "aux_loss" in arguments or has_auxiliary else {}
+        )
+        weights.check_shapes(origin.name, flax.traverse_util.flatten_dict(variables), input_shape, **arguments | own)
+    order, same = head_order(origin, source_outputs, outputs, class_names), list(range(outputs))
     difference = f"{outputs} classes instead of {source_outputs}"
-    if source_outputs == outputs:
+    if order != same and source_outputs == outputs:
         axes = weights.class_axes(origin.name, input_shape, **arguments)
         if order is None:
             difference = class_difference(origin.named(outputs), class_names)
             variables = weights.without_classes(variables, axes)
-        elif order != list(range(outputs)):
+        else:
             changes.append("its head is reordered to the class order of the data set")
             variables = weights.reordered(variables, axes, order)
-    if order is not None and has_auxiliary == wants_auxiliary:
+    if order is not None and has_auxiliary == needs_auxiliary:
         return variables, changes
+    if has_auxiliary and not needs_auxiliary:
+        changes.append("its auxiliary head is left out")
+    if needs_auxiliary and not has_auxiliary:
+        changes.append("it has no auxiliary head, which is newly initialized")
     arguments |= {"num_classes": outputs}
     variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, seed=seed, **arguments)
     heads = [name for name in fresh if has_auxiliary or not name.startswith("aux_")]
@@ -97,8 +96,8 @@ def as_encoder(
             f"{origin.source}: weights of {origin.name}{given} do not fit the encoder of {name}, which has other shapes: "
             f"{_listed(different)}"
         )
-    taken, given_paths = (flax.traverse_util.flatten_dict(tree).keys() for tree in (complete, inside))
-    left_out = _listed(["/".join(path[2:]) for path in given_paths if path not in taken])
+    used, available = (flax.traverse_util.flatten_dict(tree) for tree in (complete, inside))
+    left_out = _listed(["/".join(path[2:]) for path in available if path not in used])
     changes.append(f"its weights are used for the encoder of {name}{f', without {left_out}' if left_out else ''}")
     return complete, [*changes, "the other layers are newly initialized"]
 

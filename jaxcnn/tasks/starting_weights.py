@@ -70,7 +70,7 @@ def _encoder(setup: Setup, origin: Pretrained, kind: TaskKind, *, new_head: bool
     if not new_head:
         raise UserError(
             f"model.pretrained: {config.pretrained} has weights of {origin.name}, the encoder of {config.name}; expected those "
-            f"of the entire network"
+            "of the entire network"
         )
     try:
         variables, _ = origin.variables(**(origin.arguments or {}))

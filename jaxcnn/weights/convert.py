@@ -116,10 +116,9 @@ def has_layer(name: str, state_dict: Mapping[str, np.ndarray], layer: str = "", 
 
     It may have the names of the library whose variant the model is, or ours. Neither shapes nor other layers are compared.
     """
-    try:
-        table, _ = _table(name)
-    except UserError:  # no names of another library are known
+    if (found := _known_table(name)) is None:
         return False
+    table, _ = found
     ours, theirs = (layer, _match(layer, table)[0]) if layer else table[0][:2]
     prefixes = tuple(path + separator for path in (f"params/{ours}", theirs) for separator in "/.")
     return any(_current_name(key, state_dict).startswith(prefixes) for key in state_dict)
@@ -202,10 +201,16 @@ def _expected(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.
 
 def _table(name: str) -> tuple[Table, str]:
     """Returns the table of names for the model's layers and the library that the names are from."""
+    if (found := _known_table(name)) is None:
+        raise UserError(f"{name}: no weights of another library are known for this model")
+    return found
+
+
+def _known_table(name: str) -> tuple[Table, str] | None:
     module, fields, library, *_ = find(name)
     library = FORMS.get((module, library), library)
     if (module, library) not in TABLES:
-        raise UserError(f"{name}: no weights of another library are known for this model")
+        return None
     table = TABLES[module, library]
     return table({"name": name, **fields}) if callable(table) else table, library
 

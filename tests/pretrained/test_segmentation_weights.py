@@ -104,6 +104,7 @@ def test_logits_are_those_of_the_source(scenes, saved):
     source = create_model("unet", num_classes=2, **UNET)
     expected = source.apply(variables, images, train=False)
     np.testing.assert_array_equal(prepared.task.model.apply(found, images, train=False), expected)
+    assert_equal(train.load_weights(prepared.config).variables, variables)
 
 
 def test_head_is_kept_reordered_or_newly_initialized(scenes, saved):
@@ -132,9 +133,7 @@ def test_network_with_an_encoder_starts_from_its_own_weights_too(scenes, saved):
     _, found, lines = start(scenes, path)
     assert_equal(found, variables)
     assert "encoder" not in lines[0].removeprefix(f"starts from {path}")
-    with pytest.raises(
-        UserError, match=r"weights do not fit encoder_unet, encoder=resnet20, widths=\(8, 8\), .* arrays differ"
-    ):
+    with pytest.raises(UserError, match=r"do not fit encoder_unet, encoder=resnet20, widths=\(8, 8\), .* arrays differ"):
         start(scenes, path, arguments=OF_RESNET20 | {"widths": (8, 8)})
 
 
@@ -262,6 +261,7 @@ def test_weights_that_fit_neither_the_network_nor_its_encoder_are_refused_in_one
             "{}: weights of neither encoder_unet nor its encoder resnet20; its first tensor is patch",
         ),
         (tmp_path / "absent.npz", OF_RESNET20, "{}: no such file"),
+        (path, {"encoder": "resnet2O"}, 'no model "resnet2O" (did you mean "resnet'),
     ):
         with pytest.raises(UserError, match=re.escape(message.format(source))) as error:
             start(scenes, source, arguments=options)
