@@ -44,10 +44,10 @@ def fit(
     variables, changes = _with_channels(origin, variables, input_shape[2])
     has_auxiliary, needs_auxiliary = has_auxiliary_head(variables), arguments.get("aux_loss", False)
     if origin.arguments is not None:  # models that only this package has may have parameters that depend on the image size
-        own = {"num_classes": source_outputs} | (
-            {"aux_loss": has_auxiliary} if "aux_loss" in arguments or has_auxiliary else {}
-        )
-        weights.check_shapes(origin.name, flax.traverse_util.flatten_dict(variables), input_shape, **arguments | own)
+        of_source = arguments | {"num_classes": source_outputs}
+        if has_auxiliary != needs_auxiliary:
+            of_source["aux_loss"] = has_auxiliary
+        weights.check_shapes(origin.name, flax.traverse_util.flatten_dict(variables), input_shape, **of_source)
     order, same = head_order(origin, source_outputs, outputs, class_names), list(range(outputs))
     difference = f"{outputs} classes instead of {source_outputs}"
     if order != same and source_outputs == outputs:
@@ -60,14 +60,14 @@ def fit(
             variables = weights.reordered(variables, axes, order)
     if order is not None and has_auxiliary == needs_auxiliary:
         return variables, changes
+    arguments |= {"num_classes": outputs}
+    variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, seed=seed, **arguments)
     if has_auxiliary and not needs_auxiliary:
         changes.append("its auxiliary head is left out")
     if needs_auxiliary and not has_auxiliary:
         changes.append("it has no auxiliary head, which is newly initialized")
-    arguments |= {"num_classes": outputs}
-    variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, seed=seed, **arguments)
-    heads = [name for name in fresh if has_auxiliary or not name.startswith("aux_")]
-    return variables, [*changes, f"newly initialized for {difference}: {', '.join(heads)}"] if heads else changes
+        fresh = [name for name in fresh if not name.startswith("aux_")]
+    return variables, [*changes, f"newly initialized for {difference}: {', '.join(fresh)}"] if fresh else changes
 
 
 def as_encoder(
