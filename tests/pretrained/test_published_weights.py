@@ -63,10 +63,11 @@ def test_encoder_with_weights_of_imagenet_has_the_classifiers_features_of_a_phot
         "data.name": "arrays", "data.root": str(tmp_path / "scenes.npz"), "data.image_size": 0, "data.augment": (),
     })  # fmt: skip
     config.model.arguments.update({"encoder": "mobilenet_v1_075"})
-    trained = prepare(validate(config))
-    variables = trained.task.pretrained(trained.setup, lambda line: None)
+    experiment = prepare(validate(config))
+    variables = experiment.task.pretrained(experiment.setup, lambda line: None)
     encoder = {collection: tree["backbone"] for collection, tree in variables.items()}
-    images = np.asarray(trained.preprocessing(classifier.preprocessing.read(DATA / "photos" / "dog.jpg")[None]))
+    assert (experiment.preprocessing.mean, experiment.preprocessing.std) == ((0.5,) * 3, (0.5,) * 3)
+    images = np.asarray(classifier.preprocessing(classifier.preprocessing.read(DATA / "photos" / "dog.jpg")[None]))
     *_, last = create_model("mobilenet_v1_075", features_only=True).apply(encoder, images, train=False)
     kernel, bias = (np.asarray(classifier.variables["params"]["head"][leaf]).squeeze() for leaf in ("kernel", "bias"))
     logits = np.asarray(last).mean((1, 2)) @ kernel + bias

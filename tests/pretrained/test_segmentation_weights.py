@@ -128,6 +128,7 @@ def test_head_is_kept_reordered_or_newly_initialized(scenes, saved):
         train.load_weights(config_of(scenes, path, "unet", UNET))
 
 
+@pytest.mark.slow
 def test_network_with_an_encoder_starts_from_its_own_weights_too(scenes, saved):
     path, variables = saved(NAMES, "encoder_unet", OF_RESNET20)
     _, found, lines = start(scenes, path)
@@ -184,6 +185,7 @@ def test_source_decides_whether_a_loaded_network_has_an_auxiliary_head(tmp_path,
 # ── Weights of the encoder ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_maps_of_the_encoder_are_the_features_of_the_classifier(scenes, resnet20):
     path, classifier = resnet20
     prepared, found, lines = start(scenes, path)
@@ -210,6 +212,7 @@ def test_maps_of_the_encoder_are_the_features_of_the_classifier(scenes, resnet20
     assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, shapes)
 
 
+@pytest.mark.slow
 def test_decoder_follows_the_seed_and_statistics_of_the_config_have_priority(scenes, resnet20):
     changes = {"data.mean": (0.1, 0.2, 0.3), "data.std": (1.0, 1.0, 1.0)}
     found = [start(scenes, resnet20[0], seed=seed, **changes) for seed in (0, 1)]
@@ -272,6 +275,7 @@ def test_weights_that_fit_neither_the_network_nor_its_encoder_are_refused_in_one
         train.load_weights(config_of(scenes, path))
 
 
+@pytest.mark.slow
 def test_classifier_with_another_first_convolution_is_refused(scenes, tmp_path):
     variables = random_variables("resnet18", 2, stem="small")
     save_pretrained(path := tmp_path / "a.npz", "resnet18", variables, SCENE, NAMES, task="multiclass", stem="small")
@@ -285,7 +289,11 @@ def test_classifier_with_another_first_convolution_is_refused(scenes, tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "name", "arguments"),
-    [("weights.npz", "unet", UNET), ("weights.safetensors", "unet", UNET), ("folder", "encoder_unet", OF_RESNET20)],
+    [
+        ("weights.npz", "unet", UNET),
+        ("weights.safetensors", "unet", UNET),
+        pytest.param("folder", "encoder_unet", OF_RESNET20, marks=pytest.mark.slow),
+    ],
 )
 def test_saved_network_is_loaded_unchanged(tmp_path, form, name, arguments):
     variables = random_variables(name, 2, **arguments)
