@@ -39,6 +39,12 @@ class Photo:
         photo_map[np.ix_(inside_rows, inside_columns)] = values[np.ix_(rows, columns)]
         return photo_map
 
+    def inside(self, height: int, width: int) -> np.ndarray:
+        """Returns whether each pixel of a network's input of this size is inside the photo, (height, width) bool."""
+        centers = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
+        points = self.to_photo(centers * (np.array(self.resized.size[::-1]) / (width, height)))
+        return np.all((points >= 0) & (points < self.size[::-1]), axis=-1)
+
     def _cells(self, axis: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the photo's rows (axis 0) or columns that `image` shows, and the index of each among the input's `cells`."""
         start, length, size = _side(self.window, axis)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from unicodedata import normalize
 
 import flax.traverse_util
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from jaxcnn.pretrained.load import Pretrained
 
 
+TaskKind = Literal[LabelKind, "segmentation"]
+"""What a network predicts: the label of an image, of one of three kinds, or the class of each pixel."""
+
+
 def fit(
     origin: "Pretrained",
     variables: dict[str, Any],
@@ -27,38 +31,97 @@ def fit(
     outputs: int,
     input_shape: tuple[int, int, int],
     class_names: Sequence[str] = (),
+    *,
+    seed: int = 0,
     **arguments: Any,
 ) -> tuple[dict[str, Any], list[str]]:
     """Adapts the variables of a model with `source_outputs` outputs to `outputs` outputs and images of `input_shape`.
 
     Returns the adapted variables and a description of each change. If both the source's class names and `class_names` are
-    known, the head is reordered for the same classes in another order, and newly initialized for other classes.
+    known, the head is reordered for the same classes in another order, and newly initialized for other classes. An auxiliary
+    head that the model has and the source lacks is newly initialized; one that only the source has is removed.
     """
-    changes, source_channels, channels = [], stem_channels(origin, variables), input_shape[2]
-    if source_channels != channels:
-        if "stem_conv" not in variables["params"]:
-            raise UserError(
-                f"{origin.source}: {origin.name} has no stem_conv to adapt from {source_channels} channels to {channels}"
-            )
-        variables = weights.adapt_stem(variables, channels)
-        changes.append(f"stem_conv/kernel adapted from {source_channels} channels to {channels}")
+    variables, changes = _with_channels(origin, variables, input_shape[2])
+    has_auxiliary, needs_auxiliary = has_auxiliary_head(variables), arguments.get("aux_loss", False)
     if origin.arguments is not None:  # models that only this package has may have parameters that depend on the image size
-        flat = flax.traverse_util.flatten_dict(variables)
-        weights.check_shapes(origin.name, flat, input_shape, **arguments | {"num_classes": source_outputs})
-    order = head_order(origin, source_outputs, outputs, class_names)
-    if order == list(range(outputs)):
-        return variables, changes
+        of_source = arguments | {"num_classes": source_outputs}
+        if has_auxiliary != needs_auxiliary:
+            of_source["aux_loss"] = has_auxiliary
+        weights.check_shapes(origin.name, flax.traverse_util.flatten_dict(variables), input_shape, **of_source)
+    order, same = head_order(origin, source_outputs, outputs, class_names), list(range(outputs))
     difference = f"{outputs} classes instead of {source_outputs}"
-    if source_outputs == outputs:
-        difference = class_difference(origin.named(outputs), class_names)
+    if order != same and source_outputs == outputs:
         axes = weights.class_axes(origin.name, input_shape, **arguments)
-        if order:
+        if order is None:
+            difference = class_difference(origin.named(outputs), class_names)
+            variables = weights.without_classes(variables, axes)
+        else:
             changes.append("its head is reordered to the class order of the data set")
-            return weights.reordered(variables, axes, order), changes
-        variables = weights.without_classes(variables, axes)
+            variables = weights.reordered(variables, axes, order)
+    if order is not None and has_auxiliary == needs_auxiliary:
+        return variables, changes
     arguments |= {"num_classes": outputs}
-    variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, **arguments)
+    variables, fresh = weights.with_fresh(origin.name, variables, input_shape=input_shape, seed=seed, **arguments)
+    if has_auxiliary and not needs_auxiliary:
+        changes.append("its auxiliary head is left out")
+    if needs_auxiliary and not has_auxiliary:
+        changes.append("it has no auxiliary head, which is newly initialized")
+        fresh = [name for name in fresh if not name.startswith("aux_")]
     return variables, [*changes, f"newly initialized for {difference}: {', '.join(fresh)}"] if fresh else changes
+
+
+def as_encoder(
+    origin: "Pretrained",
+    variables: dict[str, Any],
+    name: str,
+    outputs: int,
+    input_shape: tuple[int, int, int],
+    *,
+    seed: int = 0,
+    **arguments: Any,
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the variables of create_model(name, num_classes=outputs, **arguments) whose encoder is this classifier.
+
+    The classifier's head is left out, and the layers of the model other than its encoder are newly initialized. Also returns a
+    description of each change. Raises UserError if the classifier differs from the encoder.
+    """
+    variables, changes = _with_channels(origin, variables, input_shape[2])
+    inside = {collection: {"backbone": tree} for collection, tree in variables.items()}
+    arguments |= {"num_classes": outputs}
+    complete, fresh = weights.with_fresh(name, inside, input_shape=input_shape, seed=seed, **arguments)
+    different = [path.removeprefix("backbone/") for path in fresh if path.startswith("backbone/")]
+    if different or "backbone" not in complete["params"]:
+        given = "".join(f", {argument}={value}" for argument, value in (origin.arguments or {}).items() if argument != "dtype")
+        raise UserError(
+            f"{origin.source}: weights of {origin.name}{given} do not fit the encoder of {name}, which has other shapes: "
+            f"{_listed(different)}"
+        )
+    used, available = (flax.traverse_util.flatten_dict(tree) for tree in (complete, inside))
+    left_out = _listed(["/".join(path[2:]) for path in available if path not in used])
+    changes.append(f"its weights are used for the encoder of {name}{f', without {left_out}' if left_out else ''}")
+    return complete, [*changes, "the other layers are newly initialized"]
+
+
+def _with_channels(origin: "Pretrained", variables: dict[str, Any], channels: int) -> tuple[dict[str, Any], list[str]]:
+    """Adapts the first convolution to `channels` channels. Returns the variables and a description of the change, if any."""
+    source_channels = stem_channels(origin, variables)
+    if source_channels == channels:
+        return variables, []
+    if "stem_conv" not in encoder_params(variables):
+        raise UserError(
+            f"{origin.source}: {origin.name} has no stem_conv to adapt from {source_channels} channels to {channels}"
+        )
+    return weights.adapt_stem(variables, channels), [f"stem_conv/kernel adapted from {source_channels} channels to {channels}"]
+
+
+def encoder_params(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the parameters of a segmentation network's encoder; those of the entire network if it has no separate one."""
+    return variables["params"].get("backbone", variables["params"])
+
+
+def has_auxiliary_head(variables: Mapping[str, Any]) -> bool:
+    """Returns whether these are variables of a segmentation network with an auxiliary head (`aux_loss`)."""
+    return "aux_logits" in variables["params"]
 
 
 def head_order(origin: "Pretrained", source_outputs: int, outputs: int, class_names: Sequence[str]) -> list[int] | None:
@@ -84,7 +147,7 @@ def class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
 
 
 def known_differences(
-    origin: "Pretrained", task: LabelKind, arguments: Mapping[str, Any], source_outputs: int, class_names: Sequence[str]
+    origin: "Pretrained", task: TaskKind, arguments: Mapping[str, Any], source_outputs: int, class_names: Sequence[str]
 ) -> list[str]:
     """Returns warnings for a user who keeps the head of these weights for this task and these arguments of the model."""
     lines = []
@@ -112,7 +175,7 @@ def stem_channels(origin: "Pretrained", variables: Mapping[str, Any]) -> int:
     """Returns the number of image channels that these weights are for."""
     if origin.arguments is not None:  # written by this package, which states it; the stem may be depthwise or have another name
         return origin.preprocessing.image_shape[2]
-    return variables["params"]["stem_conv"]["kernel"].shape[2]
+    return encoder_params(variables)["stem_conv"]["kernel"].shape[2]
 
 
 def for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
@@ -133,7 +196,7 @@ def stated_names(data_name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return () if data_name == "arrays" and names == tuple(map(str, range(len(names)))) else names
 
 
-def outputs_of(task: LabelKind | None, names: Sequence[str]) -> int:
+def outputs_of(task: TaskKind | None, names: Sequence[str]) -> int:
     """Returns the number of outputs of a head for these classes."""
     return 1 if task == "binary" else len(names)
 

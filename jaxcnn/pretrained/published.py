@@ -154,12 +154,22 @@ def checked(where: str, preprocessing: Preprocessing) -> Preprocessing:
     return preprocessing
 
 
-# ── ImageNet's classes ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Classes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_CLASSES = {
+    ("classification", 1000): ("ImageNet", "imagenet/class_names.txt"),
+    ("segmentation", 21): ("Pascal VOC", "pascal_voc/class_names.txt"),
+}
+"""The data set of most published networks with this task and number of outputs, and the file of its class names."""
 
 
-def imagenet_names() -> tuple[str, ...]:
-    """Returns the names of ImageNet's 1,000 classes in label order."""
-    return tuple(third_party_lines("imagenet/class_names.txt"))
+def classes(task: str, outputs: int) -> tuple[str, tuple[str, ...]]:
+    """Returns the data set of most published networks with this number of outputs and the names of its classes in label order.
+
+    `task` is "classification" or "segmentation". Returns ("", ()) for other numbers.
+    """
+    data_set, file = _CLASSES.get((task, outputs), ("", ""))
+    return data_set, tuple(third_party_lines(file)) if file else ()
 
 
 def is_imagenet(names: Sequence[str]) -> bool:
@@ -172,4 +182,4 @@ def is_imagenet(names: Sequence[str]) -> bool:
     if all(re.fullmatch(r"n\d{8}", name) for name in names):
         return list(names) == sorted(names) and (names[0], names[-1]) == ("n01440764", "n15075141")
     first = [name.split(",")[0].replace("_", " ").lower() for name in names]
-    return sum(map(str.__eq__, first, map(str.lower, imagenet_names()))) >= 900
+    return sum(map(str.__eq__, first, map(str.lower, classes("classification", 1000)[1]))) >= 900

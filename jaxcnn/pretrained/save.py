@@ -11,10 +11,10 @@ import numpy as np
 
 from jaxcnn import weights
 from jaxcnn.data import Preprocessing
-from jaxcnn.data.fields import LabelKind
 from jaxcnn.errors import UserError
+from jaxcnn.models.registry import find
 from jaxcnn.pretrained import published
-from jaxcnn.pretrained.adapt import outputs_of
+from jaxcnn.pretrained.adapt import TaskKind, outputs_of
 
 
 def save_pretrained(
@@ -24,7 +24,7 @@ def save_pretrained(
     preprocessing: Preprocessing,
     class_names: Sequence[str] = (),
     *,
-    task: LabelKind,
+    task: TaskKind,
     **arguments: Any,
 ) -> None:
     """Writes the weights of create_model(name, num_classes=…, **arguments), for load_pretrained and model.pretrained.
@@ -39,11 +39,14 @@ def save_pretrained(
     `path` is a .safetensors or .npz file, or else a folder for the Hugging Face hub (model.safetensors, and config.json in
     timm's format). The tensors have the names and layouts of the library whose variant the model is, or ours if no library has
     the model. Preprocessing, class names, task and arguments are stored with them. A binary task has two class names and one
-    output.
+    output. The task of a segmentation network is "segmentation".
 
     Raises:
-      UserError: the variables are not the model's, the number of outputs does not match the classes, or writing fails.
+      UserError: the variables are not the model's, the number of outputs does not match the classes, the task is not the
+        model's, or writing fails.
     """
+    if (predicts := find(name).task) != ("segmentation" if task == "segmentation" else "classification"):
+        raise UserError(f"{path}: {name} is a network for {predicts}, which does not fit task={task!r}")
     class_names = [str(class_name) for class_name in class_names]
     arguments |= {"dtype": jnp.dtype(arguments["dtype"]).name} if "dtype" in arguments else {}
     flat = {where: np.asarray(array) for where, array in flax.traverse_util.flatten_dict(variables).items()}
@@ -85,7 +88,7 @@ def _layers(name: str, flat: Mapping[tuple[str, ...], np.ndarray], axes: Mapping
             key = "/".join(path)
         return key.rpartition("." if "." in key else "/")[0]
 
-    stems = [theirs(path) for path in flat if path == ("params", "stem_conv", "kernel")]
+    stems = [theirs(path) for path in flat if path[-2:] == ("stem_conv", "kernel")]
     heads = [theirs(path) for path in axes if path in flat and path[-1] == "kernel"]
     found = {"first_conv": stems, "classifier": heads}
     return {key: names[0] if len(names) == 1 else names for key, names in found.items() if names}

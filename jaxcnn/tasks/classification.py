@@ -16,8 +16,8 @@ from jaxcnn.data.photo import Photo
 from jaxcnn.report.overlays import draw_caption
 from jaxcnn.tasks import classification_sections
 from jaxcnn.tasks.classification_metrics import accuracy, probabilities, top_k_accuracy
-from jaxcnn.tasks.classification_weights import starting_variables
 from jaxcnn.tasks.losses import LOSSES, Loss, correct, kind_of, make_loss, num_outputs, targets_of
+from jaxcnn.tasks.starting_weights import starting_variables
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network
 
 

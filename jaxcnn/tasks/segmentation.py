@@ -23,6 +23,7 @@ from jaxcnn.tasks import segmentation_sections
 from jaxcnn.tasks.segmentation_losses import SegmentationLoss, cross_entropy, make_segmentation_loss, median_frequency_weights
 from jaxcnn.tasks.segmentation_metrics import confusion_counts, segmentation_metrics
 from jaxcnn.tasks.sliding_windows import logits_in_windows
+from jaxcnn.tasks.starting_weights import starting_variables
 from jaxcnn.tasks.task import Keys, Metrics, Phase, Quantity, Setup, Task, Variables, init_network
 
 _SAMPLED = 512  # maps that are checked before training, if it does not need the pixel counts of all
@@ -106,6 +107,14 @@ class Segmentation(Task):
     def init(self, key: jax.Array) -> Variables:
         """Returns the initial variables of the network."""
         return init_network(self.model, self.preprocessing.input_shape, key)
+
+    def pretrained(self, setup: Setup, say: Callable[[str], None], *, new_head: bool = True) -> Variables:
+        """Returns the weights in model.pretrained: of the network, with a new head for other classes, or of its encoder.
+
+        Raises:
+          UserError: the weights do not fit, or they have other classes or only the encoder and `new_head` is False.
+        """
+        return starting_variables(setup, "segmentation", say, new_head=new_head)
 
     # In the jitted training step
 
@@ -204,7 +213,12 @@ class Segmentation(Task):
         return {f"share({name})": f"{share:.6g}" for name, share in zip(self.class_names, self._shares(output), strict=True)}
 
     def _shares(self, output: np.ndarray) -> np.ndarray:
-        return np.bincount(output.ravel(), minlength=len(self.class_names)) / output.size
+        counts = np.bincount(output[output != VOID], minlength=len(self.class_names))
+        return counts / counts.sum()
+
+    def without_padding(self, output: np.ndarray, photo: Photo) -> np.ndarray:
+        """Returns the classes (height, width), VOID outside of the photo."""
+        return np.where(photo.inside(*output.shape), output, np.uint8(VOID))
 
     def draw(self, output: np.ndarray, photo: Photo) -> dict[str, np.ndarray | Image.Image]:
         """Returns the photo blended with the colors of the classes, the map of the classes, and the photo with their outlines.

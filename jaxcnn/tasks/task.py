@@ -222,6 +222,16 @@ class Task(abc.ABC):
 
     # On the host
 
+    def without_padding(self, output: Outputs, photo: Photo) -> Outputs:
+        """Returns the prediction for one image without what is outside of the photo, if the network's input is padded.
+
+        Args:
+          output: the result of `predict` for one image: a pytree of NumPy arrays without the axis B.
+          photo: the photo and its position in the network's input.
+        """
+        del photo
+        return output
+
     @abc.abstractmethod
     def figures(self, tally: Tally, needed: Mapping[str, Tally]) -> dict[str, float]:
         """Returns the metrics of N examples, by the names in `quantities`.
@@ -246,7 +256,7 @@ class Task(abc.ABC):
         """Returns the prediction for one image as a dict that can be written as JSON.
 
         Args:
-          output: the result of `predict` for one image: a pytree of NumPy arrays without the axis B.
+          output: the result of `without_padding` for one image.
           top: the maximum number of classes, boxes or other entries; None for all.
         """
 

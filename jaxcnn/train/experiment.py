@@ -22,7 +22,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.layers import random_key
 from jaxcnn.models.airbench import whiten
 from jaxcnn.models.settings import ModelSettings
-from jaxcnn.pretrained import find_pretrained, for_channels
+from jaxcnn.pretrained import find_start, for_channels
 from jaxcnn.tasks.registry import check_task, make_task, selecting_quantity
 from jaxcnn.tasks.task import Phase, Setup, Task, Variables
 from jaxcnn.train.clock import Clock
@@ -240,7 +240,7 @@ def _with_statistics(config: Config, train: data.Source) -> DataSettings:
     settings = config.data
     if config.model.pretrained and not settings.mean and not settings.std:
         assert train.image_shape is not None, "jaxcnn.data.load resizes images to one size"
-        found = find_pretrained(config.model.pretrained, config.model.name)
+        found = find_start(config.model.pretrained, config.model.name, config.model.arguments)
         if not found.file.exists():  # needed to resume as well: it may contain mean and std
             raise UserError(f"model.pretrained: {found.file}: no such file")
         origin = for_channels(found.preprocessing, train.image_shape[2])

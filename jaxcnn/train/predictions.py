@@ -50,7 +50,8 @@ def predict_each(trained: Trained, files: Iterable[str | Path]) -> Iterator[Pred
                 yield Prediction(file, None, None, photo)
             else:
                 row = next(rows)
-                yield Prediction(file, photo, jax.tree.map(lambda x: x[row], outputs))  # noqa: B023
+                output = jax.tree.map(lambda x: x[row], outputs)  # noqa: B023
+                yield Prediction(file, photo, trained.task.without_padding(output, photo))
 
 
 def predict_files(

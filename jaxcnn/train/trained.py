@@ -18,9 +18,11 @@ from jaxcnn.data.sources import FileSource
 from jaxcnn.errors import UserError
 from jaxcnn.evaluate import make_tally, measure
 from jaxcnn.files import user_path
+from jaxcnn.models.registry import find
 from jaxcnn.pretrained import class_names, find_pretrained, load_origin
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.registry import make_task
+from jaxcnn.tasks.segmentation import Segmentation
 from jaxcnn.tasks.task import Setup, Task, Variables
 from jaxcnn.train.checkpoints import Checkpoints
 from jaxcnn.train.devices import make_mesh, replicated, replicated_shapes
@@ -123,14 +125,16 @@ def from_pretrained(source: str, name: str | None = None, *, say: Callable[[str]
     if origin.run:
         return origin.run
     model, variables, preprocessing = load_origin(origin, say=say)
-    config = changed(Config(), {"model.name": origin.name, "model.pretrained": source})
-    mesh = make_mesh()
-    names = class_names(origin, model.num_classes)
-    if model.num_classes == 1000 and not origin.named(1000):
-        say(f"{source}: no class names found; assuming the 1,000 classes of ImageNet, because the number is the same")
-    variables = jax.device_put(variables, replicated(mesh))
-    task = Classification(preprocessing, model, names, origin.task or "multiclass")
-    return Trained(task, variables, names, config, 0, mesh)
+    names = class_names(origin, model.num_classes, say)
+    predicts, mesh = find(origin.name).task, make_mesh()
+    kind = origin.task or ("segmentation" if predicts == "segmentation" else "multiclass")
+    task: Task
+    if kind == "segmentation":
+        task = Segmentation(preprocessing, model, names)
+    else:
+        task = Classification(preprocessing, model, names, kind)
+    config = changed(Config(), {"task.name": predicts, "model.name": origin.name, "model.pretrained": source})
+    return Trained(task, jax.device_put(variables, replicated(mesh)), names, config, 0, mesh)
 
 
 def evaluate(

@@ -111,6 +111,19 @@ def number_of_classes(name: str, state_dict: Mapping[str, np.ndarray], /, **argu
     return 0
 
 
+def has_layer(name: str, state_dict: Mapping[str, np.ndarray], layer: str = "", /) -> bool:
+    """Returns whether `state_dict` has the layer with this path in our variables; "": the model's first convolution.
+
+    It may have the names of the library whose variant the model is, or ours. Neither shapes nor other layers are compared.
+    """
+    if (found := _known_table(name)) is None:
+        return False
+    table, _ = found
+    ours, theirs = (layer, _match(layer, table)[0]) if layer else table[0][:2]
+    prefixes = tuple(path + separator for path in (f"params/{ours}", theirs) for separator in "/.")
+    return any(_current_name(key, state_dict).startswith(prefixes) for key in state_dict)
+
+
 def _current_name(key: str, keys: Collection[str]) -> str:
     """Removes DataParallel's prefix, and renames the depthwise kernels of Keras 2 as in Keras 3."""
     # In Keras 2, a DepthwiseConv2D's kernel has the same name as the first kernel of a SeparableConv2D.
@@ -188,10 +201,16 @@ def _expected(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, np.
 
 def _table(name: str) -> tuple[Table, str]:
     """Returns the table of names for the model's layers and the library that the names are from."""
+    if (found := _known_table(name)) is None:
+        raise UserError(f"{name}: no weights of another library are known for this model")
+    return found
+
+
+def _known_table(name: str) -> tuple[Table, str] | None:
     module, fields, library, *_ = find(name)
     library = FORMS.get((module, library), library)
     if (module, library) not in TABLES:
-        raise UserError(f"{name}: no weights of another library are known for this model")
+        return None
     table = TABLES[module, library]
     return table({"name": name, **fields}) if callable(table) else table, library
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
+from jaxcnn.layers import random_key
 from jaxcnn.models import create_model
 
 Shape = tuple[int, int, int]
@@ -16,12 +17,12 @@ Path = tuple[str, ...]
 
 
 def with_fresh(
-    name: str, variables: Mapping[str, Any], /, *, input_shape: Shape | None = None, **arguments: Any
+    name: str, variables: Mapping[str, Any], /, *, input_shape: Shape | None = None, seed: int = 0, **arguments: Any
 ) -> tuple[dict[str, Any], list[str]]:
     """Completes `variables` for create_model(name, **arguments) with initial values, and returns the names of the new arrays.
 
     An array that is missing in `variables` or has another shape, such as a head for other classes, is initialized by the model
-    from a fixed key. Arrays that the model does not have are dropped.
+    from the key of `seed`. Arrays that the model does not have are dropped.
     The model is initialized for images of `input_shape`, (height, width, C), by default 224×224.
     """
     model, loaded = create_model(name, **arguments), flax.traverse_util.flatten_dict(variables)
@@ -30,12 +31,15 @@ def with_fresh(
     def init(key: jax.Array) -> dict[Path, jax.Array]:
         return flax.traverse_util.flatten_dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))
 
-    shapes = jax.eval_shape(init, jax.random.key(0))
+    shapes = jax.eval_shape(init, random_key(seed))
     missing = [path for path, variable in shapes.items() if path not in loaded or np.shape(loaded[path]) != variable.shape]
-    fresh = jax.jit(lambda key: [init(key)[path] for path in missing])(jax.random.key(0)) if missing else []
-    complete = {path: loaded[path] for path in shapes if path in loaded} | dict(
-        zip(missing, map(np.asarray, fresh), strict=True)
-    )
+
+    def init_missing(key: jax.Array) -> dict[Path, jax.Array]:
+        initial = init(key)
+        return {path: initial[path] for path in missing}  # nothing else is computed
+
+    fresh = jax.device_get(jax.jit(init_missing)(random_key(seed))) if missing else {}
+    complete = {path: loaded[path] for path in shapes if path in loaded} | fresh
     return flax.traverse_util.unflatten_dict(complete), ["/".join(path[1:]) for path in missing]
 
 

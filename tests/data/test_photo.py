@@ -133,3 +133,17 @@ def test_photo_that_is_gone_or_damaged_is_refused_by_name(tmp_path):
     file.unlink()
     with pytest.raises(Exception, match=r"photo\.png: can't be read"):
         photo.original()
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (70, 70)])
+@pytest.mark.parametrize(("fit", "resize"), [("pad", "bilinear"), ("pad", "pad"), ("stretch", "pad"), ("crop", "bilinear")])
+def test_pixels_inside_a_white_photo_are_white_and_those_of_the_padding_black(tmp_path, shape, fit, resize):
+    cv2.imwrite(str(file := tmp_path / "white.png"), np.full((*shape, 3), 255, np.uint8))
+    sees = preprocessing((48, 48), (64, 72), resize, fit)
+    photo = sees.photo(file)
+    light = np.asarray(sees(photo.image[None]))[0, ..., 0]
+    inside = photo.inside(64, 72)
+    assert (light[~inside] < 0.51).all()  # an edge pixel may be a mixture
+    assert (light[inside] > 0.49).all()
+    is_padded = resize == "pad" or (fit == "pad" and shape[0] != shape[1])
+    assert inside.all() != is_padded

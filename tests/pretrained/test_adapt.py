@@ -135,7 +135,7 @@ def test_weights_of_other_classes_are_not_evaluated_but_those_in_another_order_a
 
 
 def test_imagenet_classes_are_recognized_by_name_and_by_wordnet_id():
-    published = Pretrained("resnet18-f37072fd.pth", "resnet18", Path("resnet18-f37072fd.pth"), GRAY, imagenet=True)
+    published = Pretrained("resnet18-f37072fd.pth", "resnet18", Path("resnet18-f37072fd.pth"), GRAY, published=True)
     numbers = ["n01440764", *(f"n{number:08d}" for number in range(2000000, 2000998)), "n15075141"]
     names = list(published.named(1000))
     renamed = [f"{name.replace(' ', '_')}, synonym" for name in names]
@@ -143,9 +143,9 @@ def test_imagenet_classes_are_recognized_by_name_and_by_wordnet_id():
         assert head_order(published, 1000, 1000, same) == list(range(1000))
     for other in ([f"class {number}" for number in range(1000)], numbers[::-1], names[::-1]):
         assert head_order(published, 1000, 1000, other) is None
-    assert head_order(dataclasses.replace(published, imagenet=False), 1000, 1000, names[::-1]) == list(range(1000))
-    assert find_pretrained("resnet18-f37072fd.pth", "resnet18").imagenet
-    assert not find_pretrained("renamed.pth", "resnet18").imagenet
+    assert head_order(dataclasses.replace(published, published=False), 1000, 1000, names[::-1]) == list(range(1000))
+    assert find_pretrained("resnet18-f37072fd.pth", "resnet18").published
+    assert not find_pretrained("renamed.pth", "resnet18").published
 
 
 def test_stated_preprocessing_that_is_not_used_is_reported(saved):

@@ -247,6 +247,9 @@ def test_images_of_different_sizes_are_trained_on_counted_and_drawn(tmp_path):
     cv2.imwrite(str(tmp_path / "photo.png"), image[..., ::-1])
     (prediction,) = train.predict_each(trained, [tmp_path / "photo.png"])
     drawn = trained.task.draw(prediction.outputs, prediction.photo)
+    assert (prediction.outputs == VOID).any()
+    shares = [row["share"] for row in trained.task.describe(prediction.outputs)["classes"]]
+    np.testing.assert_allclose(sum(shares), 1)  # of the photo, not of the padding
     assert drawn["map"].size == values.shape[::-1]
     np.testing.assert_array_equal(np.unique(drawn["map"]), np.unique(prediction.photo.map_to_photo(prediction.outputs)))
     page = (tmp_path / "run" / "report.html").read_text()
