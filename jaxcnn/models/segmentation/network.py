@@ -1,6 +1,7 @@
 """Base classes of networks for semantic segmentation: images (N, H, W, C) -> logits per pixel."""
 
 import abc
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers import conv, uniform
+from jaxcnn.models.features import Backbone
 from jaxcnn.models.network import FAN_IN_UNIFORM, PYTORCH, Flavor, Network
 from jaxcnn.models.registry import check_images, create_model
 from jaxcnn.settings import Count
@@ -38,9 +40,10 @@ class SegmentationNetwork(Network, kw_only=True):
     def encode(self, encoder: str, images: jax.Array, *, train: bool, **selection: Any) -> list[jax.Array]:
         """Images (N, H, W, C) -> maps of a classifier. `selection` has the arguments of create_model that select them."""
         arguments = {name: value for name in ("freeze_norm", "remat", "drop_path_rate") if (value := getattr(self, name))}
-        network = create_model(encoder, features_only=True, dtype=self.dtype, **arguments, **selection)
-        model = network.model.clone(parent=None, name=None)  # Flax made it a child of this module
-        return network.clone(parent=self, name="backbone", model=model)(images, train=train)
+        arguments |= {"dtype": self.dtype} | {name: value for name, value in selection.items() if name != "taps"}
+        maps = _selected_maps(encoder, selection.get("taps"), tuple(arguments.items()))
+        model = create_model(encoder, num_classes=0, **arguments).clone(parent=None, name=None)  # Flax made it a child of self
+        return Backbone(model, *maps, parent=self, name="backbone")(images, train=train)
 
     def per_pixel(self, x: jax.Array, name: str, size: int = 1) -> jax.Array:
         """A convolution: (N, H, W, F) -> logits (N, H, W, num_classes) float32."""
@@ -87,6 +90,15 @@ class EncoderNetwork(SegmentationNetwork, kw_only=True):
             logits = self.fcn_head(x, "aux", drop_rate=0.1, train=train)
             if requested:
                 self.sow("auxiliary", "aux", resize_bilinear(logits, size))
+
+
+@functools.lru_cache(maxsize=256)  # it traces the classifier twice, and training traces each network several times
+def _selected_maps(
+    encoder: str, taps: tuple[str, ...] | None, arguments: tuple[tuple[str, Any], ...]
+) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
+    """Returns names, strides and channels of the maps that create_model(encoder, features_only=True, …) selects."""
+    selected = create_model(encoder, features_only=True, taps=taps, **dict(arguments))
+    return selected.names, selected.strides, selected.channels
 
 
 def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
