@@ -91,6 +91,8 @@ def corrupt(
     height, width = image.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise UserError(f"corruptions need images of at least {SMALLEST_SIDE}×{SMALLEST_SIDE} pixels, got {width}×{height}")
+    if seed < 0 or index < 0:
+        raise UserError(f"the seed and the index of a corruption are 0 or more, got {seed} and {index}")
     arguments = constants(name, form_of(height, width) if form == "auto" else form, severity)
     options = {"textures": frost_textures(frost_folder)} if name == "frost" else {}
     rng = _generator(seed, index, NAMES.index(name), severity)

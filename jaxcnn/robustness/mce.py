@@ -27,7 +27,7 @@ ALEXNET_ERRORS: Mapping[str, float] = {
 }
 """AlexNet's top-1 error on ImageNet-C per corruption, mean over the 5 severities, as published.
 
-Table 1 of the paper, with the digits of imagenet.py in the repository google-research/augmix."""
+Copied from imagenet.py in the repository google-research/augmix, which took them from hendrycks/robustness."""
 
 
 def mean_corruption_error(errors: Mapping[str, Sequence[float]], form: str) -> float:
