@@ -1,4 +1,4 @@
-from . import config, data, evaluate, layers, models, pretrained, report, tasks, train, weights
+from . import config, data, evaluate, layers, models, pretrained, report, robustness, tasks, train, weights
 from .models import create_model, feature_maps, list_models
 from .pretrained import load_pretrained, save_pretrained
 
@@ -16,6 +16,7 @@ __all__ = [
     "models",
     "pretrained",
     "report",
+    "robustness",
     "save_pretrained",
     "tasks",
     "train",

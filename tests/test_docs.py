@@ -10,7 +10,7 @@ from common.child_processes import ROOT, run
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-PACKAGES = ("models", "layers", "pretrained", "weights", "data", "tasks", "train", "evaluate", "report")
+PACKAGES = ("models", "layers", "pretrained", "weights", "data", "robustness", "tasks", "train", "evaluate", "report")
 
 
 def anchors(page):
