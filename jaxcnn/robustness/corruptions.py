@@ -56,7 +56,7 @@ COUNTED: tuple[str, ...] = NAMES[:15]
 """The 15 corruptions whose mean is the mCE. The other 4 are for validation: hyperparameters may be chosen on them."""
 
 SMALLEST_SIDE = 16
-"""The smallest height and width of an image that can be corrupted; below, windows and kernels exceed the image."""
+"""The smallest height and width of an image that can be corrupted; below, some neighborhoods exceed the image."""
 
 
 def corrupt(

@@ -27,7 +27,7 @@ def elastic_transform(image: np.ndarray, rng: np.random.Generator, factor: float
     moved_points = points + rng.uniform(-reach, reach, points.shape)
     affine = cv2.getAffineTransform(points.astype(np.float32), moved_points.astype(np.float32))
     intensities = cv2.warpAffine(image.astype(np.float32) / 255, affine, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-    if factor == 0:
+    if factor == 0:  # severity 1 of CIFAR-C
         return intensities
 
     def displacement() -> np.ndarray:

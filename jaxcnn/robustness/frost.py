@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from jaxcnn.errors import UserError
+from jaxcnn.data.decode import decode, read_bytes
+from jaxcnn.errors import printable
 
 _PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 """The original has a sixth, frost6.jpg, which it never draws."""
@@ -38,14 +39,8 @@ def frost_textures(folder: str | Path | None = None) -> Sequence[np.ndarray]:
     """
     if folder is None:
         return tuple(_texture(np.random.default_rng(number), *color) for number, color in enumerate(_COLORS))
-    return tuple(_photograph(Path(folder) / name) for name in _PHOTOGRAPHS)
-
-
-def _photograph(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UserError(f"{path}: no readable image; the folder of frost needs {', '.join(_PHOTOGRAPHS)}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    paths = [Path(folder) / name for name in _PHOTOGRAPHS]
+    return tuple(decode(read_bytes(path), printable(str(path)), 3) for path in paths)
 
 
 def _texture(rng: np.random.Generator, mean: tuple[int, ...], std: tuple[int, ...]) -> np.ndarray:

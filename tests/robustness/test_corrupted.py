@@ -65,7 +65,7 @@ class OfDifferentSizes(Source):
         (ArraySource(IMAGES[..., :1], None), ("fog", 1), "corruptions are defined for RGB images"),
         (SOURCE, ("fogg", 1), 'no corruption "fogg" (did you mean "fog"'),
         (SOURCE, ("fog", 6), "the severity of a corruption is 1, 2, 3, 4 or 5, got 6"),
-        (SOURCE, ("frost", 1, 0, "auto", "nowhere"), "nowhere/frost1.png: no readable image"),
+        (SOURCE, ("frost", 1, 0, "auto", "nowhere"), "nowhere/frost1.png: can't be read"),
     ],
 )
 def test_mistakes_are_found_before_an_image_is_read(source, arguments, message):
