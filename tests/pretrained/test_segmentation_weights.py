@@ -237,7 +237,7 @@ def test_run_of_the_classifier_is_a_source(scenes, tmp_path):
 
 
 def test_first_convolution_of_the_encoder_is_adapted_to_gray_images(resnet20, tmp_path):
-    images, maps = RNG.integers(0, 256, (20, 12, 16, 1), np.uint8), np.zeros((20, 12, 16), np.uint8)
+    images, maps = RNG.integers(0, 256, (20, 12, 16, 1), np.uint8), RNG.integers(0, 2, (20, 12, 16), np.uint8)
     np.savez(gray := tmp_path / "gray.npz", images=images, map=maps, class_names=NAMES)
     path, classifier = resnet20
     with pytest.raises(UserError, match=r"is for images of 3 channels, but these have 1; .*adapt_stem=True adapts"):
