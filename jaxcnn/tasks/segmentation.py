@@ -145,20 +145,20 @@ class Segmentation(Task):
 
     def predict(self, variables: Variables, batch: Batch) -> jax.Array:
         """Returns the classes (B, height, width) uint8 of the pixels of the network's input."""
-        return self._log_probabilities(variables, batch).argmax(axis=-1).astype(jnp.uint8)
+        return self._scores(variables, batch).argmax(axis=-1).astype(jnp.uint8)
 
     def tally(self, variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         """Returns the confusion counts (B, K, K) int32, the loss (B,) float32, and small maps of the classes for the page."""
         _, fields = self.preprocessing.with_fields(batch["image"], {"map": batch["map"]})
-        maps, scores = fields["map"], self._log_probabilities(variables, batch)
+        maps, scores = fields["map"], self._scores(variables, batch)
         predicted = scores.argmax(axis=-1).astype(jnp.uint8)
         losses = jax.vmap(lambda scores, maps: cross_entropy(scores[None], maps[None]))(scores, maps)
         step = -(-max(maps.shape[1:]) // SMALL_MAP)
         small = {"small_map": maps[:, ::step, ::step], "small_prediction": predicted[:, ::step, ::step]}
         return {"counts": confusion_counts(predicted, maps, len(self.class_names)), "loss": losses, **small}
 
-    def _log_probabilities(self, variables: Variables, batch: Batch) -> jax.Array:
-        """Returns the logarithm of the class probabilities, averaged over all views: (B, height, width, K) float32."""
+    def _scores(self, variables: Variables, batch: Batch) -> jax.Array:
+        """Returns the logits, or the logarithm of the mean probabilities of several views, (B, height, width, K) float32."""
         images = self.preprocessing(batch["image"])
         batch_size, height, width, channels = images.shape
         views = []
@@ -170,8 +170,10 @@ class Segmentation(Task):
                 logits = logits[:, :, ::-1] if mirrored else logits
                 if scale != 1:
                     logits = jax.image.resize(logits, (batch_size, height, width, logits.shape[-1]), "bilinear")
-                views.append(jax.nn.log_softmax(logits.astype(jnp.float32)))
-        return functools.reduce(jnp.logaddexp, views) - jnp.log(jnp.float32(len(views)))
+                views.append(logits.astype(jnp.float32))
+        if len(views) == 1:
+            return views[0]
+        return functools.reduce(jnp.logaddexp, map(jax.nn.log_softmax, views)) - jnp.log(jnp.float32(len(views)))
 
     def _logits(self, variables: Variables, images: jax.Array) -> jax.Array:
         """Returns the logits (B, height, width, K) of images, or the logarithm of the mean probabilities over windows."""
