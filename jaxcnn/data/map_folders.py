@@ -115,7 +115,7 @@ def _by_stem(folder: Path) -> dict[str, str]:
 
 
 def _ending(image_of: Mapping[str, str], map_of: Mapping[str, str]) -> str:
-    """Returns what the names of all maps have in addition to those of their images, such as "_mask".
+    """Returns the ending that all maps' names have and their images' names lack, such as "_mask".
 
     Raises:
       UserError: several endings are possible.

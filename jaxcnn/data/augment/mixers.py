@@ -66,7 +66,7 @@ def mixup_or_cutmix(
 
 
 def mosaic(images: jax.Array, maps: jax.Array, key: jax.Array, shift: int = 1, *, p: Probability = 0.5) -> Mixed:
-    """Replaces three quadrants of each image, with probability `p`, by those of the images `shift`, 2 and 3 `shift` earlier.
+    """Replaces three quadrants of each image, with probability `p`, by quadrants of the images 1, 2 and 3 × `shift` earlier.
 
     Bochkovskiy et al.: YOLOv4. arXiv:2004.10934, section 3.3. The quadrants meet at a point that is drawn uniformly from the
     middle 60% of the height and of the width, as in the authors' code. Each quadrant is a crop of another image at the same
